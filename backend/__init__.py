@@ -1,0 +1,1 @@
+"""HTTP and Label Studio. Nothing here imports torch or the algorithm."""

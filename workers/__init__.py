@@ -1,0 +1,1 @@
+"""Both ends of the queue, and the process that owns the device."""

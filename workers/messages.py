@@ -1,0 +1,179 @@
+"""What crosses the queue: requests and replies as JSON. Standard library only.
+
+Both sides import this file and nothing of each other. No token, login or password has a field here.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+SEGMENT_QUEUE = "segment"
+DELIVERY_QUEUE = "delivery"
+SEGMENT_FUNCTION = "workers.jobs.segment"
+DELIVERY_FUNCTION = "backend.delivery.deliver"
+
+
+@dataclass(frozen=True)
+class LabelPrompt:
+    """One label of the vocabulary and the words that describe it to the text encoder.
+
+    Attributes:
+        name: the label as the project's config spells it.
+        synonyms: further names for the same class, from `predicted_values`; may be empty.
+        threshold: smallest probability in [0, 1] at which a pixel takes this label; None for the
+            model's own.
+        background: pixels won by this label stay unlabelled.
+    """
+
+    name: str
+    synonyms: tuple[str, ...] = ()
+    threshold: float | None = None
+    background: bool = False
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """Open-vocabulary segmentation of one image.
+
+    Attributes:
+        image: image reference exactly as in the task's data: `/data/upload/…`,
+            `/data/local-files/?d=…`, `http(s)://…`, `data:…`.
+        labels: the vocabulary; at least one.
+        classes: return one segment per class.
+        objects: return one segment per connected object as well.
+        model_version: the version that the web side reports in /setup; part of `key`.
+        task_id: for the log only; not part of `key`.
+    """
+
+    image: str
+    labels: tuple[LabelPrompt, ...]
+    model_version: str
+    classes: bool = True
+    objects: bool = False
+    task_id: str = ""
+
+    @property
+    def key(self) -> str:
+        """32 hex digits, the same for every request that must give the same answer."""
+        content = asdict(self)
+        del content["task_id"]
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON types; `from_json` inverts it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, payload: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: a field is missing or unknown.
+        """
+        labels = tuple(
+            LabelPrompt(**{**label, "synonyms": tuple(label["synonyms"])})
+            for label in payload["labels"]
+        )
+        return cls(**{**payload, "labels": labels})
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A binary mask as run lengths.
+
+    Attributes:
+        height: rows, pixels.
+        width: columns, pixels.
+        counts: lengths of alternating runs in row-major order; the first run is background and may
+            be 0; their sum is height · width.
+    """
+
+    height: int
+    width: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """One mask of a reply.
+
+    Attributes:
+        label: name of a label of the request.
+        score: mean probability of the label inside the mask, [0, 1].
+        level: "class" (all pixels of the class) or "object" (one connected object).
+        runs: the mask at the size of the image as a browser shows it.
+    """
+
+    label: str
+    score: float
+    level: str
+    runs: Runs
+
+
+@dataclass(frozen=True)
+class SegmentReply:
+    """The answer to a `SegmentRequest`.
+
+    Attributes:
+        height: rows of the image as a browser shows it (EXIF orientation applied), pixels.
+        width: columns, pixels.
+        model_version: of the worker that computed it.
+        segments: masks; empty when nothing was found.
+        seconds: wall-clock seconds of each stage, in order.
+    """
+
+    height: int
+    width: int
+    model_version: str
+    segments: tuple[SegmentResult, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON types; `from_json` inverts it. Masks share the reply's size."""
+        return {
+            "height": self.height,
+            "width": self.width,
+            "model_version": self.model_version,
+            "segments": [
+                [s.label, s.score, s.level, list(s.runs.counts)] for s in self.segments
+            ],
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_json(cls, payload: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        height, width = payload["height"], payload["width"]
+        segments = tuple(
+            SegmentResult(label, score, level, Runs(height, width, tuple(counts)))
+            for label, score, level, counts in payload["segments"]
+        )
+        return cls(height, width, payload["model_version"], segments, payload["seconds"])
+
+
+@dataclass(frozen=True)
+class DeliveryRequest:
+    """One prediction to push to Label Studio once its segmentation is ready.
+
+    Attributes:
+        task_id: Label Studio's id of the task.
+        key: `SegmentRequest.key` of the segmentation.
+        config: digest under which the project's label config is stored.
+        model_version: version that /setup reported when the task was accepted.
+    """
+
+    task_id: int
+    key: str
+    config: str
+    model_version: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON types; `from_json` inverts it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, payload: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        return cls(**payload)
