@@ -1,0 +1,349 @@
+"""Try the product: a real Label Studio with a demo project, and this backend connected to it.
+
+`make studio` runs it and keeps it running until Ctrl-C. The pieces (`label_studio`, `dgl_rsis`,
+`create_project`, `import_images`, `connect_backend`) also serve the end-to-end tests.
+
+Everything is bound to loopback, because two guards of Label Studio against server-side request
+forgery are switched off here: since 1.23.1 they refuse any backend on a private address.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import requests
+from rich.console import Console
+
+from samples.processes import LOOPBACK, StartError, free_port, running, wait_for
+
+LOG = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDIO_PYTHON = ROOT / ".venv-studio" / "bin" / "python"
+TITLE = "DGL-RSIS demo"
+LABEL_CONFIG = """<View>
+  <Image name="image" value="$image" zoom="true" zoomControl="true"/>
+  <BrushLabels name="mask" toName="image">
+    <Label value="building" predicted_values="house, rooftop" background="#e4572e"/>
+    <Label value="road" predicted_values="street, highway" background="#8e44ad"/>
+    <Label value="vegetation" predicted_values="trees, grass" background="#2e9e4f"/>
+    <Label value="water" predicted_values="river, sea" background="#2f7fd6"/>
+    <Label value="land" predicted_values="bare land, sand" background="#c9a227"/>
+  </BrushLabels>
+</View>
+"""
+
+
+@dataclass(frozen=True)
+class Account:
+    """The demo's only user.
+
+    Attributes:
+        email: login.
+        password: for the login form.
+        legacy_token: sent as `Authorization: Token …`.
+        personal_token: personal access token: a JWT to be exchanged for short-lived ones.
+    """
+
+    email: str
+    password: str = field(repr=False)
+    legacy_token: str = field(repr=False)
+    personal_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """A running Label Studio.
+
+    Attributes:
+        base_url: `http://127.0.0.1:<port>`.
+        account: the user who owns it.
+        session: HTTP session with the user's rights.
+    """
+
+    base_url: str
+    account: Account
+    session: requests.Session
+
+    def api(self, method: str, path: str, **options: Any) -> Any:
+        """Call Label Studio's REST API.
+
+        Args:
+            method: HTTP verb.
+            path: from `/api/` on.
+            options: of `requests.Session.request`; the time-out is 120 s unless given.
+
+        Returns:
+            The decoded JSON body, None when it is empty.
+
+        Raises:
+            StartError: an answer other than 2xx.
+        """
+        response = self.session.request(
+            method, self.base_url + path, **{"timeout": 120, "allow_redirects": False, **options}
+        )
+        if not 200 <= response.status_code < 300:
+            raise StartError(
+                f"Label Studio answered {response.status_code} to {method} {path}: "
+                f"{response.text[:500]}"
+            )
+        return response.json() if response.content else None
+
+
+@contextlib.contextmanager
+def label_studio(data_dir: Path, port: int, python: Path = STUDIO_PYTHON) -> Iterator[Studio]:
+    """Run Label Studio on loopback for the length of a `with` block.
+
+    The first start creates the database and takes one to two minutes; later ones some seconds.
+
+    Args:
+        data_dir: database, uploads, log and the account; created when missing.
+        port: a free TCP port.
+        python: interpreter of the virtual environment that has Label Studio.
+
+    Raises:
+        StartError: no Label Studio there, or it does not answer within five minutes.
+    """
+    if not python.exists():
+        raise StartError(
+            f"{python} does not exist; install Label Studio with `make studio`, or give the "
+            "interpreter of an environment that has it with --python"
+        )
+    data_dir.mkdir(parents=True, exist_ok=True)
+    account = _account(data_dir / "account.json")
+    base_url = f"http://{LOOPBACK}:{port}"
+    command = [str(python), "-m", "label_studio.server", "start", "--no-browser"]
+    command += ["--internal-host", LOOPBACK, "--port", str(port)]
+    environment = _studio_environment(data_dir, base_url, account)
+    log = data_dir / "label-studio.log"
+    with running(command, environment, log) as process, requests.Session() as session:
+        wait_for(lambda: _answers(f"{base_url}/health"), process, seconds=300)
+        session.headers["Authorization"] = f"Token {account.legacy_token}"
+        studio = Studio(base_url, account, session)
+        yield Studio(base_url, _with_personal_token(studio, data_dir / "account.json"), session)
+
+
+@contextlib.contextmanager
+def dgl_rsis(
+    data_dir: Path, port: int, environment: Mapping[str, str], seconds: float = 120
+) -> Iterator[str]:
+    """Run this project's backend, `dgl-rsis up`, for the length of a `with` block.
+
+    Args:
+        data_dir: where its log goes.
+        port: a free TCP port.
+        environment: further variables, such as LABEL_STUDIO_URL.
+        seconds: how long the model may take to load.
+
+    Yields:
+        The address to give to Label Studio.
+
+    Raises:
+        StartError: it stopped, or no worker was ready in time.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    base_url = f"http://{LOOPBACK}:{port}"
+    command = [str(Path(sys.executable).with_name("dgl-rsis")), "up"]
+    variables = {**os.environ, "HOST": LOOPBACK, "PORT": str(port), **environment}
+    with running(command, variables, data_dir / "backend.log") as process:
+        wait_for(lambda: _is_ready(base_url), process, seconds)
+        yield base_url
+
+
+def create_project(studio: Studio, title: str, label_config: str) -> int:
+    """Create a project and return its id. Label Studio wants three characters or more."""
+    body = {"title": title, "label_config": label_config, "show_collab_predictions": True}
+    return int(studio.api("POST", "/api/projects/", json=body)["id"])
+
+
+def find_project(studio: Studio, title: str) -> int | None:
+    """Id of the project with exactly this title, or None."""
+    found = studio.api("GET", "/api/projects/", params={"title": title})["results"]
+    return next((int(project["id"]) for project in found if project["title"] == title), None)
+
+
+def import_images(studio: Studio, project: int, images: Sequence[Path]) -> list[int]:
+    """Upload images, one task each, and return the ids of the tasks in the same order."""
+    path = f"/api/projects/{project}/import"
+    tasks: list[int] = []
+    for image in images:
+        upload = {image.name: (image.name, image.read_bytes())}
+        tasks += studio.api("POST", path, files=upload, params={"return_task_ids": "true"})[
+            "task_ids"
+        ]
+    return tasks
+
+
+def connect_backend(studio: Studio, project: int, url: str) -> int:
+    """Connect the backend at `url` to a project, or move the one connected; return its id."""
+    connected = studio.api("GET", "/api/ml/", params={"project": project})
+    body = {"url": url, "project": project, "title": "DGL-RSIS"}
+    if connected:
+        changed = studio.api("PATCH", f"/api/ml/{connected[0]['id']}", json=body)
+        return int(changed["id"])
+    return int(studio.api("POST", "/api/ml/", json=body)["id"])
+
+
+def _account(path: Path) -> Account:
+    """The account kept at `path`; a new one with random secrets the first time."""
+    if path.exists():
+        return Account(**json.loads(path.read_text()))
+    account = Account("demo@example.com", secrets.token_urlsafe(9), secrets.token_hex(20))
+    _keep(account, path)
+    return account
+
+
+def _keep(account: Account, path: Path) -> None:
+    """Write the account so that only its owner can read it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(account), file)
+
+
+def _with_personal_token(studio: Studio, path: Path) -> Account:
+    """The account with a personal access token, asked for once and then kept."""
+    account = studio.account
+    if not account.personal_token:
+        token = studio.api("POST", "/api/token/", json={})["token"]
+        account = replace(account, personal_token=token)
+        _keep(account, path)
+    return account
+
+
+def _studio_environment(data_dir: Path, base_url: str, account: Account) -> dict[str, str]:
+    """Environment of a Label Studio that depends on nothing set outside, and calls nobody."""
+    ours = ("LABEL_STUDIO_", "HEARTEX_", "DJANGO_", "REDIS_", "ML_")
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(ours) and name not in {"HOST", "PORT"}
+    }
+    return inherited | {
+        "LABEL_STUDIO_BASE_DATA_DIR": str(data_dir.resolve()),
+        "LABEL_STUDIO_HOST": base_url,
+        "LABEL_STUDIO_USERNAME": account.email,
+        "LABEL_STUDIO_PASSWORD": account.password,
+        "LABEL_STUDIO_USER_TOKEN": account.legacy_token,
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
+        # Both are needed to connect a backend on loopback; with the first alone the backend is
+        # saved but its webhook refused.
+        "ML_BLOCK_LOCAL_IP": "false",
+        "SSRF_PROTECTION_ENABLED": "false",
+        "COLLECT_ANALYTICS": "false",
+        "LATEST_VERSION_CHECK": "false",
+        "SENTRY_DSN": "",
+        "FRONTEND_SENTRY_DSN": "",
+    }
+
+
+def _answers(url: str) -> bool:
+    """Whether `url` answers 200."""
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(url, timeout=5).status_code == 200
+    return False
+
+
+def _is_ready(base_url: str) -> bool:
+    """Whether the backend knows its model, which its worker announces once it is warm."""
+    with contextlib.suppress(requests.RequestException, ValueError):
+        answer = requests.get(f"{base_url}/versions", timeout=5)
+        return answer.ok and bool(answer.json().get("versions"))
+    return False
+
+
+def main() -> int:
+    """Command line of `make studio`; returns the exit status."""
+    options = _options()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _run_demo(options)
+    except StartError as error:
+        LOG.error("%s", error)
+        return 1
+    except KeyboardInterrupt:
+        LOG.info("stopped")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, prog="make studio")
+    parser.add_argument("--python", type=Path, default=STUDIO_PYTHON, help="of Label Studio")
+    parser.add_argument("--port", type=int, default=8080, help="of Label Studio (8080)")
+    parser.add_argument("--backend-port", type=int, default=9090, help="of the backend (9090)")
+    parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "studio")
+    return parser.parse_args()
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Let SIGTERM unwind the `with` blocks as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _run_demo(options: argparse.Namespace) -> None:
+    """Start both servers, set up the project once, say where to click, and wait."""
+    LOG.info("Starting Label Studio (the first time takes a minute or two) …")
+    port = free_port(options.port)
+    with label_studio(options.data_dir, port, options.python) as studio:
+        LOG.info("Starting the backend …")
+        connection = {
+            "LABEL_STUDIO_URL": studio.base_url,
+            "LABEL_STUDIO_API_KEY": studio.account.personal_token,
+        }
+        backend_port = free_port(options.backend_port)
+        with dgl_rsis(options.data_dir, backend_port, connection) as backend_url:
+            project = _demo_project(studio)
+            connect_backend(studio, project, backend_url)
+            _say_where_to_click(studio, project, backend_url)
+            signal.pause()
+
+
+def _demo_project(studio: Studio) -> int:
+    """The demo project with every image of samples/ imported; made the first time."""
+    project = find_project(studio, TITLE)
+    if project is None:
+        project = create_project(studio, TITLE, LABEL_CONFIG)
+        import_images(studio, project, sample_images())
+    return project
+
+
+def sample_images() -> list[Path]:
+    """The images of samples/, sorted by name.
+
+    Raises:
+        StartError: there are none.
+    """
+    images = sorted(p for p in (ROOT / "samples").iterdir() if p.suffix in {".jpg", ".png"})
+    if not images:
+        raise StartError(f"no .jpg or .png in {ROOT / 'samples'}: restore them with git checkout")
+    return images
+
+
+def _say_where_to_click(studio: Studio, project: int, backend_url: str) -> None:
+    """Print the address, the login and the first steps."""
+    Console().print(
+        f"\n[bold]Label Studio[/] {studio.base_url}/projects/{project}/data\n"
+        f"  user      {studio.account.email}\n"
+        f"  password  {studio.account.password}\n"
+        f"[bold]Backend[/]      {backend_url}\n\n"
+        "1. Log in and click a task: its masks appear within seconds.\n"
+        "2. Correct them with the brush and eraser, then press Submit.\n"
+        "3. For all images at once: tick them in the list, Actions, Retrieve Predictions.\n\n"
+        "Ctrl-C stops both; the project is kept for the next start.",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
