@@ -1,0 +1,24 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from workers.embedded import embedded_server
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The REDIS_URL of a real server that lives as long as the test session."""
+    folder: Path = tmp_path_factory.mktemp("valkey")
+    with embedded_server(folder) as url:
+        yield url
+
+
+@pytest.fixture
+def redis(valkey: str) -> Iterator[Redis]:
+    """A client of that server, with an empty database before and after."""
+    with Redis.from_url(valkey) as client:
+        client.flushall()
+        yield client
+        client.flushall()

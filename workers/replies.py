@@ -1,0 +1,79 @@
+"""Where answers are kept: one key of Redis for a reply, another for a failure."""
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redis import Redis
+
+from workers.messages import SegmentReply
+
+FAILURE_SECONDS = 300  # short, so that a cause that was put right gets another try
+FAST_COMPRESSION = 1  # runs are repetitive: level 1 halves the time of level 6 for 10 % more bytes
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a request has no reply.
+
+    Attributes:
+        message: names the value, the cause and the way out; fit for users.
+    """
+
+    message: str
+
+
+Answer = SegmentReply | Failure | None
+
+
+def reply_key(key: str) -> str:
+    """Where the reply to `SegmentRequest.key` is kept."""
+    return f"dgl:reply:{key}"
+
+
+def failure_key(key: str) -> str:
+    """Where the failure of `SegmentRequest.key` is kept."""
+    return f"dgl:failure:{key}"
+
+
+def attempts_key(key: str) -> str:
+    """Where the tries of `SegmentRequest.key` are counted."""
+    return f"dgl:attempts:{key}"
+
+
+def store_reply(redis: Redis, key: str, reply: SegmentReply, seconds: int) -> None:
+    """Keep a reply, and forget earlier failures and tries."""
+    packed = zlib.compress(json.dumps(reply.to_json()).encode(), FAST_COMPRESSION)
+    with redis.pipeline() as pipe:
+        pipe.set(reply_key(key), packed, ex=seconds)
+        pipe.delete(failure_key(key), attempts_key(key))
+        pipe.execute()
+
+
+def store_failure(redis: Redis, key: str, message: str) -> None:
+    """Keep a failure for some minutes, and forget the tries."""
+    with redis.pipeline() as pipe:
+        pipe.set(failure_key(key), message, ex=FAILURE_SECONDS)
+        pipe.delete(attempts_key(key))
+        pipe.execute()
+
+
+def look_up(redis: Redis, keys: Sequence[str]) -> dict[str, Answer]:
+    """The answers that are there, in one round trip; None for a pending or unknown key."""
+    if not keys:
+        return {}
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.mget([reply_key(key) for key in keys])
+        pipe.mget([failure_key(key) for key in keys])
+        replies, failures = pipe.execute()
+    return {
+        key: _answer(reply, failure)
+        for key, reply, failure in zip(keys, replies, failures, strict=True)
+    }
+
+
+def _answer(reply: bytes | None, failure: bytes | None) -> Answer:
+    if reply is not None:  # a reply wins: the failure is of an earlier try
+        return SegmentReply.from_json(json.loads(zlib.decompress(reply)))
+    return Failure(failure.decode()) if failure is not None else None

@@ -1,0 +1,85 @@
+"""Settings of the queue and of the workers, from the environment."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Hosts = Annotated[tuple[str, ...], NoDecode]  # a comma list, not JSON
+
+
+class QueueSettings(BaseSettings):
+    """Where the queue is; both ends read it.
+
+    Attributes:
+        redis_url: `redis://…`, `rediss://…` or `unix://…`; None when `up` starts a server itself.
+        reply_days: how long a computed reply is kept.
+    """
+
+    # An empty variable is what docker compose passes for an unset one.
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
+
+    redis_url: str | None = Field(default=None, repr=False)  # may hold a password
+    reply_days: int = Field(default=7, ge=1, le=365)
+
+
+class WorkerSettings(QueueSettings):
+    """What a worker process needs.
+
+    Attributes:
+        model: "starter" or the path of a checkpoint.
+        device: "cpu" or "cuda:0".
+        label_studio_url: with the scheme, without a trailing slash.
+        label_studio_api_key: a legacy token or a personal access token.
+        local_files_document_root: folder that `/data/local-files/?d=` may read; None refuses.
+        allowed_image_hosts: `host` or `host:port`; exempt from the block of private addresses.
+        max_image_bytes: cap of a download or a file.
+        max_image_pixels: cap of height · width, checked before decoding.
+        fetch_seconds: cap of the whole transfer of one image.
+        requests_ca_bundle: file of certificate authorities to trust instead of the built-in ones.
+        log_level: of the process's log.
+    """
+
+    model: str = "starter"
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    label_studio_url: str | None = None
+    label_studio_api_key: SecretStr | None = None
+    local_files_document_root: Path | None = None
+    allowed_image_hosts: Hosts = ()
+    max_image_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    max_image_pixels: int = Field(default=100_000_000, ge=1)
+    fetch_seconds: float = Field(default=60.0, gt=0)
+    requests_ca_bundle: Path | None = None
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("allowed_image_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(host.strip().lower() for host in value.split(",") if host.strip())
+        return value
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(
+                f"LABEL_STUDIO_URL is {value!r}, without a scheme: write http://… or https://…"
+            )
+        return value.rstrip("/") if value else value
+
+    @field_validator("local_files_document_root")
+    @classmethod
+    def _check_root(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        root = value.resolve()
+        if root == Path(root.anchor):
+            raise ValueError(
+                "LOCAL_FILES_DOCUMENT_ROOT is the root of the file system, which would let any "
+                "task read any image: name the folder that holds the images"
+            )
+        if not root.is_dir():
+            raise ValueError(f"LOCAL_FILES_DOCUMENT_ROOT {value} is not a folder")
+        return root
