@@ -156,7 +156,7 @@ def dgl_rsis(
     command = [str(Path(sys.executable).with_name("dgl-rsis")), "up"]
     variables = {**os.environ, "HOST": LOOPBACK, "PORT": str(port), **environment}
     with running(command, variables, data_dir / "backend.log") as process:
-        wait_for(lambda: _is_ready(base_url), process, seconds)
+        wait_for(lambda: _answers(f"{base_url}/ready"), process, seconds)
         yield base_url
 
 
@@ -251,14 +251,6 @@ def _answers(url: str) -> bool:
     """Whether `url` answers 200."""
     with contextlib.suppress(requests.RequestException):
         return requests.get(url, timeout=5).status_code == 200
-    return False
-
-
-def _is_ready(base_url: str) -> bool:
-    """Whether the backend knows its model, which its worker announces once it is warm."""
-    with contextlib.suppress(requests.RequestException, ValueError):
-        answer = requests.get(f"{base_url}/versions", timeout=5)
-        return answer.ok and bool(answer.json().get("versions"))
     return False
 
 
