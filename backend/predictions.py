@@ -23,7 +23,7 @@ from backend.label_config import Control, LabelConfig
 from workers.messages import Runs, SegmentReply, SegmentResult
 
 Json = dict[str, Any]
-Outline = NDArray[np.int32]  # (N, 2) XY corners of pixels, pixels
+Outline = np.ndarray[tuple[int, int], np.dtype[np.int32]]  # (N, 2) XY corners of pixels, pixels
 
 LEVELS = {"semantic": "class", "instance": "object"}
 POLYGON_TOLERANCE = 1.0  # pixels
@@ -109,10 +109,12 @@ def _outlines(runs: Runs, *, largest_only: bool) -> list[Outline]:
     # A pixel corner is inside when one of its four pixels is: (h, W) → (h + 1, W + 1).
     padded = np.pad(crop.mask.view(np.uint8), 1)
     corners = padded[1:, 1:] | padded[:-1, 1:] | padded[1:, :-1] | padded[:-1, :-1]
-    contours, _ = cv2.findContours(corners, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(
+        corners, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(0, crop.top)
+    )
     kept = [c for c in contours if cv2.contourArea(c) >= SMALLEST_OUTLINE]
     kept.sort(key=cv2.contourArea, reverse=True)
-    found = [c.reshape(-1, 2) + np.array([0, crop.top], dtype=np.int32) for c in kept]
+    found = [np.asarray(c, dtype=np.int32).reshape(-1, 2) for c in kept]
     return found[:1] if largest_only else found
 
 

@@ -1,0 +1,265 @@
+"""What a backend does with Label Studio's calls, whoever carries them: `app` or `ml_backend`.
+
+Facts about Label Studio 1.23 behind it, all measured: it stores nothing for a task that is answered
+`[]` and asks again later, so that is the answer for a task that is pending or failed; it takes
+`{"result": []}` as a prediction; one answer too few loses the whole batch; two parallel opens of
+a task store two predictions if both are answered.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version as package_version
+from typing import Any
+
+from backend import label_config, predictions
+from backend.label_config import LabelConfig, TaskError
+from backend.metrics import Metrics
+from backend.settings import Settings
+from workers.client import Failure, QueueError, SegmentClient
+from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest
+
+LOG = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+Answer = Json | list[Any]  # a prediction, or [] for none yet
+
+NOTHING: list[Any] = []
+KEPT_FAILURES = 50
+# Long enough for Label Studio to store the answer, after which it does not ask again.
+CLAIM_SECONDS = 10
+LONGEST_MESSAGE = 500
+
+read_config = lru_cache(maxsize=16)(label_config.parse)
+
+
+@dataclass(frozen=True)
+class TaskFailure:
+    """Why a task got no prediction.
+
+    Attributes:
+        at: seconds since the epoch.
+        task_id: Label Studio's id.
+        reason: one line.
+    """
+
+    at: float
+    task_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """One task that became a job; its key is dear, so it is computed once."""
+
+    task_id: str
+    key: str
+
+
+def open_client(settings: Settings) -> SegmentClient:
+    """The queue of these settings; no connection is made yet.
+
+    Raises:
+        ValueError: no REDIS_URL.
+    """
+    if settings.redis_url is None:
+        raise ValueError(
+            "REDIS_URL is not set: give the address of a Redis or Valkey server, such as "
+            "redis://127.0.0.1:6379/0, or run `dgl-rsis up`, which starts one"
+        )
+    return SegmentClient.from_url(settings.redis_url, settings.reply_days)
+
+
+class PredictionService:
+    """Answers /setup and /predict through the queue; never computes a mask itself."""
+
+    def __init__(self, client: SegmentClient, settings: Settings, metrics: Metrics) -> None:
+        self.client = client
+        self.metrics = metrics
+        self.failures: deque[TaskFailure] = deque(maxlen=KEPT_FAILURES)
+        self._settings = settings
+        self._last_version: str | None = None
+        self._slots = threading.BoundedSemaphore(settings.waiting_requests)
+
+    def model_version(self) -> str:
+        """The version under which predictions are stored, as the worker announced it.
+
+        Without an answer from Redis it is the last one known, so that Label Studio does not take
+        an outage for a new model.
+        """
+        try:
+            announced = self._announced()
+        except QueueError as error:
+            LOG.warning("the model version may be an old one: %s", error)
+            announced = self._last_version
+        if announced is None:
+            LOG.warning("no segment worker has announced its model yet; start `dgl-rsis worker`")
+        return announced or f"dgl-rsis-{package_version('dgl-rsis')}-no-worker-yet"
+
+    def setup(self, project: str, xml: str) -> str:
+        """Check the label config, say in the log what is wrong with it, return the version."""
+        for problem in read_config(xml).problems:
+            LOG.warning("project %s: %s", one_line(project), one_line(problem))
+        return self.model_version()
+
+    def predict(
+        self, project: str, xml: str, tasks: Sequence[Any], context: Any = None
+    ) -> Iterator[Answer]:
+        """One answer a task, in order; never raises for a bad task or a lost queue.
+
+        The tasks are queued before this returns; the iterator waits for the masks and makes the
+        regions one task at a time, so that a large batch never stands in memory.
+        """
+        if context:
+            return self._interactive(project, tasks)
+        try:
+            return self._queued(project, xml, tasks)
+        except QueueError as error:
+            LOG.error("project %s: %d tasks get []: %s", one_line(project), len(tasks), error)
+            return iter([NOTHING] * len(tasks))
+
+    def _interactive(self, project: str, tasks: Sequence[Any]) -> Iterator[Answer]:
+        """Label Studio hides failures of its smart tools, so the log has to say it."""
+        LOG.warning(
+            "project %s: an interactive call (smart tool or prompt) got no masks: this version "
+            "predicts whole tasks only",
+            one_line(project),
+        )
+        self.metrics.tasks.labels("interactive").inc(len(tasks))
+        return iter([NOTHING] * len(tasks))
+
+    def _queued(self, project: str, xml: str, tasks: Sequence[Any]) -> Iterator[Answer]:
+        version = self._announced()
+        if version is None:
+            LOG.error(
+                "project %s: %d tasks get []: no segment worker has announced its model yet, "
+                "start `dgl-rsis worker`",
+                one_line(project),
+                len(tasks),
+            )
+            return iter([NOTHING] * len(tasks))
+        single = len(tasks) == 1
+        asks = self._submit(xml, tasks, version, at_front=single)
+        if single or not self._settings.delivers:
+            return self._wait(asks, xml, version, single=single)
+        self._deliver(asks, xml, version)
+        return iter([NOTHING] * len(tasks))
+
+    def _submit(
+        self, xml: str, tasks: Sequence[Any], version: str, *, at_front: bool
+    ) -> list[_Ask | None]:
+        """Queue what can be queued; None for a task that cannot."""
+        started = time.monotonic()
+        config = read_config(xml)
+        requests = [self._request(task, config, version) for task in tasks]
+        accepted = [request for request in requests if request is not None]
+        self.client.submit(accepted, at_front=at_front)
+        asks = [None if r is None else _Ask(r.task_id, r.key) for r in requests]
+        seconds = time.monotonic() - started
+        LOG.info("%d of %d tasks are in the queue, %.3f s", len(accepted), len(tasks), seconds)
+        return asks
+
+    def _announced(self) -> str | None:
+        announcement = self.client.announced()
+        if announcement is None:
+            return None
+        self._last_version = announcement.model_version
+        return announcement.model_version
+
+    def _request(self, task: Any, config: LabelConfig, version: str) -> SegmentRequest | None:
+        """The task's request; None, with a log line, when it cannot have one."""
+        if not isinstance(task, Mapping):
+            self._failed("?", f"A task must be an object, got {type(task).__name__}.")
+            return None
+        try:
+            return config.to_request(task, version)
+        except TaskError as error:
+            self._failed(str(task.get("id", "?")), str(error))
+            return None
+
+    def _deliver(self, asks: Sequence[_Ask | None], xml: str, version: str) -> None:
+        """Have the predictions pushed when they are ready."""
+        wanted = [ask for ask in asks if ask is not None and ask.task_id.isdecimal()]
+        if not wanted:
+            return
+        digest = self.client.store_config(xml)
+        self.client.deliver(
+            [DeliveryRequest(int(ask.task_id), ask.key, digest, version) for ask in wanted]
+        )
+        self.metrics.tasks.labels("queued").inc(len(wanted))
+
+    def _wait(
+        self, asks: Sequence[_Ask | None], xml: str, version: str, *, single: bool
+    ) -> Iterator[Answer]:
+        """Wait for the masks within the budget; whatever is late stays for the next call."""
+        budget = self._settings.single_task_seconds if single else self._settings.batch_seconds
+        owner = uuid.uuid4().hex
+        with self._slot() as free:
+            deadline = time.monotonic() + (budget if free else 0.0)
+            for ask in asks:
+                try:
+                    yield self._answer(ask, xml, version, owner, deadline)
+                except QueueError as error:
+                    LOG.error("task %s gets []: %s", ask and one_line(ask.task_id), error)
+                    yield NOTHING
+
+    @contextmanager
+    def _slot(self) -> Iterator[bool]:
+        """Whether this request may wait; the last threads are kept for /health and /setup."""
+        free = self._slots.acquire(blocking=False)
+        try:
+            yield free
+        finally:
+            if free:
+                self._slots.release()
+
+    def _answer(
+        self, ask: _Ask | None, xml: str, version: str, owner: str, deadline: float
+    ) -> Answer:
+        if ask is None:
+            return NOTHING
+        seconds = max(0.0, deadline - time.monotonic())
+        reply = self.client.wait([ask.key], seconds)[ask.key]
+        if isinstance(reply, Failure):
+            self._failed(ask.task_id, reply.message)
+            return NOTHING
+        if reply is None:
+            LOG.info("task %s is not ready yet", one_line(ask.task_id))
+            if self._settings.delivers:
+                self._deliver([ask], xml, version)
+            return NOTHING
+        return self._claimed(ask, reply, xml, version, owner)
+
+    def _claimed(
+        self, ask: _Ask, reply: SegmentReply, xml: str, version: str, owner: str
+    ) -> Answer:
+        """The prediction, unless another call or a delivery is storing it right now."""
+        if not self.client.claim_open(ask.task_id, ask.key, owner, CLAIM_SECONDS):
+            LOG.info("task %s is being answered by another call", one_line(ask.task_id))
+            self.metrics.tasks.labels("duplicate").inc()
+            return NOTHING
+        try:
+            prediction = predictions.to_prediction(reply, read_config(xml), version)
+        except ValueError as error:
+            self._failed(ask.task_id, str(error))
+            return NOTHING
+        self.metrics.tasks.labels("answered").inc()
+        return prediction
+
+    def _failed(self, task_id: str, reason: str) -> None:
+        failure = TaskFailure(time.time(), one_line(task_id), one_line(reason))
+        self.failures.append(failure)
+        self.metrics.tasks.labels("failed").inc()
+        LOG.warning("task %s gets []: %s", failure.task_id, failure.reason)
+
+
+def one_line(text: str) -> str:
+    """Text from outside, fit for one log line: no control characters, not endless."""
+    short = text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+    return "".join(c if c.isprintable() else " " for c in short)

@@ -1,0 +1,55 @@
+"""Settings of the web process, from the environment; upstream's names where upstream has them."""
+
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from workers.settings import QueueSettings
+
+
+class Settings(QueueSettings):
+    """What the web process reads from the environment.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        threads: requests served at once. Most of them wait for a worker, which costs little.
+        label_studio_url: Label Studio's address; with the key, batches are pushed when ready.
+        label_studio_api_key: legacy token or personal access token.
+        basic_auth_user: with the password, every route asks for it, /health included.
+        basic_auth_pass: see `basic_auth_user`.
+        single_task_seconds: how long the opening of one task waits for its masks.
+        batch_seconds: how long a batch waits when nothing can be pushed later; Label Studio
+            gives up after 100 s.
+        max_body_bytes: larger requests get 413.
+        log_level: of the standard library's logging.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(9090, ge=0, le=65535)
+    threads: int = Field(64, ge=2, le=1024)
+    label_studio_url: str | None = None
+    label_studio_api_key: SecretStr | None = None
+    basic_auth_user: str | None = None
+    basic_auth_pass: SecretStr | None = None
+    single_task_seconds: float = Field(20.0, ge=0)
+    batch_seconds: float = Field(80.0, ge=0)
+    max_body_bytes: int = Field(134_217_728, gt=0)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        """Half a login would be no login, half a Label Studio no delivery: say so at once."""
+        if (self.basic_auth_user is None) != (self.basic_auth_pass is None):
+            raise ValueError("set both BASIC_AUTH_USER and BASIC_AUTH_PASS, or neither")
+        return self
+
+    @property
+    def delivers(self) -> bool:
+        """Predictions can be pushed to Label Studio after the request."""
+        return self.label_studio_url is not None and self.label_studio_api_key is not None
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that may wait for a worker at once; the other threads keep answering."""
+        return max(1, self.threads - max(4, self.threads // 4))
