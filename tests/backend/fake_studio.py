@@ -1,0 +1,155 @@
+"""A small Label Studio: the calls that deliveries make, as 1.23.2 was seen to answer them."""
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Flask, Response, abort, jsonify, redirect, request
+from flask.typing import ResponseReturnValue
+from werkzeug.serving import make_server
+
+LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
+# header.payload.signature; the payload is {"token_type":"refresh","exp":4102444800}.
+PERSONAL_TOKEN = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
+    ".eyJ0b2tlbl90eXBlIjoicmVmcmVzaCIsImV4cCI6NDEwMjQ0NDgwMH0.c2lnbmF0dXJl"
+)
+
+
+@dataclass
+class FakeStudio:
+    """What it holds, and how it misbehaves.
+
+    Attributes:
+        url: where it listens.
+        tasks: ids of existing tasks; all in project 1.
+        predictions: stored, in order.
+        annotations: stored, in order.
+        calls: method and path of every call, tokens excluded.
+        troubles: HTTP statuses to answer with instead, one a call, the first first.
+        lose_answers: store what is posted, then answer 502: a proxy's time-out.
+        delay: seconds before each answer.
+        issued: number of access tokens given out.
+        withdrawn: how many of them, the oldest first, are no longer taken.
+    """
+
+    url: str = ""
+    tasks: set[int] = field(default_factory=lambda: {1, 2, 3})
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    troubles: list[int] = field(default_factory=list)
+    lose_answers: bool = False
+    delay: float = 0.0
+    issued: int = 0
+    withdrawn: int = 0
+
+    def add(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Store one prediction."""
+        if row["task"] not in self.tasks:
+            reason = {"task": [f'Invalid pk "{row["task"]}" - object does not exist.']}
+            abort(_problem(400, "Validation error", validation_errors=reason))
+        stored = {"id": len(self.predictions) + 1, "project": 1, **row}
+        self.predictions.append(stored)
+        return stored
+
+
+@contextmanager
+def fake_studio(port: int = 0) -> Iterator[FakeStudio]:
+    """Serve on loopback while the context lasts; `port` 0 takes a free one."""
+    studio = FakeStudio()
+    server = make_server("127.0.0.1", port, _app(studio), threaded=True)
+    studio.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
+    thread.start()
+    try:
+        yield studio
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _app(studio: FakeStudio) -> Flask:
+    app = Flask(__name__)
+    _check_tokens(app, studio)
+    _keep_predictions(app, studio)
+    return app
+
+
+def _check_tokens(app: Flask, studio: FakeStudio) -> None:
+    @app.before_request
+    def check() -> ResponseReturnValue | None:
+        studio.calls.append(f"{request.method} {request.path}")
+        if request.path.startswith("/api/token/refresh"):
+            return None
+        time.sleep(studio.delay)
+        if request.headers.get("Authorization") not in _accepted(studio):
+            return _problem(401, "Invalid token.")
+        if studio.troubles:
+            return _trouble(studio.troubles.pop(0))
+        return None
+
+    @app.post("/api/token/refresh/", strict_slashes=False)
+    def refresh() -> ResponseReturnValue:
+        if request.get_json() != {"refresh": PERSONAL_TOKEN}:
+            return _problem(401, "Token is invalid")
+        studio.issued += 1
+        return jsonify(access=_access_token(studio.issued))
+
+
+def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
+    @app.get("/api/predictions/")
+    def predictions() -> ResponseReturnValue:
+        task = request.args.get("task", type=int)
+        if task not in studio.tasks:
+            return _problem(400, "Validation error", validation_errors={"task": ["no choice"]})
+        return jsonify([p for p in reversed(studio.predictions) if p["task"] == task])
+
+    @app.post("/api/predictions/")
+    def create() -> ResponseReturnValue:
+        stored = studio.add(request.get_json())
+        return _problem(502, "") if studio.lose_answers else (jsonify(stored), 201)
+
+    @app.post("/api/projects/1/import/predictions")
+    def import_predictions() -> ResponseReturnValue:
+        rows = [studio.add(row) for row in request.get_json()]
+        return jsonify(created=len(rows)), 201
+
+    @app.get("/api/tasks/<int:task>/annotations/")
+    def annotations(task: int) -> ResponseReturnValue:
+        if task not in studio.tasks:
+            return _problem(404, "No Task matches the given query.")
+        return jsonify([a for a in reversed(studio.annotations) if a["task"] == task])
+
+
+def _access_token(number: int) -> str:
+    """A JWT without a valid signature; Label Studio's are good for 300 s."""
+    claims = {"token_type": "access", "exp": int(time.time()) // 3600 * 3600 + 7200, "jti": number}
+    parts = ({"alg": "HS256", "typ": "JWT"}, claims)
+    encoded = [base64.urlsafe_b64encode(json.dumps(p).encode()).decode().strip("=") for p in parts]
+    return ".".join([*encoded, "c2lnbmF0dXJl"])
+
+
+def _accepted(studio: FakeStudio) -> set[str]:
+    access = [_access_token(number + 1) for number in range(studio.withdrawn, studio.issued)]
+    return {f"Token {LEGACY_TOKEN}", *(f"Bearer {token}" for token in access)}
+
+
+def _trouble(status: int) -> ResponseReturnValue:
+    if 300 <= status < 400:
+        return redirect("https://elsewhere.example/api/", code=status)
+    if status == 200:
+        return "<html>maintenance</html>"
+    return _problem(status, f"trouble {status}")
+
+
+def _problem(status: int, detail: str, **more: Any) -> Response:
+    answer = jsonify(status_code=status, version="1.23.2", detail=detail, exc_info=None, **more)
+    answer.status_code = status
+    return answer

@@ -1,0 +1,276 @@
+from collections.abc import Iterator
+
+import pytest
+from pydantic import ValidationError
+from redis import Redis
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+
+from backend import delivery, label_config
+from backend.delivery import DeliverySettings, NotYetError, deliver_request
+from backend.predictions import to_prediction
+from backend.studio import StudioClient, StudioError
+from tests.backend.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
+from workers.client import SegmentClient
+from workers.messages import DELIVERY_QUEUE, DeliveryRequest, Runs, SegmentReply, SegmentResult
+from workers.queues import AllowedJob, delivery_job_id, open_queue
+from workers.replies import store_failure, store_reply
+
+KEY = "0" * 32
+VERSION = "dgl-rsis-test"
+OWNER = "delivery-1"
+CONFIG = (
+    '<View><Image name="image" value="$image"/><BrushLabels name="mask" toName="image">'
+    '<Label value="water"/></BrushLabels></View>'
+)
+REPLY = SegmentReply(2, 3, VERSION, (SegmentResult("water", 0.75, "class", Runs(2, 3, (1, 3, 2))),))
+
+
+@pytest.fixture
+def studio() -> Iterator[FakeStudio]:
+    with fake_studio() as studio:
+        yield studio
+
+
+@pytest.fixture
+def rest(studio: FakeStudio) -> StudioClient:
+    return StudioClient(studio.url, LEGACY_TOKEN)
+
+
+@pytest.fixture
+def client(redis: Redis) -> SegmentClient:
+    return SegmentClient(redis)
+
+
+@pytest.fixture
+def request_1(client: SegmentClient) -> DeliveryRequest:
+    """A claimed delivery to task 1, as the web side leaves it."""
+    client.claim_push(1, KEY)
+    return DeliveryRequest(1, KEY, client.store_config(CONFIG), VERSION)
+
+
+@pytest.fixture
+def reply(redis: Redis) -> SegmentReply:
+    store_reply(redis, KEY, REPLY, 60)
+    return REPLY
+
+
+def test_the_masks_are_stored_under_the_version(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    rest: StudioClient,
+    studio: FakeStudio,
+    reply: SegmentReply,
+) -> None:
+    assert deliver_request(request_1, client, rest, OWNER) == "stored"
+
+    (stored,) = studio.predictions
+    expected = to_prediction(reply, label_config.parse(CONFIG), VERSION)
+    assert expected["result"]
+    assert {name: stored[name] for name in expected} == expected
+    assert stored["task"] == 1
+
+
+def test_twice_delivered_is_once_stored(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    rest: StudioClient,
+    studio: FakeStudio,
+    reply: SegmentReply,
+) -> None:
+    deliver_request(request_1, client, rest, OWNER)
+    client.release(1, KEY, 0)
+
+    assert deliver_request(request_1, client, rest, OWNER) == "stored before"
+    assert len(studio.predictions) == 1
+
+
+def test_a_prediction_of_another_version_is_no_obstacle(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    rest: StudioClient,
+    studio: FakeStudio,
+    reply: SegmentReply,
+) -> None:
+    studio.add({"task": 1, "result": [], "model_version": "older"})
+
+    assert deliver_request(request_1, client, rest, OWNER) == "stored"
+    assert [p["model_version"] for p in studio.predictions] == ["older", VERSION]
+
+
+def test_a_lost_answer_does_not_store_twice(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    rest: StudioClient,
+    studio: FakeStudio,
+    reply: SegmentReply,
+) -> None:
+    studio.lose_answers = True
+    with pytest.raises(StudioError, match="502"):
+        deliver_request(request_1, client, rest, OWNER)
+
+    assert deliver_request(request_1, client, rest, OWNER) == "stored before"
+    assert len(studio.predictions) == 1
+
+
+def test_a_pending_segmentation_is_waited_for(
+    request_1: DeliveryRequest, client: SegmentClient, rest: StudioClient, studio: FakeStudio
+) -> None:
+    with pytest.raises(NotYetError, match="task 1"):
+        deliver_request(request_1, client, rest, OWNER)
+    assert studio.calls == []
+    assert client.claim_open(1, KEY, "open", 10), "an open could not take over"
+
+
+def test_a_failed_segmentation_ends_the_delivery(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    rest: StudioClient,
+    studio: FakeStudio,
+    redis: Redis,
+) -> None:
+    store_failure(redis, KEY, "the image is empty")
+
+    assert deliver_request(request_1, client, rest, OWNER) == "impossible: the image is empty"
+    assert studio.calls == []
+
+
+def test_an_open_that_answers_goes_first(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    rest: StudioClient,
+    studio: FakeStudio,
+    reply: SegmentReply,
+) -> None:
+    assert client.claim_open(1, KEY, "open", 10)
+    with pytest.raises(NotYetError, match="opened"):
+        deliver_request(request_1, client, rest, OWNER)
+
+    studio.add({"task": 1, **to_prediction(reply, label_config.parse(CONFIG), VERSION)})
+    client.release(1, KEY, 0)
+    assert deliver_request(request_1, client, rest, OWNER) == "stored before"
+
+
+def test_an_open_that_gave_up_leaves_it_to_the_delivery(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    rest: StudioClient,
+    reply: SegmentReply,
+) -> None:
+    client.claim_open(1, KEY, "open", 10)
+    client.release(1, KEY, 0)
+
+    assert deliver_request(request_1, client, rest, OWNER) == "stored"
+
+
+def test_label_studio_down_keeps_the_delivery_and_lets_opens_pass(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    rest: StudioClient,
+    studio: FakeStudio,
+    reply: SegmentReply,
+) -> None:
+    studio.troubles = [503]
+    with pytest.raises(StudioError) as caught:
+        deliver_request(request_1, client, rest, OWNER)
+    assert caught.value.retry
+    assert client.claim_open(1, KEY, "open", 10)
+
+
+@pytest.mark.parametrize("task", [1, 99])
+def test_a_refusal_ends_the_delivery(
+    task: int,
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    rest: StudioClient,
+    studio: FakeStudio,
+    reply: SegmentReply,
+) -> None:
+    studio.troubles = [403]
+    request = DeliveryRequest(task, KEY, request_1.config, VERSION)
+
+    outcome = deliver_request(request, client, rest, OWNER)
+
+    assert outcome.startswith("refused: Label Studio answered 403")
+    assert studio.predictions == []
+    assert client.claim_push(task, KEY), "the claim was not released"
+
+
+def test_a_forgotten_config_ends_the_delivery(
+    client: SegmentClient, rest: StudioClient, studio: FakeStudio, reply: SegmentReply
+) -> None:
+    request = DeliveryRequest(1, KEY, "f" * 64, VERSION)
+
+    assert "config is no longer kept" in deliver_request(request, client, rest, OWNER)
+    assert studio.predictions == []
+
+
+def test_the_queue_tries_again_until_label_studio_answers(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    studio: FakeStudio,
+    reply: SegmentReply,
+    redis: Redis,
+    environment: None,
+) -> None:
+    queue = open_queue(DELIVERY_QUEUE, redis)
+    job_id = delivery_job_id(1, KEY)
+    studio.troubles = [503]
+    client.deliver([request_1])
+
+    work(redis)
+    assert queue.scheduled_job_registry.get_job_ids() == [job_id], "it is not tried again"
+    assert studio.predictions == []
+
+    queue.scheduled_job_registry.remove(job_id)
+    job = queue.fetch_job(job_id)
+    assert job is not None
+    queue.enqueue_job(job)  # what the scheduler does when the time has come
+    work(redis)
+
+    assert len(studio.predictions) == 1
+    assert queue.scheduled_job_registry.count == queue.failed_job_registry.count == 0
+
+
+def test_one_line_tells_the_task_and_the_outcome(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    redis: Redis,
+    environment: None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store_failure(redis, KEY, "the image is empty")
+    client.deliver([request_1])
+
+    with caplog.at_level("INFO", logger="backend.delivery"):
+        work(redis)
+
+    lines = [r.getMessage() for r in caplog.records if r.name == "backend.delivery"]
+    assert lines == ["task 1: prediction impossible: the image is empty"]
+
+
+def test_a_missing_setting_does_not_show_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY_TOKEN)
+    with pytest.raises(ValidationError, match="label_studio_url") as caught:
+        DeliverySettings()  # type: ignore[call-arg]
+    assert LEGACY_TOKEN not in str(caught.value)
+
+
+@pytest.fixture
+def environment(studio: FakeStudio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Variables of a delivery worker that knows the fake Label Studio."""
+    monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY_TOKEN)
+    delivery._studio.cache_clear()
+    yield
+    delivery._studio.cache_clear()
+
+
+def work(redis: Redis) -> None:
+    """A worker that empties the delivery queue."""
+    worker = SimpleWorker(
+        [open_queue(DELIVERY_QUEUE, redis)], connection=redis, job_class=AllowedJob,
+        serializer=JSONSerializer,
+    )  # fmt: skip
+    worker.work(burst=True)

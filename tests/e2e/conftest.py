@@ -1,0 +1,137 @@
+"""A real Label Studio, the real backend and a real browser; nothing here is a stand-in.
+
+Run by `make e2e`. What is missing fails the run and says how to install it: a skipped end-to-end
+test would look like a passed one.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, sync_playwright
+
+from samples.processes import free_port
+from samples.studio import (
+    LABEL_CONFIG,
+    ROOT,
+    Studio,
+    connect_backend,
+    create_project,
+    dgl_rsis,
+    import_images,
+    label_studio,
+    sample_images,
+)
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+# As root Chromium needs --no-sandbox; the others keep it from calling hosts of its own.
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project of the running Label Studio with the backend connected.
+
+    Attributes:
+        id: of the project.
+        tasks: ids of its tasks, one an image.
+        backend: address of the backend.
+    """
+
+    id: int
+    tasks: list[int]
+    backend: str
+
+
+MakeProject = Callable[[str, str, int], Project]
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """Label Studio with an empty database."""
+    with label_studio(tmp_path_factory.mktemp("studio"), free_port(0)) as studio:
+        yield studio
+
+
+@pytest.fixture(scope="session")
+def backend(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of `dgl-rsis up`, which knows Label Studio by a personal access token."""
+    connection = {
+        "LABEL_STUDIO_URL": studio.base_url,
+        "LABEL_STUDIO_API_KEY": studio.account.personal_token,
+    }
+    with dgl_rsis(tmp_path_factory.mktemp("backend"), free_port(0), connection) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def make_project(studio: Studio) -> MakeProject:
+    """`make_project(title, backend, images)`: a project with that many sample images."""
+
+    def make(title: str, backend: str, images: int) -> Project:
+        project = create_project(studio, title, LABEL_CONFIG)
+        tasks = import_images(studio, project, sample_images()[:images])
+        assert len(tasks) == images, f"samples/ has fewer than {images} images"
+        connect_backend(studio, project, backend)
+        return Project(project, tasks, backend)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def browser(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """Chromium, logged in to Label Studio, with every other host cut off."""
+    if not CHROMIUM.exists():
+        pytest.fail(
+            f"{CHROMIUM} does not exist: install it (Debian: apt-get install chromium) or name "
+            "another Chromium in the environment variable CHROMIUM",
+            pytrace=False,
+        )
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("chromium"),
+            executable_path=CHROMIUM,
+            args=CHROMIUM_FLAGS,
+            viewport={"width": 1440, "height": 1000},
+        )
+        context.route(lambda url: not url.startswith(studio.base_url), lambda route: route.abort())
+        _log_in(context, studio)
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def page(browser: BrowserContext) -> Iterator[Page]:
+    """A new tab."""
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """The folder in which screenshots are kept for people to look at."""
+    folder = ROOT / "demo"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _log_in(context: BrowserContext, studio: Studio) -> None:
+    page = context.new_page()
+    page.goto(f"{studio.base_url}/user/login/")
+    page.fill("input[name=email]", studio.account.email)
+    page.fill("input[name=password]", studio.account.password)
+    page.click("button[type=submit]")
+    page.wait_for_url(lambda url: "/login" not in url, wait_until="commit")
+    page.close()

@@ -1,0 +1,131 @@
+"""An annotator opens a task in a browser, sees the masks, corrects one and submits."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from label_studio_sdk.converter.brush import decode_rle
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Page
+
+from samples.studio import Studio
+from tests.e2e.conftest import MakeProject, Project
+
+pytestmark = pytest.mark.e2e
+
+SELECTED = "window.Htx.annotationStore.selected"
+SECONDS = 1000  # Playwright counts milliseconds
+
+
+@pytest.fixture(scope="module")
+def project(make_project: MakeProject, backend: str) -> Project:
+    return make_project("annotating", backend, 2)
+
+
+def test_masks_are_seen_and_come_back_as_submitted(
+    studio: Studio, project: Project, page: Page, screenshots: Path
+) -> None:
+    task = project.tasks[0]
+    open_task(page, studio, project, task)
+    page.screenshot(path=screenshots / "e2e-task.png")
+    assert changed_share(page) > 0.2, "hiding the regions changes too little: no masks were drawn"
+
+    submit(page)
+
+    (prediction,) = studio.api("GET", "/api/predictions/", params={"task": task})
+    (annotation,) = studio.api("GET", f"/api/tasks/{task}/annotations/")
+    assert annotation["result"]
+    assert_same_masks(annotation["result"], prediction["result"])
+
+
+def test_a_mask_corrected_with_the_eraser_comes_back_smaller(
+    studio: Studio, project: Project, page: Page, screenshots: Path
+) -> None:
+    task = project.tasks[1]
+    open_task(page, studio, project, task)
+    (prediction,) = studio.api("GET", "/api/predictions/", params={"task": task})
+    before = decoded(prediction["result"])
+    label = max(before, key=lambda name: int(before[name].sum()))
+    erase_across(page, label)
+    page.screenshot(path=screenshots / "e2e-corrected.png")
+
+    submit(page)
+
+    (annotation,) = studio.api("GET", f"/api/tasks/{task}/annotations/")
+    after = decoded(annotation["result"])
+    assert not (after[label] & ~before[label]).any(), "the eraser added pixels"
+    erased = before[label].sum() - after[label].sum()
+    assert 0 < erased < 0.5 * before[label].size
+    for other in before.keys() - {label}:
+        np.testing.assert_array_equal(after[other], before[other])
+
+
+def open_task(page: Page, studio: Studio, project: Project, task: int) -> None:
+    """Open a task as a click in the list does, and wait until its regions are there."""
+    page.goto(f"{studio.base_url}/projects/{project.id}/data?task={task}")
+    page.wait_for_function("window.Htx?.annotationStore?.selected", timeout=120 * SECONDS)
+    page.wait_for_function(f"{SELECTED}.regionStore.regions.length > 0", timeout=60 * SECONDS)
+    page.locator("canvas").first.wait_for()
+    page.wait_for_timeout(2 * SECONDS)  # the masks are drawn after the regions are listed
+
+
+def changed_share(page: Page) -> float:
+    """Share of the image's pixels that look different once every region is hidden."""
+    shown = canvas_pixels(page)
+    page.evaluate(f"{SELECTED}.regionStore.toggleVisibility()")
+    page.wait_for_timeout(1 * SECONDS)
+    hidden = canvas_pixels(page)
+    page.evaluate(f"{SELECTED}.regionStore.toggleVisibility()")
+    return float((np.abs(shown - hidden).max(axis=-1) > 8).mean())
+
+
+def canvas_pixels(page: Page) -> NDArray[np.int16]:
+    """(H, W, 3) int16, 0-255: what the annotator sees of the image."""
+    png = page.locator(".konvajs-content").first.screenshot()
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
+
+
+def erase_across(page: Page, label: str) -> None:
+    """Choose a region in the list, then the eraser, and drag across the middle of the image."""
+    page.locator(".lsf-outliner-item").filter(has_text=label).first.click()
+    page.locator("[aria-label=eraser]").click()
+    box = page.locator(".konvajs-content").first.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.1, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, y, steps=20)
+    page.mouse.up()
+    page.wait_for_timeout(1 * SECONDS)
+
+
+def submit(page: Page) -> None:
+    """Press Submit and wait until Label Studio has stored the annotation."""
+    with page.expect_response(
+        lambda answer: answer.request.method == "POST" and "/annotations" in answer.url
+    ) as answer:
+        page.get_by_role("button", name="Submit").click()
+    assert answer.value.status == 201
+
+
+def decoded(regions: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.bool_]]:
+    """Label → (H, W) bool mask, by the SDK's decoder."""
+    return {
+        region["value"]["brushlabels"][0]: decode_rle(region["value"]["rle"])
+        .reshape(region["original_height"], region["original_width"], 4)[..., 3]
+        .astype(bool)
+        for region in regions
+    }
+
+
+def assert_same_masks(
+    actual: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
+) -> None:
+    found, wanted = decoded(actual), decoded(expected)
+    assert found.keys() == wanted.keys()
+    for label in wanted:
+        np.testing.assert_array_equal(found[label], wanted[label], err_msg=label)

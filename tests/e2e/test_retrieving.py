@@ -1,0 +1,112 @@
+"""Predictions that Label Studio asks for by its API: one each, under the version of /setup."""
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from label_studio_sdk.label_interface.interface import LabelInterface
+
+from samples.processes import free_port
+from samples.studio import LABEL_CONFIG, Studio, dgl_rsis
+from tests.e2e.conftest import MakeProject, Project
+
+pytestmark = pytest.mark.e2e
+
+
+def test_retrieve_predictions_stores_one_a_task(
+    studio: Studio, make_project: MakeProject, backend: str
+) -> None:
+    project = make_project("retrieving", backend, 3)
+
+    assert retrieve(studio, project) < 30, "Label Studio waited for the masks"
+    stored = wait_for_predictions(studio, project)
+    retrieve(studio, project)
+    time.sleep(3)
+
+    assert predictions(studio, project) == stored, "a second retrieve changed the predictions"
+    interface = LabelInterface(LABEL_CONFIG)
+    for prediction in stored:
+        assert prediction["model_version"] == model_version(backend)
+        value = {name: prediction[name] for name in ("result", "score", "model_version")}
+        assert interface.validate_prediction(value, return_errors=True) == []  # type: ignore[no-untyped-call]
+
+
+def test_the_label_stream_shows_a_delivered_prediction(
+    studio: Studio, make_project: MakeProject, backend: str
+) -> None:
+    project = make_project("streaming", backend, 1)
+    retrieve(studio, project)
+    (stored,) = wait_for_predictions(studio, project)
+
+    task = studio.api("GET", f"/api/projects/{project.id}/next")
+
+    assert [prediction["id"] for prediction in task["predictions"]] == [stored["id"]]
+
+
+def test_two_parallel_opens_store_one_prediction(
+    studio: Studio, make_project: MakeProject, backend: str
+) -> None:
+    project = make_project("opening", backend, 1)
+    path = f"/api/tasks/{project.tasks[0]}"
+
+    with ThreadPoolExecutor(2) as pool:
+        opens = [
+            pool.submit(studio.api, "GET", path, params={"project": project.id}) for _ in range(2)
+        ]
+        answers = [opened.result() for opened in opens]
+
+    assert any(answer["predictions"] for answer in answers)
+    wait_for_predictions(studio, project)
+
+
+def test_a_legacy_token_serves_as_well(
+    studio: Studio, make_project: MakeProject, tmp_path: Path
+) -> None:
+    connection = {
+        "LABEL_STUDIO_URL": studio.base_url,
+        "LABEL_STUDIO_API_KEY": studio.account.legacy_token,
+    }
+    with dgl_rsis(tmp_path, free_port(0), connection) as backend:
+        project = make_project("legacy token", backend, 1)
+        retrieve(studio, project)
+        (stored,) = wait_for_predictions(studio, project)
+        assert stored["model_version"] == model_version(backend)
+
+
+def retrieve(studio: Studio, project: Project) -> float:
+    """The data manager's action "Retrieve Predictions" on all tasks; its seconds."""
+    started = time.monotonic()
+    studio.api(
+        "POST",
+        "/api/dm/actions",
+        params={"id": "retrieve_tasks_predictions", "project": project.id},
+        json={"selectedItems": {"all": True, "excluded": []}, "project": project.id},
+    )
+    return time.monotonic() - started
+
+
+def wait_for_predictions(studio: Studio, project: Project) -> list[dict[str, Any]]:
+    """Wait until every task has a prediction, and a little for a second one that must not come."""
+    end = time.monotonic() + 120
+    while len({p["task"] for p in predictions(studio, project)}) < len(project.tasks):
+        assert time.monotonic() < end, "after 120 s some tasks still have no prediction"
+        time.sleep(1)
+    time.sleep(3)
+    stored = predictions(studio, project)
+    assert Counter(p["task"] for p in stored) == Counter(project.tasks)
+    return stored
+
+
+def predictions(studio: Studio, project: Project) -> list[dict[str, Any]]:
+    found = studio.api("GET", "/api/predictions/", params={"project": project.id})
+    return sorted(found, key=lambda prediction: int(prediction["id"]))
+
+
+def model_version(backend: str) -> str:
+    """What /setup reports."""
+    answer = requests.post(f"{backend}/setup", json={"schema": LABEL_CONFIG}, timeout=10)
+    return str(answer.json()["model_version"])
