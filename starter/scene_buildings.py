@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from starter.scene_canvas import Colour, Points, Stencil
+from starter.scene_canvas import Colour, Field, Points, Stencil, Window
 from starter.scene_site import Site, ellipse, rectangle, swept
 from starter.scene_textures import Stripes, Surface
 
@@ -199,11 +199,7 @@ def _draw_fittings(site: Site, building: Building, parts: Sequence[Points], roof
     site.canvas.paint(_within(site.fill(boxes), roof.window, inner), tone)
 
 
-def _within(
-    stencil: Stencil,
-    window: tuple[slice, slice],
-    alpha: np.ndarray[tuple[int, int], np.dtype[np.float32]],
-) -> Stencil:
+def _within(stencil: Stencil, window: Window, alpha: Field) -> Stencil:
     """The part of a stencil inside another one's coverage."""
     rows = slice(max(stencil.window[0].start, window[0].start),
                  min(stencil.window[0].stop, window[0].stop))  # fmt: skip

@@ -56,8 +56,8 @@ def stroke(lines: Sequence[Points], widths: Sequence[float], size: int) -> Stenc
 def _window(shapes: Sequence[Points], size: int, margin: float) -> tuple[Window, int]:
     if not shapes:
         return (slice(0, 0), slice(0, 0)), 1
-    low = np.min([s.min(axis=0) for s in shapes], axis=0) - margin
-    high = np.max([s.max(axis=0) for s in shapes], axis=0) + margin
+    points = np.concatenate(shapes)
+    low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
     x0, y0 = (int(v) for v in np.clip(np.floor(low), 0, size))
     x1, y1 = (int(v) for v in np.clip(np.ceil(high), 0, size))
     if x1 <= x0 or y1 <= y0:

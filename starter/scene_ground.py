@@ -1,9 +1,11 @@
 """The ground: soil, lawns, fields, forest, roads and tracks."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from starter.scene_canvas import Field, Points, Stencil
 from starter.scene_palettes import varied
@@ -70,7 +72,7 @@ def scatter(site: Site, lot: Stencil, density: float) -> None:
     site.canvas.paint(lot.times((specks & ~dark) * share), (228, 224, 218))
 
 
-def _thickened(specks: Field, gsd: float) -> Field:
+def _thickened(specks: NDArray[np.bool_], gsd: float) -> Field:
     """Specks of about a metre: single pixels at 1 m, small blobs below."""
     blob = specks.astype(np.float32)
     for _ in range(int(np.clip(round(0.5 / gsd), 0, 3))):
@@ -99,7 +101,7 @@ def draw_field(site: Site, area: Rectangle) -> None:
     pieces = int(site.rng.integers(1, 5))
     cuts = np.sort(site.rng.uniform(0, 1, pieces - 1))
     edges = np.concatenate([[0], cuts, [1]])
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges.tolist()):
         if u1 - u0 > v1 - v0:
             part = (u0 + low * (u1 - u0), v0, u0 + high * (u1 - u0) - 1.5, v1)
         else:
@@ -194,43 +196,62 @@ def draw_roads(site: Site, roads: Sequence[Road]) -> None:
     lines, widths = [lines[i] for i in seen], [widths[i] for i in seen]
     if not lines:
         return
-    verge = site.rng.uniform(1.5, 6)
+    verge = site.rng.uniform(1, 5)
     if site.chance(0.7):
         site.lay(site.stroke(lines, [w + 2 * verge for w in widths]), site.biome.pavement, 0)
-    fresh, worn = site.biome.asphalt
-    asphalt = Surface(fresh, worn, site.rng.uniform(0, 1), mottle=3, grain=3)
     owner = site.canvas.add("road", kind="paved")
-    site.lay(site.stroke(lines, widths), asphalt, owner)
+    fresh, worn = site.biome.asphalt
+    for old in (1, 0):  # worn streets first: the fresh ones run over them
+        chosen = [i for i in range(len(lines)) if (i % 3 == 0) == bool(old)]
+        tone = varied(site.rng, worn if old and site.chance(0.5) else fresh, 7)
+        asphalt = Surface(tone, worn, site.rng.uniform(0, 0.8), mottle=4, grain=3)
+        asphalt_area = site.stroke([lines[i] for i in chosen], [widths[i] for i in chosen])
+        site.lay(asphalt_area, asphalt, owner)
     _draw_lanes(site, lines, widths)
+    _draw_medians(site, lines, widths)
 
 
 def _draw_lanes(site: Site, lines: Sequence[Points], widths: Sequence[float]) -> None:
-    """Wheel wear, edge lines, dashes between lanes and medians of wide roads."""
-    wear = [offset_line(l, side * w / 4 / site.gsd) for l, w in zip(lines, widths, strict=True)
-            for side in (-1, 1)]  # fmt: skip
+    """Wheel wear, edge lines, dashes between lanes."""
+    wear = [
+        offset_line(line, side * w / 4 / site.gsd)
+        for line, w in zip(lines, widths, strict=True)
+        for side in (-1, 1)
+    ]
     lanes = [w / 4 for w in widths for _ in range(2)]
-    site.canvas.brighten(site.stroke(wear, lanes), site.rng.uniform(-10, 12))
-    if site.gsd > 1.1 or site.chance(0.15):
+    site.canvas.brighten(site.stroke(wear, lanes), site.rng.uniform(-8, 10))
+    if site.gsd > 1.1 or site.chance(0.3):
         return
     marks: list[Points] = []
     for line, width in zip(lines, widths, strict=True):
-        if width < 6:
+        if width < 7.5:
             continue
-        count = max(2, round(width / 3.6))
+        count = max(2, 2 * round(width / 8))
         for i in range(1, count):
             parallel = offset_line(line, (i / count - 0.5) * width / site.gsd)
-            marks += dashes(parallel, 3 / site.gsd, 9 / site.gsd)
+            marks += dashes(parallel, 3 / site.gsd, 11 / site.gsd)
         if width > 9:
             marks += [offset_line(line, s * (width / 2 - 0.5) / site.gsd) for s in (-1, 1)]
-    paint = site.stroke(marks, [0.18] * len(marks)).times(site.rng.uniform(0.4, 0.95))
-    site.canvas.paint(paint, (226, 224, 214))
+    paint = site.stroke(marks, [0.16] * len(marks)).times(site.rng.uniform(0.3, 0.9))
+    site.canvas.paint(paint, (222, 220, 210))
+
+
+def _draw_medians(site: Site, lines: Sequence[Points], widths: Sequence[float]) -> None:
+    """Planted, sandy or paved strips between the two directions of wide roads."""
+    wide = [i for i, width in enumerate(widths) if width >= 16]
+    if not wide or site.chance(0.25):
+        return
+    surface = site.one((site.biome.grass, site.biome.soil, site.biome.pavement))
+    strips = [widths[i] * site.rng.uniform(0.08, 0.22) for i in wide]
+    site.lay(site.stroke([lines[i] for i in wide], strips), surface, 0)
 
 
 def offset_line(line: Points, pixels: float) -> Points:
     """The polyline moved sideways."""
     step = np.gradient(line, axis=0)
     normal = np.stack([-step[:, 1], step[:, 0]], axis=1)
-    return line + pixels * normal / np.maximum(np.hypot(*normal.T), 1e-9)[:, None]
+    moved: Points = line + pixels * normal / np.maximum(np.hypot(*normal.T), 1e-9)[:, None]
+    return moved
 
 
 def dashes(line: Points, length: float, period: float) -> list[Points]:
@@ -263,4 +284,5 @@ def _wandering(site: Site) -> Points:
     steps = np.stack([np.cos(turn + bends), np.sin(turn + bends)], axis=1) * site.size / 30
     start = site.rng.uniform(0.2, 0.8, 2) * site.size
     path = np.cumsum(steps, axis=0)
-    return start + path - path[30]
+    line: Points = start + path - path[30]
+    return line

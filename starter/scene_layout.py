@@ -1,17 +1,18 @@
 """The plan of a scene: theme, classes, streets, blocks and what goes where."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from starter.scene_canvas import Canvas
+from starter.scene_canvas import Canvas, Points
 from starter.scene_ground import Road, draw_base, draw_roads, draw_tracks
+from starter.scene_lots import add_tree_group
 from starter.scene_objects import draw_car
 from starter.scene_palettes import BIOMES, season, varied
 from starter.scene_site import Frame, Rectangle, Site, ellipse, rectangle
 from starter.scene_textures import Surface, Textures
-from starter.scene_uses import USES, add_tree_group
+from starter.scene_themes import ANYWHERE, THEMES, Theme
+from starter.scene_uses import USES
 from starter.scene_water import (
     Water,
     draw_bridge,
@@ -23,124 +24,6 @@ from starter.scene_water import (
 
 MOST_CLASSES = 7
 EDGE_LABELS = ("building", "road")
-
-
-@dataclass(frozen=True)
-class Theme:
-    """A kind of place.
-
-    Attributes:
-        core: classes that it always has.
-        extras: further classes that fit.
-        uses: land uses of its blocks, by weight.
-        block: metres, smallest and largest side that is still split.
-        biomes: where it occurs, by weight.
-        waters: kinds of water, by weight; "" = none.
-        resolution: metres per pixel, finest and coarsest.
-        streets: share of the splits between blocks that are streets.
-    """
-
-    core: tuple[str, ...]
-    extras: tuple[str, ...]
-    uses: Mapping[str, float]
-    block: tuple[float, float]
-    biomes: Mapping[str, float]
-    waters: Mapping[str, float]
-    resolution: tuple[float, float] = (0.15, 1.5)
-    streets: float = 1.0
-
-
-_TOWN = {"desert": 4, "temperate": 2, "tropical": 1, "dry": 1.5}
-_WET = {"": 2, "lake": 1, "canal": 0.5, "coast": 0.6, "river": 0.5}
-
-THEMES: Mapping[str, Theme] = {
-    "villas": Theme(
-        ("building", "road"),
-        ("swimming pool", "tree", "car", "grassland", "bare land", "tennis court", "water",
-         "parking lot", "forest"),
-        {"villas": 7, "soil": 1.5, "park": 0.7, "courts": 0.5, "complex": 0.4, "construction": 0.4},
-        (38, 75), _TOWN, _WET,
-    ),
-    "city": Theme(
-        ("building", "road"),
-        ("car", "tree", "parking lot", "bare land", "grassland", "swimming pool", "water",
-         "tennis court", "ground track field"),
-        {"apartments": 4, "complex": 2, "towers": 1.5, "parking": 1, "soil": 1, "construction": 0.6,
-         "park": 0.7},
-        (55, 120), _TOWN, _WET, (0.3, 1.5),
-    ),
-    "informal": Theme(
-        ("building", "road"),
-        ("tree", "bare land", "car", "grassland", "water", "farmland"),
-        {"informal": 6, "soil": 1, "park": 0.5, "villas": 0.7, "fields": 0.3},
-        (40, 90), {"red earth": 4, "tropical": 1, "dry": 1}, {"": 4, "river": 1, "lake": 0.5},
-        (0.15, 0.6),
-    ),
-    "industry": Theme(
-        ("building", "road"),
-        ("storage tank", "car", "parking lot", "bare land", "water", "grassland", "solar panel",
-         "tree", "pier", "ship"),
-        {"warehouses": 5, "tanks": 1.5, "soil": 1.5, "parking": 1, "construction": 0.7, "solar": 0.4},
-        (60, 130), _TOWN, {"": 3, "coast": 1, "canal": 0.7}, (0.25, 1.5),
-    ),
-    "refinery": Theme(
-        ("storage tank", "road"),
-        ("building", "bare land", "water", "grassland", "ship", "pier", "car", "tree"),
-        {"tanks": 4, "warehouses": 1, "soil": 1.5, "grass": 1},
-        (50, 110), _TOWN, {"": 2, "coast": 1.5, "river": 0.4}, (0.25, 1.5),
-    ),
-    "countryside": Theme(
-        ("farmland",),
-        ("forest", "road", "building", "water", "grassland", "tree", "bare land", "greenhouse",
-         "solar panel", "bridge"),
-        {"fields": 6, "forest": 1.5, "grass": 1, "villas": 0.4, "greenhouses": 0.3, "solar": 0.3,
-         "soil": 0.4},
-        (90, 220), {"temperate": 4, "tropical": 2, "red earth": 1, "dry": 2, "desert": 0.7},
-        {"": 3, "river": 1.2, "lake": 1, "canal": 0.4}, (0.3, 1.5), 0.45,
-    ),
-    "woods": Theme(
-        ("forest",),
-        ("road", "grassland", "water", "bare land", "building", "farmland", "bridge"),
-        {"forest": 5, "grass": 1.2, "soil": 0.6, "fields": 0.6, "villas": 0.3},
-        (90, 240), {"temperate": 3, "tropical": 2, "red earth": 0.7},
-        {"": 2, "river": 1.2, "lake": 1.2}, (0.15, 1.5), 0.4,
-    ),
-    "desert": Theme(
-        ("bare land", "road"),
-        ("building", "water", "car", "tree", "solar panel", "grassland", "farmland", "forest"),
-        {"soil": 6, "construction": 2, "villas": 0.8, "warehouses": 0.7, "solar": 0.3, "park": 0.3},
-        (90, 260), {"desert": 5, "dry": 1.5, "red earth": 0.5},
-        {"": 2, "lake": 1.2, "canal": 0.8, "coast": 0.7}, (0.2, 1.5), 0.4,
-    ),
-    "harbour": Theme(
-        ("water", "ship"),
-        ("pier", "building", "road", "car", "parking lot", "storage tank", "bare land", "beach",
-         "tree", "bridge"),
-        {"warehouses": 3, "parking": 1, "soil": 1.5, "complex": 1, "tanks": 0.7, "villas": 0.7},
-        (55, 120), _TOWN, {"coast": 5, "river": 1, "lake": 0.4}, (0.2, 1.5),
-    ),
-    "resort": Theme(
-        ("water", "building"),
-        ("beach", "swimming pool", "tree", "tennis court", "road", "ship", "pier", "grassland",
-         "parking lot", "bare land", "forest"),
-        {"pools": 3, "villas": 2, "complex": 1, "park": 1, "courts": 1, "soil": 0.7, "forest": 0.5},
-        (50, 100), {"desert": 3, "tropical": 3, "dry": 2}, {"coast": 5, "lake": 0.7}, (0.2, 1.2),
-    ),
-    "sports": Theme(
-        ("tennis court", "building"),
-        ("ground track field", "road", "grassland", "tree", "parking lot", "car", "swimming pool",
-         "bare land", "forest"),
-        {"courts": 3, "stadium": 1, "park": 1.2, "complex": 1.2, "parking": 0.8, "villas": 0.8},
-        (55, 120), _TOWN, {"": 5, "lake": 0.5}, (0.15, 1.0),
-    ),
-    "airport": Theme(
-        ("airplane", "building"),
-        ("runway", "grassland", "road", "car", "parking lot", "bare land", "storage tank"),
-        {"apron": 4, "warehouses": 1.2, "grass": 1.2, "parking": 0.6, "soil": 0.8, "tanks": 0.3},
-        (80, 200), _TOWN, {"": 1}, (0.3, 1.5), 0.5,
-    ),
-}  # fmt: skip
-ANYWHERE = Theme((), (), {name: 1.0 for name in USES}, (50, 110), {b: 1.0 for b in BIOMES}, _WET)
 
 
 def lay_out(rng: np.random.Generator, size: int, allowed: frozenset[str]) -> Site:
@@ -236,7 +119,7 @@ def _split(site: Site, theme: Theme) -> tuple[list[Road], list[Rectangle]]:
     roads: list[Road] = []
     blocks: list[Rectangle] = []
     target = site.rng.uniform(*theme.block)
-    wide = site.one((8.0, 10.0, 14.0, 22.0, 34.0))
+    wide = site.one((7.0, 8.0, 10.0, 14.0, 22.0, 34.0)) * min(1.0, 0.5 + site.gsd)
     pending: list[tuple[Rectangle, int]] = [((low, -reach, reach, reach), 0)]
     while pending:
         area, depth = pending.pop()
@@ -256,7 +139,7 @@ def _split(site: Site, theme: Theme) -> tuple[list[Road], list[Rectangle]]:
 
 def _cut(
     site: Site, area: Rectangle, along_u: bool, width: float
-) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], list[Rectangle]]:
+) -> tuple[Points, list[Rectangle]]:
     """A street's centre line through a rectangle, and the two rectangles beside it."""
     u0, v0, u1, v1 = area
     share, gap = site.rng.uniform(0.36, 0.64), width / 2 + (2.5 if width else 0.0)
@@ -367,8 +250,8 @@ def _draw_runway(site: Site) -> None:
     owner = site.canvas.add("runway")
     tone = varied(site.rng, site.biome.asphalt[0], 12)
     site.lay(site.fill([strip]), Surface(tone, site.biome.asphalt[1], 0.7, 3, 3), owner)
-    dashes = [rectangle(30, 0.9, x) for x in np.arange(-length / 2, length / 2, 50)]
-    bars = [rectangle(30, 1.8, 0, y) for y in np.arange(-0.42, 0.43, 0.085) * width]
+    dashes = [rectangle(30, 0.9, x) for x in np.arange(-length / 2, length / 2, 50).tolist()]
+    bars = [rectangle(30, 1.8, 0, y) for y in (np.arange(-0.42, 0.43, 0.085) * width).tolist()]
     if site.chance(0.5):
         dashes = [d for d in dashes if abs(d.mean(axis=0)[0]) > 40] + bars
     edges = [rectangle(length, 0.9, 0, s * width * 0.46) for s in (-1, 1)]

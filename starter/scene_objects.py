@@ -1,5 +1,6 @@
 """Things: cars, ships, aircraft, tanks, courts, pools, trees and panels."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -84,18 +85,25 @@ def draw_ship(
 def _draw_wake(
     site: Site, at: Points, angle: float, length: float, beam: float, wake: float
 ) -> None:
-    """Foam behind the stern, and the two arms of the bow wave."""
-    far = -length * wake
-    foam = np.array([[-length * 0.4, -beam * 0.4], [-length * 0.4, beam * 0.4],
-                     [far, beam * 0.25], [far, -beam * 0.25]])  # fmt: skip
-    site.canvas.paint(site.fill([site.place(foam, at, angle)]).times(0.35), (222, 230, 232))
-    arms = [site.place(np.array([[length * 0.35, 0.0], [far * 0.8, s * length * wake * 0.25]]),
-                       at, angle) for s in (-1, 1)]  # fmt: skip
-    site.canvas.paint(site.stroke(arms, [beam * 0.22] * 2).times(0.3), (214, 224, 228))
+    """Foam behind the stern and the two arms of the bow wave, fading out."""
+    edges = (np.linspace(-0.4, -wake, 9) * length).tolist()
+    strength = site.rng.uniform(0.25, 0.6)
+    for i, (near, far) in enumerate(itertools.pairwise(edges)):
+        spread = beam * (0.4 + 0.05 * i)
+        foam = np.array([[near, -spread], [near, spread], [far, spread], [far, -spread]])
+        fade = strength * (1 - i / 8) ** 1.5
+        site.canvas.paint(site.fill([site.place(foam, at, angle)]).times(fade), (222, 230, 232))
+        if i < 5:
+            arms = [
+                site.place(np.array([[near, s * near * 0.22], [far, s * far * 0.22]]), at, angle)
+                for s in (-1, 1)
+            ]
+            paint = site.stroke(arms, [beam * 0.2] * 2).times(fade * 0.6)
+            site.canvas.paint(paint, (214, 224, 228))
 
 
 def _draw_containers(site: Site, at: Points, angle: float, length: float, beam: float) -> None:
-    for x in np.arange(-0.25 * length, 0.36 * length, 6.6):
+    for x in np.arange(-0.25 * length, 0.36 * length, 6.6).tolist():
         box = site.place(rectangle(6.1, beam * 0.78, x), at, angle)
         site.canvas.paint(site.fill([box]), site.paint_of(site.pick(SHIP_PAINTS), 12))
 

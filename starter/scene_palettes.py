@@ -16,9 +16,9 @@ PAINTS: Mapping[str, tuple[Colour, ...]] = {
     "beige": ((206, 188, 158), (190, 172, 146), (220, 206, 180)),
     "brown": ((122, 96, 78), (142, 112, 92), (104, 84, 72)),
     "red": ((170, 84, 64), (150, 66, 54), (186, 100, 76)),
-    "orange": ((204, 122, 74), (214, 138, 90)),
-    "blue": ((78, 100, 168), (98, 110, 170), (60, 112, 158)),
-    "green": ((88, 128, 100), (110, 140, 112)),
+    "orange": ((196, 126, 86), (206, 140, 100)),
+    "blue": ((84, 98, 146), (106, 112, 156), (76, 112, 146)),
+    "green": ((96, 124, 104), (116, 138, 116)),
     "black": ((38, 38, 42), (52, 50, 52)),
     "yellow": ((216, 186, 70), (226, 200, 96)),
 }
@@ -83,7 +83,7 @@ _DESERT = Biome(
         "brown": 1,
         "orange": 0.7,
         "blue": 0.7,
-    },  # fmt: skip
+    },
     waters=("black", "black", "dark green", "dark blue", "turquoise"),
     palms=0.7,
     lushness=0.45,
@@ -117,7 +117,7 @@ BIOMES: Mapping[str, Biome] = {
             (190, 172, 112),
             (146, 120, 92),
             (84, 116, 62),
-        ),  # fmt: skip
+        ),
         roofs={
             "red": 3,
             "grey": 3,
@@ -126,7 +126,7 @@ BIOMES: Mapping[str, Biome] = {
             "white": 1.5,
             "beige": 0.6,
             "green": 0.3,
-        },  # fmt: skip
+        },
         waters=("dark blue", "dark green", "blue", "black", "brown", "green"),
         palms=0.0,
         lushness=0.9,
@@ -147,7 +147,7 @@ BIOMES: Mapping[str, Biome] = {
             "blue": 1,
             "green": 0.7,
             "orange": 0.8,
-        },  # fmt: skip
+        },
         waters=("turquoise", "green", "brown", "blue", "dark blue"),
         palms=0.6,
         lushness=1.0,

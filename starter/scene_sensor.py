@@ -20,7 +20,9 @@ def photograph(rng: np.random.Generator, radiance: Field) -> NDArray[np.uint8]:
         (H, W, 3) uint8.
     """
     _expose(rng, radiance)
-    image = Image.fromarray(np.clip(radiance, 0, 255).astype(np.uint8))
+    levels = np.arange(256) / 255
+    curve = np.round(255 * levels ** rng.uniform(0.75, 1.3)).astype(np.uint8)
+    image = Image.fromarray(curve[np.clip(radiance, 0, 255).astype(np.uint8)])
     image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.0, 0.95))))
     if rng.random() < 0.4:  # pan-sharpened products show halos
         percent = int(rng.integers(40, 190))
@@ -33,23 +35,24 @@ def photograph(rng: np.random.Generator, radiance: Field) -> NDArray[np.uint8]:
 
 
 def _expose(rng: np.random.Generator, radiance: Field) -> None:
-    """Haze, colour cast, saturation and contrast."""
-    haze = np.float32(rng.beta(1.2, 6))
+    """Haze, colour cast, contrast and saturation, in place."""
+    haze = np.float32(rng.beta(1.2, 7))
     veil = np.asarray(rng.uniform((150, 160, 172), (196, 202, 212)), np.float32)
     radiance += haze * (veil - radiance)
-    grey = radiance.mean(axis=2, keepdims=True)
-    radiance += np.float32(rng.uniform(-0.45, 0.3)) * (radiance - grey)
-    radiance *= rng.normal(1, 0.045, 3).astype(np.float32)
-    radiance += rng.normal(0, 4, 3).astype(np.float32)
+    radiance *= rng.normal(1, 0.025, 3).astype(np.float32)
+    radiance += rng.normal(0, 3, 3).astype(np.float32)
+    gain = 1.0
     if rng.random() < 0.5:  # stretched to the image's own extremes, as viewers and mosaics do
         low, high = np.percentile(radiance[::4, ::4], (rng.uniform(0, 2), rng.uniform(97, 99.9)))
-        if high - low > 20:
-            radiance -= np.float32(low)
-            radiance *= np.float32(rng.uniform(225, 262) / max(high - low, 90))
-    np.clip(radiance, 0, 255, out=radiance)
-    gamma = np.float32(rng.uniform(0.75, 1.35))
-    np.power(radiance / np.float32(255), gamma, out=radiance)
-    radiance *= np.float32(255)
+        gain = float(rng.uniform(225, 262) / max(high - low, 110))
+        radiance -= np.float32(low)
+        radiance *= np.float32(gain)
+    # A stretch makes colours gaudy; real products are calmer than their contrast.
+    saturation = rng.uniform(0.35, 1.15) / max(gain, 1.0) ** 0.7
+    grey = radiance.mean(axis=2, keepdims=True)
+    radiance -= grey
+    radiance *= np.float32(saturation)
+    radiance += grey
 
 
 def _compressed(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """The place under work: its frame, light, materials and what may be drawn."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -75,7 +76,7 @@ class Frame:
 def densified(line: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
     """The polyline with `steps` points on each of its segments."""
     shares = np.linspace(0, 1, steps, endpoint=False)[:, None]
-    parts = [a + shares * (b - a) for a, b in zip(line[:-1], line[1:], strict=True)]
+    parts = [a + shares * (b - a) for a, b in itertools.pairwise(line)]
     return np.concatenate([*parts, line[-1:]])
 
 
@@ -179,12 +180,14 @@ class Site:
 
 
 def swept(polygons: Sequence[Points], shift: Points) -> list[Points]:
-    """Polygons that together cover what the given ones pass over when they are shifted."""
+    """Polygons that together cover what the given convex ones pass over when they are shifted."""
+    across = np.array([-shift[1], shift[0]])
     parts: list[Points] = []
     for polygon in polygons:
-        following = np.roll(polygon, -1, axis=0)
-        parts += [polygon, polygon + shift]
-        parts += list(np.stack([polygon, following, following + shift, polygon + shift], axis=1))
+        # The silhouette along the shift is bounded by the two points that lie farthest across it.
+        far = polygon @ across
+        sides = polygon[[int(far.argmin()), int(far.argmax())]]
+        parts += [polygon, polygon + shift, np.concatenate([sides, (sides + shift)[::-1]])]
     return parts
 
 

@@ -106,7 +106,7 @@ class Textures:
 
 
 def fractal(rng: np.random.Generator, side: int, cell: float, octaves: int, gain: float) -> Field:
-    """Fractal noise: random grids, each twice as fine and `gain` times as strong, resized and added.
+    """Fractal noise: a sum of random grids, each twice as fine as the one before.
 
     Args:
         rng: source of chance.
@@ -126,7 +126,8 @@ def fractal(rng: np.random.Generator, side: int, cell: float, octaves: int, gain
         if cell < 1.5:
             break
     total -= total.mean()
-    return total / total.std()
+    total /= total.std()
+    return total
 
 
 def enlarged(rng: np.random.Generator, side: int, cell: float) -> Field:
@@ -175,8 +176,8 @@ def canopy(rng: np.random.Generator, size: int, crown: float) -> tuple[Field, Fi
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
             at = np.ix_(index + dy, index + dx)
-            x = position[None, :] - (index + dx)[None, :] - jitter[at + (0,)]
-            y = position[:, None] - (index + dy)[:, None] - jitter[at + (1,)]
+            x = position[None, :] - (index + dx)[None, :] - jitter[(*at, 0)]
+            y = position[:, None] - (index + dy)[:, None] - jitter[(*at, 1)]
             dome = tops[at] - (x * x + y * y).astype(np.float32)
             higher = dome > heights
             np.copyto(heights, dome, where=higher)

@@ -74,7 +74,8 @@ class SceneObject:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """(H, W) bool, the visible pixels."""
-        return self.owners == self.number
+        mask: NDArray[np.bool_] = self.owners == self.number
+        return mask
 
 
 @dataclass(frozen=True)

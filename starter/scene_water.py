@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from starter.scene_canvas import Field, Points, Stencil, Window
+from starter.scene_canvas import Field, Points, Stencil
 from starter.scene_objects import draw_ship
 from starter.scene_palettes import WATERS, varied
 from starter.scene_site import Site, rectangle
@@ -221,29 +221,40 @@ def _draw_pier(
 
 
 def draw_ships(site: Site, water: Water) -> None:
-    """Ships under way or at anchor, clear of land and of each other."""
+    """Ships under way, at anchor or moored side by side, clear of land and of each other."""
     room = float(water.depth.max())
-    taken: list[tuple[Points, float]] = []
     heading = water.along + site.rng.normal(0, 0.4)
-    for _ in range(int(site.rng.integers(1, 9))):
-        length = float(np.clip(site.rng.lognormal(2.9, 0.7), 6, min(160, max(7, room * 1.3))))
-        rows, columns = np.nonzero(water.depth > length * 0.62)
-        if len(rows) == 0:
+    typical = site.rng.lognormal(2.9, 0.6)
+    for _ in range(int(site.rng.integers(2, 14))):
+        length = float(np.clip(typical * site.rng.lognormal(0, 0.4), 6, min(160, max(7, room))))
+        raft = int(site.rng.integers(2, 7)) if site.chance(0.2) else 1
+        beam = length * site.rng.uniform(0.17, 0.3)
+        at = _mooring(site, water, max(length, beam * raft * 1.3))
+        if at is None:
             continue
+        turn = heading + site.one((0.0, np.pi)) + site.rng.normal(0, 0.2)
+        wake = site.rng.uniform(2, 8) if raft == 1 and site.chance(0.45) else 0.0
+        for i in range(raft):
+            aside = np.array([[0.0, (i - (raft - 1) / 2) * beam * 1.25]])
+            draw_ship(site, site.place(aside, at, turn)[0], turn, length, beam, wake)
+
+
+def _mooring(site: Site, water: Water, length: float) -> Points | None:
+    """A pixel (2,) with room for a length in metres all around; None after a few tries."""
+    rows, columns = np.nonzero(water.depth > length * 0.6)
+    for _ in range(4 if len(rows) else 0):
         i = int(site.rng.integers(len(rows)))
         at = np.array([columns[i], rows[i]], np.float64)
-        if any(np.hypot(*(at - b)) * site.gsd < (length + s) * 0.8 for b, s in taken):
-            continue
-        if not (site.canvas.owners[window_around(at, length / site.gsd, site.size)] > 0).any():
-            continue
-        taken.append((at, length))
-        turn = heading + site.one((0.0, np.pi)) + site.rng.normal(0, 0.2)
-        wake = site.rng.uniform(2, 8) if site.chance(0.45) else 0.0
-        draw_ship(site, at, turn, length, length * site.rng.uniform(0.17, 0.3), wake)
+        if _is_open(site, at, length):
+            return at
+    return None
 
 
-def window_around(at: Points, side: float, size: int) -> Window:
-    """Rows and columns of a square around a pixel, cut to the image."""
-    low = np.clip(at - side / 2, 0, size).astype(int)
-    high = np.clip(at + side / 2 + 1, 0, size).astype(int)
-    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+def _is_open(site: Site, at: Points, length: float) -> bool:
+    """Whether a ship's length around a pixel there is nothing but water."""
+    half = length / site.gsd * 0.55
+    low = np.clip(at - half, 0, site.size).astype(int)
+    high = np.clip(at + half + 1, 0, site.size).astype(int)
+    around = site.canvas.owners[low[1] : high[1], low[0] : high[0]]
+    water = site.canvas.labels.index("water")
+    return bool((around == water).all())
