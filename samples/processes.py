@@ -2,28 +2,63 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+LAST_LINES = 15  # of the log, in an error
 
 
 class StartError(RuntimeError):
     """A server did not start, or refused a step of the set-up; the message says the way out."""
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program that was started.
+
+    Attributes:
+        process: ours to end.
+        log: file with its output.
+    """
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Wait until `ready()`.
+
+        Raises:
+            StartError: the program ended first, or the time ran out.
+        """
+        end = time.monotonic() + seconds
+        while not ready():
+            if self.process.poll() is not None:
+                raise self._error(f"ended with status {self.process.returncode}")
+            if time.monotonic() > end:
+                raise self._error(f"was not ready after {seconds:.0f} s")
+            time.sleep(0.3)
+
+    def _error(self, what: str) -> StartError:
+        last = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        command = shlex.join(map(str, self.process.args))  # type: ignore[arg-type]
+        return StartError("\n".join([f"`{command}` {what}; the end of {self.log}:", *last]))
+
+
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], environment: Mapping[str, str], log: Path
-) -> Iterator[subprocess.Popen[bytes]]:
+    command: Sequence[str], environment: Mapping[str, str], log: Path, stop_seconds: float = 60
+) -> Iterator[Program]:
     """Run a program for the length of a `with` block; its output goes to `log`.
 
     It gets a session of its own, so that Ctrl-C reaches us alone and we end it in order: SIGTERM,
-    and SIGKILL to what is left of its group after 20 s.
+    and SIGKILL to what is left of its group after `stop_seconds`.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -35,29 +70,14 @@ def running(
             start_new_session=True,
         )
     try:
-        yield process
+        yield Program(process, log)
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(stop_seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait until `ready()`.
-
-    Raises:
-        StartError: the program ended first, or the time ran out.
-    """
-    end = time.monotonic() + seconds
-    while not ready():
-        if process.poll() is not None:
-            raise StartError(f"{process.args!r} ended with status {process.returncode}")
-        if time.monotonic() > end:
-            raise StartError(f"{process.args!r} was not ready after {seconds:.0f} s")
-        time.sleep(0.3)
 
 
 def free_port(preferred: int) -> int:

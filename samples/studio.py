@@ -24,7 +24,7 @@ from typing import Any
 import requests
 from rich.console import Console
 
-from samples.processes import LOOPBACK, StartError, free_port, running, wait_for
+from samples.processes import LOOPBACK, StartError, free_port, running
 
 LOG = logging.getLogger(__name__)
 
@@ -126,8 +126,8 @@ def label_studio(data_dir: Path, port: int, python: Path = STUDIO_PYTHON) -> Ite
     command += ["--internal-host", LOOPBACK, "--port", str(port)]
     environment = _studio_environment(data_dir, base_url, account)
     log = data_dir / "label-studio.log"
-    with running(command, environment, log) as process, requests.Session() as session:
-        wait_for(lambda: _answers(f"{base_url}/health"), process, seconds=300)
+    with running(command, environment, log) as program, requests.Session() as session:
+        program.wait_until(lambda: _answers(f"{base_url}/health"), seconds=300)
         session.headers["Authorization"] = f"Token {account.legacy_token}"
         studio = Studio(base_url, account, session)
         yield Studio(base_url, _with_personal_token(studio, data_dir / "account.json"), session)
@@ -140,7 +140,7 @@ def dgl_rsis(
     """Run this project's backend, `dgl-rsis up`, for the length of a `with` block.
 
     Args:
-        data_dir: where its log goes.
+        data_dir: its log, and the folder of its queue.
         port: a free TCP port.
         environment: further variables, such as LABEL_STUDIO_URL.
         seconds: how long the model may take to load.
@@ -154,9 +154,10 @@ def dgl_rsis(
     data_dir.mkdir(parents=True, exist_ok=True)
     base_url = f"http://{LOOPBACK}:{port}"
     command = [str(Path(sys.executable).with_name("dgl-rsis")), "up"]
+    command += ["--data", str(data_dir / "queue")]
     variables = {**os.environ, "HOST": LOOPBACK, "PORT": str(port), **environment}
-    with running(command, variables, data_dir / "backend.log") as process:
-        wait_for(lambda: _answers(f"{base_url}/ready"), process, seconds)
+    with running(command, variables, data_dir / "backend.log") as program:
+        program.wait_until(lambda: _answers(f"{base_url}/ready"), seconds)
         yield base_url
 
 
