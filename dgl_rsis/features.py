@@ -1,0 +1,246 @@
+"""CLIP features of texts, of crops and of masks.
+
+[paper] mask-guided visual features. [ours] v_i = β · v_mask,i + (1 − β) · v_crop,i, where v_crop is
+the embedding of the context-aware crop and v_mask pools the value projections of the last block
+over the mask (TextRegion, MIT: "mask-weighted value pooling"), all masks from one dense pass.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgl_rsis.models import ClipModel
+from dgl_rsis.types import RGB, Mask
+
+
+@dataclass(frozen=True)
+class DenseFeatures:
+    """What one pass over the image leaves for every mask to be pooled from.
+
+    Attributes:
+        values: (h, w, E) float32, value projections of the last block, one a patch.
+        height, width: of the image, pixels.
+        patch: side of a patch, pixels; the grid covers h · patch ≥ height rows.
+    """
+
+    values: Tensor
+    height: int
+    width: int
+    patch: int
+
+
+def text_features(clip: ClipModel, phrases: Sequence[Sequence[str]]) -> Tensor:
+    """One direction for each phrase: the mean over its prompts.
+
+    Args:
+        clip: the model.
+        phrases: for each phrase the prompts that ask for it; at least one each.
+
+    Returns:
+        (P, D) float32, L2 norm 1.
+    """
+    prompts = [prompt for group in phrases for prompt in group]
+    with torch.inference_mode():
+        tokens = clip.tokenizer(prompts).to(clip.device)
+        encoded = F.normalize(clip.model.encode_text(tokens).float(), dim=-1)  # (prompts, D)
+    owner = torch.repeat_interleave(
+        torch.arange(len(phrases)), torch.tensor([len(group) for group in phrases])
+    ).to(clip.device)
+    sums = encoded.new_zeros(len(phrases), encoded.shape[1]).index_add_(0, owner, encoded)
+    return F.normalize(sums, dim=-1)  # (P, D)
+
+
+def crop_features(clip: ClipModel, crops: Tensor, batch: int) -> Tensor:
+    """Embeddings of square crops.
+
+    Args:
+        clip: the model.
+        crops: (N, 3, S, S) float32 in [0, 1], S = `clip.crop_side`.
+        batch: crops encoded at a time.
+
+    Returns:
+        (N, D) float32, L2 norm 1.
+    """
+    with torch.inference_mode():
+        parts = [clip.model.encode_image(standardised(clip, part)) for part in crops.split(batch)]
+        return F.normalize(torch.cat(parts).float(), dim=-1)  # (N, D)
+
+
+def dense_features(clip: ClipModel, image: RGB, batch: int, overlap: float = 0.25) -> DenseFeatures:
+    """Run the image through the model once, tile by tile.
+
+    Tiles of `clip.dense_side` overlap; where they do, the values are averaged with weights that
+    fall towards a tile's edge, where a patch sees less of its surroundings. The image is extended by
+    reflection to whole patches.
+
+    Args:
+        clip: the model.
+        image: (H, W, 3) uint8.
+        batch: pixels of `batch` crops are encoded at a time.
+        overlap: share of a tile that its neighbour covers again, [0, 1).
+    """
+    height, width = image.shape[:2]
+    side, patch = clip.dense_side, clip.patch
+    padded = _padded(image, side, patch)  # (3, H', W') uint8
+    rows, columns = padded.shape[1] // patch, padded.shape[2] // patch
+    step = max(1, int(side // patch * (1 - overlap)))
+    starts = [
+        (top, left)
+        for top in _starts(rows, side // patch, step)
+        for left in _starts(columns, side // patch, step)
+    ]
+    window = _window(side // patch).to(clip.device)  # (t, t, 1)
+    per_batch = max(1, batch * clip.crop_side**2 // side**2)
+    total: Tensor | None = None
+    weight = torch.zeros(rows, columns, 1, device=clip.device)
+    for first in range(0, len(starts), per_batch):
+        part = starts[first : first + per_batch]
+        tiles = torch.stack(
+            [padded[:, t * patch : t * patch + side, x * patch : x * patch + side] for t, x in part]
+        )
+        with torch.inference_mode():
+            values = patch_values(clip, standardised(clip, tiles.to(clip.device) / 255))
+        if total is None:
+            total = values.new_zeros(rows, columns, values.shape[-1])
+        for (top, left), value in zip(part, values, strict=True):
+            area = (slice(top, top + side // patch), slice(left, left + side // patch))
+            total[area] += value * window
+            weight[area] += window
+    assert total is not None
+    return DenseFeatures(total / weight, height, width, patch)
+
+
+def patch_values(clip: ClipModel, tiles: Tensor) -> Tensor:
+    """Value projections of the last block for every patch.
+
+    Args:
+        clip: the model.
+        tiles: (B, 3, S, S) float32, standardised; S a multiple of the patch.
+
+    Returns:
+        (B, h, w, E) float32.
+    """
+    visual = clip.visual
+    grid = tiles.shape[-1] // clip.patch
+    x = visual.conv1(tiles).flatten(2).transpose(1, 2)  # (B, K, E)
+    token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+    x = torch.cat([token, x], dim=1) + _positions(visual.positional_embedding, grid)
+    x = visual.ln_pre(x)  # (B, 1 + K, E)
+    *early, last = visual.transformer.resblocks
+    for block in early:
+        x = block(x)
+    # Only the value third of the packed projection is needed: no attention in the last block.
+    width = x.shape[-1]
+    weight, bias = last.attn.in_proj_weight[2 * width :], last.attn.in_proj_bias[2 * width :]
+    values = F.linear(last.ln_1(x[:, 1:]), weight, bias)  # (B, K, E)
+    return values.reshape(len(x), grid, grid, width)
+
+
+def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted means of value projections, through the rest of the tower.
+
+    Args:
+        clip: the model.
+        values: (..., K, E) float32.
+        weights: (..., N, K) float32 ≥ 0; rows of zeros give an arbitrary direction.
+
+    Returns:
+        (..., N, D) float32, L2 norm 1.
+    """
+    visual = clip.visual
+    last = visual.transformer.resblocks[-1]
+    weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+    x = last.attn.out_proj(weights @ values)  # (..., N, E)
+    x = x + last.ls_2(last.mlp(last.ln_2(x)))
+    return F.normalize(visual.ln_post(x) @ visual.proj, dim=-1)  # (..., N, D)
+
+
+def mask_features(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:
+    """Features of masks by mask-weighted value pooling.
+
+    Args:
+        clip: the model.
+        dense: of the image.
+        masks: (N, H, W) bool, none empty.
+
+    Returns:
+        (N, D) float32, L2 norm 1.
+    """
+    weights = patch_weights(masks, dense.patch).to(clip.device)  # (N, h, w)
+    with torch.inference_mode():
+        return pool(clip, dense.values.flatten(0, 1), weights.flatten(1))
+
+
+def patch_features(clip: ClipModel, dense: DenseFeatures) -> Tensor:
+    """The dense patch map: every patch pooled alone.
+
+    Returns:
+        (h, w, D) float32, L2 norm 1.
+    """
+    rows, columns, width = dense.values.shape
+    values = dense.values.reshape(rows * columns, 1, width)
+    with torch.inference_mode():
+        alone = pool(clip, values, values.new_ones(rows * columns, 1, 1))
+    return alone.reshape(rows, columns, -1)
+
+
+def patch_weights(masks: Mask, patch: int) -> Tensor:
+    """Share of each patch that a mask covers.
+
+    Args:
+        masks: (N, H, W) bool.
+        patch: side, pixels.
+
+    Returns:
+        (N, h, w) float32 in [0, 1], h = ⌈H / patch⌉.
+    """
+    count, height, width = masks.shape
+    rows, columns = -(-height // patch), -(-width // patch)
+    weights = torch.empty(count, rows, columns)
+    for i, mask in enumerate(masks):  # one at a time: N float masks would not fit in memory
+        padded = np.zeros((rows * patch, columns * patch), dtype=bool)
+        padded[:height, :width] = mask
+        cells = padded.reshape(rows, patch, columns, patch)
+        weights[i] = torch.from_numpy(cells.sum(axis=(1, 3)) / patch**2)
+    return weights
+
+
+def standardised(clip: ClipModel, images: Tensor) -> Tensor:
+    """Images in [0, 1] as the model was trained to see them: (B, 3, S, S) float32."""
+    mean = images.new_tensor(clip.mean)[:, None, None]
+    return (images - mean) / images.new_tensor(clip.std)[:, None, None]
+
+
+def _padded(image: RGB, side: int, patch: int) -> Tensor:
+    """(3, H', W') uint8 with H' and W' whole patches and at least one tile."""
+    height, width = image.shape[:2]
+    below = max(side, -(-height // patch) * patch) - height
+    right = max(side, -(-width // patch) * patch) - width
+    extended = np.pad(image, ((0, below), (0, right), (0, 0)), mode="symmetric")
+    return torch.from_numpy(extended).permute(2, 0, 1)
+
+
+def _starts(cells: int, tile: int, step: int) -> list[int]:
+    """First cells of tiles that cover `cells`; the last one ends at the edge."""
+    return [*range(0, cells - tile, step), cells - tile]
+
+
+def _window(cells: int) -> Tensor:
+    """(t, t, 1) float32: a pyramid, 1 at the centre, small and positive at the edge."""
+    ramp = 1 - (torch.arange(cells) + 0.5 - cells / 2).abs() / (cells / 2)  # (t,)
+    return torch.minimum(ramp[:, None], ramp[None, :])[:, :, None]
+
+
+def _positions(embedding: Tensor, grid: int) -> Tensor:
+    """Positional embedding of a square grid, resized as CLIP's are: (1 + grid², E)."""
+    token, patches = embedding[:1], embedding[1:]
+    trained = round(len(patches) ** 0.5)
+    if trained == grid:
+        return embedding
+    square = patches.reshape(1, trained, trained, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(square, size=(grid, grid), mode="bicubic", antialias=True)
+    return torch.cat([token, resized.permute(0, 2, 3, 1).reshape(grid * grid, -1)])

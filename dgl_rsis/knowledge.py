@@ -1,0 +1,127 @@
+"""Remote-sensing knowledge in the text: labels → phrases → prompts.
+
+[paper] "knowledge-guided prompt engineering". [ours] the data (`knowledge.toml`), the merging of a
+user's synonyms, and the background: what else one sees from above, less what the labels cover.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from dgl_rsis.types import Label
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class ClassPhrases:
+    """How one class is asked for.
+
+    Attributes:
+        label: the label; for the implicit background a label of that name.
+        phrases: at least one; the class's probability is that of its best phrase.
+    """
+
+    label: Label
+    phrases: tuple[str, ...]
+
+
+def phrases(labels: Sequence[Label], *, enrich: bool = True) -> tuple[ClassPhrases, ...]:
+    """The phrases of each label, then of the background when the labels leave room for one.
+
+    Args:
+        labels: the vocabulary.
+        enrich: add the project's knowledge; without it each label is its name and the user's
+            synonyms, and there is no implicit background.
+
+    Returns:
+        One entry a label, in order; where no label is a background and some of the surroundings
+        that one sees from above are covered by no label, one entry more, with `background` set.
+    """
+    if not enrich:
+        return tuple(ClassPhrases(x, _unique([x.name, *x.synonyms])) for x in labels)
+    covered = _covered(labels)
+    remaining = [name for name in _knowledge()["background"] if name not in covered]
+    surroundings = _unique([p for name in remaining for p in _classes()[name]["phrases"]])
+    asked = [
+        ClassPhrases(x, (*_own(x), *surroundings) if x.background else _own(x)) for x in labels
+    ]
+    if surroundings and not any(x.background for x in labels):
+        asked.append(ClassPhrases(Label(BACKGROUND, background=True), surroundings))
+    return tuple(asked)
+
+
+def templates() -> tuple[str, ...]:
+    """Sentences with a `{c}` where the phrase goes."""
+    return tuple(_knowledge()["templates"])
+
+
+def prompts(phrase: str) -> tuple[str, ...]:
+    """The phrase in every template."""
+    return tuple(template.format(c=phrase) for template in templates())
+
+
+def words(name: str) -> tuple[str, ...]:
+    """Everything that the class of this name is called; the name alone when it is not known."""
+    entry = _entry(name)
+    if entry is None:
+        return (_spaced(name),)
+    return _unique([*_classes()[entry]["phrases"], *_classes()[entry]["names"]])
+
+
+def means_background(name: str) -> bool:
+    """Whether a label of this name says "none of the others"."""
+    return _normal(name) in _knowledge()["background_names"]
+
+
+def _own(label: Label) -> tuple[str, ...]:
+    name = () if label.background and means_background(label.name) else (_spaced(label.name),)
+    entry = _entry(label.name)
+    known = _classes()[entry]["phrases"] if entry else ()
+    found = _unique([*name, *label.synonyms, *known])
+    return found or (BACKGROUND,)
+
+
+def _covered(labels: Sequence[Label]) -> set[str]:
+    """Tables that the labels mean or contain, by their names and their synonyms."""
+    entries = {_entry(word) for x in labels for word in (x.name, *x.synonyms)}
+    meant = {entry for entry in entries if entry}
+    return meant | {c for entry in meant for c in _classes()[entry].get("covers", ())}
+
+
+def _entry(name: str) -> str | None:
+    return _by_name().get(_normal(name))
+
+
+def _spaced(name: str) -> str:
+    return " ".join(name.replace("_", " ").replace("-", " ").split()).lower()
+
+
+def _normal(name: str) -> str:
+    """Lower case, single spaces, the last word singular by its plainest rule."""
+    spaced = _spaced(name.replace("/", " "))
+    if spaced.endswith("ies"):
+        return spaced[:-3] + "y"
+    return spaced[:-1] if spaced.endswith("s") and not spaced.endswith("ss") else spaced
+
+
+def _unique(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+@cache
+def _knowledge() -> dict[str, Any]:
+    return tomllib.loads(files("dgl_rsis").joinpath("knowledge.toml").read_text("utf-8"))
+
+
+def _classes() -> dict[str, Any]:
+    found: dict[str, Any] = _knowledge()["classes"]
+    return found
+
+
+@cache
+def _by_name() -> dict[str, str]:
+    return {_normal(n): entry for entry, data in _classes().items() for n in data["names"]}

@@ -1,0 +1,76 @@
+"""Binary masks: run lengths, boxes, connected components."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dgl_rsis.types import Mask
+
+
+def to_runs(mask: Mask) -> tuple[int, ...]:
+    """Run lengths of a mask.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        Lengths of alternating runs in row-major order; the first is background and may be 0; their
+        sum is H · W.
+    """
+    flat = np.ascontiguousarray(mask).reshape(-1)
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    bounds = np.concatenate(([0], edges, [flat.size]))
+    counts: list[int] = np.diff(bounds).tolist()
+    return tuple([0, *counts] if flat.size and flat[0] else counts)
+
+
+def from_runs(counts: Sequence[int], height: int, width: int) -> Mask:
+    """The mask whose `to_runs` is `counts`.
+
+    Returns:
+        (height, width) bool.
+
+    Raises:
+        ValueError: the runs do not add up to height · width.
+    """
+    if sum(counts) != height * width:
+        raise ValueError(
+            f"runs add up to {sum(counts)} pixels, but the mask has {height} × {width}"
+        )
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, np.asarray(counts, dtype=np.int64)).reshape(height, width)
+
+
+def box(mask: Mask) -> tuple[int, int, int, int]:
+    """Smallest box around the mask: XYXY pixels, right and bottom edge excluded.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        raise ValueError("an empty mask has no box")
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def components(mask: Mask, min_area: int) -> Iterator[Mask]:
+    """Connected parts of a mask, largest first (8-neighbourhood), one at a time.
+
+    Args:
+        mask: (H, W) bool.
+        min_area: parts of fewer pixels are left out.
+
+    Yields:
+        Disjoint (H, W) bool masks.
+    """
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    areas: NDArray[np.int64] = np.bincount(labels.reshape(-1), minlength=count + 1)[1:]
+    boxes = ndimage.find_objects(labels)
+    for i in np.argsort(-areas, kind="stable"):
+        if areas[i] < min_area:
+            return
+        part = np.zeros_like(mask)
+        part[boxes[i]] = labels[boxes[i]] == i + 1
+        yield part

@@ -1,0 +1,125 @@
+"""Random augmented windows of the training images, cut on the device."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Images of one source on one canvas size.
+
+    Attributes:
+        images: (M, H, W, 3) uint8; what lies beyond an image's own size is never read.
+        labels: (M, H, W) uint8, 0 = unlabelled, else 1 + index into `vocabularies.SOURCES`.
+        sizes: (M, 2) int64, rows and columns of each image.
+        anchors: for each class that occurs, (n, 3) int64 image, row, column of some of its pixels.
+    """
+
+    images: Tensor
+    labels: Tensor
+    sizes: Tensor
+    anchors: tuple[Tensor, ...]
+
+
+def bank(images: list[Tensor], labels: list[Tensor], device: str, per_class: int = 20000) -> Bank:
+    """Put images of any size, (H, W, 3) and (H, W) uint8, onto one canvas."""
+    height, width = max(len(x) for x in images), max(x.shape[1] for x in images)
+    canvas = torch.zeros(len(images), height, width, 3, dtype=torch.uint8)
+    truth = torch.zeros(len(images), height, width, dtype=torch.uint8)
+    found: dict[int, list[Tensor]] = {}
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        canvas[i, : image.shape[0], : image.shape[1]] = image
+        truth[i, : label.shape[0], : label.shape[1]] = label
+        for number in label.unique().tolist():
+            if number:
+                pixels = (label == number).nonzero()
+                some = pixels[torch.randperm(len(pixels))[: max(1, per_class // len(images))]]
+                with_image = torch.cat([torch.full((len(some), 1), i), some], dim=1)
+                found.setdefault(number, []).append(with_image)
+    sizes = torch.tensor([x.shape[:2] for x in images])
+    anchors = tuple(torch.cat(found[number]).to(device) for number in sorted(found))
+    return Bank(canvas.to(device), truth.to(device), sizes.to(device), anchors)
+
+
+def sample(source: Bank, count: int, side: int, balanced: float) -> tuple[Tensor, Tensor]:
+    """Random windows: any rotation, mirrored, at 0.5 to 2 times the resolution.
+
+    Args:
+        source: where to cut.
+        count: B.
+        side: S, pixels.
+        balanced: share of windows centred on a pixel of a class drawn uniformly; the others are
+            centred anywhere.
+
+    Returns:
+        (B, 3, S, S) float32 in [0, 1] and (B, S, S) int64 labels. Beyond its edge an image is
+        mirrored.
+    """
+    device = source.images.device
+    index, centre = _centres(source, count, balanced)
+    scale = torch.exp(torch.empty(count, device=device).uniform_(-math.log(2), math.log(2)))
+    angle = torch.empty(count, device=device).uniform_(0, 2 * math.pi)
+    mirror = (torch.rand(count, device=device) < 0.5).float() * 2 - 1
+    fine = 2 * side  # four samples a pixel, averaged: shrinking must not alias
+    ramp = (torch.arange(fine, device=device) + 0.5 - side) / 2  # (2S,)
+    down, across = torch.meshgrid(ramp, ramp, indexing="ij")
+    cos, sin = (scale * angle.cos())[:, None, None], (scale * angle.sin())[:, None, None]
+    flipped = across * mirror[:, None, None]  # (B, 2S, 2S)
+    rows = centre[:, 0, None, None] + cos * down + sin * flipped
+    columns = centre[:, 1, None, None] - sin * down + cos * flipped
+    size = source.sizes[index]
+    rows, columns = (
+        _mirrored(rows, size[:, 0, None, None]),
+        _mirrored(columns, size[:, 1, None, None]),
+    )
+    which = index[:, None, None]
+    pixels = source.images[which, rows, columns].permute(0, 3, 1, 2)  # (B, 3, 2S, 2S)
+    labels = source.labels[which, rows[:, 1::2, 1::2], columns[:, 1::2, 1::2]]
+    return F.avg_pool2d(pixels.float() / 255, 2), labels.long()
+
+
+def jitter(images: Tensor) -> Tensor:
+    """Another sensor, season and sun: gains, gamma, saturation, cast, blur and noise.
+
+    Args:
+        images: (B, 3, S, S) float32 in [0, 1].
+    """
+    count, device = len(images), images.device
+
+    def uniform(low: float, high: float, channels: int = 1) -> Tensor:
+        return torch.empty(count, channels, 1, 1, device=device).uniform_(low, high)
+
+    x = images.clamp_min(1e-3) ** torch.exp(uniform(-0.5, 0.5))
+    grey = x.mean(dim=1, keepdim=True)
+    x = grey + (x - grey) * uniform(0.3, 1.7)
+    centre = x.mean(dim=(1, 2, 3), keepdim=True)
+    x = centre + (x - centre) * torch.exp(uniform(-0.5, 0.4))
+    x = x * torch.exp(uniform(-0.4, 0.4)) * torch.exp(uniform(-0.1, 0.1, 3))
+    x = x + uniform(-0.1, 0.1) + uniform(-0.04, 0.04, 3)
+    soft = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+    x = torch.where(uniform(0, 1) < 0.25, soft, x)
+    x = x + torch.randn_like(x) * uniform(0, 0.04)
+    return x.clamp(0, 1)
+
+
+def _centres(source: Bank, count: int, balanced: float) -> tuple[Tensor, Tensor]:
+    device = source.images.device
+    index = torch.randint(len(source.images), (count,), device=device)
+    centre = torch.rand(count, 2, device=device) * source.sizes[index]
+    for i in range(round(count * balanced)):
+        pixels = source.anchors[int(torch.randint(len(source.anchors), (1,)))]
+        image, row, column = pixels[int(torch.randint(len(pixels), (1,)))]
+        index[i] = image
+        centre[i, 0], centre[i, 1] = row, column
+    return index, centre
+
+
+def _mirrored(position: Tensor, size: Tensor) -> Tensor:
+    """Real positions → indices into 0 … size−1, mirrored at both ends."""
+    period = 2 * size
+    folded = torch.remainder(position.floor(), period)
+    return torch.minimum(folded, period - 1 - folded).clamp_min(0).long()
