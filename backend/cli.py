@@ -3,12 +3,15 @@
 import importlib
 import logging
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
 
 from backend.settings import Settings
+from workers.settings import QueueSettings, WorkerSettings
+
+AnySettings = TypeVar("AnySettings", bound=QueueSettings)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
@@ -46,7 +49,8 @@ def up(
     from workers.embedded import EmbeddedServerError
 
     settings = _settings(host, port)
-    _log(settings, "%(message)s")
+    _read(WorkerSettings, {})  # else it is the workers that refuse them, again and again
+    _log(settings.log_level, "%(message)s")
     try:
         status = everything.run(settings, data, state)
     except EmbeddedServerError as error:
@@ -58,14 +62,10 @@ def up(
 def serve(host: Host = None, port: Port = None, state: State = None) -> None:
     """Run the web server that Label Studio calls."""
     from backend.server import Server, write_state
-    from backend.service import open_client
 
     settings = _settings(host, port)
-    _log(settings, LOG_FORMAT)
-    try:
-        open_client(settings)
-    except ValueError as error:
-        _refuse(str(error))
+    _log(settings.log_level, LOG_FORMAT)
+    _require_queue(settings)
 
     def listening(address: str) -> None:
         logging.getLogger(__name__).info("listening at %s", address)
@@ -84,7 +84,7 @@ def worker() -> None:
 @app.command()
 def deliver() -> None:
     """Run a delivery worker: it pushes predictions to Label Studio when they are ready."""
-    _run("workers.warm", "run_delivery_worker")
+    _run("workers.delivery", "run_delivery_worker")
 
 
 def _add_algorithm_commands() -> None:
@@ -106,26 +106,36 @@ def _forward(context: typer.Context) -> None:
 
 def _settings(host: str | None, port: int | None) -> Settings:
     """Settings from the environment; options of the command line win."""
-    given: dict[str, Any] = {"host": host, "port": port}
+    given = {"host": host, "port": port}
+    return _read(Settings, {name: value for name, value in given.items() if value is not None})
+
+
+def _read(kind: type[AnySettings], given: dict[str, Any]) -> AnySettings:
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return kind(**given)
     except ValidationError as error:
-        _refuse(
-            "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        )
+        wrong = [(".".join(map(str, e["loc"])).upper(), e["msg"]) for e in error.errors()]
+        _refuse("; ".join(f"{name}: {message}" if name else message for name, message in wrong))
 
 
-def _log(settings: Settings, form: str) -> None:
-    logging.basicConfig(level=settings.log_level, format=form)
+def _log(level: str, form: str) -> None:
+    logging.basicConfig(level=level, format=form)
 
 
 def _run(module: str, function: str) -> None:
     """Run a worker; its module is imported here, since it may load torch."""
-    settings = _settings(None, None)
-    _log(settings, LOG_FORMAT)
+    settings = _read(WorkerSettings, {})
+    _log(settings.log_level, LOG_FORMAT)
+    _require_queue(settings)
+    raise typer.Exit(getattr(importlib.import_module(module), function)(settings))
+
+
+def _require_queue(settings: QueueSettings) -> None:
     if settings.redis_url is None:
-        _refuse("REDIS_URL is not set: give the address of the queue's server")
-    getattr(importlib.import_module(module), function)()
+        _refuse(
+            "REDIS_URL is not set: give the address of a Redis or Valkey server, such as "
+            "redis://127.0.0.1:6379/0, or run `dgl-rsis up`, which starts one"
+        )
 
 
 def _refuse(message: str) -> NoReturn:

@@ -69,10 +69,7 @@ def open_client(settings: Settings) -> SegmentClient:
         ValueError: no REDIS_URL.
     """
     if settings.redis_url is None:
-        raise ValueError(
-            "REDIS_URL is not set: give the address of a Redis or Valkey server, such as "
-            "redis://127.0.0.1:6379/0, or run `dgl-rsis up`, which starts one"
-        )
+        raise ValueError("REDIS_URL is not set: give the address of a Redis or Valkey server")
     return SegmentClient.from_url(settings.redis_url, settings.reply_days)
 
 

@@ -3,6 +3,7 @@
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from workers.settings import QueueSettings
 
@@ -25,16 +26,19 @@ class Settings(QueueSettings):
         log_level: of the standard library's logging.
     """
 
+    # An error about one variable would else show the values of all, the password's too.
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
+
     host: str = "127.0.0.1"
-    port: int = Field(9090, ge=0, le=65535)
-    threads: int = Field(64, ge=2, le=1024)
+    port: int = Field(default=9090, ge=0, le=65535)
+    threads: int = Field(default=64, ge=2, le=1024)
     label_studio_url: str | None = None
     label_studio_api_key: SecretStr | None = None
     basic_auth_user: str | None = None
     basic_auth_pass: SecretStr | None = None
-    single_task_seconds: float = Field(20.0, ge=0)
-    batch_seconds: float = Field(80.0, ge=0)
-    max_body_bytes: int = Field(134_217_728, gt=0)
+    single_task_seconds: float = Field(default=20.0, ge=0)
+    batch_seconds: float = Field(default=80.0, ge=0)
+    max_body_bytes: int = Field(default=134_217_728, gt=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")

@@ -1,0 +1,39 @@
+from collections.abc import Callable
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from backend.app import create_app
+from backend.settings import Settings
+from tests.backend.worker_end import VERSION
+from workers.client import SegmentClient
+from workers.heartbeats import Announcement, announce
+
+MakeApp = Callable[..., FlaskClient]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings come from each test, not from whoever runs it."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def announced(redis: Redis) -> Redis:
+    """The queue after a worker has announced its model."""
+    announce(redis, Announcement(VERSION, "cpu", 0.0))
+    return redis
+
+
+@pytest.fixture
+def make_app(redis: Redis) -> MakeApp:
+    """`make_app(**settings)`: a test client of the web application on the real queue."""
+
+    def make(**values: object) -> FlaskClient:
+        budgets = {"single_task_seconds": 0.3, "batch_seconds": 0.5}
+        settings = Settings.model_validate(budgets | values)
+        return create_app(settings, SegmentClient(redis)).test_client()
+
+    return make
