@@ -72,7 +72,7 @@ def open_queue(name: str, redis: Redis) -> Queue:
     )
 
 
-def connect(url: str, seconds: float = 2.0) -> Redis:
+def connect(url: str, seconds: float = 1.0) -> Redis:
     """A client for a process that must not wait, as the web server.
 
     Args:
