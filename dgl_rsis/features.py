@@ -111,7 +111,9 @@ def dense_features(clip: ClipModel, image: RGB, batch: int, overlap: float = 0.2
             total[area] += value * window
             weight[area] += window
     assert total is not None
-    return DenseFeatures(total / weight, height, width, patch)
+    # Without what a small image was padded with: (⌈H / patch⌉, ⌈W / patch⌉, E)
+    values = (total / weight)[: -(-height // patch), : -(-width // patch)]
+    return DenseFeatures(values, height, width, patch)
 
 
 def patch_values(clip: ClipModel, tiles: Tensor) -> Tensor:
