@@ -1,0 +1,112 @@
+"""A segment worker whose model is a few lines of NumPy."""
+
+import base64
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from redis import Redis
+
+from dgl_rsis.types import RGB, Floats, Label, Segment
+from workers.download import Downloader
+from workers.fetch import Fetcher
+from workers.jobs import Engine
+from workers.messages import SEGMENT_QUEUE, LabelPrompt, SegmentRequest
+from workers.model_worker import ModelWorker
+from workers.queues import open_queue
+
+VERSION = "fake-1"
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """What jobs read of a `ClassSegmentation`."""
+
+    classes: tuple[Segment, ...]
+    objects: tuple[Segment, ...]
+    class_map: NDArray[np.uint16]
+    probability: Floats
+    seconds: dict[str, float]
+
+
+def segment_by_brightness(image: RGB, labels: Sequence[Label], batch: int) -> Any:
+    """The first label takes bright pixels. Some labels make it behave badly instead."""
+    name = labels[0].name
+    if name == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name == "sleep":
+        time.sleep(1.5)
+    if name == "hang":
+        time.sleep(60.0)
+    if name == "broken":
+        raise ZeroDivisionError("what nobody foresaw")
+    if name == "wide" and batch > 32:
+        raise torch.OutOfMemoryError("more than half a batch")
+    if name == "huge":
+        raise torch.OutOfMemoryError("however small the batch")
+    bright = image.mean(axis=2) > 127
+    return Brightness(
+        classes=(Segment(name, 0.75, bright),),
+        objects=(Segment(name, 0.5, bright),),
+        class_map=bright.astype(np.uint16),
+        probability=np.where(bright, 0.75, 0.25).astype(np.float32),
+        seconds={"all": 0.001},
+    )
+
+
+def fake_engine(redis: Redis, root: Path | None = None, *, seconds: float = 5.0) -> Engine:
+    downloader = Downloader(
+        label_studio_url=None,
+        credentials=None,
+        allowed_hosts=frozenset({"127.0.0.1"}),
+        max_bytes=1_000_000,
+        seconds=seconds,
+    )
+    return Engine(
+        segment=segment_by_brightness,
+        batch=64,
+        model_version=VERSION,
+        fetch=Fetcher(downloader, root).fetch,
+        redis=redis,
+        max_pixels=10_000,
+        reply_seconds=3600,
+    )
+
+
+def picture() -> str:
+    """A 12 × 8 picture as a data: URL, bright in its right half."""
+    pixels = np.zeros((8, 12, 3), dtype=np.uint8)
+    pixels[:, 6:] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def request(*labels: str, image: str | None = None, task: str = "7") -> SegmentRequest:
+    return SegmentRequest(
+        image=picture() if image is None else image,
+        labels=tuple(LabelPrompt(label) for label in labels),
+        model_version=VERSION,
+        objects=True,
+        task_id=task,
+    )
+
+
+def run(url: str, beat_seconds: float, hung_seconds: float) -> None:
+    """Be a worker process."""
+    redis = Redis.from_url(url)
+    worker = ModelWorker(open_queue(SEGMENT_QUEUE, redis), fake_engine(redis), "cpu")
+    worker._beat_seconds = beat_seconds
+    worker._hung_seconds = hung_seconds
+    worker.warm_up()
+    sys.exit(worker.run())

@@ -1,0 +1,175 @@
+import base64
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from redis import Redis
+from rq import Retry
+
+from tests.workers.fake_worker import VERSION, fake_engine, picture, request
+from workers import jobs
+from workers.jobs import DEADLY, MOST_ATTEMPTS, RETRY_SECONDS, Engine
+from workers.messages import SegmentReply, SegmentRequest
+from workers.replies import Failure, attempts_key, look_up, store_failure, store_reply
+
+
+@pytest.fixture
+def engine(redis: Redis, tmp_path: Path) -> Iterator[Engine]:
+    engine = fake_engine(redis, tmp_path)
+    jobs.use(engine)
+    yield engine
+    jobs._engine = None
+
+
+def _answer(engine: Engine, asked: SegmentRequest) -> SegmentReply | Failure | None:
+    return look_up(engine.redis, [asked.key])[asked.key]
+
+
+def _message(engine: Engine, asked: SegmentRequest) -> str:
+    answer = _answer(engine, asked)
+    assert isinstance(answer, Failure)
+    return answer.message
+
+
+def test_a_picture_becomes_runs(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    asked = request("bright", task="42")
+    with caplog.at_level(logging.INFO):
+        assert jobs.segment(asked.to_json()) is None
+    reply = _answer(engine, asked)
+    assert isinstance(reply, SegmentReply)
+    assert (reply.height, reply.width, reply.model_version) == (8, 12, VERSION)
+    assert [(s.label, s.level, s.score) for s in reply.segments] == [
+        ("bright", "class", 0.75),
+        ("bright", "object", 0.5),
+    ]
+    assert reply.segments[0].runs.counts == (6,) * 16
+    assert list(reply.seconds) == ["fetch", "decode", "all", "runs"]
+    assert 0 < engine.redis.ttl(f"dgl:reply:{asked.key}") <= 3600
+    assert not engine.redis.exists(attempts_key(asked.key))
+    assert [r.getMessage()[:20] for r in caplog.records] == ["task 42: 2 segments "]
+
+
+def test_only_the_levels_asked_for_are_sent(engine: Engine) -> None:
+    asked = SegmentRequest(picture(), request("bright").labels, VERSION, classes=False)
+    jobs.segment(asked.to_json())
+    reply = _answer(engine, asked)
+    assert isinstance(reply, SegmentReply)
+    assert reply.segments == ()
+
+
+BAD = {
+    "empty": ("", "the task's image is empty"),
+    "no image": ("data:text/plain,hello", "not an image of a known format"),
+    "truncated": (picture()[:-40], "the image is damaged"),
+    "cloud": ("s3://bucket/tile.png", "Use pre-signed URLs"),
+    "private": ("http://192.168.0.1/a.png", "private or reserved address"),
+    "outside": ("/data/local-files/?d=../../etc/passwd", "LOCAL_FILES_DOCUMENT_ROOT"),
+}
+
+
+@pytest.mark.parametrize(("image", "message"), BAD.values(), ids=list(BAD))
+def test_bad_input_fails_with_one_line_and_without_a_retry(
+    engine: Engine, caplog: pytest.LogCaptureFixture, image: str, message: str
+) -> None:
+    asked = request("bright", image=image, task="13")
+    assert jobs.segment(asked.to_json()) is None
+    assert message in _message(engine, asked)
+    (record,) = [r for r in caplog.records if r.name == "workers.jobs"]
+    assert record.getMessage().startswith("task 13: ")
+    assert "\n" not in record.getMessage()
+    assert record.exc_info is None
+    assert not engine.suspect
+    assert 0 < engine.redis.ttl(f"dgl:failure:{asked.key}") <= 300
+
+
+def test_a_picture_of_too_many_pixels_fails(engine: Engine) -> None:
+    engine.max_pixels = 95
+    asked = request("bright")
+    jobs.segment(asked.to_json())
+    assert "12 × 8 pixels" in _message(engine, asked)
+
+
+def test_no_labels_and_double_labels_fail(engine: Engine) -> None:
+    none, twice = request(), request("water", "road", "water")
+    for asked in (none, twice):
+        assert jobs.segment(asked.to_json()) is None
+    assert "no labels" in _message(engine, none)
+    assert "'water'" in _message(engine, twice)
+
+
+def test_what_nobody_foresaw_is_tried_again_then_given_up(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = request("broken")
+    for attempt in range(1, MOST_ATTEMPTS):
+        again = jobs.segment(asked.to_json())
+        assert isinstance(again, Retry)
+        assert again.intervals == [RETRY_SECONDS[attempt - 1]]
+        assert _answer(engine, asked) is None
+    assert jobs.segment(asked.to_json()) is None
+    assert asked.key in _message(engine, asked)
+    assert "ZeroDivisionError" not in _message(engine, asked)
+    assert caplog.text.count("ZeroDivisionError: what nobody foresaw") == MOST_ATTEMPTS
+    assert engine.suspect
+
+
+def test_a_server_that_is_down_is_asked_again_quietly(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = request("bright", image="http://127.0.0.1:9/a.png")
+    outcomes = [jobs.segment(asked.to_json()) for _ in range(MOST_ATTEMPTS)]
+    assert [isinstance(outcome, Retry) for outcome in outcomes] == [True, True, False]
+    assert "cannot be reached" in _message(engine, asked)
+    assert "Traceback" not in caplog.text
+
+
+def test_an_image_that_kills_the_process_is_given_up(engine: Engine) -> None:
+    asked = request("kill")  # this process would die of it
+    engine.redis.set(attempts_key(asked.key), MOST_ATTEMPTS)
+    assert jobs.segment(asked.to_json()) is None
+    assert _message(engine, asked) == DEADLY
+    assert not engine.redis.exists(attempts_key(asked.key))  # it may be tried again later
+
+
+def test_full_memory_halves_the_batch_once(engine: Engine) -> None:
+    asked = request("wide")
+    assert jobs.segment(asked.to_json()) is None
+    assert isinstance(_answer(engine, asked), SegmentReply)
+
+
+def test_full_memory_twice_is_a_failure_of_that_image(engine: Engine) -> None:
+    asked = request("huge")
+    assert jobs.segment(asked.to_json()) is None
+    assert "12 × 8 pixels does not fit the device's memory" in _message(engine, asked)
+    assert not engine.suspect
+
+
+def test_an_answered_request_is_not_computed_again(engine: Engine) -> None:
+    asked = request("broken")
+    reply = SegmentReply(1, 1, "v", (), {})
+    store_reply(engine.redis, asked.key, reply, 60)
+    assert jobs.segment(asked.to_json()) is None
+    assert _answer(engine, asked) == reply
+
+
+def test_without_an_engine_nothing_is_computed(redis: Redis) -> None:
+    with pytest.raises(RuntimeError, match="only a segment worker runs segment jobs"):
+        jobs.segment(request("bright").to_json())
+
+
+def test_a_success_ends_the_memory_of_failures(engine: Engine) -> None:
+    asked = request("bright")
+    store_failure(engine.redis, asked.key, "earlier")
+    jobs.segment(asked.to_json())
+    assert isinstance(_answer(engine, asked), SegmentReply)
+
+
+def test_a_local_file_is_read(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "tile.png").write_bytes(base64.b64decode(picture().partition(",")[2]))
+    asked = request("bright", image="/data/local-files/?d=tile.png")
+    jobs.segment(asked.to_json())
+    reply = _answer(engine, asked)
+    assert isinstance(reply, SegmentReply)
+    assert np.sum(reply.segments[0].runs.counts) == 96

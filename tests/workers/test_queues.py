@@ -1,0 +1,51 @@
+import pytest
+from redis import Redis
+from rq.callbacks import Callback
+from rq.serializers import JSONSerializer
+from rq.webhook import Webhook
+
+from workers.queues import AllowedJob, ForbiddenJobError, open_queue
+
+
+@pytest.mark.parametrize("function", ["os.system", "workers.jobs.use", "subprocess.run", "eval"])
+def test_only_functions_on_the_list_are_resolved(redis: Redis, function: str) -> None:
+    queue = open_queue("segment", redis)
+    job = queue.enqueue(function, "true")
+    with pytest.raises(ForbiddenJobError, match="is not allowed"):
+        AllowedJob.fetch(job.id, redis, JSONSerializer).perform()
+
+
+def test_a_method_of_a_value_is_not_resolved(redis: Redis) -> None:
+    job = AllowedJob(connection=redis, serializer=JSONSerializer)
+    job.data = JSONSerializer.dumps(["workers.jobs.segment", "a value", [], {}])
+    with pytest.raises(ForbiddenJobError):
+        job.perform()
+
+
+def test_the_listed_functions_are_resolved(redis: Redis) -> None:
+    job = open_queue("segment", redis).create_job("workers.jobs.segment", args=[{}])
+    assert job.func.__name__ == "segment"
+
+
+def test_callbacks_and_webhooks_in_redis_are_ignored(redis: Redis) -> None:
+    queue = open_queue("segment", redis)
+    written = queue.enqueue(
+        "workers.jobs.segment",
+        {},
+        on_success=Callback("os.system"),
+        on_failure=Callback("os.system"),
+        on_stopped=Callback("os.system"),
+        webhooks=[Webhook("http://127.0.0.1:9/", job_status="failed")],
+    )
+    job = AllowedJob.fetch(written.id, redis, JSONSerializer)
+    assert job._success_callback_name == "os.system"  # it is in Redis
+    assert job.success_callback is None
+    assert job.failure_callback is None
+    assert job.stopped_callback is None
+    assert job.webhooks
+    job.send_webhooks("failed")  # would log a refused connection
+
+
+def test_jobs_are_json(redis: Redis) -> None:
+    job = open_queue("segment", redis).enqueue("workers.jobs.segment", {"image": "ä"})
+    assert job.data == b'["workers.jobs.segment", null, [{"image": "\\u00e4"}], {}]'

@@ -1,0 +1,123 @@
+"""The Authorization header for a Label Studio API key, of either kind.
+
+A legacy token is sent as it is. A personal access token is a JWT that only serves to fetch
+short-lived access tokens (`POST /api/token/refresh`); sent directly it is answered 401.
+"""
+
+import base64
+import json
+import threading
+import time
+from typing import Any
+
+import requests
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 15.0
+MARGIN_SECONDS = 30.0  # an access token is renewed before it expires, not after
+SHORTEST_SECONDS = 5.0  # even of a token that expires within the margin
+
+
+class CredentialsError(Exception):
+    """Label Studio does not take the API key, or cannot be asked.
+
+    Attributes:
+        transient: whether trying again later may help.
+    """
+
+    def __init__(self, message: str, *, transient: bool) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class Credentials:
+    """The Authorization header of one Label Studio; safe to share between threads.
+
+    Args:
+        url: of Label Studio, without a trailing slash. The key is sent nowhere else.
+        api_key: a legacy token or a personal access token.
+        verify: as in requests: True, or a file of certificate authorities.
+    """
+
+    def __init__(self, url: str, api_key: str, verify: bool | str = True) -> None:
+        self._url = url
+        self._key = api_key.strip()
+        self._verify = verify
+        self._personal = _claims(self._key).get("token_type") == "refresh"
+        self._lock = threading.Lock()
+        self._access = ""
+        self._renew_at = 0.0
+
+    def authorization(self) -> str:
+        """The value of the Authorization header.
+
+        Raises:
+            CredentialsError: a personal access token could not be exchanged.
+        """
+        if not self._personal:
+            return f"Token {self._key}"
+        with self._lock:  # so that many threads renew once
+            if time.monotonic() >= self._renew_at:
+                self._renew()
+            return f"Bearer {self._access}"
+
+    def forget(self) -> None:
+        """Renew at the next call: the access token in use was answered 401."""
+        with self._lock:
+            self._renew_at = 0.0
+
+    def _renew(self) -> None:
+        self._access = self._exchange()
+        claims = _claims(self._access)
+        # Counted from the token's own clock: the two machines' clocks may differ.
+        lifetime = float(claims.get("exp", 0.0)) - float(claims.get("iat", time.time()))
+        self._renew_at = time.monotonic() + max(SHORTEST_SECONDS, lifetime - MARGIN_SECONDS)
+
+    def _exchange(self) -> str:
+        address = f"{self._url}/api/token/refresh"
+        try:
+            with requests.Session() as session:
+                session.trust_env = False  # no .netrc, no proxy: the key goes to Label Studio only
+                answer = session.post(
+                    address,
+                    json={"refresh": self._key},
+                    timeout=(CONNECT_SECONDS, READ_SECONDS),
+                    allow_redirects=False,
+                    verify=self._verify,
+                )
+        except requests.RequestException as error:
+            raise CredentialsError(
+                f"Label Studio cannot be reached at {address} ({type(error).__name__}): "
+                "check LABEL_STUDIO_URL",
+                transient=True,
+            ) from None
+        return _access_token(answer, address)
+
+
+def _access_token(answer: requests.Response, address: str) -> str:
+    if answer.status_code == requests.codes.ok:
+        try:
+            return str(answer.json()["access"])
+        except (ValueError, KeyError, TypeError):
+            raise CredentialsError(
+                f"{address} answered without an access token: check LABEL_STUDIO_URL",
+                transient=False,
+            ) from None
+    raise CredentialsError(
+        f"{address} refused the personal access token (HTTP {answer.status_code}): it is expired "
+        "or revoked, make a new one under Account & Settings and set LABEL_STUDIO_API_KEY",
+        transient=answer.status_code >= requests.codes.server_error,
+    )
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """What a JWT says of itself, unchecked (Label Studio checks it); {} for any other string."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    body = parts[1] + "=" * (-len(parts[1]) % 4)
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(body))
+    except ValueError:
+        return {}
+    return claims if isinstance(claims, dict) else {}

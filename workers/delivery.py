@@ -1,0 +1,36 @@
+"""The delivery worker: pushes replies to Label Studio. Holds no model and imports no torch.
+
+Run it as `python -m workers.delivery`; settings come from the environment.
+"""
+
+import logging
+import sys
+
+from workers.messages import DELIVERY_QUEUE
+from workers.queues import open_queue
+from workers.settings import WorkerSettings
+from workers.worker import QueueWorker, worker_connection
+
+
+def run_delivery_worker(settings: WorkerSettings) -> int:
+    """Deliver until asked to stop.
+
+    Returns:
+        Exit status, as `QueueWorker.run`.
+
+    Raises:
+        ValueError: no REDIS_URL.
+    """
+    redis = worker_connection(settings.redis_url)
+    return QueueWorker(open_queue(DELIVERY_QUEUE, redis)).run()
+
+
+def main() -> int:
+    """Run as a program."""
+    settings = WorkerSettings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(name)s: %(message)s")
+    return run_delivery_worker(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

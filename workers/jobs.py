@@ -1,0 +1,212 @@
+"""`segment`: the one function that RQ may call on the segment queue.
+
+It raises nothing that it can name. What the user can put right becomes a failure message and one
+line in the log. What may pass by itself is tried again, and what nobody foresaw is tried again with
+its traceback in the log; after `MOST_ATTEMPTS` each becomes a failure, too.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from redis import Redis
+from rq import Retry, get_current_job
+from rq.timeouts import JobTimeoutException
+
+from dgl_rsis import masks, rasters
+from dgl_rsis.types import RGB, Label, Segment
+from workers.download import FetchError
+from workers.messages import Runs, SegmentReply, SegmentRequest, SegmentResult
+from workers.queues import JOB_SECONDS
+from workers.replies import attempts_key, reply_key, store_failure, store_reply
+
+if TYPE_CHECKING:
+    from dgl_rsis.pipelines import ClassSegmentation
+
+log = logging.getLogger(__name__)
+
+MOST_ATTEMPTS = 3
+RETRY_SECONDS = (15, 60)  # Label Studio restarting must not empty the queue into failures
+ATTEMPTS_KEPT_SECONDS = 24 * 3600
+DEADLY = (
+    f"the worker process died {MOST_ATTEMPTS} times while it worked on this image: save it again "
+    "as PNG, make it smaller, or give the worker more memory"
+)
+
+
+@dataclass
+class Engine:
+    """What a worker needs for its jobs; set once, by the process that loaded the model.
+
+    Attributes:
+        segment: (image, labels, batch) → segmentation; `batch` crops at a time.
+        batch: crops at a time that fit the device, as far as known.
+        model_version: of the model behind `segment`.
+        fetch: image reference → bytes.
+        redis: where replies go.
+        max_pixels: budget of an image.
+        reply_seconds: how long a reply is kept.
+        suspect: set when a job ended unexpectedly: the worker then tests the model again.
+    """
+
+    segment: Callable[[RGB, Sequence[Label], int], "ClassSegmentation"]
+    batch: int
+    model_version: str
+    fetch: Callable[[str], bytes]
+    redis: Redis
+    max_pixels: int
+    reply_seconds: int
+    suspect: bool = False
+
+
+class RequestError(Exception):
+    """A request cannot be answered as it is. The message is fit for users."""
+
+
+_engine: Engine | None = None
+
+
+def use(engine: Engine) -> None:
+    """Answer all further jobs of this process with this engine."""
+    global _engine
+    _engine = engine
+
+
+def segment(payload: dict[str, Any]) -> Retry | None:
+    """Answer one `SegmentRequest`; the reply or the failure is stored under its key.
+
+    Args:
+        payload: `SegmentRequest.to_json()`.
+
+    Returns:
+        None when it is decided; how to try again when not.
+    """
+    if _engine is None:
+        raise RuntimeError("no engine in this process: only a segment worker runs segment jobs")
+    request = SegmentRequest.from_json(payload)
+    if _engine.redis.exists(reply_key(request.key)):
+        return None  # a job of a worker that was taken for dead, and was not
+    attempt = _count_attempt(_engine.redis, request.key)
+    if attempt > MOST_ATTEMPTS:
+        # Counted, and nothing came of it: the process was killed each time.
+        _give_up(_engine, request, DEADLY)
+        return None
+    try:
+        reply = _answer(_engine, request)
+    except (RequestError, FetchError, rasters.ImageError, JobTimeoutException) as error:
+        return _expected(_engine, request, error, attempt)
+    except Exception:
+        return _unexpected(_engine, request, attempt)
+    store_reply(_engine.redis, request.key, reply, _engine.reply_seconds)
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
+    log.info("task %s: %d segments (s: %s)", request.task_id, len(reply.segments), stages)
+    return None
+
+
+def _count_attempt(redis: Redis, key: str) -> int:
+    """Count before the work, so that a try that kills the process is counted, too."""
+    with redis.pipeline() as pipe:
+        pipe.incr(attempts_key(key))
+        pipe.expire(attempts_key(key), ATTEMPTS_KEPT_SECONDS)
+        count, _ = pipe.execute()
+    return int(count)
+
+
+def _answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
+    _check_labels(request)
+    started = time.perf_counter()
+    data = engine.fetch(request.image)
+    fetched = time.perf_counter()
+    image = rasters.read_rgb(data, engine.max_pixels)
+    decoded = time.perf_counter()
+    labels = [Label(x.name, x.synonyms, x.threshold, x.background) for x in request.labels]
+    found = _segment_in_memory(engine, image, labels)
+    segmented = time.perf_counter()
+    segments = _results(found, request)
+    seconds = {"fetch": fetched - started, "decode": decoded - fetched, **found.seconds}
+    seconds["runs"] = time.perf_counter() - segmented
+    height, width = image.shape[:2]
+    return SegmentReply(height, width, engine.model_version, segments, seconds)
+
+
+def _check_labels(request: SegmentRequest) -> None:
+    names = [label.name for label in request.labels]
+    twice = sorted({repr(name) for name in names if names.count(name) > 1})
+    if not names:
+        raise RequestError("the label config has no labels: add one <Label value=…> at least")
+    if twice:
+        raise RequestError(f"the label config has labels twice: {', '.join(twice)}")
+
+
+def _segment_in_memory(engine: Engine, image: RGB, labels: Sequence[Label]) -> "ClassSegmentation":
+    """Segment; when the device's memory is full, once more with half the batch."""
+    try:
+        return engine.segment(image, labels, engine.batch)
+    except torch.OutOfMemoryError:
+        batch = max(1, engine.batch // 2)
+    # Outside the handler: the error's traceback holds the tensors that must go first.
+    torch.cuda.empty_cache()
+    log.warning("the device's memory is full: again with %d crops at a time", batch)
+    try:
+        return engine.segment(image, labels, batch)
+    except torch.OutOfMemoryError:
+        message = (
+            f"the image of {image.shape[1]} × {image.shape[0]} pixels does not fit the device's "
+            "memory: tile it, or give the worker a device with more"
+        )
+    torch.cuda.empty_cache()
+    raise RequestError(message)
+
+
+def _results(found: "ClassSegmentation", request: SegmentRequest) -> tuple[SegmentResult, ...]:
+    classes = [_result(item, "class") for item in found.classes] if request.classes else []
+    objects = [_result(item, "object") for item in found.objects] if request.objects else []
+    return (*classes, *objects)
+
+
+def _result(item: Segment, level: str) -> SegmentResult:
+    height, width = item.mask.shape
+    runs = Runs(height, width, masks.to_runs(item.mask))
+    return SegmentResult(item.label, float(item.score), level, runs)
+
+
+def _expected(
+    engine: Engine, request: SegmentRequest, error: Exception, attempt: int
+) -> Retry | None:
+    if isinstance(error, JobTimeoutException):
+        error = RequestError(
+            f"the image took longer than {JOB_SECONDS} s: make it smaller, or tile it"
+        )
+    elif isinstance(error, FetchError) and error.transient and attempt < MOST_ATTEMPTS:
+        log.info("task %s: try %d: %s", request.task_id, attempt, _one_line(error))
+        return _again(attempt)
+    _give_up(engine, request, _one_line(error))
+    return None
+
+
+def _unexpected(engine: Engine, request: SegmentRequest, attempt: int) -> Retry | None:
+    """Called in an exception handler: the traceback goes to this log and nowhere else."""
+    job = get_current_job()
+    name = job.id if job is not None else request.key
+    log.exception("task %s: try %d: job %s failed", request.task_id, attempt, name)
+    engine.suspect = True
+    if attempt < MOST_ATTEMPTS:
+        return _again(attempt)
+    _give_up(engine, request, f"an internal error: the worker's log has it under job {name}")
+    return None
+
+
+def _again(attempt: int) -> Retry:
+    return Retry(max=MOST_ATTEMPTS, interval=RETRY_SECONDS[attempt - 1])
+
+
+def _give_up(engine: Engine, request: SegmentRequest, message: str) -> None:
+    store_failure(engine.redis, request.key, message)
+    log.warning("task %s: %s", request.task_id, message)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,93 @@
+"""A worker with a model in its process, which it trusts only after a test."""
+
+import logging
+import time
+
+import numpy as np
+from rq import Queue
+from rq.job import Job
+
+from dgl_rsis.types import Label
+from workers import jobs
+from workers.heartbeats import Announcement, announce
+from workers.jobs import Engine
+from workers.worker import QueueWorker
+
+log = logging.getLogger(__name__)
+
+SELF_TEST_SIDE = 64  # pixels
+SELF_TEST_LABELS = (Label("building"), Label("water"))
+IDLE_SECONDS = 300.0  # an idle model is tested this often: a device may fail while nobody looks
+
+
+class SelfTestError(RuntimeError):
+    """The model does not answer as it must."""
+
+
+class ModelWorker(QueueWorker):
+    """A worker with a model in its process. It beats only while the model passes its self-test.
+
+    Args:
+        queue: the segment queue.
+        engine: answers the jobs.
+        device: where the model is.
+    """
+
+    def __init__(self, queue: Queue, engine: Engine, device: str) -> None:
+        super().__init__(queue, device=device)
+        self._engine = engine
+
+    def warm_up(self) -> None:
+        """Pass the self-test, then announce the model.
+
+        Raises:
+            SelfTestError: it did not pass.
+        """
+        self._test()
+        jobs.use(self._engine)
+        version = self._engine.model_version
+        announce(self.connection, Announcement(version, self._device, time.time()))
+        log.info("model %s is warm on %s", version, self._device)
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Run one job; after an unexpected failure, see whether the model still works."""
+        super().execute_job(job, queue)
+        if self._engine.suspect:
+            self._test_or_exit()
+
+    def run_maintenance_tasks(self) -> None:
+        """RQ's, and the self-test of a model that nobody used for a while."""
+        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        if time.time() - self._self_test_at > IDLE_SECONDS:
+            self._test_or_exit()
+
+    def _test(self) -> None:
+        started = time.perf_counter()
+        self_test(self._engine)
+        self._engine.suspect = False
+        self._self_test_at = time.time()
+        log.debug("self-test passed in %.2f s", time.perf_counter() - started)
+
+    def _test_or_exit(self) -> None:
+        """A CUDA fault does not heal in the process that met it: end, to be started anew."""
+        try:
+            self._test()
+        except Exception:
+            log.critical("the self-test failed: this process ends", exc_info=True)
+            raise SystemExit(1) from None
+
+
+def self_test(engine: Engine) -> None:
+    """Segment a generated image and check the answer's form.
+
+    Raises:
+        SelfTestError: a size is wrong, or a number is not finite.
+    """
+    image = np.zeros((SELF_TEST_SIDE, SELF_TEST_SIDE, 3), dtype=np.uint8)
+    image[:, : SELF_TEST_SIDE // 2] = (30, 60, 120)
+    image[:, SELF_TEST_SIDE // 2 :] = (180, 170, 160)
+    found = engine.segment(image, SELF_TEST_LABELS, engine.batch)
+    if found.class_map.shape != image.shape[:2]:
+        raise SelfTestError(f"the class map is {found.class_map.shape}, not {image.shape[:2]}")
+    if not np.isfinite(found.probability).all():
+        raise SelfTestError("some probabilities are not finite numbers")

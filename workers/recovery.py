@@ -1,0 +1,101 @@
+"""Jobs whose worker is dead go back to the queue.
+
+RQ notices a dead `SimpleWorker` only at the job's time-out plus some minutes, and then records the
+job as failed. Here a worker's heartbeat decides: without one for `SILENCE_SECONDS`, whatever it
+held is queued again. Any process may call `recover`, and any number at once.
+"""
+
+import logging
+
+from redis import Redis
+from rq import Queue
+from rq.executions import Execution
+
+from workers.heartbeats import is_alive
+from workers.queues import FAILED_SECONDS
+
+log = logging.getLogger(__name__)
+
+MOST_RECOVERIES = 5  # of one job; a segment job gives up by itself before
+
+# Whoever removes the entry queues the job, in one step: none is lost and none is queued twice.
+_REQUEUE = """
+local removed
+if ARGV[1] == 'started' then
+  removed = redis.call('ZREM', KEYS[1], ARGV[2])
+else
+  removed = redis.call('LREM', KEYS[1], 1, ARGV[2])
+end
+if removed == 0 or redis.call('HGET', KEYS[2], 'status') ~= ARGV[1] then return 'settled' end
+if redis.call('HINCRBY', KEYS[2], 'recoveries', 1) > tonumber(ARGV[4]) then
+  redis.call('HSET', KEYS[2], 'status', 'failed')
+  redis.call('EXPIRE', KEYS[2], ARGV[5])
+  return 'given up'
+end
+redis.call('HSET', KEYS[2], 'status', 'queued')
+redis.call('RPUSH', KEYS[3], ARGV[3])
+return 'queued again'
+"""
+
+
+def recover(queue: Queue) -> list[str]:
+    """Queue the jobs of dead workers again, behind the others.
+
+    Returns:
+        Ids of the jobs that were queued again.
+    """
+    return [*_recover_started(queue), *_recover_popped(queue)]
+
+
+def _recover_started(queue: Queue) -> list[str]:
+    """Jobs that a worker had begun."""
+    registry = queue.started_job_registry
+    orphans = [
+        (job_id, execution_id)
+        for job_id, execution_id in registry.get_job_and_execution_ids(cleanup=False)
+        if not _is_alive(queue.connection, job_id, execution_id)
+    ]
+    return [
+        job_id
+        for job_id, execution_id in orphans
+        if _requeue(queue, registry.key, "started", f"{job_id}:{execution_id}", job_id)
+    ]
+
+
+def _recover_popped(queue: Queue) -> list[str]:
+    """Jobs that a worker had taken from the queue and not yet begun.
+
+    Nothing says which worker; but it takes milliseconds, so one that is still there a minute later
+    is lost.
+    """
+    popped = queue.intermediate_queue
+    lost = [
+        job_id
+        for job_id in popped.get_job_ids()
+        if not popped.set_first_seen(job_id) and popped.should_be_cleaned_up(job_id)
+    ]
+    for job_id in lost:
+        queue.connection.delete(popped.get_first_seen_key(job_id))
+    return [job_id for job_id in lost if _requeue(queue, popped.key, "queued", job_id, job_id)]
+
+
+def _is_alive(redis: Redis, job_id: str, execution_id: str) -> bool:
+    try:
+        execution = Execution.fetch(execution_id, job_id, redis)
+    except ValueError:  # expired: past the job's time-out
+        return False
+    return is_alive(redis, execution.worker_name)
+
+
+def _requeue(queue: Queue, entries: str, status: str, entry: str, job_id: str) -> bool:
+    """Move one job from `entries` back to the queue if it still has that status."""
+    keys = [entries, queue.job_class.key_for(job_id), queue.key]
+    outcome = queue.connection.register_script(_REQUEUE)(
+        keys, [status, entry, job_id, MOST_RECOVERIES, FAILED_SECONDS]
+    )
+    if outcome == b"settled":
+        return False
+    log.warning("job %s: its worker is dead: %s", job_id, outcome.decode())
+    if outcome == b"given up" and (job := queue.fetch_job(job_id)) is not None:
+        queue.enqueue_dependents(job)
+    return bool(outcome == b"queued again")

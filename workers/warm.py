@@ -1,0 +1,74 @@
+"""The segment worker: loads its model once, tests it, announces it, works.
+
+Run it as `python -m workers.warm`; settings come from the environment.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from redis import Redis
+
+from dgl_rsis import models, pipelines
+from dgl_rsis.pipelines import ClassSegmentation, OvssParameters
+from dgl_rsis.types import RGB, Label
+from workers.fetch import Fetcher
+from workers.jobs import Engine
+from workers.messages import SEGMENT_QUEUE
+from workers.model_worker import ModelWorker
+from workers.queues import open_queue
+from workers.settings import WorkerSettings
+from workers.worker import worker_connection
+
+
+def load_engine(settings: WorkerSettings, redis: Redis) -> Engine:
+    """Load the model that the settings name.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    clip = models.load_clip(settings.model, settings.device)
+    parameters = OvssParameters()
+
+    def segment(image: RGB, labels: Sequence[Label], batch: int) -> ClassSegmentation:
+        return pipelines.segment_classes(image, labels, clip, replace(parameters, batch=batch))
+
+    return Engine(
+        segment=segment,
+        batch=parameters.batch,
+        model_version=pipelines.model_version(clip, parameters),
+        fetch=Fetcher.from_settings(settings).fetch,
+        redis=redis,
+        max_pixels=settings.max_image_pixels,
+        reply_seconds=settings.reply_days * 24 * 3600,
+    )
+
+
+def run_segment_worker(settings: WorkerSettings) -> int:
+    """Load, warm up, and work until asked to stop.
+
+    Returns:
+        Exit status, as `QueueWorker.run`.
+
+    Raises:
+        ModelError, SelfTestError: the model cannot be used.
+        ValueError: no REDIS_URL.
+    """
+    redis = worker_connection(settings.redis_url)
+    queue = open_queue(SEGMENT_QUEUE, redis)
+    engine = load_engine(settings, redis)
+    worker = ModelWorker(queue, engine, settings.device)
+    worker.warm_up()
+    return worker.run()
+
+
+def main() -> int:
+    """Run as a program."""
+    settings = WorkerSettings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(name)s: %(message)s")
+    return run_segment_worker(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
