@@ -102,7 +102,7 @@ class Fetcher:
         try:
             file = (root / normal).resolve()
             inside = file.is_relative_to(root) and file.is_file()
-        except (OSError, ValueError):  # a NUL byte, a loop of links, a name too long
+        except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL byte, a long name
             inside = False
         if not inside or file.suffix.lower() not in SUFFIXES:
             raise FetchError(

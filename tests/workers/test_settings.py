@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from workers.settings import QueueSettings, WorkerSettings
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in WorkerSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_defaults() -> None:
+    settings = WorkerSettings()
+    assert (settings.redis_url, settings.reply_days) == (None, 7)
+    assert (settings.model, settings.device) == ("starter", "cpu")
+    assert (settings.max_image_bytes, settings.max_image_pixels) == (268435456, 100_000_000)
+    assert (settings.local_files_document_root, settings.allowed_image_hosts) == (None, ())
+    assert (settings.fetch_seconds, settings.log_level) == (60, "INFO")
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_URL", "https://studio.example/labels/")
+    monkeypatch.setenv("ALLOWED_IMAGE_HOSTS", "Tiles.example, store:9000,")
+    monkeypatch.setenv("LOCAL_FILES_DOCUMENT_ROOT", str(tmp_path))
+    monkeypatch.setenv("DEVICE", "cuda:1")
+    settings = WorkerSettings()
+    assert settings.label_studio_url == "https://studio.example/labels"
+    assert settings.allowed_image_hosts == ("tiles.example", "store:9000")
+    assert settings.local_files_document_root == tmp_path.resolve()
+    assert settings.device == "cuda:1"
+
+
+def test_empty_variables_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "REDIS_URL", "REPLY_DAYS"):
+        monkeypatch.setenv(name, "")
+    settings = WorkerSettings()
+    assert settings == WorkerSettings.model_construct(**WorkerSettings().model_dump())
+    assert settings.label_studio_api_key is None
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:password@host/0")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "sesame")
+    shown = repr(WorkerSettings()) + repr(QueueSettings())
+    assert "password" not in shown
+    assert "sesame" not in shown
+
+
+BAD = {
+    "LABEL_STUDIO_URL": ("localhost:8080", "without a scheme"),
+    "LOCAL_FILES_DOCUMENT_ROOT": ("/", "root of the file system"),
+    "DEVICE": ("gpu", "pattern"),
+    "REPLY_DAYS": ("0", "greater than or equal to 1"),
+    "MAX_IMAGE_BYTES": ("-1", "greater than or equal to 1"),
+    "LOG_LEVEL": ("LOUD", "INFO"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "message"), [(n, *v) for n, v in BAD.items()])
+def test_a_wrong_value_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError, match=message):
+        WorkerSettings()
+
+
+def test_a_root_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LOCAL_FILES_DOCUMENT_ROOT", str(tmp_path / "none"))
+    with pytest.raises(ValidationError, match="is not a folder"):
+        WorkerSettings()
