@@ -143,7 +143,7 @@ def fill_parking(site: Site, area: Rectangle) -> None:
     if "parking lot" not in site.labels or not site.is_visible(outline):
         return
     tone = varied(site.rng, site.one(site.biome.asphalt), 12)
-    owner = site.canvas.add("parking lot", colour="grey")
+    owner = site.canvas.add("parking lot")
     site.lay(site.fill([outline]), Surface(tone, site.biome.pavement.colour, 0.3, 3, 3), owner)
     share = site.rng.uniform(0.1, 0.9)
     lines: list[Points] = []

@@ -39,14 +39,14 @@ THEMES: Mapping[str, Theme] = {
     "villas": Theme(
         ("building", "road"),
         ("swimming pool", "tree", "car", "grassland", "bare land", "tennis court", "water",
-         "parking lot", "forest"),
+         "parking lot", "roundabout", "forest"),
         {"villas": 7, "soil": 1.5, "park": 0.7, "courts": 0.5, "complex": 0.4, "construction": 0.4},
         (38, 75), _TOWN, _WET,
     ),
     "city": Theme(
         ("building", "road"),
         ("car", "tree", "parking lot", "bare land", "grassland", "swimming pool", "water",
-         "tennis court", "ground track field"),
+         "tennis court", "roundabout", "ground track field"),
         {"apartments": 4, "complex": 2, "towers": 1.5, "parking": 1, "soil": 1, "construction": 0.6,
          "park": 0.7},
         (55, 120), _TOWN, _WET, (0.3, 1.5),
@@ -90,7 +90,8 @@ THEMES: Mapping[str, Theme] = {
     ),
     "desert": Theme(
         ("bare land", "road"),
-        ("building", "water", "car", "tree", "solar panel", "grassland", "farmland", "forest"),
+        ("building", "water", "car", "tree", "roundabout", "solar panel", "grassland",
+         "farmland", "forest"),
         {"soil": 6, "construction": 2, "villas": 0.8, "warehouses": 0.7, "solar": 0.3, "park": 0.3},
         (90, 260), {"desert": 5, "dry": 1.5, "red earth": 0.5},
         {"": 2, "lake": 1.2, "canal": 0.8, "coast": 0.7}, (0.2, 1.5), 0.4,

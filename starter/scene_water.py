@@ -181,6 +181,8 @@ def draw_piers(site: Site, water: Water) -> None:
     along = np.array([np.cos(water.along), np.sin(water.along)])
     count, spacing = int(site.rng.integers(1, 6)), site.rng.uniform(18, 60)
     length, width = site.rng.uniform(18, 90), site.rng.uniform(2, 9)
+    if water.kind != "coast":
+        length = min(length, 0.4 * water.width)
     paint = site.one(("grey", "beige", "brown", "white"))
     for i in range(count):
         step = (i - count / 2) * spacing / site.gsd

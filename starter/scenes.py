@@ -6,11 +6,12 @@ streets, pale roofs and sand), so that texture, shape and surroundings have to t
 """
 
 from collections.abc import Collection
-from itertools import count
 
 import numpy as np
 from scipy import ndimage
 
+from starter.scene_captions import caption
+from starter.scene_expressions import refer
 from starter.scene_layout import MOST_CLASSES, lay_out
 from starter.scene_sensor import photograph
 from starter.scene_site import Site
@@ -31,7 +32,7 @@ __all__ = [
     "generate",
 ]
 FEWEST_CLASSES = 3
-ATTEMPTS = 20
+ATTEMPTS = 16
 
 
 def generate(seed: int, size: int = 512, classes: Collection[str] | None = None) -> Scene:
@@ -47,17 +48,22 @@ def generate(seed: int, size: int = 512, classes: Collection[str] | None = None)
         The scene, with 3 to 7 classes in it (fewer only where `classes` does not permit three).
 
     Raises:
-        ValueError: a class is unknown, none is given, or the size is below 64.
+        ValueError: a class is unknown, none is given, none of them can be drawn without others, or
+            the size is below 64.
     """
     allowed = frozenset(CLASSES if classes is None else classes)
     _check(size, allowed)
-    for attempt in count():
+    for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([seed, attempt])
         site = lay_out(rng, size, allowed)
         found = len({site.canvas.labels[i] for i in np.unique(site.canvas.owners) if i})
-        if FEWEST_CLASSES <= found <= MOST_CLASSES or (attempt >= ATTEMPTS and found):
-            break
-    return _finish(rng, site)
+        enough = FEWEST_CLASSES if attempt < ATTEMPTS // 2 else 1
+        if enough <= found <= MOST_CLASSES:
+            return _finish(rng, site)
+    raise ValueError(
+        f"nothing of {sorted(allowed)} can be drawn alone: cars need roads or parking lots, "
+        "ships, piers and bridges need water, roundabouts need roads; add them"
+    )
 
 
 def _check(size: int, allowed: frozenset[str]) -> None:
@@ -73,12 +79,13 @@ def _finish(rng: np.random.Generator, site: Site) -> Scene:
     canvas = site.canvas
     numbers = {label: i for i, label in enumerate(("", *CLASSES))}
     table = np.array([numbers[label] for label in canvas.labels], np.uint8)
+    objects = _objects(site)
     return Scene(
         image=photograph(rng, canvas.pixels),
         class_map=table[canvas.owners],
-        objects=_objects(site),
-        captions=(),
-        expressions=(),
+        objects=objects,
+        captions=caption(rng, objects, canvas.owners.size),
+        expressions=refer(rng, objects, canvas.owners),
         metres_per_pixel=site.gsd,
     )
 
