@@ -26,7 +26,7 @@ from dgl_rsis.knowledge import ClassPhrases
 from dgl_rsis.matching import MapParameters
 from dgl_rsis.models import ClipModel
 from dgl_rsis.proposals import RegionParameters
-from dgl_rsis.types import RGB, Floats, Label, Proposals, Segment
+from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
 
 MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
 
@@ -117,7 +117,7 @@ def segment_classes(
         parameters: default `OvssParameters()`.
 
     Raises:
-        ValueError: no labels, a name twice, or an image too small to have regions.
+        InputError: no labels, a name twice, or an image too small to have regions.
     """
     parameters = parameters or OvssParameters()
     _check(image, labels)
@@ -172,13 +172,13 @@ def encode_crops(
 
 def _check(image: RGB, labels: Sequence[Label]) -> None:
     if not labels:
-        raise ValueError("no labels to look for: give at least one")
+        raise InputError("no labels to look for: give at least one")
     names = [label.name for label in labels]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"labels given twice: {', '.join(twice)}")
+        raise InputError(f"labels given twice: {', '.join(twice)}")
     if min(image.shape[:2]) < MIN_SIDE:
-        raise ValueError(
+        raise InputError(
             f"the image has {image.shape[1]} × {image.shape[0]} pixels; "
             f"at least {MIN_SIDE} × {MIN_SIDE} are needed"
         )

@@ -11,6 +11,10 @@ Mask = NDArray[np.bool_]  # (H, W)
 Floats = NDArray[np.float32]
 
 
+class InputError(ValueError):
+    """What was asked cannot be answered as it is. The message is fit for users."""
+
+
 @dataclass(frozen=True)
 class Proposals:
     """Class-agnostic mask proposals; they may overlap.

@@ -1,10 +1,4 @@
-"""The delivery worker: pushes replies to Label Studio. Holds no model and imports no torch.
-
-Run it as `python -m workers.delivery`; settings come from the environment.
-"""
-
-import logging
-import sys
+"""The delivery worker: pushes replies to Label Studio. Holds no model and imports no torch."""
 
 from workers.messages import DELIVERY_QUEUE
 from workers.queues import open_queue
@@ -23,14 +17,3 @@ def run_delivery_worker(settings: WorkerSettings) -> int:
     """
     redis = worker_connection(settings.redis_url)
     return QueueWorker(open_queue(DELIVERY_QUEUE, redis)).run()
-
-
-def main() -> int:
-    """Run as a program."""
-    settings = WorkerSettings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(name)s: %(message)s")
-    return run_delivery_worker(settings)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

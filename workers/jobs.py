@@ -17,7 +17,7 @@ from rq import Retry, get_current_job
 from rq.timeouts import JobTimeoutException
 
 from dgl_rsis import masks, rasters
-from dgl_rsis.types import RGB, Label, Segment
+from dgl_rsis.types import RGB, InputError, Label, Segment
 from workers.download import FetchError
 from workers.messages import Runs, SegmentReply, SegmentRequest, SegmentResult
 from workers.queues import JOB_SECONDS
@@ -62,10 +62,6 @@ class Engine:
     suspect: bool = False
 
 
-class RequestError(Exception):
-    """A request cannot be answered as it is. The message is fit for users."""
-
-
 _engine: Engine | None = None
 
 
@@ -96,7 +92,7 @@ def segment(payload: dict[str, Any]) -> Retry | None:
         return None
     try:
         reply = _answer(_engine, request)
-    except (RequestError, FetchError, rasters.ImageError, JobTimeoutException) as error:
+    except (InputError, FetchError, rasters.ImageError, JobTimeoutException) as error:
         return _expected(_engine, request, error, attempt)
     except Exception:
         return _unexpected(_engine, request, attempt)
@@ -116,7 +112,6 @@ def _count_attempt(redis: Redis, key: str) -> int:
 
 
 def _answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
-    _check_labels(request)
     started = time.perf_counter()
     data = engine.fetch(request.image)
     fetched = time.perf_counter()
@@ -125,20 +120,11 @@ def _answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
     labels = [Label(x.name, x.synonyms, x.threshold, x.background) for x in request.labels]
     found = _segment_in_memory(engine, image, labels)
     segmented = time.perf_counter()
-    segments = _results(found, request)
+    segments = to_results(found, classes=request.classes, objects=request.objects)
     seconds = {"fetch": fetched - started, "decode": decoded - fetched, **found.seconds}
     seconds["runs"] = time.perf_counter() - segmented
     height, width = image.shape[:2]
     return SegmentReply(height, width, engine.model_version, segments, seconds)
-
-
-def _check_labels(request: SegmentRequest) -> None:
-    names = [label.name for label in request.labels]
-    twice = sorted({repr(name) for name in names if names.count(name) > 1})
-    if not names:
-        raise RequestError("the label config has no labels: add one <Label value=…> at least")
-    if twice:
-        raise RequestError(f"the label config has labels twice: {', '.join(twice)}")
 
 
 def _segment_in_memory(engine: Engine, image: RGB, labels: Sequence[Label]) -> "ClassSegmentation":
@@ -158,13 +144,16 @@ def _segment_in_memory(engine: Engine, image: RGB, labels: Sequence[Label]) -> "
             "memory: tile it, or give the worker a device with more"
         )
     torch.cuda.empty_cache()
-    raise RequestError(message)
+    raise InputError(message)
 
 
-def _results(found: "ClassSegmentation", request: SegmentRequest) -> tuple[SegmentResult, ...]:
-    classes = [_result(item, "class") for item in found.classes] if request.classes else []
-    objects = [_result(item, "object") for item in found.objects] if request.objects else []
-    return (*classes, *objects)
+def to_results(
+    found: "ClassSegmentation", *, classes: bool, objects: bool
+) -> tuple[SegmentResult, ...]:
+    """The masks of a segmentation as runs: those of classes, then those of objects."""
+    by_class = [_result(item, "class") for item in found.classes] if classes else []
+    by_object = [_result(item, "object") for item in found.objects] if objects else []
+    return (*by_class, *by_object)
 
 
 def _result(item: Segment, level: str) -> SegmentResult:
@@ -177,7 +166,7 @@ def _expected(
     engine: Engine, request: SegmentRequest, error: Exception, attempt: int
 ) -> Retry | None:
     if isinstance(error, JobTimeoutException):
-        error = RequestError(
+        error = InputError(
             f"the image took longer than {JOB_SECONDS} s: make it smaller, or tile it"
         )
     elif isinstance(error, FetchError) and error.transient and attempt < MOST_ATTEMPTS:

@@ -1,10 +1,5 @@
-"""The segment worker: loads its model once, tests it, announces it, works.
+"""The segment worker: loads its model once, tests it, announces it, works."""
 
-Run it as `python -m workers.warm`; settings come from the environment.
-"""
-
-import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -61,14 +56,3 @@ def run_segment_worker(settings: WorkerSettings) -> int:
     worker = ModelWorker(queue, engine, settings.device)
     worker.warm_up()
     return worker.run()
-
-
-def main() -> int:
-    """Run as a program."""
-    settings = WorkerSettings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(name)s: %(message)s")
-    return run_segment_worker(settings)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

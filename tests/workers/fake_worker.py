@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from redis import Redis
 
-from dgl_rsis.types import RGB, Floats, Label, Segment
+from dgl_rsis.types import RGB, Floats, InputError, Label, Segment
+from workers.delivery import run_delivery_worker
 from workers.download import Downloader
 from workers.fetch import Fetcher
 from workers.jobs import Engine
 from workers.messages import SEGMENT_QUEUE, LabelPrompt, SegmentRequest
 from workers.model_worker import ModelWorker
 from workers.queues import open_queue
+from workers.settings import WorkerSettings
 
 VERSION = "fake-1"
 
@@ -41,6 +43,8 @@ class Brightness:
 
 def segment_by_brightness(image: RGB, labels: Sequence[Label], batch: int) -> Any:
     """The first label takes bright pixels. Some labels make it behave badly instead."""
+    if not labels:
+        raise InputError("no labels to look for: give at least one")
     name = labels[0].name
     if name == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -110,3 +114,8 @@ def run(url: str, beat_seconds: float, hung_seconds: float) -> None:
     worker._hung_seconds = hung_seconds
     worker.warm_up()
     sys.exit(worker.run())
+
+
+def run_delivery(url: str) -> None:
+    """Be a delivery worker's process; the worker is the real one."""
+    sys.exit(run_delivery_worker(WorkerSettings(redis_url=url)))

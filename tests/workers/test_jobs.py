@@ -91,12 +91,11 @@ def test_a_picture_of_too_many_pixels_fails(engine: Engine) -> None:
     assert "12 × 8 pixels" in _message(engine, asked)
 
 
-def test_no_labels_and_double_labels_fail(engine: Engine) -> None:
-    none, twice = request(), request("water", "road", "water")
-    for asked in (none, twice):
-        assert jobs.segment(asked.to_json()) is None
-    assert "no labels" in _message(engine, none)
-    assert "'water'" in _message(engine, twice)
+def test_what_the_pipeline_refuses_fails(engine: Engine) -> None:
+    asked = request()
+    assert jobs.segment(asked.to_json()) is None
+    assert _message(engine, asked) == "no labels to look for: give at least one"
+    assert not engine.suspect
 
 
 def test_what_nobody_foresaw_is_tried_again_then_given_up(

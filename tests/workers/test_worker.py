@@ -24,7 +24,7 @@ from workers.heartbeats import SILENCE_SECONDS
 from workers.jobs import DEADLY, MOST_ATTEMPTS
 from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE, DeliveryRequest, SegmentReply
 from workers.model_worker import ModelWorker, SelfTestError
-from workers.queues import delivery_job_id, open_queue, segment_job_id
+from workers.queues import JOB_SECONDS, delivery_job_id, open_queue, segment_job_id
 from workers.recovery import MOST_RECOVERIES, recover
 from workers.replies import Failure, attempts_key
 
@@ -213,6 +213,20 @@ def test_a_retry_waits_for_its_time(
     assert isinstance(answer, Failure)
     assert "cannot be reached" in answer.message
     assert _status(queue, job_id) == JobStatus.FINISHED
+
+
+def test_a_job_beyond_its_time_is_a_failure_of_that_image(
+    redis: Redis, client: SegmentClient, worker: ModelWorker
+) -> None:
+    slow, good = request("sleep"), request("bright")
+    client.submit([slow, good])
+    redis.hset(f"rq:job:{segment_job_id(slow.key)}", "timeout", 1)
+    worker.run(burst=True)
+    answers = client.look_up([slow.key, good.key])
+    assert answers[slow.key] == Failure(
+        f"the image took longer than {JOB_SECONDS} s: make it smaller, or tile it"
+    )
+    assert isinstance(answers[good.key], SegmentReply)
 
 
 @pytest.mark.parametrize("label", ["bright", "huge"])
