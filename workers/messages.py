@@ -136,9 +136,7 @@ class SegmentReply:
             "height": self.height,
             "width": self.width,
             "model_version": self.model_version,
-            "segments": [
-                [s.label, s.score, s.level, list(s.runs.counts)] for s in self.segments
-            ],
+            "segments": [[s.label, s.score, s.level, list(s.runs.counts)] for s in self.segments],
             "seconds": self.seconds,
         }
 
