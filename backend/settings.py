@@ -31,7 +31,7 @@ class Settings(QueueSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=9090, ge=0, le=65535)
-    threads: int = Field(default=64, ge=2, le=1024)
+    threads: int = Field(default=128, ge=2, le=1024)
     label_studio_url: str | None = None
     label_studio_api_key: SecretStr | None = None
     basic_auth_user: str | None = None
@@ -56,4 +56,4 @@ class Settings(QueueSettings):
     @property
     def waiting_requests(self) -> int:
         """Requests that may wait for a worker at once; the other threads keep answering."""
-        return max(1, self.threads - max(4, self.threads // 4))
+        return max(1, self.threads - max(4, self.threads // 8))

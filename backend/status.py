@@ -9,6 +9,8 @@ from flask import render_template_string
 from backend.service import PredictionService, TaskFailure
 from workers.client import Heartbeat, QueueError, SegmentClient
 
+NO_WORKER = "no segment worker is ready: it is loading its model, or `dgl-rsis worker` does not run"
+
 # Values are escaped by Flask: task ids and reasons come from whoever may import tasks.
 PAGE = """<!doctype html>
 <html lang="en">
@@ -73,7 +75,7 @@ def read_state(client: SegmentClient) -> State:
         waiting = client.waiting()
     except QueueError as error:
         return State(str(error), (), {}, None)
-    problem = "" if segmenters else "no segment worker is alive; start `dgl-rsis worker`"
+    problem = "" if segmenters else NO_WORKER
     return State(problem, workers, waiting, segmenters)
 
 

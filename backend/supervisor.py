@@ -26,6 +26,7 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 HEALTHY_SECONDS = 60.0  # a child that lived this long starts counting its failures anew
 MOST_FAILURES = 5  # in a row
+REFUSED = 2  # exit status of a child that cannot work as it is set up: another try is in vain
 LAST_LINES_SECONDS = 2.0
 LONGEST_LINE = 65536
 PR_SET_PDEATHSIG = 1
@@ -38,7 +39,8 @@ class ChildCommand:
     Attributes:
         name: what its lines are prefixed with.
         argv: program and arguments.
-        restarts: start it again, with growing pauses, when it dies; else all stop.
+        restarts: start it again, with growing pauses, when it dies; else, and when it ends with
+            `REFUSED`, all stop.
     """
 
     name: str
@@ -145,7 +147,8 @@ class Supervisor:
         name = child.command.name
         lived = time.monotonic() - child.started
         child.failures = 1 if lived >= HEALTHY_SECONDS else child.failures + 1
-        if not child.command.restarts or child.failures >= MOST_FAILURES:
+        hopeless = status == REFUSED or child.failures >= MOST_FAILURES
+        if hopeless or not child.command.restarts:
             LOG.error("%-8s | ended with status %d after %.0f s: stopping", name, status, lived)
             self._failed = True
             return

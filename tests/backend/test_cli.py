@@ -1,0 +1,54 @@
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from backend.cli import app
+
+
+def dgl_rsis(*arguments: str, **environment: str) -> tuple[int, str]:
+    """Exit status and output of the command."""
+    result = CliRunner(env=environment | {"COLUMNS": "200"}).invoke(app, list(arguments))
+    return result.exit_code, result.output
+
+
+def test_help_names_all_commands() -> None:
+    status, output = dgl_rsis("--help")
+    assert status == 0
+    for name in ("up", "serve", "worker", "deliver", "segment"):
+        assert f" {name} " in output
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "deliver"])
+def test_without_a_queue_the_way_out_is_named(command: str) -> None:
+    status, output = dgl_rsis(command)
+    assert status == 2
+    assert "REDIS_URL is not set" in output
+    assert "dgl-rsis up" in output
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "words"),
+    [
+        ("serve", {"PORT": "99999"}, "PORT: Input should be less than or equal to 65535"),
+        ("up", {"BASIC_AUTH_USER": "me"}, "set both BASIC_AUTH_USER and BASIC_AUTH_PASS"),
+        ("up", {"LABEL_STUDIO_URL": "studio:8080"}, "without a scheme"),
+        ("worker", {"DEVICE": "tpu", "REDIS_URL": "redis://127.0.0.1:1"}, "DEVICE: String should"),
+    ],
+)
+def test_a_wrong_setting_is_named(command: str, environment: dict[str, str], words: str) -> None:
+    status, output = dgl_rsis(command, **environment)
+    assert status == 2
+    assert words in output
+    assert "Traceback" not in output
+
+
+def test_the_web_side_loads_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "import backend.app, backend.cli, backend.server, backend.up, backend.delivery\n"
+        "heavy = {'torch', 'open_clip', 'dgl_rsis', 'label_studio_sdk', 'label_studio_ml'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
