@@ -22,6 +22,7 @@ from workers.messages import LabelPrompt, SegmentRequest
 Mode = Literal["semantic", "instance"]
 
 MAX_CHARACTERS = 1_000_000
+LONGEST_ID = 64
 # Browsers suffer from many brush and bitmask regions, so those get one a class unless told.
 DEFAULT_MODES: Mapping[str, Mode] = {
     "brushlabels": "semantic",
@@ -117,8 +118,16 @@ class LabelConfig:
             model_version=model_version,
             classes="semantic" in modes,
             objects="instance" in modes,
-            task_id=str(task.get("id", "")),
+            task_id=task_id_of(task),
         )
+
+
+def task_id_of(task: Mapping[str, Any]) -> str:
+    """Label Studio's id of a task as text; "?" when it is none."""
+    value = task.get("id")
+    if isinstance(value, int) or (isinstance(value, str) and len(value) <= LONGEST_ID):
+        return str(value)
+    return "?"
 
 
 def parse(xml: str) -> LabelConfig:

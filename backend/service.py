@@ -7,6 +7,7 @@ a task store two predictions if both are answered.
 """
 
 import logging
+import re
 import threading
 import time
 import uuid
@@ -19,7 +20,7 @@ from importlib.metadata import version as package_version
 from typing import Any
 
 from backend import label_config, predictions
-from backend.label_config import LabelConfig, TaskError
+from backend.label_config import LabelConfig, TaskError, task_id_of
 from backend.metrics import Metrics
 from backend.settings import Settings
 from workers.client import Failure, QueueError, SegmentClient
@@ -35,6 +36,7 @@ KEPT_FAILURES = 50
 # Long enough for Label Studio to store the answer, after which it does not ask again.
 CLAIM_SECONDS = 10
 LONGEST_MESSAGE = 500
+STORED_TASK = re.compile("[0-9]{1,18}")  # ids of Label Studio's own; others cannot be pushed to
 
 read_config = lru_cache(maxsize=16)(label_config.parse)
 
@@ -177,12 +179,12 @@ class PredictionService:
         try:
             return config.to_request(task, version)
         except TaskError as error:
-            self._failed(str(task.get("id", "?")), str(error))
+            self._failed(task_id_of(task), str(error))
             return None
 
     def _deliver(self, asks: Sequence[_Ask | None], xml: str, version: str) -> None:
         """Have the predictions pushed when they are ready."""
-        wanted = [ask for ask in asks if ask is not None and ask.task_id.isdecimal()]
+        wanted = [ask for ask in asks if ask is not None and STORED_TASK.fullmatch(ask.task_id)]
         if not wanted:
             return
         digest = self.client.store_config(xml)
@@ -204,6 +206,9 @@ class PredictionService:
                     yield self._answer(ask, xml, version, owner, deadline)
                 except QueueError as error:
                     LOG.error("task %s gets []: %s", ask and one_line(ask.task_id), error)
+                    yield NOTHING
+                except Exception:  # the answer has begun: an error now would lose the whole batch
+                    LOG.exception("task %s gets []", ask and one_line(ask.task_id))
                     yield NOTHING
 
     @contextmanager
@@ -241,11 +246,7 @@ class PredictionService:
             LOG.info("task %s is being answered by another call", one_line(ask.task_id))
             self.metrics.tasks.labels("duplicate").inc()
             return NOTHING
-        try:
-            prediction = predictions.to_prediction(reply, read_config(xml), version)
-        except ValueError as error:
-            self._failed(ask.task_id, str(error))
-            return NOTHING
+        prediction = predictions.to_prediction(reply, read_config(xml), version)
         self.metrics.tasks.labels("answered").inc()
         return prediction
 

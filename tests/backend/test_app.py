@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from label_studio_sdk.converter.brush import decode_rle
 from label_studio_sdk.label_interface import LabelInterface
 from PIL import Image
@@ -182,10 +184,39 @@ def test_a_task_with_a_strange_id_is_served_but_not_delivered(
     make_app: MakeApp, announced: Redis
 ) -> None:
     client = make_app(label_studio_url="http://127.0.0.1:1", label_studio_api_key=TOKEN)
-    strange = task(1) | {"id": "1; drop"}
-    assert client.post("/predict", json=predict_body(strange)).json == {"results": [[]]}
-    assert waiting(announced)["segment"] == 1
+    strange = [task(1) | {"id": name} for name in ("1; drop", "9" * 5000, "٣", [[1]], None, True)]
+    response = client.post("/predict", json=predict_body(*strange))
+    assert response.json == {"results": [[]] * len(strange)}
+    assert waiting(announced)["segment"] == 1  # the same image
     assert not announced.keys("rq:job:delivery-*")
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+ANY_TASK = ANY_JSON | st.fixed_dictionaries(
+    {}, optional={"id": ANY_JSON, "data": ANY_JSON | st.fixed_dictionaries({"image": ANY_JSON})}
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    tasks=st.lists(ANY_TASK, max_size=3),
+    xml=st.sampled_from([XML, "\ud800"]) | st.text(),
+    context=st.none() | ANY_JSON,
+    studio=st.booleans(),
+)
+def test_whatever_the_tasks_are_each_has_an_answer(
+    make_app: MakeApp, announced: Redis, tasks: list[Any], xml: str, context: Any, studio: bool
+) -> None:
+    known = {"label_studio_url": "http://127.0.0.1:1", "label_studio_api_key": TOKEN}
+    client = make_app(single_task_seconds=0, batch_seconds=0, **(known if studio else {}))
+    body = predict_body(*tasks, context=context, xml=xml)
+    response = client.post("/predict", data=json.dumps(body))
+    assert response.status_code == 200
+    assert response.json == {"results": [[]] * len(tasks)}
 
 
 def test_unknown_routes_and_methods(make_app: MakeApp) -> None:

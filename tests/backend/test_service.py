@@ -103,6 +103,16 @@ def test_bad_tasks_get_nothing_and_the_others_are_served(
     assert [failure.task_id for failure in serving.failures] == ["1", "2", "3", "?", "?", "4"]
 
 
+def test_a_reply_that_cannot_be_read_costs_its_task_only(
+    announced: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    announced.set(replies.reply_key(key_of(task(1))), b"no reply")
+    answer(announced, task(2))
+    found = predict(service(announced), task(1), task(2))
+    assert [bool(one) for one in found] == [False, True]
+    assert "task 1 gets []" in caplog.text
+
+
 def test_a_config_without_a_usable_control_gives_nothing(
     announced: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
