@@ -141,7 +141,8 @@ def _draw_slopes(site: Site, building: Building, part: Points) -> None:
         return
     sides = np.hypot(*(np.roll(part, -1, axis=0) - part).T)
     corners = part if sides[0] >= sides[1] else np.roll(part, -1, axis=0)
-    inset = 0.0 if building.roof == "gabled" else min(0.45, sides.min() / sides.max() / 2)
+    plain = building.roof == "gabled" or sides.min() < 8  # pixels: hips would not be seen
+    inset = 0.0 if plain else min(0.45, sides.min() / sides.max() / 2)
     start, end = (corners[0] + corners[3]) / 2, (corners[1] + corners[2]) / 2
     ridge = start + inset * (end - start), end - inset * (end - start)
     faces = [
@@ -160,7 +161,8 @@ def _draw_slopes(site: Site, building: Building, part: Points) -> None:
         out = face[:2].mean(axis=0) - middle
         light = float(out @ sunward / max(np.hypot(*out), 1e-6))
         site.canvas.brighten(site.fill([face]), strength * light)
-    site.canvas.brighten(site.stroke([np.stack(ridge)], [0.35]).times(0.6), 22)
+    if site.gsd < 0.7:
+        site.canvas.brighten(site.stroke([np.stack(ridge)], [0.35]).times(0.6), 22)
 
 
 def _draw_parapet(site: Site, roof: Stencil) -> None:

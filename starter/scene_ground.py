@@ -53,7 +53,24 @@ def draw_soil(site: Site, area: Rectangle) -> None:
     )
     lot = site.fill([outline])
     site.lay(lot, surface, site.canvas.add("bare land"))
+    if site.chance(0.5):
+        _draw_graded(site, lot)
     scatter(site, lot, site.rng.uniform(0, 0.012))
+
+
+def _draw_graded(site: Site, lot: Stencil) -> None:
+    """Parts of a lot that were graded, dumped on or dug over: another tone, a sharp border."""
+    rows, columns = lot.window
+    offset = int(site.rng.integers(90))
+    shape = site.textures.coarse[
+        rows.start + offset : rows.stop + offset, columns.start + offset : columns.stop + offset
+    ]
+    level, side = site.rng.uniform(-0.2, 1.0), site.one((-1.0, 1.0))
+    part = np.clip((shape * side - level) * site.rng.uniform(3, 25), 0, 1)
+    soil = site.biome.soil
+    tone = varied(site.rng, site.one((soil.colour, soil.tint or soil.colour)), 16)
+    rough = site.rng.uniform(0, 14)
+    site.lay(lot.times(part), Surface(tone, None, 0, rough / 2, 4, relief=rough))
 
 
 def scatter(site: Site, lot: Stencil, density: float) -> None:
@@ -274,7 +291,10 @@ def draw_tracks(site: Site, labelled: bool) -> None:
             site.lay(site.stroke([line], [width]), surface, site.canvas.add("road", kind="dirt"))
         else:
             twin = [offset_line(line, s * 0.9 / site.gsd) for s in (-1, 1)]
-            site.canvas.brighten(site.stroke(twin, [width] * 2), site.rng.uniform(-28, 22))
+            wheels = site.stroke(twin, [width] * 2)
+            soil = [label == "bare land" for label in site.canvas.labels]
+            on_soil = np.asarray(soil, np.float32)[site.canvas.owners[wheels.window]]
+            site.canvas.brighten(wheels.times(on_soil), site.rng.uniform(-30, 24))
 
 
 def _wandering(site: Site) -> Points:

@@ -33,9 +33,9 @@ def lay_out(rng: np.random.Generator, size: int, allowed: frozenset[str]) -> Sit
     water = _choose_water(site, theme)
     roads, blocks = _split(site, theme)
     draw_base(site)
-    if "bare land" in site.labels and site.biome.ground == "bare land":
-        draw_tracks(site, labelled=False)
     _fill_blocks(site, theme, blocks)
+    if "bare land" in site.labels and site.chance(0.7):
+        draw_tracks(site, labelled=False)
     _draw_traffic(site, theme, roads)
     if water:
         _draw_waterfront(site, water)
@@ -78,7 +78,7 @@ def _open_site(rng: np.random.Generator, size: int, theme: Theme, labels: frozen
         rng=rng,
         canvas=Canvas(size),
         frame=_bend(rng, size, gsd),
-        textures=Textures.draw(rng, size, gsd, (-direction[0], -direction[1], 0)),
+        textures=Textures.draw(rng, size, gsd, -direction),
         biome=biome,
         sun=direction / np.tan(np.radians(rng.uniform(32, 70))) / gsd,
         lean=tilt * np.array([np.cos(lean_azimuth), np.sin(lean_azimuth)]) / gsd,

@@ -46,7 +46,7 @@ def seen(site: Site, area: Rectangle, margin: float = 0.0) -> bool:
 
 def draw_yard(site: Site, area: Rectangle) -> None:
     """The ground of a lot: paved, lawn or bare."""
-    kind = site.pick({"paved": 1, "lawn": 0.3 + 1.6 * site.biome.lushness, "soil": 0.8})
+    kind = site.pick({"paved": 0.8, "lawn": 0.3 + 1.6 * site.biome.lushness, "soil": 1.2})
     if kind == "lawn" and "grassland" in site.labels:
         draw_lawn(site, area)
     elif kind == "soil" and "bare land" in site.labels:

@@ -34,11 +34,29 @@ def fill_villas(site: Site, area: Rectangle) -> None:
     paint = site.pick(site.biome.roofs) if site.chance(0.6) else None
     floor, pools = site.rng.uniform(0.5, 0.78, 2), site.rng.uniform(0, 0.6)
     shape = site.pick({"steps": 3, "L": 2, "rectangle": 2, "T": 1})
+    lots = [lot for lot in lots if seen(site, lot, 12)]
+    # From afar gardens are a few pixels wide: one yard and one group of trees serve the block.
+    near = site.gsd < 0.7
+    if not near:
+        draw_yard(site, area)
+        add_trees(site, area, int(site.rng.poisson(2.5 * len(lots) * site.biome.lushness)))
     for lot in lots:
-        if seen(site, lot, 12):
+        if near or site.chance(0.25):
             draw_yard(site, inset(lot, 0.5))
-            if site.chance(0.93):
-                _fill_lot(site, lot, floor, (roof, paint, shape), pools)
+        if near:
+            add_trees(site, lot, int(site.rng.poisson(3 * site.biome.lushness)))
+        if site.chance(0.93):
+            _fill_lot(site, lot, floor, (roof, paint, shape), pools)
+    if site.chance(0.5):
+        _draw_walls(site, lots)
+
+
+def _draw_walls(site: Site, lots: list[Rectangle]) -> None:
+    """Garden walls between the lots, with their thin shadows."""
+    walls = [site.frame.outline(inset(lot, 0.4)) for lot in lots]
+    site.canvas.shade(site.stroke([w + site.sun * 1.2 for w in walls], [0.6] * len(walls)), 0.6)
+    paint = varied(site.rng, site.one((site.biome.pavement.colour, (214, 206, 194))), 12)
+    site.canvas.paint(site.stroke(walls, [0.35] * len(walls)).times(0.9), paint)
 
 
 def _fill_lot(
@@ -63,7 +81,6 @@ def _fill_lot(
     if site.chance(0.4):
         car_at, _ = site.frame.at(u + a * 0.3, v + b * site.one((-0.42, 0.42)))
         draw_car(site, car_at, angle)
-    add_trees(site, lot, int(site.rng.poisson(3 * site.biome.lushness)))
 
 
 def fill_apartments(site: Site, area: Rectangle) -> None:

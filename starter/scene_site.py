@@ -29,7 +29,6 @@ class Frame:
         angle: radians.
         wave: metres by which lines swing; wavelength in metres; two phases.
         radius: metres to the centre around which lines run; None for none.
-        centre: plan coordinates of the image's centre.
     """
 
     size: int

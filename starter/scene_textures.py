@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from starter.scene_canvas import Colour, Field, Window
+from starter.scene_canvas import Colour, Field, Points, Window
 
 MARGIN = (
     96  # fields are larger than the image, so that each surface can read them at its own offset
@@ -62,15 +62,15 @@ class Textures:
     relief: Field
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, size: int, gsd: float, sun: Colour) -> "Textures":
-        """Make the fields for an image of `size` pixels at `gsd` metres a pixel."""
+    def draw(cls, rng: np.random.Generator, size: int, gsd: float, sun: Points) -> "Textures":
+        """Make the fields for `size` pixels at `gsd` metres; `sun` (2,) points to the light."""
         side = size + MARGIN
         coarse = fractal(rng, side, side / rng.uniform(1.5, 5), 6, 0.6)
         medium = fractal(rng, side, min(12 / gsd, side / 4), 5, 0.65)
         fine = fractal(rng, side, 3.0, 2, 0.8)
         grain = rng.standard_normal((side, side), dtype=np.float32)
         ridges = coarse * 4 + medium
-        relief = lit(ridges, sun[0], sun[1]) + 0.15 * fine
+        relief = lit(ridges, float(sun[0]), float(sun[1])) + 0.15 * fine
         return cls(coarse, medium, fine, grain, relief / relief.std())
 
     def render(self, surface: Surface, window: Window, offset: tuple[int, int]) -> Field:

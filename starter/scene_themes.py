@@ -15,7 +15,7 @@ class Theme:
         core: classes that it always has.
         extras: further classes that fit.
         uses: land uses of its blocks, by weight.
-        block: metres, smallest and largest side that is still split.
+        block: metres, range from which the typical side of the scene's blocks is drawn.
         biomes: where it occurs, by weight.
         waters: kinds of water, by weight; "" = none.
         resolution: metres per pixel, finest and coarsest.
@@ -40,7 +40,8 @@ THEMES: Mapping[str, Theme] = {
         ("building", "road"),
         ("swimming pool", "tree", "car", "grassland", "bare land", "tennis court", "water",
          "parking lot", "roundabout", "forest"),
-        {"villas": 7, "soil": 1.5, "park": 0.7, "courts": 0.5, "complex": 0.4, "construction": 0.4},
+        {"villas": 7, "soil": 1.5, "grove": 0.5, "park": 0.7, "courts": 0.5, "complex": 0.4,
+         "construction": 0.4},
         (38, 75), _TOWN, _WET,
     ),
     "city": Theme(
@@ -77,7 +78,7 @@ THEMES: Mapping[str, Theme] = {
         ("forest", "road", "building", "water", "grassland", "tree", "bare land", "greenhouse",
          "solar panel", "bridge"),
         {"fields": 6, "forest": 1.5, "grass": 1, "villas": 0.4, "greenhouses": 0.3, "solar": 0.3,
-         "soil": 0.4},
+         "soil": 0.4, "grove": 0.5},
         (90, 220), {"temperate": 4, "tropical": 2, "red earth": 1, "dry": 2, "desert": 0.7},
         {"": 3, "river": 1.2, "lake": 1, "canal": 0.4}, (0.3, 1.5), 0.45,
     ),
@@ -92,7 +93,8 @@ THEMES: Mapping[str, Theme] = {
         ("bare land", "road"),
         ("building", "water", "car", "tree", "roundabout", "solar panel", "grassland",
          "farmland", "forest"),
-        {"soil": 6, "construction": 2, "villas": 0.8, "warehouses": 0.7, "solar": 0.3, "park": 0.3},
+        {"soil": 6, "construction": 2, "grove": 0.8, "villas": 0.8, "warehouses": 0.7, "solar": 0.3,
+         "park": 0.3},
         (90, 260), {"desert": 5, "dry": 1.5, "red earth": 0.5},
         {"": 2, "lake": 1.2, "canal": 0.8, "coast": 0.7}, (0.2, 1.5), 0.4,
     ),
@@ -107,7 +109,8 @@ THEMES: Mapping[str, Theme] = {
         ("water", "building"),
         ("beach", "swimming pool", "tree", "tennis court", "road", "ship", "pier", "grassland",
          "parking lot", "bare land", "forest"),
-        {"pools": 3, "villas": 2, "complex": 1, "park": 1, "courts": 1, "soil": 0.7, "forest": 0.5},
+        {"pools": 3, "villas": 2, "grove": 0.6, "complex": 1, "park": 1, "courts": 1, "soil": 0.7,
+         "forest": 0.5},
         (50, 100), {"desert": 3, "tropical": 3, "dry": 2}, {"coast": 5, "lake": 0.7}, (0.15, 0.8),
     ),
     "sports": Theme(

@@ -74,6 +74,15 @@ def fill_fields(site: Site, area: Rectangle) -> None:
         add_tree_group(site, site.frame.to_pixels(row))
 
 
+def fill_grove(site: Site, area: Rectangle) -> None:
+    """A plantation or a thicket: trees close together, in rows or not."""
+    pitch = site.rng.uniform(4, 9)
+    u, v = np.meshgrid(np.arange(area[0], area[2], pitch), np.arange(area[1], area[3], pitch))
+    plan = np.stack([u.ravel(), v.ravel()], axis=1)
+    plan += site.rng.normal(0, site.one((0.3, 2.5)), plan.shape)
+    add_tree_group(site, site.frame.to_pixels(plan[site.rng.random(len(plan)) < 0.9]))
+
+
 def fill_grass(site: Site, area: Rectangle) -> None:
     """Open grass with few trees."""
     draw_lawn(site, area)
@@ -119,6 +128,7 @@ USES: Mapping[str, Use] = {
     "parking": Use(fill_parking, "parking lot", (14, 20)),
     "park": Use(fill_park, "grassland", (20, 20)),
     "forest": Use(fill_forest, "forest"),
+    "grove": Use(fill_grove, "tree"),
     "fields": Use(fill_fields, "farmland"),
     "grass": Use(fill_grass, "grassland"),
     "soil": Use(fill_soil, "bare land"),
