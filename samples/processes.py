@@ -39,11 +39,19 @@ class Program:
         """
         end = time.monotonic() + seconds
         while not ready():
-            if self.process.poll() is not None:
-                raise self._error(f"ended with status {self.process.returncode}")
+            self.check()
             if time.monotonic() > end:
                 raise self._error(f"was not ready after {seconds:.0f} s")
             time.sleep(0.3)
+
+    def check(self) -> None:
+        """See that it still runs.
+
+        Raises:
+            StartError: it ended.
+        """
+        if self.process.poll() is not None:
+            raise self._error(f"ended with status {self.process.returncode}")
 
     def _error(self, what: str) -> StartError:
         last = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
@@ -58,7 +66,7 @@ def running(
     """Run a program for the length of a `with` block; its output goes to `log`.
 
     It gets a session of its own, so that Ctrl-C reaches us alone and we end it in order: SIGTERM,
-    and SIGKILL to what is left of its group after `stop_seconds`.
+    and SIGKILL to its group after `stop_seconds` or at a second Ctrl-C.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -75,7 +83,7 @@ def running(
         process.terminate()
         try:
             process.wait(stop_seconds)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 

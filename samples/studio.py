@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 import requests
 from rich.console import Console
 
-from samples.processes import LOOPBACK, StartError, free_port, running
+from samples.processes import LOOPBACK, Program, StartError, free_port, running
 
 LOG = logging.getLogger(__name__)
 
@@ -69,11 +70,13 @@ class Studio:
         base_url: `http://127.0.0.1:<port>`.
         account: the user who owns it.
         session: HTTP session with the user's rights.
+        program: the process.
     """
 
     base_url: str
     account: Account
     session: requests.Session
+    program: Program
 
     def api(self, method: str, path: str, **options: Any) -> Any:
         """Call Label Studio's REST API.
@@ -100,6 +103,19 @@ class Studio:
         return response.json() if response.content else None
 
 
+@dataclass(frozen=True)
+class Backend:
+    """This project's backend, running.
+
+    Attributes:
+        base_url: the address to give to Label Studio.
+        program: the process.
+    """
+
+    base_url: str
+    program: Program
+
+
 @contextlib.contextmanager
 def label_studio(data_dir: Path, port: int, python: Path = STUDIO_PYTHON) -> Iterator[Studio]:
     """Run Label Studio on loopback for the length of a `with` block.
@@ -119,34 +135,31 @@ def label_studio(data_dir: Path, port: int, python: Path = STUDIO_PYTHON) -> Ite
             f"{python} does not exist; install Label Studio with `make studio`, or give the "
             "interpreter of an environment that has it with --python"
         )
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds tokens
     account = _account(data_dir / "account.json")
     base_url = f"http://{LOOPBACK}:{port}"
     command = [str(python), "-m", "label_studio.server", "start", "--no-browser"]
     command += ["--internal-host", LOOPBACK, "--port", str(port)]
     environment = _studio_environment(data_dir, base_url, account)
     log = data_dir / "label-studio.log"
-    with running(command, environment, log) as program, requests.Session() as session:
+    with running(command, environment, log) as program, _direct_session() as session:
         program.wait_until(lambda: _answers(f"{base_url}/health"), seconds=300)
         session.headers["Authorization"] = f"Token {account.legacy_token}"
-        studio = Studio(base_url, account, session)
-        yield Studio(base_url, _with_personal_token(studio, data_dir / "account.json"), session)
+        studio = Studio(base_url, account, session, program)
+        yield replace(studio, account=_with_personal_token(studio, data_dir / "account.json"))
 
 
 @contextlib.contextmanager
 def dgl_rsis(
     data_dir: Path, port: int, environment: Mapping[str, str], seconds: float = 120
-) -> Iterator[str]:
+) -> Iterator[Backend]:
     """Run this project's backend, `dgl-rsis up`, for the length of a `with` block.
 
     Args:
         data_dir: its log, and the folder of its queue.
         port: a free TCP port.
-        environment: further variables, such as LABEL_STUDIO_URL.
+        environment: further variables, such as LABEL_STUDIO_URL; MODEL and DEVICE are inherited.
         seconds: how long the model may take to load.
-
-    Yields:
-        The address to give to Label Studio.
 
     Raises:
         StartError: it stopped, or no worker was ready in time.
@@ -155,10 +168,11 @@ def dgl_rsis(
     base_url = f"http://{LOOPBACK}:{port}"
     command = [str(Path(sys.executable).with_name("dgl-rsis")), "up"]
     command += ["--data", str(data_dir / "queue")]
-    variables = {**os.environ, "HOST": LOOPBACK, "PORT": str(port), **environment}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("BASIC_AUTH_")}
+    variables = inherited | {"HOST": LOOPBACK, "PORT": str(port), **environment}
     with running(command, variables, data_dir / "backend.log") as program:
         program.wait_until(lambda: _answers(f"{base_url}/ready"), seconds)
-        yield base_url
+        yield Backend(base_url, program)
 
 
 def create_project(studio: Studio, title: str, label_config: str) -> int:
@@ -199,6 +213,10 @@ def _account(path: Path) -> Account:
     """The account kept at `path`; a new one with random secrets the first time."""
     if path.exists():
         return Account(**json.loads(path.read_text()))
+    if (path.parent / "label_studio.sqlite3").exists():
+        raise StartError(
+            f"{path} is gone, and with it the login: delete {path.parent} to begin anew"
+        )
     account = Account("demo@example.com", secrets.token_urlsafe(9), secrets.token_hex(20))
     _keep(account, path)
     return account
@@ -214,10 +232,12 @@ def _keep(account: Account, path: Path) -> None:
 def _with_personal_token(studio: Studio, path: Path) -> Account:
     """The account with a personal access token, asked for once and then kept."""
     account = studio.account
-    if not account.personal_token:
-        token = studio.api("POST", "/api/token/", json={})["token"]
-        account = replace(account, personal_token=token)
-        _keep(account, path)
+    body = {"refresh": account.personal_token}
+    if studio.session.post(f"{studio.base_url}/api/token/refresh", json=body, timeout=60).ok:
+        return account
+    token = studio.api("POST", "/api/token/", json={})["token"]
+    account = replace(account, personal_token=token)
+    _keep(account, path)
     return account
 
 
@@ -241,6 +261,7 @@ def _studio_environment(data_dir: Path, base_url: str, account: Account) -> dict
         # saved but its webhook refused.
         "ML_BLOCK_LOCAL_IP": "false",
         "SSRF_PROTECTION_ENABLED": "false",
+        "NO_PROXY": f"{LOOPBACK},localhost",
         "COLLECT_ANALYTICS": "false",
         "LATEST_VERSION_CHECK": "false",
         "SENTRY_DSN": "",
@@ -248,10 +269,17 @@ def _studio_environment(data_dir: Path, base_url: str, account: Account) -> dict
     }
 
 
+def _direct_session() -> requests.Session:
+    """A session without the proxies and logins of the environment: all is on loopback."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
 def _answers(url: str) -> bool:
     """Whether `url` answers 200."""
-    with contextlib.suppress(requests.RequestException):
-        return requests.get(url, timeout=5).status_code == 200
+    with _direct_session() as session, contextlib.suppress(requests.RequestException):
+        return session.get(url, timeout=5).status_code == 200
     return False
 
 
@@ -295,11 +323,14 @@ def _run_demo(options: argparse.Namespace) -> None:
             "LABEL_STUDIO_API_KEY": studio.account.personal_token,
         }
         backend_port = free_port(options.backend_port)
-        with dgl_rsis(options.data_dir, backend_port, connection) as backend_url:
+        with dgl_rsis(options.data_dir, backend_port, connection) as backend:
             project = _demo_project(studio)
-            connect_backend(studio, project, backend_url)
-            _say_where_to_click(studio, project, backend_url)
-            signal.pause()
+            connect_backend(studio, project, backend.base_url)
+            _say_where_to_click(studio, project, backend)
+            while True:
+                studio.program.check()
+                backend.program.check()
+                time.sleep(1)
 
 
 def _demo_project(studio: Studio) -> int:
@@ -307,6 +338,7 @@ def _demo_project(studio: Studio) -> int:
     project = find_project(studio, TITLE)
     if project is None:
         project = create_project(studio, TITLE, LABEL_CONFIG)
+    if not studio.api("GET", f"/api/projects/{project}/")["task_number"]:
         import_images(studio, project, sample_images())
     return project
 
@@ -323,13 +355,13 @@ def sample_images() -> list[Path]:
     return images
 
 
-def _say_where_to_click(studio: Studio, project: int, backend_url: str) -> None:
+def _say_where_to_click(studio: Studio, project: int, backend: Backend) -> None:
     """Print the address, the login and the first steps."""
     Console().print(
         f"\n[bold]Label Studio[/] {studio.base_url}/projects/{project}/data\n"
         f"  user      {studio.account.email}\n"
         f"  password  {studio.account.password}\n"
-        f"[bold]Backend[/]      {backend_url}\n\n"
+        f"[bold]Backend[/]      {backend.base_url}/status\n\n"
         "1. Log in and click a task: its masks appear within seconds.\n"
         "2. Correct them with the brush and eraser, then press Submit.\n"
         "3. For all images at once: tick them in the list, Actions, Retrieve Predictions.\n\n"

@@ -5,7 +5,7 @@ test would look like a passed one.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +46,10 @@ class Project:
     Attributes:
         id: of the project.
         tasks: ids of its tasks, one an image.
-        backend: address of the backend.
     """
 
     id: int
     tasks: list[int]
-    backend: str
-
-
-MakeProject = Callable[[str, str, int], Project]
 
 
 @pytest.fixture(scope="session")
@@ -67,26 +62,34 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 @pytest.fixture(scope="session")
 def backend(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of `dgl-rsis up`, which knows Label Studio by a personal access token."""
-    connection = {
-        "LABEL_STUDIO_URL": studio.base_url,
-        "LABEL_STUDIO_API_KEY": studio.account.personal_token,
-    }
-    with dgl_rsis(tmp_path_factory.mktemp("backend"), free_port(0), connection) as url:
-        yield url
+    connection = connection_of(studio, studio.account.personal_token)
+    with dgl_rsis(tmp_path_factory.mktemp("backend"), free_port(0), connection) as backend:
+        yield backend.base_url
 
 
 @pytest.fixture(scope="session")
-def make_project(studio: Studio) -> MakeProject:
-    """`make_project(title, backend, images)`: a project with that many sample images."""
+def project(studio: Studio, backend: str) -> Project:
+    """Three real tiles."""
+    return make_project(studio, "three tiles", backend, images=3)
 
-    def make(title: str, backend: str, images: int) -> Project:
-        project = create_project(studio, title, LABEL_CONFIG)
-        tasks = import_images(studio, project, sample_images()[:images])
-        assert len(tasks) == images, f"samples/ has fewer than {images} images"
-        connect_backend(studio, project, backend)
-        return Project(project, tasks, backend)
 
-    return make
+def connection_of(studio: Studio, token: str) -> dict[str, str]:
+    """The environment that connects a backend to Label Studio."""
+    return {
+        "LABEL_STUDIO_URL": studio.base_url,
+        "LABEL_STUDIO_API_KEY": token,
+        # Rather a slow machine that passes than one that opens a task without masks.
+        "SINGLE_TASK_SECONDS": "90",
+    }
+
+
+def make_project(studio: Studio, title: str, backend: str, images: int) -> Project:
+    """A project with that many sample images and the backend connected."""
+    project = create_project(studio, title, LABEL_CONFIG)
+    tasks = import_images(studio, project, sample_images()[:images])
+    assert len(tasks) == images, f"samples/ has fewer than {images} images"
+    connect_backend(studio, project, backend)
+    return Project(project, tasks)
 
 
 @pytest.fixture(scope="session")

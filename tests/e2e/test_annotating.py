@@ -13,17 +13,12 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from samples.studio import Studio
-from tests.e2e.conftest import MakeProject, Project
+from tests.e2e.conftest import Project
 
 pytestmark = pytest.mark.e2e
 
 SELECTED = "window.Htx.annotationStore.selected"
 SECONDS = 1000  # Playwright counts milliseconds
-
-
-@pytest.fixture(scope="module")
-def project(make_project: MakeProject, backend: str) -> Project:
-    return make_project("annotating", backend, 2)
 
 
 def test_masks_are_seen_and_come_back_as_submitted(
@@ -68,7 +63,7 @@ def open_task(page: Page, studio: Studio, project: Project, task: int) -> None:
     """Open a task as a click in the list does, and wait until its regions are there."""
     page.goto(f"{studio.base_url}/projects/{project.id}/data?task={task}")
     page.wait_for_function("window.Htx?.annotationStore?.selected", timeout=120 * SECONDS)
-    page.wait_for_function(f"{SELECTED}.regionStore.regions.length > 0", timeout=60 * SECONDS)
+    page.wait_for_function(f"{SELECTED}.regionStore.regions.length > 0", timeout=120 * SECONDS)
     page.locator("canvas").first.wait_for()
     page.wait_for_timeout(2 * SECONDS)  # the masks are drawn after the regions are listed
 
