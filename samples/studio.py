@@ -287,7 +287,8 @@ def main() -> int:
     """Command line of `make studio`; returns the exit status."""
     options = _options()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         _run_demo(options)
     except StartError as error:
@@ -308,7 +309,7 @@ def _options() -> argparse.Namespace:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Let SIGTERM unwind the `with` blocks as Ctrl-C does."""
+    """Let a kill or a closed terminal unwind the `with` blocks as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
