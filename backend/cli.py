@@ -8,19 +8,14 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import ValidationError
 
+from backend import label_config
 from backend.settings import Settings
+from backend.supervisor import REFUSED
 from workers.settings import QueueSettings, WorkerSettings
 
 AnySettings = TypeVar("AnySettings", bound=QueueSettings)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-
-# Sub-commands of the algorithm's package: imported when called, so that no other command loads
-# torch. Name → help.
-ALGORITHM = "dgl_rsis.cli"
-ALGORITHM_COMMANDS = {
-    "segment": "Segment images into classes, without queue or server.",
-}
 
 app = typer.Typer(
     help="DGL-RSIS pre-labels remote-sensing images in Label Studio with masks.",
@@ -87,21 +82,38 @@ def deliver() -> None:
     _run("workers.delivery", "run_delivery_worker")
 
 
-def _add_algorithm_commands() -> None:
-    for name, summary in ALGORITHM_COMMANDS.items():
-        app.command(
-            name,
-            help=summary,
-            add_help_option=False,  # its own --help knows its options
-            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-        )(_forward)
+@app.command()
+def segment(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    labels: Annotated[str, typer.Option(help='As in "building,road,water".')] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="A Label Studio label config (XML) instead of --labels.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="As the variable MODEL.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda:0 (env DEVICE).")] = None,
+) -> None:
+    """Segment images into classes, without queue or server."""
+    from backend import local
 
-
-def _forward(context: typer.Context) -> None:
-    """Hand the rest of the command line to the command of that name in the algorithm's package."""
-    name = str(context.info_name)
-    commands = importlib.import_module(ALGORITHM).commands
-    typer.main.get_group(commands).main([name, *context.args], prog_name="dgl-rsis")
+    given = {"model": model, "device": device}
+    settings = _read(WorkerSettings, {k: v for k, v in given.items() if v is not None})
+    _log(settings.log_level, "%(message)s")
+    try:
+        wanted = (
+            label_config.parse(config.read_text("utf-8"))
+            if config
+            else local.brush_config([name.strip() for name in labels.split(",") if name.strip()])
+        )
+        task = local.LocalRun(
+            images, wanted, out, settings.model, settings.device, settings.max_image_pixels
+        )
+        status = local.run(task)
+    except (local.LocalError, OSError) as error:
+        _refuse(str(error))
+    except ValueError as error:
+        _refuse_known(error)
+    raise typer.Exit(status)
 
 
 def _settings(host: str | None, port: int | None) -> Settings:
@@ -127,7 +139,11 @@ def _run(module: str, function: str) -> None:
     settings = _read(WorkerSettings, {})
     _log(settings.log_level, LOG_FORMAT)
     _require_queue(settings)
-    raise typer.Exit(getattr(importlib.import_module(module), function)(settings))
+    try:
+        status = getattr(importlib.import_module(module), function)(settings)
+    except Exception as error:
+        _refuse_known(error)
+    raise typer.Exit(status)
 
 
 def _require_queue(settings: QueueSettings) -> None:
@@ -138,12 +154,20 @@ def _require_queue(settings: QueueSettings) -> None:
         )
 
 
+def _refuse_known(error: Exception) -> NoReturn:
+    """End with the message of an error of the algorithm, such as a missing model.
+
+    Known by their package, since this side imports nothing of it; any other goes on.
+    """
+    if type(error).__module__.split(".")[0] == "dgl_rsis":
+        _refuse(str(error))
+    raise error
+
+
 def _refuse(message: str) -> NoReturn:
+    """End with the reason why the command cannot work as it is set up."""
     typer.echo(f"dgl-rsis: {message}", err=True)
-    raise typer.Exit(2)
-
-
-_add_algorithm_commands()
+    raise typer.Exit(REFUSED)
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ class Sample:
 
 
 def dubai(folder: Path, tiles: Iterable[int]) -> Iterator[Sample]:
-    """ "Semantic segmentation of aerial imagery" (Humans in the Loop with MBRSC, CC0).
+    """Dubai: "Semantic segmentation of aerial imagery" (Humans in the Loop, MBRSC; CC0).
 
     Layout: `tileT_PPP.jpg` and a PNG of the same name and size with one colour a class.
 

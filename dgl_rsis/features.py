@@ -74,8 +74,8 @@ def dense_features(clip: ClipModel, image: RGB, batch: int, overlap: float = 0.2
     """Run the image through the model once, tile by tile.
 
     Tiles of `clip.dense_side` overlap; where they do, the values are averaged with weights that
-    fall towards a tile's edge, where a patch sees less of its surroundings. The image is extended by
-    reflection to whole patches.
+    fall towards a tile's edge, where a patch sees less of its surroundings. The image is
+    extended by reflection to whole patches.
 
     Args:
         clip: the model.

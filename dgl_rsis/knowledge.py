@@ -47,7 +47,7 @@ def phrases(labels: Sequence[Label], *, enrich: bool = True) -> tuple[ClassPhras
     remaining = [name for name in _knowledge()["background"] if name not in covered]
     surroundings = _unique([p for name in remaining for p in _classes()[name]["phrases"]])
     asked = [
-        ClassPhrases(x, (*_own(x), *surroundings) if x.background else _own(x)) for x in labels
+        ClassPhrases(x, _background(x, surroundings) if x.background else _own(x)) for x in labels
     ]
     if surroundings and not any(x.background for x in labels):
         asked.append(ClassPhrases(Label(BACKGROUND, background=True), surroundings))
@@ -78,11 +78,15 @@ def means_background(name: str) -> bool:
 
 
 def _own(label: Label) -> tuple[str, ...]:
-    name = () if label.background and means_background(label.name) else (_spaced(label.name),)
     entry = _entry(label.name)
     known = _classes()[entry]["phrases"] if entry else ()
-    found = _unique([*name, *label.synonyms, *known])
-    return found or (BACKGROUND,)
+    return _unique([_spaced(label.name), *label.synonyms, *known])
+
+
+def _background(label: Label, surroundings: Sequence[str]) -> tuple[str, ...]:
+    """The user's words and the surroundings; "background" itself looks like nothing."""
+    name = () if means_background(label.name) else (_spaced(label.name),)
+    return _unique([*name, *label.synonyms, *surroundings]) or (BACKGROUND,)
 
 
 def _covered(labels: Sequence[Label]) -> set[str]:
@@ -93,7 +97,8 @@ def _covered(labels: Sequence[Label]) -> set[str]:
 
 
 def _entry(name: str) -> str | None:
-    return _by_name().get(_normal(name))
+    """The table of this name; DIOR writes its names without spaces."""
+    return _by_name().get(_normal(name).replace(" ", ""))
 
 
 def _spaced(name: str) -> str:
@@ -124,4 +129,8 @@ def _classes() -> dict[str, Any]:
 
 @cache
 def _by_name() -> dict[str, str]:
-    return {_normal(n): entry for entry, data in _classes().items() for n in data["names"]}
+    return {
+        _normal(n).replace(" ", ""): entry
+        for entry, data in _classes().items()
+        for n in data["names"]
+    }

@@ -36,8 +36,8 @@ class MapParameters:
 def match(features: Tensor, texts: Tensor, owners: Sequence[int], temperature: float) -> Floats:
     """Class probabilities of regions.
 
-    p_ip = softmax_p(τ · v_i · t_p) over all phrases; a class has its best phrase's probability; rows
-    are normalised again.
+    p_ip = softmax_p(τ · v_i · t_p) over all phrases; a class has its best phrase's probability;
+    rows are normalised again.
 
     Args:
         features: (N, D) float32, L2 norm 1.
@@ -59,7 +59,8 @@ def best_phrase(cosines: Floats, owners: Sequence[int], temperature: float) -> F
     classes = np.zeros(shape, dtype=np.float32)
     for phrase, owner in enumerate(owners):
         np.maximum(classes[..., owner], exponentials[..., phrase], out=classes[..., owner])
-    return classes / classes.sum(axis=-1, keepdims=True)
+    rows: Floats = classes / classes.sum(axis=-1, keepdims=True)
+    return rows
 
 
 def semantic_map(

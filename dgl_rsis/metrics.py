@@ -47,7 +47,9 @@ class Confusion:
         """(C,) intersection over union of each class in [0, 1]; NaN where it never occurs."""
         hits = np.diag(self.counts[:, 1:]).astype(float)
         union = self.counts.sum(axis=1) + self.counts[:, 1:].sum(axis=0) - hits
-        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+        ratio = np.full(len(hits), np.nan)
+        np.divide(hits, union, out=ratio, where=union > 0)
+        return ratio
 
     @property
     def miou(self) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
@@ -113,6 +114,11 @@ def _load(
             weights_only=True,
         )
         tokenizer = open_clip.get_tokenizer(architecture)
+    except (UnpicklingError, EOFError):
+        # torch's own message tells how to run the code in the file.
+        raise ModelError(
+            f"{weights} cannot be loaded: it is no checkpoint, or it holds more than weights"
+        ) from None
     except (RuntimeError, KeyError, ValueError, OSError) as error:
         raise ModelError(f"{weights} cannot be loaded as {architecture}: {error}") from error
     if not isinstance(model.visual, VisionTransformer):

@@ -230,7 +230,7 @@ def _ranges(tree: _Tree) -> tuple[list[int], list[int], Labels]:
     """Depth-first numbers: the leaves of node n have the ranks first[n] … last[n] − 1."""
     count = len(tree.parent)
     children: list[list[int]] = [[] for _ in range(count)]
-    roots = []
+    roots: list[int] = []
     for node, parent in enumerate(tree.parent):
         (children[parent] if parent >= 0 else roots).append(node)
     first, last = [0] * count, [0] * count

@@ -15,11 +15,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
@@ -55,6 +57,7 @@ class Plan:
         side: of a window, pixels.
         cells: regions a window.
         crops: of each window.
+        patches: of each window that are contrasted alone.
         balanced: share of windows centred on a class drawn uniformly.
         learning_rate: peak.
         weight_decay: of the matrices.
@@ -64,15 +67,16 @@ class Plan:
     """
 
     minutes: float
-    batch: int = 64
-    side: int = 256
-    cells: int = 24
-    crops: int = 8
+    batch: int = 32
+    side: int = 128
+    cells: int = 12
+    crops: int = 2
+    patches: int = 64
     balanced: float = 0.5
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.1
-    averaging: float = 0.999
-    save_seconds: float = 60.0
+    averaging: float = 0.996
+    save_seconds: float = 240.0
     seed: int = 0
 
 
@@ -80,9 +84,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--dubai", type=Path, required=True, help="folder with tile1_001.jpg …")
-    parser.add_argument("--scenes", type=int, default=800, help="generated scenes, 512 px")
-    parser.add_argument("--minutes", type=float, default=100)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--scenes", type=int, default=300, help="generated scenes, 512 px")
+    parser.add_argument("--minutes", type=float, default=70)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--tiles", default="1,2,3,4", help="Dubai tiles to train on")
     parser.add_argument("--validate", default="5", help="Dubai tiles that are only looked at")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -124,7 +128,7 @@ def dubai_bank(folder: Path, tiles: Sequence[int], device: str) -> Bank:
 def scene_bank(seeds: Sequence[int], device: str) -> Bank:
     """Generated scenes with their labels, made on all cores."""
     start = time.perf_counter()
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         scenes = list(pool.map(_scene, seeds, chunksize=8))
     log.info("%d scenes in %.0f s", len(scenes), time.perf_counter() - start)
     images, labels = zip(*scenes, strict=True)
@@ -133,7 +137,7 @@ def scene_bank(seeds: Sequence[int], device: str) -> Bank:
     )
 
 
-def _scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     from starter.scenes import generate  # in the worker process only
 
     scene = generate(seed, 512)
@@ -207,6 +211,9 @@ class Trainer:
         self.targets = [v.targets.to(device) for v in known]
         self.weights = [_class_weights(v).to(device) for v in known]
         self.generator = torch.Generator().manual_seed(plan.seed)
+        # Measured on a CPU with AVX512-BF16: 1.5 times as fast as float32; without it, slower.
+        fast = device.startswith("cuda") or torch.backends.cpu.get_cpu_capability() == "AVX512"
+        self.kind = torch.bfloat16 if fast else torch.float32
 
     def losses(self, banks: Sequence[Bank]) -> list[Tensor]:
         """Losses of patches, of regions and of crops on one batch, equally from every bank."""
@@ -217,17 +224,18 @@ class Trainer:
         labels = torch.cat([c[1] for c in cut])
         found = targets.regions(labels, len(SOURCES), plan.cells, clip.patch)
         crops, crop_labels = targets.context_crops(images, found, plan.crops, clip.crop_side)
-        kind = torch.bfloat16 if self.device.startswith("cuda") else torch.float32
+        kind = self.kind
         with torch.autocast(self.device.split(":")[0], kind, enabled=kind != torch.float32):
             texts = self._texts()
             values = features.patch_values(clip, features.standardised(clip, images)).flatten(1, 2)
             by_region = features.pool(clip, values, found.weights)  # (B, J, D)
-            alone = values.reshape(-1, 1, values.shape[-1])
+            some = torch.randperm(values.shape[1], device=self.device)[: plan.patches]
+            alone = values[:, some].reshape(-1, 1, values.shape[-1])
             by_patch = features.pool(clip, alone, alone.new_ones(len(alone), 1, 1))[:, 0]
             by_crop = F.normalize(
                 clip.model.encode_image(features.standardised(clip, crops)), dim=-1
             )
-        patches = targets.patch_labels(labels, len(SOURCES), clip.patch).reshape(-1)
+        patches = targets.patch_labels(labels, len(SOURCES), clip.patch)[:, some].reshape(-1)
         return [
             0.5 * self._contrast(by_patch, patches, texts),
             self._contrast(by_region.flatten(0, 1), found.labels.reshape(-1), texts),
@@ -255,9 +263,8 @@ class Trainer:
 
 
 @torch.no_grad()
-def validate(clip: ClipModel, held_out: Bank, count: int = 64) -> str:
-    """IoU of single patches of unseen windows over Dubai's classes: a number to watch, not to
-    report."""
+def validate(clip: ClipModel, held_out: Bank, count: int = 32) -> str:
+    """IoU of single patches of unseen windows over Dubai's classes: to watch, not to report."""
     known = vocabularies.coarse()
     devices = [held_out.images.device] if held_out.images.is_cuda else []
     with torch.random.fork_rng(devices):

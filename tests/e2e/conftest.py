@@ -13,15 +13,12 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from samples.processes import free_port
+from samples.servers import ROOT, Studio, dgl_rsis, label_studio
 from samples.studio import (
     LABEL_CONFIG,
-    ROOT,
-    Studio,
     connect_backend,
     create_project,
-    dgl_rsis,
     import_images,
-    label_studio,
     sample_images,
 )
 

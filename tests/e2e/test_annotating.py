@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page
 
-from samples.studio import Studio
+from samples.servers import Studio
 from tests.e2e.conftest import Project
 
 pytestmark = pytest.mark.e2e

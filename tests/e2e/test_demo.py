@@ -11,7 +11,8 @@ import pytest
 import requests
 
 from samples.processes import LOOPBACK, free_port, running
-from samples.studio import ROOT, sample_images
+from samples.servers import ROOT
+from samples.studio import sample_images
 
 pytestmark = pytest.mark.e2e
 

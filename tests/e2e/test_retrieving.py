@@ -11,7 +11,8 @@ import requests
 from label_studio_sdk.label_interface.interface import LabelInterface
 
 from samples.processes import free_port
-from samples.studio import LABEL_CONFIG, Studio, dgl_rsis
+from samples.servers import Studio, dgl_rsis
+from samples.studio import LABEL_CONFIG
 from tests.e2e.conftest import Project, connection_of, make_project
 
 pytestmark = pytest.mark.e2e

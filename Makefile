@@ -1,0 +1,66 @@
+# `make help` lists the targets. Needs Python ≥ 3.11 and a C compiler; the rest it installs here.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := .venv/bin/uv
+STUDIO := .venv-studio
+CHROMIUM ?= /usr/bin/chromium
+DUBAI ?= ../shared/data/dubai
+MINUTES ?= 70
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up studio test check e2e bench starter lock clean
+
+help:  ## List the targets
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.ready: requirements/all.txt requirements/uv.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than 3.11: set PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/all.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(STUDIO)/.ready: requirements/studio.txt .venv/.ready
+	$(PYTHON) -m venv $(STUDIO)
+	$(UV) pip install --quiet --python $(STUDIO)/bin/python --no-deps --require-hashes -r requirements/studio.txt
+	@touch $@
+
+install: .venv/.ready  ## Install everything into .venv (about 6 GB, most of it PyTorch)
+
+demo: .venv/.ready  ## Pre-label a sample image through the queue; writes demo/overlay.png
+	$(BIN)/python -m samples.demo
+
+up: .venv/.ready  ## Run queue, workers and web server on :9090 until Ctrl-C
+	$(BIN)/dgl-rsis up
+
+studio: .venv/.ready $(STUDIO)/.ready  ## Run a real Label Studio with a demo project and this backend
+	$(BIN)/python -m samples.studio
+
+test: .venv/.ready  ## Run the tests
+	$(BIN)/python -m pytest
+
+check: .venv/.ready  ## Lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+e2e: .venv/.ready $(STUDIO)/.ready  ## Test in a real Label Studio with a real browser
+	@test -x $(CHROMIUM) || { \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; \
+		else echo "no $(CHROMIUM): install Chromium (Debian: apt install chromium) or set CHROMIUM=…"; exit 1; fi; }
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m e2e tests/e2e
+
+bench: .venv/.ready  ## Measure quality, speed and memory (DUBAI=folder of the Dubai tiles)
+	$(BIN)/python -m benchmarks.run --dubai $(DUBAI)
+
+starter: .venv/.ready  ## Train the starter weights (MINUTES=70 on 2 cores; resumes)
+	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python -m starter.train --dubai $(DUBAI) --minutes $(MINUTES)
+
+lock: .venv/.ready  ## Pin the dependencies anew
+	requirements/lock.sh $(UV)
+
+clean:  ## Remove what was installed and written
+	rm -rf .venv $(STUDIO) demo var .dgl-rsis

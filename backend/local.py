@@ -1,0 +1,119 @@
+"""`dgl-rsis segment`: files in, masks, predictions and pictures out, without queue or server."""
+
+import importlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+
+from backend import label_config, predictions
+from backend.label_config import LabelConfig
+
+LOG = logging.getLogger(__name__)
+
+MOST_LABELS = 255  # of a uint8 class map
+
+
+class LocalError(ValueError):
+    """The command cannot run as it was given; the message says the way out."""
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What to segment.
+
+    Attributes:
+        images: files; their stems name the results.
+        config: the vocabulary, and the form of the predictions.
+        out: folder for the results.
+        model, device: as the settings MODEL and DEVICE.
+        max_pixels: budget of an image.
+    """
+
+    images: Sequence[Path]
+    config: LabelConfig
+    out: Path
+    model: str
+    device: str
+    max_pixels: int
+
+
+def brush_config(names: Sequence[str]) -> LabelConfig:
+    """The config of a project with one brush of these labels.
+
+    Raises:
+        LocalError: no name, one given twice, or too many.
+    """
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if not names:
+        raise LocalError('no labels: give some, as in --labels "building,road,water"')
+    if twice:
+        raise LocalError(f"labels given twice: {', '.join(twice)}")
+    labels = "".join(f"<Label value={quoteattr(name)}/>" for name in names)
+    return label_config.parse(
+        '<View><Image name="image" value="$image"/>'
+        f'<BrushLabels name="mask" toName="image">{labels}</BrushLabels></View>'
+    )
+
+
+def run(task: LocalRun) -> int:
+    """Segment all images: `<stem>.classes.png`, `<stem>.json` and `<stem>.overlay.png` of each.
+
+    An image that cannot be segmented is reported in one line; the others go on.
+
+    Returns:
+        Exit status: 0, or 1 when an image could not be segmented.
+
+    Raises:
+        LocalError: two images share a stem, or there are more labels than a class map holds.
+    """
+    _check(task)
+    task.out.mkdir(parents=True, exist_ok=True)
+    # By name: this package never imports the algorithm's, so that the web server stays small.
+    workers_local = importlib.import_module("workers.local")
+    segmenter = workers_local.LocalSegmenter(task.model, task.device, task.max_pixels)
+    failed = 0
+    for path in track(task.images, "Segmenting", disable=len(task.images) == 1):
+        try:
+            _segment(segmenter, path, task)
+        except OSError as error:
+            LOG.error("%s: cannot be read: %s", path, error.strerror or error)
+            failed += 1
+        except ValueError as error:  # of the raster and the algorithm: fit for users
+            LOG.error("%s: %s", path, error)
+            failed += 1
+    return 1 if failed else 0
+
+
+def _check(task: LocalRun) -> None:
+    stems = Counter(path.stem for path in task.images)
+    twice = sorted(stem for stem, count in stems.items() if count > 1)
+    if twice:
+        raise LocalError(f"several images are called {', '.join(twice)}: run them one by one")
+    if len(task.config.labels) > MOST_LABELS:
+        raise LocalError(
+            f"{len(task.config.labels)} labels: a class map holds at most {MOST_LABELS}"
+        )
+    if not task.config.controls:
+        raise LocalError("; ".join(task.config.problems))
+
+
+def _segment(segmenter: Any, path: Path, task: LocalRun) -> None:
+    colours = {label.name: label.colour for label in task.config.labels if label.colour}
+    answer = segmenter.segment(path, task.config.prompts, colours)
+    stem = task.out / path.stem
+    prediction = predictions.to_prediction(answer.reply, task.config, segmenter.model_version)
+    classes = Image.fromarray(answer.class_map.astype(np.uint8))
+    classes.save(stem.with_name(f"{path.stem}.classes.png"))
+    Image.fromarray(answer.overlay).save(stem.with_name(f"{path.stem}.overlay.png"))
+    stem.with_name(f"{path.stem}.json").write_text(json.dumps(prediction), "utf-8")
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in answer.reply.seconds.items())
+    LOG.info("%s: %d regions (s: %s)", path, len(prediction["result"]), stages)

@@ -1,0 +1,198 @@
+"""The main job in one minute: `make demo`.
+
+Starts everything on free ports, asks for the masks of a sample image exactly as Label Studio does,
+checks the answer with Label Studio's own validator, draws it, and stops everything.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+from label_studio_sdk.converter.brush import decode_rle
+from label_studio_sdk.label_interface import LabelInterface
+from PIL import Image
+from redis import Redis
+from rich.console import Console
+from rich.table import Table
+
+from backend import label_config
+from dgl_rsis.overlays import colours, overlay
+from dgl_rsis.rasters import read_rgb
+from dgl_rsis.types import Segment
+from samples.processes import LOOPBACK, Program, StartError, running
+from samples.studio import LABEL_CONFIG, ROOT, sample_images
+from workers.client import SegmentClient
+from workers.messages import SegmentReply
+
+READY_SECONDS = 60.0
+ANSWER_SECONDS = 90.0
+OURS = ("REDIS_", "LABEL_STUDIO_", "BASIC_AUTH_", "LOCAL_FILES_")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What /predict was asked and what it answered.
+
+    Attributes:
+        task: as Label Studio sends it.
+        prediction: the answer.
+        model_version: of /setup.
+        seconds: that /predict took.
+    """
+
+    task: dict[str, Any]
+    prediction: dict[str, Any]
+    model_version: str
+    seconds: float
+
+
+def main() -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0], prog="make demo")
+    parser.add_argument("--image", type=Path, default=sample_images()[-1])
+    parser.add_argument("--out", type=Path, default=ROOT / "demo")
+    options = parser.parse_args()
+    logging.basicConfig(level="WARNING", format="%(message)s")
+    started = time.perf_counter()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="dgl-rsis-demo-") as folder:
+            _run(options.image.resolve(), options.out, Path(folder))
+    except (StartError, requests.RequestException) as error:
+        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
+        return 1
+    Console().print(f"{time.perf_counter() - started:.1f} s in all", highlight=False)
+    return 0
+
+
+def _run(image: Path, out: Path, folder: Path) -> None:
+    state = folder / "state.json"
+    command = [str(Path(sys.executable).with_name("dgl-rsis")), "up", "--port", "0"]
+    command += ["--host", LOOPBACK, "--state", str(state), "--data", str(folder / "queue")]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+    environment = inherited | {"LOCAL_FILES_DOCUMENT_ROOT": str(image.parent)}
+    Console().print("starting the queue, the workers and the web server …")
+    with running(command, environment, out / "up.log") as program:
+        program.wait_until(state.exists, READY_SECONDS)
+        addresses = json.loads(state.read_text())
+        asked = _ask(addresses["url"], image, program)
+        reply = _reply(addresses["redis_url"], asked)
+    _check(asked.prediction)
+    predictions = [{"data": asked.task["data"], "predictions": [asked.prediction]}]
+    (out / "predictions.json").write_text(json.dumps(predictions), "utf-8")
+    _draw(image, asked.prediction, out / "overlay.png")
+    _print(asked, reply, out)
+
+
+def _ask(url: str, image: Path, program: Program) -> Asked:
+    """/health, /setup and /predict, with the bodies that Label Studio 1.23.2 sends."""
+    with requests.Session() as session:
+        session.trust_env = False
+        project = "1.1795419101"
+        _json(session.get(f"{url}/health", timeout=1))
+        setup = {
+            "project": project,
+            "schema": LABEL_CONFIG,
+            "hostname": "http://127.0.0.1:8080",
+            "access_token": "",
+            "extra_params": None,
+        }
+        version = _json(session.post(f"{url}/setup", json=setup, timeout=3))["model_version"]
+        task = {
+            "id": 1,
+            "data": {"image": f"/data/local-files/?d={image.name}"},
+            "annotations": [],
+            "predictions": [],
+        }
+        body = {
+            "tasks": [task],
+            "project": project,
+            "label_config": LABEL_CONFIG,
+            "params": {"login": None, "password": None, "context": None},
+        }
+        started = time.perf_counter()
+        while time.perf_counter() - started < ANSWER_SECONDS:
+            program.check()
+            answer = _json(session.post(f"{url}/predict", json=body, timeout=100))["results"][0]
+            if answer:
+                return Asked(task, answer, version, time.perf_counter() - started)
+            time.sleep(1)
+        raise StartError(f"no masks within {ANSWER_SECONDS:.0f} s; see {program.log}")
+
+
+def _json(response: requests.Response) -> dict[str, Any]:
+    response.raise_for_status()
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def _reply(redis_url: str, asked: Asked) -> SegmentReply:
+    """What the worker stored: the prediction does not carry the seconds of the stages."""
+    key = label_config.parse(LABEL_CONFIG).to_request(asked.task, asked.model_version).key
+    with Redis.from_url(redis_url) as redis:
+        reply = SegmentClient(redis).look_up([key])[key]
+    if not isinstance(reply, SegmentReply):
+        raise StartError(f"the worker has no reply under {key}: {reply}")
+    return reply
+
+
+def _check(prediction: dict[str, Any]) -> None:
+    """Label Studio's own validator.
+
+    Raises:
+        StartError: it finds fault with the prediction.
+    """
+    errors = LabelInterface(LABEL_CONFIG).validate_prediction(prediction, return_errors=True)
+    if errors:
+        raise StartError(f"Label Studio would refuse the prediction: {errors}")
+
+
+def _draw(path: Path, prediction: dict[str, Any], out: Path) -> None:
+    """The masks as Label Studio would decode them, over the image."""
+    config = label_config.parse(LABEL_CONFIG)
+    by_label = colours(
+        [label.name for label in config.labels],
+        {label.name: label.colour for label in config.labels if label.colour},
+    )
+    segments = [
+        Segment(region["value"]["brushlabels"][0], region["score"], _mask(region))
+        for region in prediction["result"]
+    ]
+    Image.fromarray(overlay(read_rgb(path.read_bytes()), segments, by_label)).save(out)
+
+
+def _mask(region: dict[str, Any]) -> np.ndarray:
+    """(H, W) bool, by the SDK's decoder."""
+    pixels = np.asarray(decode_rle(region["value"]["rle"]))
+    return pixels.reshape(region["original_height"], region["original_width"], 4)[:, :, 3] > 0
+
+
+def _print(asked: Asked, reply: SegmentReply, out: Path) -> None:
+    table = Table("label", "regions", "area %", "score")
+    pixels = reply.height * reply.width
+    for label in label_config.parse(LABEL_CONFIG).labels:
+        regions = [
+            r for r in asked.prediction["result"] if r["value"]["brushlabels"] == [label.name]
+        ]
+        area = sum(int(_mask(r).sum()) for r in regions)
+        score = f"{np.mean([r['score'] for r in regions]):.2f}" if regions else "–"
+        table.add_row(label.name, str(len(regions)), f"{100 * area / pixels:.1f}", score)
+    console = Console()
+    console.print(table)
+    stages = "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
+    console.print(f"seconds: {stages}  (/predict {asked.seconds:.2f})", highlight=False)
+    console.print(f"model version {asked.model_version}", highlight=False)
+    console.print(f"wrote {out / 'predictions.json'} and {out / 'overlay.png'}", highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

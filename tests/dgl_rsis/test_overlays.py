@@ -1,0 +1,28 @@
+import numpy as np
+
+from dgl_rsis import overlays
+from dgl_rsis.types import Segment
+
+IMAGE = np.full((60, 80, 3), 100, dtype=np.uint8)
+
+
+def test_masks_are_tinted_and_the_rest_is_left_alone():
+    mask = np.zeros((60, 80), dtype=bool)
+    mask[10:30, 10:40] = True
+    found = overlays.overlay(IMAGE, [Segment("water", 0.8, mask)], {"water": "#0000FF"})
+    assert found.shape[0] >= 60
+    assert found.shape[1] > 80
+    assert (found[50, 60] == 100).all()
+    assert found[20, 20, 2] > found[20, 20, 0]
+    assert found[10, 10].tolist() == [0, 0, 255]  # the outline
+
+
+def test_an_empty_answer_is_a_picture_too():
+    assert overlays.overlay(IMAGE, [], {}).shape[0] >= 60
+
+
+def test_colours_are_the_configs_where_they_are_colours():
+    found = overlays.colours(["a", "b", "c"], {"a": "#123456", "b": "no colour"})
+    assert found["a"] == "#123456"
+    assert found["b"].startswith("#")
+    assert len(set(found.values())) == 3

@@ -1,0 +1,102 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dgl_rsis import pipelines
+from dgl_rsis.models import ClipModel
+from dgl_rsis.pipelines import OvssParameters
+from dgl_rsis.types import InputError, Label
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+LABELS = [Label("building"), Label("land"), Label("road"), Label("vegetation"), Label("water")]
+
+
+def test_every_pixel_gets_a_class_of_a_covering_vocabulary(clip: ClipModel):
+    found = pipelines.segment_classes(IMAGE, LABELS, clip)
+    assert found.class_map.shape == (70, 90)
+    assert (found.class_map > 0).all()
+    assert sum(s.mask.sum() for s in found.classes) == IMAGE[..., 0].size
+    for segment in found.classes:
+        number = 1 + [x.name for x in LABELS].index(segment.label)
+        assert ((found.class_map == number) == segment.mask).all()
+        assert 0 <= segment.score <= 1
+    assert list(found.seconds) == ["proposals", "text", "dense", "crops", "map", "masks"]
+
+
+def test_objects_are_the_parts_of_the_classes(clip: ClipModel):
+    found = pipelines.segment_classes(IMAGE, LABELS, clip, OvssParameters(min_object=1))
+    union = np.zeros((70, 90), dtype=int)
+    for part in found.objects:
+        union += part.mask
+    assert (union == (found.class_map > 0)).all()
+
+
+def test_one_label_has_a_background(clip: ClipModel):
+    found = pipelines.segment_classes(IMAGE, [Label("building")], clip)
+    assert set(np.unique(found.class_map)) <= {0, 1}
+
+
+def test_a_background_label_is_never_painted(clip: ClipModel):
+    labels = [*LABELS, Label("other", background=True)]
+    found = pipelines.segment_classes(IMAGE, labels, clip)
+    assert "other" not in {s.label for s in found.classes}
+    assert found.class_map.max() <= 5
+
+
+def test_a_threshold_leaves_doubtful_pixels_out(clip: ClipModel):
+    free = pipelines.segment_classes(IMAGE, LABELS, clip)
+    strict = pipelines.segment_classes(IMAGE, [replace(x, threshold=0.9) for x in LABELS], clip)
+    assert (strict.class_map > 0).sum() <= (free.class_map > 0).sum()
+    painted = strict.class_map > 0
+    assert (strict.probability[painted] >= 0.9).all()
+
+
+def test_a_label_of_its_own_threshold_leaves_others_alone(clip: ClipModel):
+    free = pipelines.segment_classes(IMAGE, LABELS, clip)
+    first = free.classes[0].label
+    labels = [replace(x, threshold=1.0) if x.name == first else x for x in LABELS]
+    found = pipelines.segment_classes(IMAGE, labels, clip)
+    number = 1 + [x.name for x in LABELS].index(first)
+    others = free.class_map != number
+    assert (found.class_map[others] == free.class_map[others]).all()
+    assert not ((found.class_map == number) & (found.probability < 1)).any()
+
+
+def test_the_batch_does_not_change_the_answer(clip: ClipModel):
+    few = pipelines.segment_classes(IMAGE, LABELS, clip, OvssParameters(batch=3))
+    many = pipelines.segment_classes(IMAGE, LABELS, clip, OvssParameters(batch=500))
+    assert (few.class_map == many.class_map).mean() > 0.999
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (9, 120), (200, 8)])
+def test_images_of_odd_sizes(clip: ClipModel, shape: tuple[int, int]):
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert pipelines.segment_classes(image, LABELS, clip).class_map.shape == shape
+
+
+def test_three_hundred_labels(clip: ClipModel):
+    labels = [Label(f"thing {i}") for i in range(300)]
+    found = pipelines.segment_classes(IMAGE[:16, :16], labels, clip)
+    assert found.class_map.max() <= 300
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "message"),
+    [
+        (IMAGE, [], "no labels"),
+        (IMAGE, [Label("a"), Label("a")], "twice: a"),
+        (IMAGE[:4], [Label("a")], "90 × 4 pixels"),
+    ],
+)
+def test_what_cannot_be_segmented_is_said(clip: ClipModel, image, labels, message):
+    with pytest.raises(InputError, match=message):
+        pipelines.segment_classes(image, labels, clip)
+
+
+def test_the_version_follows_weights_and_parameters(clip: ClipModel):
+    default = OvssParameters()
+    version = pipelines.model_version(clip, default)
+    assert version == pipelines.model_version(clip, replace(default, batch=7))
+    assert version != pipelines.model_version(clip, replace(default, mask_share=0.1))
+    assert version != pipelines.model_version(replace(clip, fingerprint="0"), default)

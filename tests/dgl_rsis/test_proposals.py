@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dgl_rsis.proposals import RegionParameters, propose
+
+DEFAULT = RegionParameters()
+
+
+def two_halves() -> np.ndarray:
+    image = np.zeros((64, 96, 3), dtype=np.uint8)
+    image[:, :48], image[:, 48:] = (30, 60, 120), (200, 180, 150)
+    return image
+
+
+def test_regions_follow_the_edge_between_two_colours():
+    found = propose(two_halves(), RegionParameters(levels=(2,), min_regions=2))
+    assert len(found) == 2
+    assert {tuple(box) for box in found.boxes.tolist()} == {(0, 0, 48, 64), (48, 0, 96, 64)}
+
+
+@given(
+    height=st.integers(8, 60),
+    width=st.integers(8, 60),
+    seed=st.integers(0, 5),
+    smooth=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_levels_partition_any_image(height, width, seed, smooth):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if smooth:
+        image = np.full_like(image, 90)
+    found = propose(image, RegionParameters(levels=(2000, 500), min_regions=4))
+    assert found.masks.any(axis=0).all()  # every pixel lies in a mask
+    assert found.masks.any(axis=(1, 2)).all()  # no mask is empty
+    for mask, (left, top, right, bottom) in zip(found.masks, found.boxes, strict=True):
+        assert mask[top:bottom, left:right].sum() == mask.sum()
+        assert mask[top].any()
+        assert mask[:, right - 1].any()
+    assert ((found.quality >= 0) & (found.quality <= 1)).all()
+
+
+def test_masks_are_nested_or_disjoint():
+    image = np.random.default_rng(1).integers(0, 256, (50, 50, 3), dtype=np.uint8)
+    masks = propose(image, DEFAULT).masks
+    flat = masks.reshape(len(masks), -1).astype(int)
+    common = flat @ flat.T
+    areas = flat.sum(axis=1)
+    smaller = np.minimum.outer(areas, areas)
+    assert ((common == 0) | (common == smaller)).all()
+
+
+def test_each_region_comes_once():
+    image = np.random.default_rng(2).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    masks = propose(image, DEFAULT).masks
+    assert len(np.unique(masks.reshape(len(masks), -1), axis=0)) == len(masks)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_the_answer_is_at_full_size(factor):
+    image = two_halves().repeat(factor, axis=0).repeat(factor, axis=1)
+    parameters = RegionParameters(levels=(2,), min_regions=2, max_side=96)
+    found = propose(image, parameters)
+    assert found.masks.shape[1:] == image.shape[:2]
+    areas = found.masks.sum(axis=(1, 2)) / image[..., 0].size
+    assert areas == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_same_image_gives_the_same_regions():
+    image = np.random.default_rng(3).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    first, second = propose(image, DEFAULT), propose(image, DEFAULT)
+    assert (first.masks == second.masks).all()
+    assert (first.quality == second.quality).all()
