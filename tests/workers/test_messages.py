@@ -1,0 +1,95 @@
+import json
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.messages import (
+    DeliveryRequest,
+    LabelPrompt,
+    Runs,
+    SegmentReply,
+    SegmentRequest,
+    SegmentResult,
+)
+
+REQUEST = SegmentRequest(
+    image="/data/upload/1/a.png",
+    labels=(LabelPrompt("rooftop", ("house",), 0.5), LabelPrompt("other", background=True)),
+    model_version="v1",
+    task_id="7",
+)
+TEXT = st.text(max_size=8)
+PROMPTS = st.builds(
+    LabelPrompt,
+    TEXT,
+    st.lists(TEXT, max_size=2).map(tuple),
+    st.none() | st.floats(0, 1),
+    st.booleans(),
+)
+REQUESTS = st.builds(
+    SegmentRequest,
+    TEXT,
+    st.lists(PROMPTS, min_size=1, max_size=3).map(tuple),
+    TEXT,
+    st.booleans(),
+    st.booleans(),
+    TEXT,
+)
+
+
+@given(REQUESTS)
+def test_a_request_crosses_the_queue_unchanged(request: SegmentRequest) -> None:
+    arrived = SegmentRequest.from_json(json.loads(json.dumps(request.to_json())))
+    assert arrived == request
+    assert arrived.key == request.key
+
+
+def test_what_is_done_with_the_json_does_not_reach_the_request() -> None:
+    REQUEST.to_json()["labels"][0]["name"] = "changed"
+    assert REQUEST.labels[0].name == "rooftop"
+
+
+def test_tasks_with_the_same_image_have_the_same_key() -> None:
+    assert replace(REQUEST, task_id="8").key == REQUEST.key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": "/data/upload/1/b.png"},
+        {"labels": REQUEST.labels[:1]},
+        {"labels": REQUEST.labels[::-1]},
+        {"labels": (replace(REQUEST.labels[0], synonyms=()), REQUEST.labels[1])},
+        {"labels": (replace(REQUEST.labels[0], threshold=None), REQUEST.labels[1])},
+        {"labels": (REQUEST.labels[0], replace(REQUEST.labels[1], background=False))},
+        {"model_version": "v2"},
+        {"classes": False},
+        {"objects": True},
+    ],
+)
+def test_whatever_changes_the_answer_changes_the_key(change: dict[str, object]) -> None:
+    assert replace(REQUEST, **change).key != REQUEST.key  # type: ignore[arg-type]
+
+
+def test_a_request_of_another_release_is_refused() -> None:
+    with pytest.raises(TypeError, match="unheard"):
+        SegmentRequest.from_json(REQUEST.to_json() | {"unheard": 1})
+
+
+def test_a_reply_crosses_the_queue_unchanged() -> None:
+    runs = Runs(2, 3, (1, 3, 2))
+    reply = SegmentReply(2, 3, "v1", (SegmentResult("water", 0.75, "class", runs),), {"map": 0.1})
+    assert SegmentReply.from_json(json.loads(json.dumps(reply.to_json()))) == reply
+
+
+def test_a_delivery_crosses_the_queue_unchanged() -> None:
+    delivery = DeliveryRequest(7, "0" * 32, "digest", "v1")
+    assert DeliveryRequest.from_json(json.loads(json.dumps(delivery.to_json()))) == delivery
+
+
+@pytest.mark.parametrize("message", [SegmentRequest, SegmentReply, DeliveryRequest])
+def test_no_message_has_room_for_a_secret(message: type) -> None:
+    words = {word for each in fields(message) for word in each.name.split("_")}
+    assert not words & {"token", "login", "password", "secret", "auth", "access"}
