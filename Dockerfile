@@ -1,0 +1,75 @@
+# syntax=docker/dockerfile:1
+# Two images of one project:
+#   docker build --target web -t dgl-rsis-web .         serves and delivers; no torch
+#   docker build --target worker -t dgl-rsis-worker .   segments; holds the model and the device
+# docker-compose.yml runs both. By hand, add `--init`: a process with the number 1 ignores SIGTERM
+# until it has a handler for it, which a worker has only once its model is loaded.
+
+# The locks are made for 3.11. Append @sha256:… where builds must repeat to the byte.
+ARG PYTHON=python:3.11.16-slim-trixie
+
+
+FROM ${PYTHON} AS build
+# The root file system is read-only later, so bytecode is compiled now.
+ENV UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy \
+    UV_PYTHON_DOWNLOADS=never \
+    VIRTUAL_ENV=/opt/dgl-rsis
+WORKDIR /src
+COPY requirements/uv.txt requirements/
+RUN pip install --no-cache-dir --require-hashes -r requirements/uv.txt \
+    && uv venv ${VIRTUAL_ENV}
+
+
+FROM build AS wheel
+COPY . .
+# The lock of the worker holds setuptools, which builds the wheel.
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv build --wheel --require-hashes --build-constraint requirements/worker.txt --out-dir /dist
+
+
+# --no-build: wheels only, so that no package runs code of its own here or needs a compiler.
+FROM build AS web-environment
+COPY requirements/web.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv pip install --no-build --no-deps --require-hashes -r requirements/web.txt
+COPY --from=wheel /dist /dist
+RUN uv pip install --no-deps /dist/*.whl
+
+
+FROM build AS worker-environment
+COPY requirements/worker.txt requirements/
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv pip install --no-build --no-deps --require-hashes -r requirements/worker.txt
+COPY --from=wheel /dist /dist
+RUN uv pip install --no-deps /dist/*.whl
+
+
+FROM ${PYTHON} AS runtime
+# Libraries that want to keep a cache find a home that is writable, and gone with the container.
+RUN useradd --system --uid 10001 --user-group --home-dir /tmp dgl-rsis
+ENV PATH=/opt/dgl-rsis/bin:$PATH \
+    PYTHONUNBUFFERED=1
+# A number, so that an orchestrator can see that it is not root.
+USER 10001:10001
+ENTRYPOINT ["dgl-rsis"]
+
+
+FROM runtime AS web
+COPY --from=web-environment /opt/dgl-rsis /opt/dgl-rsis
+# Loopback, the default, is out of reach from outside the container.
+ENV HOST=0.0.0.0
+EXPOSE 9090
+# 401 is a sign of life as well: with BASIC_AUTH_USER set, every route asks for a login.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["python", "-c", "import http.client, os; server = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 9090), timeout=3); server.request('GET', '/health'); raise SystemExit(server.getresponse().status not in (200, 401))"]
+CMD ["serve"]
+
+
+FROM runtime AS worker
+COPY --from=worker-environment /opt/dgl-rsis /opt/dgl-rsis
+# Weights come from files. Nothing may be fetched behind the user's back.
+ENV HF_HUB_OFFLINE=1 \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# A worker beats only while its model passes the self-test, so its heartbeat says more than a port.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-c", "import os, socket; from redis import Redis; from workers.heartbeats import beats; alive = beats(Redis.from_url(os.environ['REDIS_URL'], socket_timeout=5)); raise SystemExit(all(beat.host != socket.gethostname() for beat in alive))"]
+CMD ["worker"]
