@@ -107,7 +107,7 @@ def expose_metrics() -> Response:
     """Prometheus' text format."""
     state = status.read_state(_service().client)
     metrics: Metrics = current_app.extensions["dgl_metrics"]
-    text = metrics.expose(state.segmenters, state.waiting)
+    text = metrics.expose(state.segmenters, state.waiting, state.given_up)
     return Response(text, mimetype="text/plain", headers={"X-Content-Type-Options": "nosniff"})
 
 

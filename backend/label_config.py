@@ -122,12 +122,11 @@ class LabelConfig:
         )
 
 
-def task_id_of(task: Mapping[str, Any]) -> str:
-    """Label Studio's id of a task as text; "?" when it is none."""
-    value = task.get("id")
-    if isinstance(value, int) or (isinstance(value, str) and len(value) <= LONGEST_ID):
-        return str(value)
-    return "?"
+def task_id_of(task: Any) -> str:
+    """Label Studio's id of a task as text that fits a log line; "?" when it is none."""
+    value = task.get("id") if isinstance(task, Mapping) else None
+    text = str(value) if isinstance(value, int | str) else ""
+    return text if 0 < len(text) <= LONGEST_ID and text.isprintable() else "?"
 
 
 def parse(xml: str) -> LabelConfig:

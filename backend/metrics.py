@@ -22,7 +22,7 @@ class Metrics:
         )  # fmt: skip
         self.tasks = Counter(
             "dgl_tasks",
-            "Tasks in /predict by outcome: answered, queued, failed, duplicate, interactive",
+            "Tasks in /predict by outcome: answered, queued, failed, duplicate",
             ["outcome"],
             registry=self.registry,
         )
@@ -31,16 +31,28 @@ class Metrics:
             "dgl_workers_ready", "Segment workers with a fresh heartbeat", registry=self.registry
         )
         self.jobs = Gauge("dgl_queue_jobs", "Waiting jobs", ["queue"], registry=self.registry)
+        # Counted in Redis, for all processes; a gauge can be set to what stands there.
+        self.given_up = Gauge(
+            "dgl_tasks_given_up",
+            "Tasks that got no prediction, in any process, by the stage where they ended",
+            ["stage"],
+            registry=self.registry,
+        )
 
-    def expose(self, workers: int | None, jobs: Mapping[str, int]) -> bytes:
+    def expose(
+        self, workers: int | None, jobs: Mapping[str, int], given_up: Mapping[str, int]
+    ) -> bytes:
         """All metrics in Prometheus' text format.
 
         Args:
             workers: fresh segment workers; None when Redis does not answer.
             jobs: waiting jobs by queue.
+            given_up: tasks that got no prediction by stage.
         """
         self.queue_up.set(workers is not None)
         self.workers.set(workers or 0)
         for queue, length in jobs.items():
             self.jobs.labels(queue).set(length)
+        for stage, count in given_up.items():
+            self.given_up.labels(stage).set(count)
         return generate_latest(self.registry)

@@ -11,7 +11,6 @@ import re
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from backend import label_config, predictions
 from backend.label_config import LabelConfig, TaskError, task_id_of
 from backend.metrics import Metrics
 from backend.settings import Settings
-from workers.client import Failure, QueueError, SegmentClient
+from workers.client import Failure, QueueError, SegmentClient, TaskFailure
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest
 
 LOG = logging.getLogger(__name__)
@@ -32,28 +31,12 @@ Json = dict[str, Any]
 Answer = Json | list[Any]  # a prediction, or [] for none yet
 
 NOTHING: list[Any] = []
-KEPT_FAILURES = 50
 # Long enough for Label Studio to store the answer, after which it does not ask again.
 CLAIM_SECONDS = 10
 LONGEST_MESSAGE = 500
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of Label Studio's own; others cannot be pushed to
 
 read_config = lru_cache(maxsize=16)(label_config.parse)
-
-
-@dataclass(frozen=True)
-class TaskFailure:
-    """Why a task got no prediction.
-
-    Attributes:
-        at: seconds since the epoch.
-        task_id: Label Studio's id.
-        reason: one line.
-    """
-
-    at: float
-    task_id: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +64,6 @@ class PredictionService:
     def __init__(self, client: SegmentClient, settings: Settings, metrics: Metrics) -> None:
         self.client = client
         self.metrics = metrics
-        self.failures: deque[TaskFailure] = deque(maxlen=KEPT_FAILURES)
         self._settings = settings
         self._last_version: str | None = None
         self._slots = threading.BoundedSemaphore(settings.waiting_requests)
@@ -115,22 +97,18 @@ class PredictionService:
         The tasks are queued before this returns; the iterator waits for the masks and makes the
         regions one task at a time, so that a large batch never stands in memory.
         """
-        if context:
-            return self._interactive(project, tasks)
         try:
+            if context:
+                return self._interactive(tasks)
             return self._queued(project, xml, tasks)
         except QueueError as error:
             LOG.error("project %s: %d tasks get []: %s", one_line(project), len(tasks), error)
             return iter([NOTHING] * len(tasks))
 
-    def _interactive(self, project: str, tasks: Sequence[Any]) -> Iterator[Answer]:
-        """Label Studio hides failures of its smart tools, so the log has to say it."""
-        LOG.warning(
-            "project %s: an interactive call (smart tool or prompt) got no masks: this version "
-            "predicts whole tasks only",
-            one_line(project),
-        )
-        self.metrics.tasks.labels("interactive").inc(len(tasks))
+    def _interactive(self, tasks: Sequence[Any]) -> Iterator[Answer]:
+        """Label Studio hides failures of its smart tools, so log and status page have to say it."""
+        cause = "a smart tool or prompt got no masks: this version predicts whole tasks only"
+        self._refuse([TaskFailure("interactive", task_id_of(task), cause) for task in tasks])
         return iter([NOTHING] * len(tasks))
 
     def _queued(self, project: str, xml: str, tasks: Sequence[Any]) -> Iterator[Answer]:
@@ -156,10 +134,11 @@ class PredictionService:
         """Queue what can be queued; None for a task that cannot."""
         started = time.monotonic()
         config = read_config(xml)
-        requests = [self._request(task, config, version) for task in tasks]
-        accepted = [request for request in requests if request is not None]
+        requests = [_request(task, config, version) for task in tasks]
+        accepted = [request for request in requests if isinstance(request, SegmentRequest)]
         self.client.submit(accepted, at_front=at_front)
-        asks = [None if r is None else _Ask(r.task_id, r.key) for r in requests]
+        self._refuse([request for request in requests if isinstance(request, TaskFailure)])
+        asks = [_Ask(r.task_id, r.key) if isinstance(r, SegmentRequest) else None for r in requests]
         seconds = time.monotonic() - started
         LOG.info("%d of %d tasks are in the queue, %.3f s", len(accepted), len(tasks), seconds)
         return asks
@@ -170,17 +149,6 @@ class PredictionService:
             return None
         self._last_version = announcement.model_version
         return announcement.model_version
-
-    def _request(self, task: Any, config: LabelConfig, version: str) -> SegmentRequest | None:
-        """The task's request; None, with a log line, when it cannot have one."""
-        if not isinstance(task, Mapping):
-            self._failed("?", f"A task must be an object, got {type(task).__name__}.")
-            return None
-        try:
-            return config.to_request(task, version)
-        except TaskError as error:
-            self._failed(task_id_of(task), str(error))
-            return None
 
     def _deliver(self, asks: Sequence[_Ask | None], xml: str, version: str) -> None:
         """Have the predictions pushed when they are ready."""
@@ -205,10 +173,10 @@ class PredictionService:
                 try:
                     yield self._answer(ask, xml, version, owner, deadline)
                 except QueueError as error:
-                    LOG.error("task %s gets []: %s", ask and one_line(ask.task_id), error)
+                    LOG.error("task %s gets []: %s", ask and ask.task_id, error)
                     yield NOTHING
                 except Exception:  # the answer has begun: an error now would lose the whole batch
-                    LOG.exception("task %s gets []", ask and one_line(ask.task_id))
+                    LOG.exception("task %s gets []", ask and ask.task_id)
                     yield NOTHING
 
     @contextmanager
@@ -229,10 +197,10 @@ class PredictionService:
         seconds = max(0.0, deadline - time.monotonic())
         reply = self.client.wait([ask.key], seconds)[ask.key]
         if isinstance(reply, Failure):
-            self._failed(ask.task_id, reply.message)
+            self._say(ask.task_id, reply.message)  # recorded by the job
             return NOTHING
         if reply is None:
-            LOG.info("task %s is not ready yet", one_line(ask.task_id))
+            LOG.info("task %s is not ready yet", ask.task_id)
             if self._settings.delivers:
                 self._deliver([ask], xml, version)
             return NOTHING
@@ -243,18 +211,32 @@ class PredictionService:
     ) -> Answer:
         """The prediction, unless another call or a delivery is storing it right now."""
         if not self.client.claim_open(ask.task_id, ask.key, owner, CLAIM_SECONDS):
-            LOG.info("task %s is being answered by another call", one_line(ask.task_id))
+            LOG.info("task %s is being answered by another call", ask.task_id)
             self.metrics.tasks.labels("duplicate").inc()
             return NOTHING
         prediction = predictions.to_prediction(reply, read_config(xml), version)
         self.metrics.tasks.labels("answered").inc()
         return prediction
 
-    def _failed(self, task_id: str, reason: str) -> None:
-        failure = TaskFailure(time.time(), one_line(task_id), one_line(reason))
-        self.failures.append(failure)
+    def _refuse(self, failures: Sequence[TaskFailure]) -> None:
+        """Tasks of which no job was made."""
+        for failure in failures:
+            self._say(failure.task_id, failure.message)
+        self.client.record_failures(failures)
+
+    def _say(self, task_id: str, message: str) -> None:
         self.metrics.tasks.labels("failed").inc()
-        LOG.warning("task %s gets []: %s", failure.task_id, failure.reason)
+        LOG.warning("task %s gets []: %s", task_id, message)
+
+
+def _request(task: Any, config: LabelConfig, version: str) -> SegmentRequest | TaskFailure:
+    """The task's request, or why it cannot have one."""
+    if not isinstance(task, Mapping):
+        return TaskFailure("predict", "?", f"A task must be an object, got {type(task).__name__}.")
+    try:
+        return config.to_request(task, version)
+    except TaskError as error:
+        return TaskFailure("predict", task_id_of(task), one_line(str(error)))
 
 
 def one_line(text: str) -> str:

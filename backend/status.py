@@ -1,13 +1,14 @@
 """How things stand: readiness for machines, a page for people."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from flask import render_template_string
 
-from backend.service import PredictionService, TaskFailure
-from workers.client import Heartbeat, QueueError, SegmentClient
+from backend.service import PredictionService
+from workers.client import Heartbeat, QueueError, SegmentClient, TaskFailure
+from workers.messages import SEGMENT_QUEUE
 
 NO_WORKER = "no segment worker is ready: it is loading its model, or `dgl-rsis worker` does not run"
 
@@ -40,12 +41,13 @@ PAGE = """<!doctype html>
 {% for queue, length in state.waiting.items() %}<tr><td>{{ queue }}<td>{{ length }}</tr>
 {% else %}<tr><td colspan="2">unknown</tr>{% endfor %}
 </table>
-<h2>Last failures seen by this server</h2>
+<h2>Last tasks without a prediction</h2>
 <table>
-<tr><th>Task<th>Time<th>Reason</tr>
-{% for f in failures %}
-<tr><td>{{ f.task_id }}<td>{{ "%.0f" | format(now - f.at) }} s ago<td>{{ f.reason }}</tr>
-{% else %}<tr><td colspan="3">none</tr>{% endfor %}
+<tr><th>Task<th>Stage<th>Time<th>Reason</tr>
+{% for f in state.failures %}
+<tr><td>{{ f.task_id }}<td>{{ f.stage }}<td>{{ "%.0f" | format(now - f.at) }} s ago
+<td>{{ f.message }}</tr>
+{% else %}<tr><td colspan="4">none</tr>{% endfor %}
 </table>
 </html>
 """
@@ -60,32 +62,35 @@ class State:
         workers: those that are alive, of both queues.
         waiting: jobs that wait, by queue; empty when Redis does not answer.
         segmenters: live segment workers; None when Redis does not answer.
+        failures: the last tasks that were given up, in any process, newest first.
+        given_up: how many there were, by stage.
     """
 
     problem: str
-    workers: tuple[Heartbeat, ...]
-    waiting: dict[str, int]
-    segmenters: int | None
+    workers: tuple[Heartbeat, ...] = ()
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    segmenters: int | None = None
+    failures: tuple[TaskFailure, ...] = ()
+    given_up: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_state(client: SegmentClient) -> State:
     """Ask the queue; an unreachable one is a state, not an error."""
     try:
-        workers, segmenters = tuple(client.workers()), len(client.ready())
-        waiting = client.waiting()
+        workers = tuple(client.workers())
+        segmenters = sum(worker.queue == SEGMENT_QUEUE for worker in workers)
+        problem = "" if segmenters else NO_WORKER
+        failures, given_up = tuple(client.failures()), client.failure_counts()
+        return State(problem, workers, client.waiting(), segmenters, failures, given_up)
     except QueueError as error:
-        return State(str(error), (), {}, None)
-    problem = "" if segmenters else NO_WORKER
-    return State(problem, workers, waiting, segmenters)
+        return State(str(error))
 
 
 def render(service: PredictionService) -> str:
     """The status page as HTML."""
-    failures: Sequence[TaskFailure] = tuple(reversed(service.failures))
     return render_template_string(
         PAGE,
         state=read_state(service.client),
         version=service.model_version(),
-        failures=failures,
         now=time.time(),
     )

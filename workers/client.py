@@ -12,8 +12,9 @@ from typing import Self
 from redis import Redis
 from rq.job import Dependency, Job, Retry
 
-from workers import heartbeats, replies
+from workers import failures, heartbeats, replies
 from workers.claims import WAIT_SECONDS, Claims, claim_key
+from workers.failures import TaskFailure
 from workers.heartbeats import Announcement, Heartbeat
 from workers.messages import (
     DELIVERY_FUNCTION,
@@ -44,6 +45,7 @@ __all__ = [
     "QueueError",
     "SegmentClient",
     "SegmentReply",
+    "TaskFailure",
 ]
 
 FIRST_POLL_SECONDS = 0.02
@@ -136,6 +138,21 @@ class SegmentClient(Claims):
     def waiting(self) -> dict[str, int]:
         """Number of jobs that wait in each queue, for metrics."""
         return {queue.name: len(queue) for queue in (self._segment, self._delivery)}
+
+    @reaching_redis()
+    def record_failures(self, given_up: Sequence[TaskFailure]) -> None:
+        """Note tasks that get no prediction, for the status page and the metrics."""
+        failures.record(self._redis, given_up)
+
+    @reaching_redis()
+    def failures(self) -> list[TaskFailure]:
+        """The last tasks that were given up, in whatever process; newest first."""
+        return failures.last(self._redis)
+
+    @reaching_redis()
+    def failure_counts(self) -> dict[str, int]:
+        """How many tasks were ever given up, by stage."""
+        return failures.counts(self._redis)
 
     @reaching_redis()
     def submit(self, requests: Sequence[SegmentRequest], *, at_front: bool = False) -> None:

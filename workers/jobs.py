@@ -18,8 +18,10 @@ from rq.timeouts import JobTimeoutException
 
 from dgl_rsis import masks, rasters
 from dgl_rsis.types import RGB, InputError, Label, Segment
+from workers import failures
 from workers.download import FetchError
-from workers.messages import Runs, SegmentReply, SegmentRequest, SegmentResult
+from workers.failures import TaskFailure
+from workers.messages import SEGMENT_QUEUE, Runs, SegmentReply, SegmentRequest, SegmentResult
 from workers.queues import JOB_SECONDS
 from workers.replies import attempts_key, reply_key, store_failure, store_reply
 
@@ -194,6 +196,7 @@ def _again(attempt: int) -> Retry:
 
 def _give_up(engine: Engine, request: SegmentRequest, message: str) -> None:
     store_failure(engine.redis, request.key, message)
+    failures.record(engine.redis, [TaskFailure(SEGMENT_QUEUE, request.task_id, message)])
     log.warning("task %s: %s", request.task_id, message)
 
 

@@ -180,11 +180,14 @@ def test_a_bad_task_is_no_error(make_app: MakeApp, announced: Redis, bad: Any) -
     assert second["result"]
 
 
+STRANGE_IDS = ["1; drop", "9" * 5000, "٣", "\ud800", "1\n2 forged", "\x1b[2J", [[1]], None, True]
+
+
 def test_a_task_with_a_strange_id_is_served_but_not_delivered(
     make_app: MakeApp, announced: Redis
 ) -> None:
     client = make_app(label_studio_url="http://127.0.0.1:1", label_studio_api_key=TOKEN)
-    strange = [task(1) | {"id": name} for name in ("1; drop", "9" * 5000, "٣", [[1]], None, True)]
+    strange = [task(1) | {"id": name} for name in STRANGE_IDS]
     response = client.post("/predict", json=predict_body(*strange))
     assert response.json == {"results": [[]] * len(strange)}
     assert waiting(announced)["segment"] == 1  # the same image

@@ -100,7 +100,8 @@ def test_bad_tasks_get_nothing_and_the_others_are_served(
     ]
     assert "no 'image'" in lines[0]
     assert "cut short" in lines[-1]
-    assert [failure.task_id for failure in serving.failures] == ["1", "2", "3", "?", "?", "4"]
+    recorded = reversed(serving.client.failures())  # the last one is the job's to record
+    assert [(f.stage, f.task_id) for f in recorded] == [("predict", n) for n in "123??"]
 
 
 def test_a_reply_that_cannot_be_read_costs_its_task_only(
@@ -161,7 +162,9 @@ def test_an_interactive_call_gets_an_empty_list_and_one_log_line(
     found = service(announced).predict(PROJECT, XML, [task(1)], context)
     assert list(found) == [[]]
     assert waiting(announced)["segment"] == 0
-    assert caplog.text.count("interactive") == 1
+    assert caplog.text.count("task 1 gets []: a smart tool or prompt got no masks") == 1
+    (failure,) = SegmentClient(announced).failures()
+    assert (failure.stage, failure.task_id) == ("interactive", "1")
 
 
 def test_without_a_worker_ever_nothing_is_queued_and_setup_says_so(

@@ -5,7 +5,7 @@ from redis import Redis
 from backend.status import read_state
 from tests.backend.conftest import MakeApp
 from tests.backend.worker_end import VERSION, predict_body, task
-from workers.client import Heartbeat, SegmentClient
+from workers.client import Heartbeat, SegmentClient, TaskFailure
 from workers.heartbeats import beat, fall_silent
 
 SEGMENTER = Heartbeat("s1", "gpu-host", 4711, "segment", "cuda:0", "segment-abc", time.time(), 1.0)
@@ -49,6 +49,18 @@ def test_the_page(make_app: MakeApp, announced: Redis) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "script-src" not in response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+
+
+def test_the_page_shows_what_other_processes_gave_up(make_app: MakeApp, announced: Redis) -> None:
+    client, elsewhere = make_app(), SegmentClient(announced)
+    elsewhere.record_failures([TaskFailure("segment", "4711", "the image is <damaged>")])
+    elsewhere.record_failures([TaskFailure("delivery", "4712", "Label Studio answered 403")])
+    page = client.get("/status").text
+    assert page.index("4712<td>delivery") < page.index("4711<td>segment")
+    assert "the image is &lt;damaged&gt;" in page
+    metrics = client.get("/metrics").text
+    assert 'dgl_tasks_given_up{stage="segment"} 1.0' in metrics
+    assert 'dgl_tasks_given_up{stage="delivery"} 1.0' in metrics
 
 
 def test_the_page_without_anything(make_app: MakeApp, redis: Redis) -> None:

@@ -9,7 +9,7 @@ from redis import Redis
 from rq import Retry
 
 from tests.workers.fake_worker import VERSION, fake_engine, picture, request
-from workers import jobs
+from workers import failures, jobs
 from workers.jobs import DEADLY, MOST_ATTEMPTS, RETRY_SECONDS, Engine
 from workers.messages import SegmentReply, SegmentRequest
 from workers.replies import Failure, attempts_key, look_up, store_failure, store_reply
@@ -82,6 +82,9 @@ def test_bad_input_fails_with_one_line_and_without_a_retry(
     assert record.exc_info is None
     assert not engine.suspect
     assert 0 < engine.redis.ttl(f"dgl:failure:{asked.key}") <= 300
+    (failure,) = failures.last(engine.redis)
+    assert (failure.stage, failure.task_id) == ("segment", "13")
+    assert failure.message == _message(engine, asked)
 
 
 def test_a_picture_of_too_many_pixels_fails(engine: Engine) -> None:
@@ -120,6 +123,7 @@ def test_a_server_that_is_down_is_asked_again_quietly(
     asked = request("bright", image="http://127.0.0.1:9/a.png")
     outcomes = [jobs.segment(asked.to_json()) for _ in range(MOST_ATTEMPTS)]
     assert [isinstance(outcome, Retry) for outcome in outcomes] == [True, True, False]
+    assert failures.counts(engine.redis) == {"segment": 1}
     assert "cannot be reached" in _message(engine, asked)
     assert "Traceback" not in caplog.text
 

@@ -1,0 +1,58 @@
+"""The last failures of all processes, for the status page, and how many there were.
+
+What fails in a job of a batch is seen by nobody who waits. So whoever gives a task up says it here.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from redis import Redis
+from rq.utils import as_text
+
+FAILURES_KEY = "dgl:failures"
+COUNTS_KEY = "dgl:failures:counts"
+KEPT_FAILURES = 100
+
+
+@dataclass(frozen=True)
+class TaskFailure:
+    """Why a task got no prediction.
+
+    Attributes:
+        stage: where it ended: "predict" (no job was made of it), "interactive", or the name of the
+            queue of the job that gave it up.
+        task_id: Label Studio's id.
+        message: one line: the value, the cause and the way out.
+        at: seconds since the epoch.
+    """
+
+    stage: str
+    task_id: str
+    message: str
+    at: float = field(default_factory=time.time)
+
+
+def record(redis: Redis, failures: Sequence[TaskFailure]) -> None:
+    """Note and count some failures; only the last `KEPT_FAILURES` are kept."""
+    if not failures:
+        return
+    lines = [json.dumps(asdict(failure)) for failure in failures[-KEPT_FAILURES:]]
+    with redis.pipeline() as pipe:
+        pipe.lpush(FAILURES_KEY, *lines)
+        pipe.ltrim(FAILURES_KEY, 0, KEPT_FAILURES - 1)
+        for stage, count in Counter(failure.stage for failure in failures).items():
+            pipe.hincrby(COUNTS_KEY, stage, count)
+        pipe.execute()
+
+
+def last(redis: Redis) -> list[TaskFailure]:
+    """The failures that are kept, newest first."""
+    return [TaskFailure(**json.loads(line)) for line in redis.lrange(FAILURES_KEY, 0, -1)]
+
+
+def counts(redis: Redis) -> dict[str, int]:
+    """How many tasks were ever given up, by stage."""
+    return {as_text(stage): int(count) for stage, count in redis.hgetall(COUNTS_KEY).items()}
