@@ -11,13 +11,20 @@ from typing import Any
 
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
-from rq import get_current_job
+from rq import Retry, get_current_job
+from rq.job import Job
 
 from backend import label_config
 from backend.predictions import to_prediction
 from backend.studio import StudioClient, StudioError
-from workers.client import Failure, SegmentClient
-from workers.messages import DeliveryRequest, SegmentReply
+from workers.client import (
+    DELIVERY_RETRY_SECONDS,
+    Failure,
+    QueueError,
+    SegmentClient,
+    TaskFailure,
+)
+from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
 from workers.settings import QueueSettings
 
 LOG = logging.getLogger(__name__)
@@ -47,27 +54,48 @@ class NotYetError(Exception):
     """Nothing to push at present; the queue tries again later."""
 
 
-def deliver(payload: dict[str, Any]) -> str:
+def deliver(payload: dict[str, Any]) -> str | Retry:
     """Push one prediction; the function that RQ calls.
+
+    What may pass is tried again, with one line in the log; what nobody foresaw, too, with its
+    traceback. Given up, it stands on the status page.
 
     Args:
         payload: a `DeliveryRequest` as JSON.
 
     Returns:
-        What came of it, for the log: "stored", "stored before", or why it never will be.
+        What came of it: "stored", "stored before", or why it never will be; or when to try again.
 
     Raises:
-        NotYetError: the segmentation is not finished, or somebody else is answering the task.
-        StudioError: Label Studio cannot be reached at present.
         QueueError: Redis cannot be reached at present.
     """
     job = get_current_job()
     assert job is not None, "deliver() runs as an RQ job only"
     client = SegmentClient(job.connection)
     request = DeliveryRequest.from_json(payload)
-    outcome = deliver_request(request, client, _studio(), owner=job.id)
-    LOG.info("task %d: prediction %s", request.task_id, outcome)
+    outcome = _try(job, request, client)
+    if isinstance(outcome, str):
+        level = logging.INFO if outcome.startswith("stored") else logging.WARNING
+        LOG.log(level, "task %d: prediction %s", request.task_id, outcome)
     return outcome
+
+
+def _try(job: Job, request: DeliveryRequest, client: SegmentClient) -> str | Retry:
+    """Push; tell RQ to try again where that may help, unless it was the last try."""
+    try:
+        return deliver_request(request, client, _studio(), owner=job.id)
+    except (NotYetError, StudioError) as error:
+        cause = str(error)
+    except QueueError:
+        raise
+    except Exception:
+        LOG.exception("task %d: job %s failed", request.task_id, job.id)
+        cause = f"an internal error: the delivery worker's log has it under job {job.id}"
+    tries, most = (job.number_of_retries or 0) + 1, len(DELIVERY_RETRY_SECONDS)
+    if tries > most:
+        return _never(request, client, f"given up after {tries} tries: {cause}")
+    LOG.info("task %d: prediction not stored by try %d: %s", request.task_id, tries, cause)
+    return Retry(max=most, interval=list(DELIVERY_RETRY_SECONDS))
 
 
 def deliver_request(
@@ -84,12 +112,12 @@ def deliver_request(
     task, key = request.task_id, request.key
     answer = client.look_up([key])[key]
     if answer is None:
-        raise NotYetError(f"task {task}: its segmentation {key} is not finished")
-    if isinstance(answer, Failure):
+        raise NotYetError(f"its segmentation {key} is not finished")
+    if isinstance(answer, Failure):  # the segment job has put it on the status page
         client.release(task, key, 0)
         return f"impossible: {answer.message}"
     if not _claim(client, request, owner):
-        raise NotYetError(f"task {task}: somebody who opened it is being answered")
+        raise NotYetError("somebody who opened it is being answered")
     try:
         outcome = _push(request, answer, client, studio)
     except StudioError as error:
@@ -97,7 +125,7 @@ def deliver_request(
             client.yield_push(task, key, owner)
             raise
         client.release(task, key, 0)
-        return f"refused: {error}"
+        return _never(request, client, f"refused: {error}")
     client.release(task, key, SETTLE_SECONDS)
     return outcome
 
@@ -122,10 +150,17 @@ def _push(
         return "stored before"
     xml = client.config(request.config)
     if xml is None:
-        return "impossible: its label config is no longer kept; retrieve the prediction again"
+        outcome = "impossible: its label config is no longer kept; retrieve the prediction again"
+        return _never(request, client, outcome)
     prediction = to_prediction(reply, label_config.parse(xml), request.model_version)
     studio.push(request.task_id, prediction)
     return "stored"
+
+
+def _never(request: DeliveryRequest, client: SegmentClient, outcome: str) -> str:
+    """Put a delivery that ends without a prediction on the status page."""
+    client.record_failures([TaskFailure(DELIVERY_QUEUE, str(request.task_id), outcome)])
+    return outcome
 
 
 @functools.cache

@@ -11,10 +11,10 @@ from backend.delivery import DeliverySettings, NotYetError, deliver_request
 from backend.predictions import to_prediction
 from backend.studio import StudioClient, StudioError
 from tests.backend.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
-from workers.client import SegmentClient
+from workers.client import DELIVERY_RETRY_SECONDS, SegmentClient
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, Runs, SegmentReply, SegmentResult
 from workers.queues import AllowedJob, delivery_job_id, open_queue
-from workers.replies import store_failure, store_reply
+from workers.replies import reply_key, store_failure, store_reply
 
 KEY = "0" * 32
 VERSION = "dgl-rsis-test"
@@ -116,7 +116,7 @@ def test_a_lost_answer_does_not_store_twice(
 def test_a_pending_segmentation_is_waited_for(
     request_1: DeliveryRequest, client: SegmentClient, rest: StudioClient, studio: FakeStudio
 ) -> None:
-    with pytest.raises(NotYetError, match="task 1"):
+    with pytest.raises(NotYetError, match="is not finished"):
         deliver_request(request_1, client, rest, OWNER)
     assert studio.calls == []
     assert client.claim_open(1, KEY, "open", 10), "an open could not take over"
@@ -192,6 +192,7 @@ def test_a_refusal_ends_the_delivery(
     outcome = deliver_request(request, client, rest, OWNER)
 
     assert outcome.startswith("refused: Label Studio answered 403")
+    assert client.failures()[0].message == outcome
     assert studio.predictions == []
     assert client.claim_push(task, KEY), "the claim was not released"
 
@@ -202,6 +203,7 @@ def test_a_forgotten_config_ends_the_delivery(
     request = DeliveryRequest(1, KEY, "f" * 64, VERSION)
 
     assert "config is no longer kept" in deliver_request(request, client, rest, OWNER)
+    assert client.failure_counts() == {"delivery": 1}
     assert studio.predictions == []
 
 
@@ -212,6 +214,7 @@ def test_the_queue_tries_again_until_label_studio_answers(
     reply: SegmentReply,
     redis: Redis,
     environment: None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     queue = open_queue(DELIVERY_QUEUE, redis)
     job_id = delivery_job_id(1, KEY)
@@ -219,6 +222,7 @@ def test_the_queue_tries_again_until_label_studio_answers(
     client.deliver([request_1])
 
     work(redis)
+    assert "Traceback" not in caplog.text
     assert queue.scheduled_job_registry.get_job_ids() == [job_id], "it is not tried again"
     assert studio.predictions == []
 
@@ -230,6 +234,41 @@ def test_the_queue_tries_again_until_label_studio_answers(
 
     assert len(studio.predictions) == 1
     assert queue.scheduled_job_registry.count == queue.failed_job_registry.count == 0
+
+
+@pytest.mark.parametrize("trouble", ["down", "bug"])
+def test_after_the_last_try_it_is_given_up_and_stands_on_the_status_page(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    studio: FakeStudio,
+    reply: SegmentReply,
+    redis: Redis,
+    environment: None,
+    trouble: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if trouble == "bug":
+        redis.set(reply_key(KEY), b"not compressed")
+    studio.troubles = [503] * 2
+    client.deliver([request_1])
+    queue = open_queue(DELIVERY_QUEUE, redis)
+    job = queue.fetch_job(delivery_job_id(1, KEY))
+    assert job is not None
+    redis.hset(job.key, "number_of_retries", len(DELIVERY_RETRY_SECONDS) - 1)
+
+    work(redis)
+    assert client.failures() == []
+    queue.scheduled_job_registry.remove(job)
+    queue.enqueue_job(AllowedJob.fetch(job.id, redis, JSONSerializer))
+    work(redis)
+
+    (failure,) = client.failures()
+    assert (failure.stage, failure.task_id) == ("delivery", "1")
+    cause = {"down": "Label Studio answered 503", "bug": "under job delivery-1-"}[trouble]
+    assert failure.message.startswith("given up after 25 tries: ")
+    assert cause in failure.message
+    assert queue.scheduled_job_registry.count == queue.failed_job_registry.count == 0
+    assert caplog.text.count("Traceback") == (2 if trouble == "bug" else 0)
 
 
 def test_one_line_tells_the_task_and_the_outcome(
