@@ -76,12 +76,17 @@ return 1
 
 # The same for a delivery, which waits for its segment job in RQ's own structures (as
 # `Job.register_dependency` would: RQ's client needs four round trips a job for it). RQ watches the
-# set of dependents while it finishes a job, so none is missed.
+# set of dependents while it finishes a job, so none is missed. One that waits for its next try goes
+# at once: who asks for it again is Label Studio, which is back.
 _DELIVER = """
 local claim = redis.call('GET', KEYS[3])
 if claim and claim ~= 'push' then return 0 end
 redis.call('SET', KEYS[3], 'push', 'EX', ARGV[4])
 local status = redis.call('HGET', KEYS[1], 'status')
+if status == 'scheduled' and redis.call('ZREM', KEYS[8], ARGV[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'status', 'queued')
+  redis.call('RPUSH', KEYS[2], ARGV[1])
+end
 if status and status ~= 'finished' and status ~= 'failed' then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
@@ -232,6 +237,7 @@ class SegmentClient(Claims):
                     AllowedJob.dependents_key_for(segment_id),
                     job.dependencies_key,
                     self._delivery.deferred_job_registry.key,
+                    self._delivery.scheduled_job_registry.key,
                 ]
                 arguments = [job.id, segment_id, int(time.time()), WAIT_SECONDS, *_fields(job)]
                 self._deliver(keys, arguments, pipe)

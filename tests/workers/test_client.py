@@ -1,11 +1,13 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
 from redis import Redis
+from rq.job import JobStatus
 
 from workers import heartbeats, replies
 from workers.client import SegmentClient
@@ -242,6 +244,22 @@ def test_a_delivery_that_was_lost_can_be_asked_for_again(
     redis.delete(job.key)
     client.deliver([delivery])
     assert queue.job_ids == [job.id]
+
+
+def test_a_delivery_that_waits_for_its_next_try_goes_at_once_when_asked_for_again(
+    client: SegmentClient, redis: Redis
+) -> None:
+    delivery = _delivery(5, "a")
+    client.deliver([delivery])
+    queue = open_queue(DELIVERY_QUEUE, redis)
+    (job,) = queue.jobs
+    queue.remove(job)
+    job.set_status(JobStatus.SCHEDULED)
+    queue.schedule_job(job, datetime.now(UTC) + timedelta(hours=1))
+    client.deliver([delivery, delivery])
+    assert queue.job_ids == [job.id]
+    assert queue.scheduled_job_registry.count == 0
+    assert job.get_status() == JobStatus.QUEUED
 
 
 @pytest.fixture
