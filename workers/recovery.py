@@ -10,9 +10,14 @@ import logging
 from redis import Redis
 from rq import Queue
 from rq.executions import Execution
+from rq.job import Job
 
+from workers import failures
+from workers.failures import TaskFailure
 from workers.heartbeats import is_alive
+from workers.messages import SEGMENT_QUEUE, SegmentRequest
 from workers.queues import FAILED_SECONDS
+from workers.replies import store_failure
 
 log = logging.getLogger(__name__)
 
@@ -97,5 +102,15 @@ def _requeue(queue: Queue, entries: str, status: str, entry: str, job_id: str) -
         return False
     log.warning("job %s: its worker is dead: %s", job_id, outcome.decode())
     if outcome == b"given up" and (job := queue.fetch_job(job_id)) is not None:
+        _give_up(queue, job)
         queue.enqueue_dependents(job)
     return bool(outcome == b"queued again")
+
+
+def _give_up(queue: Queue, job: Job) -> None:
+    """Leave word for whoever waits for the job, and on the status page."""
+    payload = job.args[0]
+    message = f"its worker died {MOST_RECOVERIES + 1} times: the cause is in that worker's log"
+    if queue.name == SEGMENT_QUEUE:
+        store_failure(queue.connection, SegmentRequest.from_json(payload).key, message)
+    failures.record(queue.connection, [TaskFailure(queue.name, str(payload["task_id"]), message)])

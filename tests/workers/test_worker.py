@@ -192,6 +192,10 @@ def test_a_job_that_is_recovered_again_and_again_is_given_up(
         assert recover(queue) == expected
     assert _status(queue, job_id) == JobStatus.FAILED
     assert redis.ttl(f"rq:job:{job_id}") > 0
+    answer = client.look_up([asked.key])[asked.key]
+    assert isinstance(answer, Failure)
+    assert "its worker died 6 times" in answer.message
+    assert [(f.stage, f.task_id) for f in client.failures()] == [("segment", "7")]
     assert open_queue(DELIVERY_QUEUE, redis).job_ids == [delivery_job_id(5, asked.key)]
 
 
