@@ -39,6 +39,10 @@ DEADLY = (
 )
 
 
+class OtherModelError(Exception):
+    """The request is for another model than this worker's, as while models are exchanged."""
+
+
 @dataclass
 class Engine:
     """What a worker needs for its jobs; set once, by the process that loaded the model.
@@ -63,6 +67,8 @@ class Engine:
     reply_seconds: int
     suspect: bool = False
 
+
+EXPECTED = (OtherModelError, InputError, FetchError, rasters.ImageError, JobTimeoutException)
 
 _engine: Engine | None = None
 
@@ -94,7 +100,7 @@ def segment(payload: dict[str, Any]) -> Retry | None:
         return None
     try:
         reply = _answer(_engine, request)
-    except (InputError, FetchError, rasters.ImageError, JobTimeoutException) as error:
+    except EXPECTED as error:
         return _expected(_engine, request, error, attempt)
     except Exception:
         return _unexpected(_engine, request, attempt)
@@ -114,6 +120,12 @@ def _count_attempt(redis: Redis, key: str) -> int:
 
 
 def _answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
+    if request.model_version != engine.model_version:
+        # Its reply would be stored, and shown in Label Studio, under the wrong version.
+        raise OtherModelError(
+            f"this is for the model {request.model_version}, but the worker has "
+            f"{engine.model_version}: retrieve the prediction again"
+        )
     started = time.perf_counter()
     data = engine.fetch(request.image)
     fetched = time.perf_counter()
@@ -130,23 +142,33 @@ def _answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
 
 
 def _segment_in_memory(engine: Engine, image: RGB, labels: Sequence[Label]) -> "ClassSegmentation":
-    """Segment; when the device's memory is full, once more with half the batch."""
+    """Segment; when the memory is full, once more with half the batch."""
     try:
         return engine.segment(image, labels, engine.batch)
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not _is_full(error):
+            raise
         batch = max(1, engine.batch // 2)
     # Outside the handler: the error's traceback holds the tensors that must go first.
     torch.cuda.empty_cache()
-    log.warning("the device's memory is full: again with %d crops at a time", batch)
+    log.warning("the memory is full: again with %d crops at a time", batch)
     try:
         return engine.segment(image, labels, batch)
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not _is_full(error):
+            raise
         message = (
-            f"the image of {image.shape[1]} × {image.shape[0]} pixels does not fit the device's "
-            "memory: tile it, or give the worker a device with more"
+            f"the image of {image.shape[1]} × {image.shape[0]} pixels does not fit in the memory "
+            "of the worker's device: tile it, or give the worker more"
         )
     torch.cuda.empty_cache()
     raise InputError(message)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether an error says that memory is full: CUDA's, NumPy's, or PyTorch's on the CPU."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "DefaultCPUAllocator" in str(error)
 
 
 def to_results(
@@ -171,11 +193,16 @@ def _expected(
         error = InputError(
             f"the image took longer than {JOB_SECONDS} s: make it smaller, or tile it"
         )
-    elif isinstance(error, FetchError) and error.transient and attempt < MOST_ATTEMPTS:
+    elif _may_pass(error) and attempt < MOST_ATTEMPTS:
         log.info("task %s: try %d: %s", request.task_id, attempt, _one_line(error))
         return _again(attempt)
     _give_up(engine, request, _one_line(error))
     return None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether a later try, perhaps on another worker, may succeed."""
+    return isinstance(error, OtherModelError) or (isinstance(error, FetchError) and error.transient)
 
 
 def _unexpected(engine: Engine, request: SegmentRequest, attempt: int) -> Retry | None:

@@ -1,6 +1,7 @@
 import base64
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,10 +143,21 @@ def test_full_memory_halves_the_batch_once(engine: Engine) -> None:
     assert isinstance(_answer(engine, asked), SegmentReply)
 
 
-def test_full_memory_twice_is_a_failure_of_that_image(engine: Engine) -> None:
-    asked = request("huge")
+@pytest.mark.parametrize("label", ["huge", "huge for NumPy", "huge for PyTorch"])
+def test_full_memory_twice_is_a_failure_of_that_image(engine: Engine, label: str) -> None:
+    asked = request(label)
     assert jobs.segment(asked.to_json()) is None
-    assert "12 × 8 pixels does not fit the device's memory" in _message(engine, asked)
+    assert "12 × 8 pixels does not fit in the memory" in _message(engine, asked)
+    assert not engine.suspect
+
+
+def test_a_request_for_another_model_is_left_to_its_worker_then_given_up(engine: Engine) -> None:
+    asked = replace(request("bright"), model_version="v2")
+    for _ in range(MOST_ATTEMPTS - 1):
+        assert isinstance(jobs.segment(asked.to_json()), Retry)
+        assert _answer(engine, asked) is None
+    assert jobs.segment(asked.to_json()) is None
+    assert f"for the model v2, but the worker has {VERSION}" in _message(engine, asked)
     assert not engine.suspect
 
 
