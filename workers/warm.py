@@ -10,6 +10,7 @@ from dgl_rsis.pipelines import ClassSegmentation, OvssParameters
 from dgl_rsis.types import RGB, Label
 from workers.fetch import Fetcher
 from workers.jobs import Engine
+from workers.memory import limit_memory
 from workers.messages import SEGMENT_QUEUE
 from workers.model_worker import ModelWorker
 from workers.queues import open_queue
@@ -51,6 +52,8 @@ def run_segment_worker(settings: WorkerSettings) -> int:
         ValueError: no REDIS_URL.
     """
     redis = worker_connection(settings.redis_url)
+    if settings.device == "cpu":
+        limit_memory()
     queue = open_queue(SEGMENT_QUEUE, redis)
     engine = load_engine(settings, redis)
     worker = ModelWorker(queue, engine, settings.device)

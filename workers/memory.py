@@ -1,0 +1,42 @@
+"""A limit on the memory of a worker's process.
+
+With it, an image that needs too much is refused in an instant. Without, the machine swaps until the
+kernel kills a process, which may be another than the worker.
+"""
+
+import logging
+import os
+import resource
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+SHARE = 0.9
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def limit_memory() -> int:
+    """Limit this process to `SHARE` of the memory of its machine or container.
+
+    What counts is private and writable (RLIMIT_DATA). Not for a process with a CUDA device, which
+    maps much more than it uses.
+
+    Returns:
+        The limit, bytes.
+    """
+    most = int(SHARE * _memory())
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    log.info("memory is limited to %.1f GiB", most / 2**30)
+    return most
+
+
+def _memory() -> int:
+    """Bytes of the machine, or of the container if that is less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(machine, int(CONTAINER_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or "max"
+        return machine
