@@ -43,8 +43,8 @@ def boxes(proposals: Proposals, parameters: CropParameters) -> Floats:
     Returns:
         (N, 4) float32, XYXY pixels.
     """
-    height, width = proposals.masks.shape[1:]
-    areas = np.maximum(proposals.masks.sum(axis=(1, 2)), 1)
+    height, width = proposals.height, proposals.width
+    areas = np.maximum(proposals.areas, 1)
     scale = parameters.min_scale * (parameters.reference_area / areas) ** parameters.exponent
     scale = np.clip(scale, parameters.min_scale, parameters.max_scale)  # (N,)
     corners = proposals.boxes.astype(np.float64)

@@ -5,6 +5,7 @@ the embedding of the context-aware crop and v_mask pools the value projections o
 over the mask (TextRegion, MIT: "mask-weighted value pooling"), all masks from one dense pass.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -167,12 +168,13 @@ def mask_features(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:
     Args:
         clip: the model.
         dense: of the image.
-        masks: (N, H, W) bool, none empty.
+        masks: (N, H, W) bool, none empty, or smaller ones of the same proportions.
 
     Returns:
         (N, D) float32, L2 norm 1.
     """
-    weights = patch_weights(masks, dense.patch).to(clip.device)  # (N, h, w)
+    rows, columns = dense.height / dense.patch, dense.width / dense.patch
+    weights = patch_weights(masks, rows, columns).to(clip.device)  # (N, h, w)
     with torch.inference_mode():
         return pool(clip, dense.values.flatten(0, 1), weights.flatten(1))
 
@@ -190,25 +192,30 @@ def patch_features(clip: ClipModel, dense: DenseFeatures) -> Tensor:
     return alone.reshape(rows, columns, -1)
 
 
-def patch_weights(masks: Mask, patch: int) -> Tensor:
-    """Share of each patch that a mask covers.
+def patch_weights(masks: Mask, rows: float, columns: float) -> Tensor:
+    """How much of each patch a mask covers.
 
     Args:
         masks: (N, H, W) bool.
-        patch: side, pixels.
+        rows: patches that the masks' height spans; the last may be cut.
+        columns: the same of their width.
 
     Returns:
-        (N, h, w) float32 in [0, 1], h = ⌈H / patch⌉.
+        (N, h, w) float32 ≥ 0, h = ⌈rows⌉, w = ⌈columns⌉; the same for all masks but for a factor.
     """
     count, height, width = masks.shape
-    rows, columns = -(-height // patch), -(-width // patch)
-    weights = torch.empty(count, rows, columns)
+    down, across = _shares(height, rows), _shares(width, columns)  # (h, H), (w, W)
+    weights = torch.empty(count, len(down), len(across))
     for i, mask in enumerate(masks):  # one at a time: N float masks would not fit in memory
-        padded = np.zeros((rows * patch, columns * patch), dtype=bool)
-        padded[:height, :width] = mask
-        cells = padded.reshape(rows, patch, columns, patch)
-        weights[i] = torch.from_numpy(cells.sum(axis=(1, 3)) / patch**2)
+        weights[i] = down @ torch.from_numpy(mask).float() @ across.T
     return weights
+
+
+def _shares(pixels: int, cells: float) -> Tensor:
+    """(⌈cells⌉, pixels) float32: the share of each pixel that lies in each cell along one axis."""
+    edges = torch.arange(pixels + 1) * (cells / pixels)  # of the pixels, in cells
+    cell = torch.arange(math.ceil(cells))[:, None]
+    return (edges[1:].clamp(max=cell + 1) - edges[:-1].clamp(min=cell)).clamp(min=0).float()
 
 
 def standardised(clip: ClipModel, images: Tensor) -> Tensor:

@@ -4,6 +4,7 @@
 user's synonyms, and the background: what else one sees from above, less what the labels cover.
 """
 
+import hashlib
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,9 +118,18 @@ def _unique(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in words if word))
 
 
+def fingerprint() -> str:
+    """SHA-256 of the data, hexadecimal: other words are another model."""
+    return hashlib.sha256(_text().encode()).hexdigest()
+
+
+def _text() -> str:
+    return files("dgl_rsis").joinpath("knowledge.toml").read_text("utf-8")
+
+
 @cache
 def _knowledge() -> dict[str, Any]:
-    return tomllib.loads(files("dgl_rsis").joinpath("knowledge.toml").read_text("utf-8"))
+    return tomllib.loads(_text())
 
 
 def _classes() -> dict[str, Any]:

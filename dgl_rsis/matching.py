@@ -6,6 +6,7 @@ scale), the merging of synonyms by maximum after the softmax, and the order-free
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from torch.nn import functional as F
 
 from dgl_rsis.types import Floats, Mask
 
+Positions = NDArray[np.floating[Any]]  # (n,)
+
 
 @dataclass(frozen=True)
 class MapParameters:
@@ -22,13 +25,14 @@ class MapParameters:
 
     Attributes:
         temperature: τ of the softmax over cosines (SegEarth-OV, TextRegion: 50; CLIP's own: 100).
-        patch: side of a patch of the dense map, pixels.
+        rows, columns: patches of the dense map that the masks' height and width span.
         patch_share: weight of the dense patch map where masks lie, [0, 1].
         strip: rows computed at a time.
     """
 
     temperature: float
-    patch: int
+    rows: float
+    columns: float
     patch_share: float
     strip: int = 64
 
@@ -80,7 +84,7 @@ def semantic_map(
         region_cosines: (N, P) float32.
         patch_cosines: (h, w, P) float32.
         owners: P class indices, 0 … C−1.
-        parameters: temperature, patch and blending.
+        parameters: temperature, grid and blending.
 
     Returns:
         The class index, (H, W) uint16, and its probability, (H, W) float32 in [0, 1].
@@ -93,7 +97,12 @@ def semantic_map(
         rows = slice(top, min(top + parameters.strip, height))
         strip = masks[:, rows].reshape(count, -1).T.astype(np.float32)  # (px, N)
         covered = strip.sum(axis=1, keepdims=True)  # (px, 1)
-        patches = _patch_rows(patch_cosines, rows, width, parameters.patch)  # (px, P)
+        down = np.arange(rows.start, rows.stop) + 0.5
+        patches = _patch_rows(
+            patch_cosines,
+            down * (parameters.rows / height),
+            (np.arange(width) + 0.5) * (parameters.columns / width),
+        )  # (px, P)
         mean = strip @ region_cosines / np.maximum(covered, 1)  # (px, P)
         share = np.where(covered > 0, parameters.patch_share, 1).astype(np.float32)
         classes = best_phrase((1 - share) * mean + share * patches, owners, parameters.temperature)
@@ -102,11 +111,17 @@ def semantic_map(
     return best, probability
 
 
-def _patch_rows(cells: Tensor, rows: slice, width: int, patch: int) -> Floats:
-    """Patch cosines interpolated at every pixel of some rows: (rows · W, P)."""
-    down = (torch.arange(rows.start, rows.stop) + 0.5) / (cells.shape[0] * patch) * 2 - 1
-    across = (torch.arange(width) + 0.5) / (cells.shape[1] * patch) * 2 - 1
-    grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)  # (rows, W, 2)
+def _patch_rows(cells: Tensor, down: Positions, across: Positions) -> Floats:
+    """Patch cosines interpolated between the patches' centres: (rows · W, P).
+
+    Args:
+        cells: (h, w, P) float32.
+        down: positions of the rows wanted, in patches.
+        across: the same of the columns.
+    """
+    y = torch.from_numpy(down / cells.shape[0] * 2 - 1).float()
+    x = torch.from_numpy(across / cells.shape[1] * 2 - 1).float()
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (rows, W, 2)
     planes = cells.permute(2, 0, 1)[None].cpu()  # (1, P, h, w)
     found = F.grid_sample(planes, grid[None], padding_mode="border", align_corners=False)
     values: Floats = found[0].flatten(1).T.contiguous().numpy()

@@ -17,6 +17,7 @@ from open_clip.transformer import VisionTransformer
 log = logging.getLogger(__name__)
 
 STARTER = "starter"
+TEMPERATURE = 50.0
 
 
 class ModelError(ValueError):
@@ -34,6 +35,8 @@ class ClipModel:
         mean, std: of each colour channel, for images in [0, 1].
         crop_side: S of a crop, pixels: the size the model was trained at.
         dense_side: S of a tile of the dense pass, pixels; a multiple of the patch.
+        temperature: τ at which its probabilities are meant to be read (SegEarth-OV, TextRegion: 50;
+            CLIP trains at 100).
         fingerprint: SHA-256 of the weight file, hexadecimal.
         device: where it lives.
     """
@@ -45,6 +48,7 @@ class ClipModel:
     std: tuple[float, float, float]
     crop_side: int
     dense_side: int
+    temperature: float
     fingerprint: str
     device: str
 
@@ -137,6 +141,7 @@ def _load(
         std=tuple(visual.preprocess_cfg["std"]),
         crop_side=side,
         dense_side=int(extra.get("dense_side", side)),
+        temperature=float(extra.get("temperature", TEMPERATURE)),
         fingerprint=_sha256(weights),
         device=str(torch.device(device)),
     )

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class OvssParameters:
         crops: context of the crops.
         mask_share: β, weight of the mask feature against the crop feature, [0, 1].
         patch_share: weight of the dense patch map inside masks, [0, 1].
-        temperature: τ of the softmax over cosines (SegEarth-OV, TextRegion: 50).
+        temperature: τ of the softmax over cosines; None for the model's own.
         threshold: pixels whose class is less probable stay unlabelled; a label's own threshold
             goes before it.
         knowledge: use the project's phrases, templates and implicit background; without it the
@@ -54,7 +55,7 @@ class OvssParameters:
     crops: CropParameters = field(default_factory=CropParameters)
     mask_share: float = 0.5
     patch_share: float = 0.0
-    temperature: float = 50.0
+    temperature: float | None = None
     threshold: float = 0.0
     knowledge: bool = True
     min_object: int = 32
@@ -95,8 +96,8 @@ class ClassSegmentation:
 def model_version(clip: ClipModel, parameters: OvssParameters) -> str:
     """A name that changes when the weights, the parameters or the package change."""
     relevant = {key: value for key, value in asdict(parameters).items() if key != "batch"}
-    sides = f"{clip.crop_side} {clip.dense_side}"
-    content = f"{clip.fingerprint} {sides} {sorted(relevant.items())}"
+    own = f"{clip.crop_side} {clip.dense_side} {clip.temperature}"
+    content = f"{clip.fingerprint} {own} {knowledge.fingerprint()} {sorted(relevant.items())}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     stem = clip.name.replace(":", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
     return f"dgl-rsis-{version('dgl-rsis')}-{stem}-{digest}"
@@ -141,8 +142,14 @@ def segment_classes(
             (fused @ texts.T).cpu().numpy(),
             patch_cosines,
             owners(asked),
-            MapParameters(parameters.temperature, clip.patch, parameters.patch_share),
+            MapParameters(
+                parameters.temperature or clip.temperature,
+                proposed.height / clip.patch,
+                proposed.width / clip.patch,
+                parameters.patch_share,
+            ),
         )
+        best, probability = (_enlarged(x, proposed) for x in (best, probability))
     with _timed(seconds, "masks"):
         class_map = _labelled(best, probability, asked, len(labels), parameters.threshold)
         classes = _classes(class_map, probability, labels)
@@ -182,6 +189,17 @@ def _check(image: RGB, labels: Sequence[Label]) -> None:
             f"the image has {image.shape[1]} × {image.shape[0]} pixels; "
             f"at least {MIN_SIDE} × {MIN_SIDE} are needed"
         )
+
+
+def _enlarged(plane: NDArray[Any], proposed: Proposals) -> NDArray[Any]:
+    """(h, w) at the proposals' size → (H, W), by the nearest pixel."""
+    height, width = plane.shape
+    if (height, width) == (proposed.height, proposed.width):
+        return plane
+    rows = np.arange(proposed.height) * height // proposed.height
+    columns = np.arange(proposed.width) * width // proposed.width
+    enlarged: NDArray[Any] = plane[rows[:, None], columns]
+    return enlarged
 
 
 def _labelled(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 from skimage.color import rgb2lab
 from skimage.segmentation import watershed
-from skimage.transform import resize
 
 from dgl_rsis.types import RGB, Floats, Proposals
 
@@ -27,7 +27,7 @@ class RegionParameters:
     Attributes:
         levels: regions that each cut leaves in an image of 1024²; scaled with the area.
         min_regions: no cut leaves fewer.
-        max_side: longer images are segmented at this size, pixels.
+        max_side: longer images are segmented at this size, pixels, and so are their masks.
         texture_weight: weight of the difference of texture against that of colour.
         edge_weight: weight of the gradient along the shared border.
         smoothing: standard deviation of the Gaussian before the watershed, pixels.
@@ -80,9 +80,9 @@ def propose(image: RGB, parameters: RegionParameters) -> Proposals:
 def _shrunk(image: RGB, scale: float) -> RGB:
     if scale == 1.0:
         return image
-    size = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
-    found: RGB = (resize(image, size, anti_aliasing=True) * 255).astype(np.uint8)
-    return found
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
 def _oversegment(image: RGB, parameters: RegionParameters) -> tuple[Labels, Floats, Floats]:
@@ -208,22 +208,22 @@ def _cuts(tree: _Tree, costs: list[float], pixels: int, parameters: RegionParame
 def _proposals(
     leaves: Labels, tree: _Tree, costs: list[float], nodes: list[int], height: int, width: int
 ) -> Proposals:
-    rows = np.arange(height) * leaves.shape[0] // height
-    columns = np.arange(width) * leaves.shape[1] // width
-    masks = np.empty((len(nodes), height, width), dtype=bool)
-    boxes = np.empty((len(nodes), 4), dtype=np.int32)
     # Leaves renumbered in the order of the tree make every node a range of numbers.
     first, last, rank = _ranges(tree)
-    ranks = rank[leaves][rows[:, None], columns]  # (H, W)
+    ranks = rank[leaves]  # (h, w)
+    masks = np.empty((len(nodes), *ranks.shape), dtype=bool)
+    boxes = np.empty((len(nodes), 4), dtype=np.int32)
+    scale = np.array([width / ranks.shape[1], height / ranks.shape[0]])
     for i, node in enumerate(nodes):
         mask = (ranks >= first[node]) & (ranks < last[node])
         down, across = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        masks[i], boxes[i] = mask, (across[0], down[0], across[-1] + 1, down[-1] + 1)
+        start, end = scale * (across[0], down[0]), scale * (across[-1] + 1, down[-1] + 1)
+        masks[i], boxes[i] = mask, np.concatenate([np.floor(start), np.ceil(end)])
     quality = [
         1 - costs[node] / costs[tree.parent[node]] if tree.parent[node] >= 0 else 1.0
         for node in nodes
     ]
-    return Proposals(masks, boxes, np.array(quality, dtype=np.float32))
+    return Proposals(masks, boxes, np.array(quality, dtype=np.float32), height, width)
 
 
 def _ranges(tree: _Tree) -> tuple[list[int], list[int], Labels]:

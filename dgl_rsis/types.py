@@ -20,14 +20,25 @@ class Proposals:
     """Class-agnostic mask proposals; they may overlap.
 
     Attributes:
-        masks: (N, H, W) bool.
-        boxes: (N, 4) int32, XYXY pixels, right and bottom edge excluded.
+        masks: (N, h, w) bool, at the size that the provider worked at: at most (H, W).
+        boxes: (N, 4) int32, XYXY pixels of the image, right and bottom edge excluded.
         quality: (N,) float32 in [0, 1].
+        height, width: H and W of the image, pixels.
     """
 
     masks: NDArray[np.bool_]
     boxes: NDArray[np.int32]
     quality: Floats
+    height: int
+    width: int
+
+    @property
+    def areas(self) -> Floats:
+        """(N,) float32, pixels of the image."""
+        h, w = self.masks.shape[1:]
+        pixels = self.masks.sum(axis=(1, 2), dtype=np.int64)
+        found: Floats = (pixels * (self.height * self.width / (h * w))).astype(np.float32)
+        return found
 
     def __len__(self) -> int:
         return len(self.masks)

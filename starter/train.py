@@ -11,6 +11,7 @@ Resumable: the state is saved as it goes, and a second start with the same folde
 import argparse
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -37,6 +38,7 @@ from starter.windows import Bank
 log = logging.getLogger("starter")
 
 WEIGHTS = Path(__file__).parent / "weights"
+CONFIG = "open_clip_config.json"
 DUBAI_COLOURS = {
     "building": (0x3C, 0x10, 0x98),
     "land": (0x84, 0x29, 0xF6),
@@ -44,7 +46,8 @@ DUBAI_COLOURS = {
     "vegetation": (0xFE, 0xDD, 0x3A),
     "water": (0xE2, 0xA9, 0x29),
 }
-TEMPERATURE = 50.0  # that of inference, so that its probabilities are calibrated
+FIRST_TEMPERATURE = 14.0  # CLIP's own; at 50 from the start nothing is learnt (docs/LOG.md)
+MOST_TEMPERATURE = 50.0
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,9 @@ class Plan:
     crops: int = 2
     patches: int = 64
     balanced: float = 0.5
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 0.1
-    averaging: float = 0.996
+    averaging: float = 0.998
     save_seconds: float = 240.0
     seed: int = 0
 
@@ -148,9 +151,10 @@ def _scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 def new_model(device: str) -> ClipModel:
     """An untrained model of the starter's architecture."""
-    config = json.loads((WEIGHTS / "open_clip_config.json").read_text("utf-8"))
+    config = json.loads((WEIGHTS / CONFIG).read_text("utf-8"))
     architecture = f"local-dir:{WEIGHTS}"
     model = open_clip.create_model(architecture, load_weights=False, device=device)
+    torch.nn.init.constant_(model.logit_scale, math.log(FIRST_TEMPERATURE))
     return ClipModel(
         name="starter",
         model=model,
@@ -159,6 +163,7 @@ def new_model(device: str) -> ClipModel:
         std=tuple(config["preprocess_cfg"]["std"]),
         crop_side=config["model_cfg"]["vision_cfg"]["image_size"],
         dense_side=config["dgl_rsis"]["dense_side"],
+        temperature=FIRST_TEMPERATURE,
         fingerprint="",
         device=device,
     )
@@ -252,9 +257,10 @@ class Trainer:
     def _contrast(self, vectors: Tensor, labels: Tensor, texts: Sequence[Tensor]) -> Tensor:
         """Mean cross-entropy over the vocabularies that know the labels."""
         total = torch.zeros((), device=self.device)
+        temperature = self.clip.model.logit_scale.exp().clamp(max=MOST_TEMPERATURE)
         for text, known, weight in zip(texts, self.targets, self.weights, strict=True):
             target = known[labels]
-            logits = TEMPERATURE * vectors.float() @ text.float().T
+            logits = temperature * vectors.float() @ text.float().T
             loss = F.cross_entropy(
                 logits, target, weight, ignore_index=-1, label_smoothing=0.05, reduction="sum"
             )
@@ -296,8 +302,12 @@ def _dense(clip: ClipModel, image: Tensor) -> features.DenseFeatures:
 
 
 def export(state: dict[str, Tensor], out: Path) -> None:
-    """Write the weights as open_clip reads them, in half precision."""
+    """Write the weights as open_clip reads them, in half precision, and their config."""
     out.mkdir(parents=True, exist_ok=True)
+    config = json.loads((WEIGHTS / CONFIG).read_text("utf-8"))
+    temperature = min(MOST_TEMPERATURE, math.exp(float(state["logit_scale"])))
+    config["dgl_rsis"]["temperature"] = round(temperature, 2)
+    (out / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     half = {name: value.half().contiguous().cpu() for name, value in state.items()}
     save_file(half, out / "open_clip_model.safetensors")
 
@@ -308,7 +318,6 @@ def _class_weights(vocabulary: Vocabulary) -> Tensor:
 
 
 def _optimizer(clip: ClipModel, plan: Plan) -> torch.optim.AdamW:
-    clip.model.logit_scale.requires_grad_(False)
     trained = [p for p in clip.model.parameters() if p.requires_grad]
     return torch.optim.AdamW(
         [
@@ -322,10 +331,10 @@ def _optimizer(clip: ClipModel, plan: Plan) -> torch.optim.AdamW:
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, plan: Plan, step: int, progress: float) -> None:
-    """Linear warm-up over 200 steps, then a cosine to a hundredth over the minutes."""
-    cosine = 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * min(1.0, progress)))
+    """Linear warm-up over 100 steps, then a cosine to a hundredth over the minutes."""
+    cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     for group in optimizer.param_groups:
-        group["lr"] = plan.learning_rate * min(1.0, (step + 1) / 200) * cosine
+        group["lr"] = plan.learning_rate * min(1.0, (step + 1) / 100) * cosine
 
 
 def _save_state(

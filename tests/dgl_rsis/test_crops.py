@@ -14,7 +14,8 @@ def proposals(*boxes: tuple[int, int, int, int], shape: tuple[int, int]) -> Prop
     masks = np.zeros((len(boxes), *shape), dtype=bool)
     for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
         mask[top:bottom, left:right] = True
-    return Proposals(masks, np.array(boxes, dtype=np.int32), np.ones(len(boxes), np.float32))
+    found = np.array(boxes, dtype=np.int32)
+    return Proposals(masks, found, np.ones(len(boxes), np.float32), *shape)
 
 
 @st.composite

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from dgl_rsis import features
@@ -97,6 +99,26 @@ def test_a_patch_alone_is_a_mask_of_one_patch(clip: ClipModel):
 def test_patch_weights_are_shares_of_patches():
     mask = np.zeros((1, 10, 10), dtype=bool)
     mask[0, :4, :8], mask[0, 8:, 8:] = True, True
-    weights = features.patch_weights(mask, 8)
+    weights = features.patch_weights(mask, 10 / 8, 10 / 8)
     assert weights.shape == (1, 2, 2)
-    assert weights[0].tolist() == [[0.5, 0.0], [0.0, pytest.approx(4 / 64)]]
+    pixel = (1 / 8) ** 2
+    assert weights[0].numpy() == pytest.approx(np.array([[32, 0], [0, 4]]) * pixel, abs=1e-6)
+
+
+@given(st.integers(5, 40), st.floats(1, 9), st.integers(0, 9))
+def test_weights_hold_the_whole_mask_whatever_its_scale(size, cells, seed):
+    mask = np.random.default_rng(seed).random((1, size, size)) < 0.5
+    weights = features.patch_weights(mask, cells, cells)
+    share = mask.sum() * (cells / size) ** 2
+    assert float(weights.sum()) == pytest.approx(share, rel=1e-3)
+
+
+def test_a_mask_at_half_size_has_the_same_feature(clip: ClipModel):
+    picture = image(64, 96)
+    dense = features.dense_features(clip, picture, 8)
+    small = np.zeros((1, 32, 48), dtype=bool)
+    small[0, 4:20, 10:33] = True
+    large = small.repeat(2, axis=1).repeat(2, axis=2)
+    torch.testing.assert_close(
+        features.mask_features(clip, dense, small), features.mask_features(clip, dense, large)
+    )

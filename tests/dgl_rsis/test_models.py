@@ -69,6 +69,7 @@ class Evil:
         return (print, ("code of a stranger",))
 
 
+@pytest.mark.filterwarnings("ignore:.*pickle:UserWarning")
 @pytest.mark.parametrize("content", [pickle.dumps(Evil()), b"PK\x03\x04 truncated", b""])
 def test_a_file_that_is_no_checkpoint_runs_nothing(tmp_path: Path, content: bytes, capsys):
     path = tmp_path / "model.pt"

@@ -6,6 +6,7 @@ import pytest
 from dgl_rsis import pipelines
 from dgl_rsis.models import ClipModel
 from dgl_rsis.pipelines import OvssParameters
+from dgl_rsis.proposals import RegionParameters
 from dgl_rsis.types import InputError, Label
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
@@ -67,6 +68,13 @@ def test_the_batch_does_not_change_the_answer(clip: ClipModel):
     few = pipelines.segment_classes(IMAGE, LABELS, clip, OvssParameters(batch=3))
     many = pipelines.segment_classes(IMAGE, LABELS, clip, OvssParameters(batch=500))
     assert (few.class_map == many.class_map).mean() > 0.999
+
+
+def test_a_large_image_is_answered_at_its_own_size(clip: ClipModel):
+    regions = RegionParameters(max_side=64)
+    found = pipelines.segment_classes(IMAGE, LABELS, clip, OvssParameters(regions=regions))
+    assert found.class_map.shape == found.probability.shape == (70, 90)
+    assert (found.class_map > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (9, 120), (200, 8)])

@@ -58,13 +58,17 @@ def test_each_region_comes_once():
 
 
 @pytest.mark.parametrize("factor", [1, 2])
-def test_the_answer_is_at_full_size(factor):
+def test_boxes_are_at_full_size_and_masks_at_the_working_size(factor):
     image = two_halves().repeat(factor, axis=0).repeat(factor, axis=1)
     parameters = RegionParameters(levels=(2,), min_regions=2, max_side=96)
     found = propose(image, parameters)
-    assert found.masks.shape[1:] == image.shape[:2]
-    areas = found.masks.sum(axis=(1, 2)) / image[..., 0].size
-    assert areas == pytest.approx(0.5, abs=0.02)
+    assert found.masks.shape[1:] == (64, 96)
+    assert (found.height, found.width) == image.shape[:2]
+    assert found.areas / image[..., 0].size == pytest.approx(0.5, abs=0.02)
+    assert sorted(found.boxes.tolist()) == [
+        [0, 0, 48 * factor, 64 * factor],
+        [48 * factor, 0, 96 * factor, 64 * factor],
+    ]
 
 
 def test_the_same_image_gives_the_same_regions():

@@ -1,0 +1,109 @@
+"""Training on tiny data: that it learns, resumes, and writes what the product loads."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dgl_rsis import features, knowledge
+from dgl_rsis.models import load_clip
+from starter import targets, train, vocabularies, windows
+from starter.train import WEIGHTS, Plan
+from starter.vocabularies import SOURCES
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*expandable_segments.*")
+GREEN, BLUE = (40, 120, 40), (20, 40, 140)
+
+
+@pytest.fixture
+def dubai(tmp_path: Path) -> Path:
+    """Two images in Dubai's layout: vegetation left, water right."""
+    image, label = np.empty((160, 160, 3), np.uint8), np.empty((160, 160, 3), np.uint8)
+    image[:, :80], image[:, 80:] = GREEN, BLUE
+    label[:, :80], label[:, 80:] = (0xFE, 0xDD, 0x3A), (0xE2, 0xA9, 0x29)
+    for part in (1, 2):
+        Image.fromarray(image).save(tmp_path / f"tile1_00{part}.jpg", quality=95)
+        Image.fromarray(label).save(tmp_path / f"tile1_00{part}.png")
+    return tmp_path
+
+
+def test_every_source_is_a_target_of_some_vocabulary():
+    covered = torch.stack([v.targets for v in (vocabularies.coarse(), vocabularies.fine())])
+    missed = [s for i, s in enumerate(SOURCES, 1) if (covered[:, i] < 0).all()]
+    assert missed == []
+    assert (covered[:, 0] == -1).all()  # unlabelled pixels are no target
+
+
+def test_sentences_ask_for_every_class():
+    known = vocabularies.fine()
+    sentences = vocabularies.sentences(known, torch.Generator().manual_seed(0))
+    assert len(sentences) == len(known.names)
+    assert all(any(w in s for w in ws) for s, ws in zip(sentences, known.words, strict=True))
+
+
+def test_windows_show_the_image_and_its_labels_together(dubai: Path):
+    torch.manual_seed(0)
+    bank = train.dubai_bank(dubai, [1], "cpu")
+    images, labels = windows.sample(bank, 8, 64, 0.5)
+    assert images.shape == (8, 3, 64, 64)
+    greener = images[:, 1] > images[:, 2]
+    vegetation = labels == 1 + SOURCES.index("dubai vegetation")
+    assert (greener == vegetation).float().mean() > 0.97
+    jittered = windows.jitter(images)
+    assert jittered.min() >= 0
+    assert jittered.max() <= 1
+
+
+def test_regions_lie_in_their_class():
+    torch.manual_seed(0)
+    labels = torch.zeros(4, 64, 64, dtype=torch.int64)
+    labels[:, :32], labels[:, 32:] = 1, 2
+    found = targets.regions(labels, 2, cells=6, patch=8)
+    assert found.weights.shape == (4, 6, 64)
+    top = found.weights.reshape(4, 6, 8, 8)[:, :, :4].sum(dim=(2, 3))
+    share = top / found.weights.sum(dim=2).clamp_min(1e-6)
+    assert (share[found.labels == 1] >= 0.69).all()
+    assert (share[found.labels == 2] <= 0.31).all()
+    assert (found.labels > 0).any()
+
+
+def test_patch_labels_need_a_clear_majority():
+    labels = torch.full((1, 16, 16), 2)
+    labels[:, :, :8] = 1
+    labels[:, 8:, 8:12] = 1
+    found = targets.patch_labels(labels, 2, patch=8)
+    assert found.tolist() == [[1, 2, 1, 0]]
+
+
+def test_training_learns_resumes_and_writes_weights(
+    dubai: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, "starter")
+    torch.manual_seed(0)
+    bank = train.dubai_bank(dubai, [1], "cpu")
+    plan = Plan(minutes=0.15, batch=4, averaging=0.5, save_seconds=3)
+    train.train(plan, [bank], bank, "cpu", tmp_path / "state", tmp_path / "out")
+    assert "held-out patches" in caplog.text
+
+    longer = Plan(minutes=0.2, batch=4, averaging=0.5)
+    train.train(longer, [bank], bank, "cpu", tmp_path / "state", tmp_path / "out")
+    assert "resumed at step" in caplog.text
+
+    config = json.loads((WEIGHTS / "open_clip_config.json").read_text())
+    (tmp_path / "out" / "open_clip_config.json").write_text(json.dumps(config))
+    clip = load_clip(str(tmp_path / "out"))
+    picture = np.asarray(Image.open(dubai / "tile1_001.jpg"))[:128, 16:144]
+    dense = features.dense_features(clip, picture, 8)
+    texts = features.text_features(clip, [knowledge.prompts(w) for w in ("vegetation", "water")])
+    masks = np.zeros((2, 128, 128), dtype=bool)
+    masks[0, :, :60], masks[1, :, 68:] = True, True
+    assert (features.mask_features(clip, dense, masks) @ texts.T).argmax(dim=1).tolist() == [0, 1]
+
+
+def test_a_folder_without_tiles_is_named(tmp_path: Path):
+    with pytest.raises(SystemExit, match=r"no tile\*\.jpg of tiles \[1\]"):
+        train.dubai_bank(tmp_path, [1], "cpu")
