@@ -15,7 +15,9 @@ from workers.settings import QueueSettings, WorkerSettings
 
 AnySettings = TypeVar("AnySettings", bound=QueueSettings)
 
+LOG = logging.getLogger("backend.cli")  # `__name__` is "__main__" under python -m
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+OURS = ("backend", "workers", "dgl_rsis")
 
 app = typer.Typer(
     help="DGL-RSIS pre-labels remote-sensing images in Label Studio with masks.",
@@ -63,7 +65,7 @@ def serve(host: Host = None, port: Port = None, state: State = None) -> None:
     _require_queue(settings)
 
     def listening(address: str) -> None:
-        logging.getLogger(__name__).info("listening at %s", address)
+        LOG.info("listening at %s", address)
         if state is not None:
             write_state(state, url=address)
 
@@ -131,7 +133,10 @@ def _read(kind: type[AnySettings], given: dict[str, Any]) -> AnySettings:
 
 
 def _log(level: str, form: str) -> None:
-    logging.basicConfig(level=level, format=form)
+    """Log what we say from `level` up, and of the libraries only their warnings."""
+    logging.basicConfig(level=logging.WARNING, format=form)
+    for package in OURS:
+        logging.getLogger(package).setLevel(level)
 
 
 def _run(module: str, function: str) -> None:

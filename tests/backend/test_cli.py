@@ -6,6 +6,8 @@ from typer.testing import CliRunner
 
 from backend.cli import app
 
+LOGGERS = ("backend", "workers.jobs", "dgl_rsis.models")
+
 
 def dgl_rsis(*arguments: str, **environment: str) -> tuple[int, str]:
     """Exit status and output of the command."""
@@ -42,6 +44,27 @@ def test_a_wrong_setting_is_named(command: str, environment: dict[str, str], wor
     assert status == 2
     assert words in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        ("INFO", {"backend INFO", "workers.jobs INFO", "dgl_rsis.models INFO"}),
+        ("WARNING", set()),
+        ("DEBUG", {f"{name} {level}" for name in LOGGERS for level in ("DEBUG", "INFO")}),
+    ],
+)
+def test_libraries_are_heard_from_warnings_up(level: str, said: set[str]) -> None:
+    code = (
+        "import logging\nfrom backend.cli import _log\n"
+        f"_log({level!r}, '%(name)s %(levelname)s')\n"
+        f"for name in ({', '.join(map(repr, LOGGERS))}, 'root', 'open_clip.factory'):\n"
+        "    log = logging.getLogger(name if name != 'root' else None)\n"
+        "    log.debug(''); log.info(''); log.warning('')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    warned = {f"{name} WARNING" for name in (*LOGGERS, "root", "open_clip.factory")}
+    assert set(ran.stderr.splitlines()) == said | warned
 
 
 def test_the_web_side_loads_no_torch() -> None:
