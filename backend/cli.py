@@ -8,7 +8,6 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from pydantic import ValidationError
 
-from backend import label_config
 from backend.settings import Settings
 from backend.supervisor import REFUSED
 from workers.settings import QueueSettings, WorkerSettings
@@ -102,11 +101,7 @@ def segment(
     settings = _read(WorkerSettings, {k: v for k, v in given.items() if v is not None})
     _log(settings.log_level, "%(message)s")
     try:
-        wanted = (
-            label_config.parse(config.read_text("utf-8"))
-            if config
-            else local.brush_config([name.strip() for name in labels.split(",") if name.strip()])
-        )
+        wanted = local.read_config(labels, config)
         task = local.LocalRun(
             images, wanted, out, settings.model, settings.device, settings.max_image_pixels
         )

@@ -46,12 +46,29 @@ class LocalRun:
     max_pixels: int
 
 
-def brush_config(names: Sequence[str]) -> LabelConfig:
-    """The config of a project with one brush of these labels.
+def read_config(labels: str, file: Path | None) -> LabelConfig:
+    """The config in a file, or that of a project with one brush of some labels.
+
+    Args:
+        labels: names with commas between them.
+        file: a label config as Label Studio has it, instead of labels.
 
     Raises:
-        LocalError: no name, one given twice, or too many.
+        LocalError: both or neither, a label twice, or a file that cannot be read.
     """
+    if file is None:
+        return _brush_config([name.strip() for name in labels.split(",") if name.strip()])
+    if labels:
+        raise LocalError("give --labels or --config, not both")
+    try:
+        return label_config.parse(file.read_text("utf-8"))
+    except OSError as error:
+        raise LocalError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LocalError(f"{file} is no text in UTF-8: export the label config again") from None
+
+
+def _brush_config(names: Sequence[str]) -> LabelConfig:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names:
         raise LocalError('no labels: give some, as in --labels "building,road,water"')
@@ -67,7 +84,8 @@ def brush_config(names: Sequence[str]) -> LabelConfig:
 def run(task: LocalRun) -> int:
     """Segment all images: `<stem>.classes.png`, `<stem>.json` and `<stem>.overlay.png` of each.
 
-    An image that cannot be segmented is reported in one line; the others go on.
+    An image that cannot be segmented is reported in one line, or with its traceback when nobody
+    foresaw why; the others go on.
 
     Returns:
         Exit status: 0, or 1 when an image could not be segmented.
@@ -89,6 +107,9 @@ def run(task: LocalRun) -> int:
             failed += 1
         except ValueError as error:  # of the raster and the algorithm: fit for users
             LOG.error("%s: %s", path, error)
+            failed += 1
+        except Exception:
+            LOG.exception("%s: an internal error", path)
             failed += 1
     return 1 if failed else 0
 

@@ -22,3 +22,13 @@ def redis(valkey: str) -> Iterator[Redis]:
         client.flushall()
         yield client
         client.flushall()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small untrained model, as MODEL takes it."""
+    from tests.small_model import write_small_model  # loads torch
+
+    folder: Path = tmp_path_factory.mktemp("model")
+    write_small_model(folder)
+    return folder

@@ -1,10 +1,12 @@
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
 from backend.app import create_app
+from backend.cli import OURS
 from backend.settings import Settings
 from tests.backend.worker_end import VERSION
 from workers.client import SegmentClient
@@ -18,6 +20,14 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings come from each test, not from whoever runs it."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """A command that ran in this process leaves no log levels behind."""
+    yield
+    for package in OURS:
+        logging.getLogger(package).setLevel(logging.NOTSET)
 
 
 @pytest.fixture
