@@ -6,6 +6,7 @@ from typing import Any
 
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry as ConnectionRetry
 from rq import Queue
 from rq.job import Job, JobStatus
@@ -17,6 +18,7 @@ ALLOWED_FUNCTIONS = frozenset({SEGMENT_FUNCTION, DELIVERY_FUNCTION})
 JOB_SECONDS = 600  # a job of more is stopped; see `worker.QueueWorker` for a hung C call
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300
+MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
 
 
 class QueueError(Exception):
@@ -79,12 +81,15 @@ def connect(url: str, seconds: float = 1.0) -> Redis:
         url: `redis://…`, `rediss://…` or `unix://…`.
         seconds: limit to connect, and for each answer.
     """
-    # One retry: a connection kept in the pool is dead after the server restarts.
+    # One retry: a connection kept in the pool is dead after the server restarts. None after a
+    # time-out, which would double the wait.
+    retry = ConnectionRetry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
     return Redis.from_url(
         url,
         socket_connect_timeout=seconds,
         socket_timeout=seconds,
-        retry=ConnectionRetry(NoBackoff(), 1),
+        max_connections=MOST_CONNECTIONS,
+        retry=retry,
     )
 
 

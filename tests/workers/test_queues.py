@@ -1,10 +1,15 @@
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
-from redis import Redis
+from redis import Redis, TimeoutError
 from rq.callbacks import Callback
 from rq.serializers import JSONSerializer
 from rq.webhook import Webhook
 
-from workers.queues import AllowedJob, ForbiddenJobError, open_queue
+from workers.queues import AllowedJob, ForbiddenJobError, connect, open_queue
 
 
 @pytest.mark.parametrize("function", ["os.system", "workers.jobs.use", "subprocess.run", "eval"])
@@ -44,6 +49,35 @@ def test_callbacks_and_webhooks_in_redis_are_ignored(redis: Redis) -> None:
     assert job.stopped_callback is None
     assert job.webhooks
     job.send_webhooks("failed")  # would log a refused connection
+
+
+def test_every_thread_of_a_web_server_has_a_connection(valkey: str) -> None:
+    client = connect(valkey)
+    threads, all_at_once = 128, Barrier(128)
+
+    def ask(_: int) -> object:
+        all_at_once.wait(20)
+        return client.blpop(["nothing"], timeout=0.3)
+
+    with ThreadPoolExecutor(threads) as pool:
+        assert list(pool.map(ask, range(threads))) == [None] * threads
+    client.close()
+
+
+def test_a_server_that_is_silent_is_asked_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", 0.5)
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            client.get("a")
+        assert time.monotonic() - started < 0.9
+
+
+def test_a_kept_connection_that_died_is_replaced(valkey: str, redis: Redis) -> None:
+    client = connect(valkey)
+    redis.client_kill_filter(_id=client.client_id())  # as a restart of the server would
+    assert client.get("a") is None
+    client.close()
 
 
 def test_jobs_are_json(redis: Redis) -> None:
