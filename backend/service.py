@@ -31,8 +31,11 @@ Json = dict[str, Any]
 Answer = Json | list[Any]  # a prediction, or [] for none yet
 
 NOTHING: list[Any] = []
-# Long enough for Label Studio to store the answer, after which it does not ask again.
+# Long enough for Label Studio to store the answer, after which it does not ask again. It took 11 s
+# for a batch of 250, and begins when the whole batch is answered.
 CLAIM_SECONDS = 10
+BATCH_CLAIM_SECONDS = 60
+OUTAGE_SECONDS = 5  # /setup does not wait for a queue that did not answer a moment ago
 LONGEST_MESSAGE = 500
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of Label Studio's own; others cannot be pushed to
 
@@ -45,6 +48,33 @@ class _Ask:
 
     task_id: str
     key: str
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What the tasks of one /predict that waits have in common.
+
+    Attributes:
+        xml: the label config.
+        version: of the model.
+        owner: name of its claims.
+        single: it is one task, so that the answer is complete with it.
+        deadline: when it waits no longer, monotonic seconds.
+    """
+
+    xml: str
+    version: str
+    owner: str
+    single: bool
+    deadline: float
+
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def claim_seconds(self) -> float:
+        return CLAIM_SECONDS if self.single else self.seconds_left + BATCH_CLAIM_SECONDS
 
 
 def open_client(settings: Settings) -> SegmentClient:
@@ -66,6 +96,7 @@ class PredictionService:
         self.metrics = metrics
         self._settings = settings
         self._last_version: str | None = None
+        self._asks_again_at = 0.0
         self._slots = threading.BoundedSemaphore(settings.waiting_requests)
 
     def model_version(self) -> str:
@@ -74,11 +105,13 @@ class PredictionService:
         Without an answer from Redis it is the last one known, so that Label Studio does not take
         an outage for a new model.
         """
-        try:
-            announced = self._announced()
-        except QueueError as error:
-            LOG.warning("the model version may be an old one: %s", error)
-            announced = self._last_version
+        announced = self._last_version
+        if announced is None or time.monotonic() >= self._asks_again_at:
+            try:
+                announced = self._announced()
+            except QueueError as error:
+                LOG.warning("the model version may be an old one: %s", error)
+                self._asks_again_at = time.monotonic() + OUTAGE_SECONDS
         if announced is None:
             LOG.warning("no segment worker has announced its model yet; start `dgl-rsis worker`")
         return announced or f"dgl-rsis-{package_version('dgl-rsis')}-no-worker-yet"
@@ -166,12 +199,12 @@ class PredictionService:
     ) -> Iterator[Answer]:
         """Wait for the masks within the budget; whatever is late stays for the next call."""
         budget = self._settings.single_task_seconds if single else self._settings.batch_seconds
-        owner = uuid.uuid4().hex
         with self._slot() as free:
             deadline = time.monotonic() + (budget if free else 0.0)
+            call = _Call(xml, version, uuid.uuid4().hex, single, deadline)
             for ask in asks:
                 try:
-                    yield self._answer(ask, xml, version, owner, deadline)
+                    yield self._answer(ask, call)
                 except QueueError as error:
                     LOG.error("task %s gets []: %s", ask and ask.task_id, error)
                     yield NOTHING
@@ -189,32 +222,27 @@ class PredictionService:
             if free:
                 self._slots.release()
 
-    def _answer(
-        self, ask: _Ask | None, xml: str, version: str, owner: str, deadline: float
-    ) -> Answer:
+    def _answer(self, ask: _Ask | None, call: _Call) -> Answer:
         if ask is None:
             return NOTHING
-        seconds = max(0.0, deadline - time.monotonic())
-        reply = self.client.wait([ask.key], seconds)[ask.key]
+        reply = self.client.wait([ask.key], call.seconds_left)[ask.key]
         if isinstance(reply, Failure):
             self._say(ask.task_id, reply.message)  # recorded by the job
             return NOTHING
         if reply is None:
             LOG.info("task %s is not ready yet", ask.task_id)
             if self._settings.delivers:
-                self._deliver([ask], xml, version)
+                self._deliver([ask], call.xml, call.version)
             return NOTHING
-        return self._claimed(ask, reply, xml, version, owner)
+        return self._claimed(ask, reply, call)
 
-    def _claimed(
-        self, ask: _Ask, reply: SegmentReply, xml: str, version: str, owner: str
-    ) -> Answer:
+    def _claimed(self, ask: _Ask, reply: SegmentReply, call: _Call) -> Answer:
         """The prediction, unless another call or a delivery is storing it right now."""
-        if not self.client.claim_open(ask.task_id, ask.key, owner, CLAIM_SECONDS):
+        if not self.client.claim_open(ask.task_id, ask.key, call.owner, call.claim_seconds):
             LOG.info("task %s is being answered by another call", ask.task_id)
             self.metrics.tasks.labels("duplicate").inc()
             return NOTHING
-        prediction = predictions.to_prediction(reply, read_config(xml), version)
+        prediction = predictions.to_prediction(reply, read_config(call.xml), call.version)
         self.metrics.tasks.labels("answered").inc()
         return prediction
 

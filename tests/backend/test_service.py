@@ -21,7 +21,10 @@ from tests.backend.worker_end import (
     waiting,
 )
 from workers import replies
+from workers.claims import claim_key
 from workers.client import SegmentClient
+from workers.heartbeats import Announcement, announce
+from workers.messages import SegmentReply
 
 STUDIO = {"label_studio_url": "http://127.0.0.1:1", "label_studio_api_key": "0123456789"}
 UNREACHABLE = "redis://127.0.0.1:1/0"
@@ -129,6 +132,45 @@ def test_two_parallel_opens_give_one_prediction(announced: Redis) -> None:
         found = list(pool.map(lambda serving: predict(serving, task(1)), opens))
     assert sorted(bool(prediction) for (prediction,) in found) == [False, True]
     assert waiting(announced)["segment"] == 1
+
+
+def test_a_task_of_a_batch_is_not_answered_twice_while_the_batch_waits_and_is_stored(
+    announced: Redis,
+) -> None:
+    serving = service(announced, batch_seconds=30)
+    answer(announced, task(1))
+    batch = serving.predict(PROJECT, XML, [task(1), task(2)])
+    assert next(batch)
+    assert 80 < announced.ttl(claim_key(1, key_of(task(1)))) <= 90
+    assert predict(serving, task(1)) == [[]]
+    batch.close()  # type: ignore[attr-defined]
+
+
+def test_tasks_with_one_image_are_computed_once_and_each_is_answered(announced: Redis) -> None:
+    twins = [task(number, image="/data/upload/1/same.png") for number in (1, 2, 3)]
+    serving = service(announced, batch_seconds=5)
+    with answering_later(announced, 0.2, twins[0]):
+        found = predict(serving, *twins)
+    assert waiting(announced)["segment"] == 1
+    assert all(isinstance(one, dict) and one["result"] for one in found)
+    again = service(announced, **STUDIO)
+    announced.flushdb()
+    announce(announced, Announcement(VERSION, "cpu", 0.0))
+    assert predict(again, *twins) == [[]] * 3
+    assert waiting(announced)["segment"] == 1
+    assert len(announced.keys("rq:job:delivery-*")) == 3
+
+
+def test_a_task_that_comes_twice_in_a_batch_is_answered_once(announced: Redis) -> None:
+    answer(announced, task(1))
+    found = predict(service(announced), task(1), task(1))
+    assert [bool(one) for one in found] == [True, False]
+
+
+def test_an_image_without_anything_of_the_vocabulary_is_an_answer(announced: Redis) -> None:
+    replies.store_reply(announced, key_of(task(1)), SegmentReply(20, 30, VERSION, ()), 60)
+    nothing = {"result": [], "score": 0.0, "model_version": VERSION}
+    assert predict(service(announced), task(1)) == [nothing]
 
 
 def test_a_task_that_is_being_delivered_gets_nothing(announced: Redis) -> None:
@@ -242,4 +284,16 @@ def test_setup_is_quick_when_redis_hangs() -> None:
         serving = PredictionService(open_client(settings), settings, Metrics())
         started = time.monotonic()
         assert "no-worker-yet" in serving.setup(PROJECT, XML)
-        assert time.monotonic() - started < 2.5  # Label Studio gives up after 3 s
+        assert time.monotonic() - started < 1.5  # Label Studio gives up after 3 s
+
+
+def test_setup_does_not_wait_again_for_a_queue_that_hung_a_moment_ago(announced: Redis) -> None:
+    serving = service(announced)
+    assert serving.setup(PROJECT, XML) == VERSION
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        serving.client = open_client(Settings(redis_url=url))
+        assert serving.setup(PROJECT, XML) == VERSION  # waits once
+        started = time.monotonic()
+        assert [serving.setup(PROJECT, XML) for _ in range(10)] == [VERSION] * 10
+        assert time.monotonic() - started < 0.5
