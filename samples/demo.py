@@ -29,7 +29,8 @@ from dgl_rsis.overlays import colours, overlay
 from dgl_rsis.rasters import read_rgb
 from dgl_rsis.types import Segment
 from samples.processes import LOOPBACK, Program, StartError, running
-from samples.studio import LABEL_CONFIG, ROOT, sample_images
+from samples.servers import ROOT
+from samples.studio import LABEL_CONFIG, sample_images
 from workers.client import SegmentClient
 from workers.messages import SegmentReply
 

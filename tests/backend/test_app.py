@@ -333,19 +333,18 @@ def test_metrics(make_app: MakeApp, announced: Redis) -> None:
 
 
 @pytest.mark.parametrize("labels", [2, 300])
-def test_a_thousand_tasks_are_accepted_in_two_seconds(
+def test_a_thousand_tasks_are_accepted_without_waiting_for_one(
     make_app: MakeApp, announced: Redis, labels: int
 ) -> None:
     client = make_app(label_studio_url="http://127.0.0.1:1", label_studio_api_key=TOKEN)
     tags = "".join(f'<Label value="label {i}" predicted_values="a,b"/>' for i in range(labels))
     xml = XML.replace("<Label", f"{tags}<Label", 1)
     body = json.dumps(predict_body(*(task(number) for number in range(1, 1001)), xml=xml))
-    started = time.monotonic()
+    # No worker runs, so waiting for any of them would never end; benchmarks/bench_web.py has the
+    # seconds.
     response = client.post("/predict", data=body)
-    seconds = time.monotonic() - started
     assert response.json == {"results": [[]] * 1000}
     assert waiting(announced)["segment"] == 1000
-    assert seconds < 2
 
 
 @pytest.fixture
