@@ -9,7 +9,7 @@ with lxml's defaults and is only the oracle of the tests.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -17,12 +17,14 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
+from backend.tasks import TaskError, image_of, task_id_of
 from workers.messages import LabelPrompt, SegmentRequest
 
 Mode = Literal["semantic", "instance"]
 
 MAX_CHARACTERS = 1_000_000
-LONGEST_ID = 64
+MOST_LABELS = 1000  # each task carries them through the queue
+MOST_PROBLEMS = 20
 # Browsers suffer from many brush and bitmask regions, so those get one a class unless told.
 DEFAULT_MODES: Mapping[str, Mode] = {
     "brushlabels": "semantic",
@@ -35,10 +37,6 @@ USABLE = "BrushLabels, BitmaskLabels, PolygonLabels or RectangleLabels"
 LEFT_ALONE = frozenset({"choices", "textarea", "keypointlabels", "keypoint"})
 BACKGROUND = frozenset({"background", "unlabeled", "unlabelled", "other"})
 TRUE = frozenset({"true", "1", "yes"})
-
-
-class TaskError(Exception):
-    """This task cannot be segmented; the message names the cause and the way out."""
 
 
 @dataclass(frozen=True)
@@ -113,20 +111,13 @@ class LabelConfig:
             raise TaskError(" ".join(self.problems))
         modes = {control.mode for control in self.controls}
         return SegmentRequest(
-            image=_image(task, self.image_key),
+            image=image_of(task, self.image_key),
             labels=self.prompts,
             model_version=model_version,
             classes="semantic" in modes,
             objects="instance" in modes,
             task_id=task_id_of(task),
         )
-
-
-def task_id_of(task: Any) -> str:
-    """Label Studio's id of a task as text that fits a log line; "?" when it is none."""
-    value = task.get("id") if isinstance(task, Mapping) else None
-    text = str(value) if isinstance(value, int | str) else ""
-    return text if 0 < len(text) <= LONGEST_ID and text.isprintable() else "?"
 
 
 def parse(xml: str) -> LabelConfig:
@@ -166,7 +157,6 @@ class _Reading:
     def __init__(self, root: Element) -> None:
         self.root = root
         self.problems: list[str] = []
-        self.labels: dict[str, Label] = {}
         self.images = {
             element.get("name", ""): element
             for element in root.iter()
@@ -174,18 +164,30 @@ class _Reading:
         }
 
     def result(self) -> LabelConfig:
-        found = [self._control(element) for element in self._candidates()]
-        controls = self._on_one_image([control for control in found if control])
-        key = self._image_key(controls[0].to_name) if controls else None
+        found = [pair for each in self._candidates() if (pair := self._control(each)) is not None]
+        found = self._on_one_image(found)
+        key = self._image_key(found[0][0].to_name) if found else None
         if key is None:
-            self.problems.append(
+            return self._useless(
                 f"The label config has no usable control: add {USABLE} with at least one label "
                 'on an <Image value="$…">.'
             )
-            return LabelConfig((), (), "", tuple(self.problems))
-        used = {name for control in controls for name in control.labels}
-        labels = [label for label in self.labels.values() if label.background or label.name in used]
-        return LabelConfig(tuple(controls), tuple(labels), key, tuple(self.problems))
+        labels = self._vocabulary([label for _, labels in found for label in labels])
+        if len(labels) > MOST_LABELS:
+            return self._useless(
+                f"The label config has {len(labels)} labels; at most {MOST_LABELS} are predicted: "
+                'add model_skip="true" to some.'
+            )
+        controls = tuple(control for control, _ in found)
+        return LabelConfig(controls, labels, key, tuple(self.problems))
+
+    def _useless(self, cause: str) -> LabelConfig:
+        return LabelConfig((), (), "", (*self.problems, cause))
+
+    def _note(self, problem: str) -> None:
+        """Remember a problem, unless there are too many already to read them."""
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)
 
     def _candidates(self) -> Iterator[Element]:
         """Controls of a usable kind; notes the others that would hold regions."""
@@ -194,31 +196,45 @@ class _Reading:
             if tag in DEFAULT_MODES:
                 yield element
             elif element.get("toName") and tag not in LEFT_ALONE:
-                self.problems.append(
-                    f"{_title(element)} is left alone: predictions are made for {USABLE}."
-                )
+                self._note(f"{_title(element)} is left alone: predictions are made for {USABLE}.")
 
-    def _control(self, element: Element) -> Control | None:
-        """One control; None, with a problem, when it cannot be used."""
+    def _control(self, element: Element) -> tuple[Control, list[Label]] | None:
+        """One control and its labels; None, with a problem, when it cannot be used."""
         name, title = element.get("name", ""), _title(element)
         if _is_true(element.get("model_skip")):
             return None
         to_name = self._to_name(element)
         if not name or to_name is None:
             if not name:
-                self.problems.append(f"{title} has no name; it is ignored.")
+                self._note(f"{title} has no name; it is ignored.")
             return None
         labels = list(self._labels(element))
         if not any(not label.background for label in labels):
-            self.problems.append(
-                f'{title} has no labels to predict; add <Label value="…"/> inside it.'
+            self._note(
+                f'{title} has no labels to predict; add <Label value="…"/> inside it. Backgrounds '
+                "and labels with model_skip do not count."
             )
             return None
-        for label in labels:
-            known = self.labels.get(label.name)
-            self.labels[label.name] = _merged(known, label) if known else label
         names = frozenset(label.name for label in labels if not label.background)
-        return Control(_tag(element), name, to_name, names, self._mode(element))
+        return Control(_tag(element), name, to_name, names, self._mode(element)), labels
+
+    def _vocabulary(self, labels: Sequence[Label]) -> tuple[Label, ...]:
+        """One label a name; says which have several thresholds."""
+        found: dict[str, Label] = {}
+        given: dict[str, set[float]] = {}
+        for label in labels:
+            known = found.get(label.name)
+            found[label.name] = _merged(known, label) if known else label
+            if label.threshold is not None:
+                given.setdefault(label.name, set()).add(label.threshold)
+        differ = [name for name, thresholds in given.items() if len(thresholds) > 1]
+        if differ:
+            smallest = ", ".join(f"'{name}' {found[name].threshold}" for name in differ)
+            self._note(
+                "Labels with a different model_score_threshold in several controls take the "
+                f"smallest in all of them: {smallest}."
+            )
+        return tuple(found.values())
 
     def _to_name(self, element: Element) -> str | None:
         """Name of the control's image; a `toName` of several objects counts its images."""
@@ -228,7 +244,7 @@ class _Reading:
             return images[0]
         names = ", ".join(f"'{name}'" for name in self.images) or "none"
         cause = "several images" if images else "no image of the config"
-        self.problems.append(
+        self._note(
             f"{_title(element)} has toName='{element.get('toName', '')}', which names {cause} "
             f"(images: {names}); it is ignored."
         )
@@ -241,7 +257,7 @@ class _Reading:
                 continue
             name = (element.get("value") or "").strip()
             if not name:
-                self.problems.append(f"{_title(control)} has a label without value.")
+                self._note(f"{_title(control)} has a label without value.")
                 continue
             threshold = self._threshold(element)
             yield Label(
@@ -262,7 +278,7 @@ class _Reading:
             value = float("nan")
         if 0 <= value <= 1:
             return value
-        self.problems.append(
+        self._note(
             f"{_title(element)} has model_score_threshold='{text}'; it must be a number from "
             "0 to 1, so the model's own is used."
         )
@@ -275,31 +291,33 @@ class _Reading:
             return "semantic"
         if text == "instance":
             return "instance"
-        self.problems.append(
+        self._note(
             f"{_title(element)} has model_mode='{text}'; it must be 'semantic' or 'instance', "
             f"so '{default}' is used."
         )
         return default
 
-    def _on_one_image(self, controls: list[Control]) -> list[Control]:
+    def _on_one_image(
+        self, found: list[tuple[Control, list[Label]]]
+    ) -> list[tuple[Control, list[Label]]]:
         """One image a task is segmented: the first control's; says which controls lose."""
-        kept = [control for control in controls if control.to_name == controls[0].to_name]
-        for control in controls:
-            if control not in kept:
-                self.problems.append(
+        for control, _ in found:
+            first = found[0][0]
+            if control.to_name != first.to_name:
+                self._note(
                     f"Control '{control.name}' is on image '{control.to_name}', but one image a "
-                    f"task is pre-labelled and control '{kept[0].name}' comes first, on "
-                    f"'{kept[0].to_name}'; '{control.name}' gets no predictions. Put the controls "
+                    f"task is pre-labelled and control '{first.name}' comes first, on "
+                    f"'{first.to_name}'; '{control.name}' gets no predictions. Put the controls "
                     'on one image, or add model_skip="true" to the others.'
                 )
-        return kept
+        return [pair for pair in found if pair[0].to_name == found[0][0].to_name]
 
     def _image_key(self, name: str) -> str | None:
         """Key of the task's data that an <Image> shows."""
         value = self.images[name].get("value") or self.images[name].get("valueList") or ""
         if self.images[name].get("value") and re.fullmatch(r"\$\S+", value):
             return value[1:]
-        self.problems.append(
+        self._note(
             f"<Image name='{name}'> shows '{value}'; only value=\"$key\", one image from the "
             "task's data, is supported."
         )
@@ -307,7 +325,7 @@ class _Reading:
 
 
 def _merged(first: Label, second: Label) -> Label:
-    """One label that stands in several controls: all synonyms, the smallest threshold."""
+    """One label that stands in several controls: all synonyms, the smallest given threshold."""
     given = [t for t in (first.threshold, second.threshold) if t is not None]
     return replace(
         first,
@@ -338,38 +356,3 @@ def _title(element: Element) -> str:
     """The element as a message names it."""
     name = element.get("name") or element.get("value")
     return f"<{element.tag} name='{name}'>" if name else f"<{element.tag}>"
-
-
-def _image(task: Mapping[str, Any], key: str) -> str:
-    """The task's image reference.
-
-    Raises:
-        TaskError: missing, empty, or not text.
-    """
-    value = _look_up(task.get("data"), key)
-    if value is None:
-        raise TaskError(
-            f"The task's data has no '{key}', which the label config's <Image> shows; import the "
-            f"task with this key."
-        )
-    if not isinstance(value, str):
-        raise TaskError(
-            f"The task's '{key}' is {type(value).__name__}, not the address of an image (text)."
-        )
-    if not value.strip():
-        raise TaskError(f"The task's '{key}' is empty; it must be the address of an image.")
-    return value.strip()
-
-
-def _look_up(data: Any, key: str) -> Any:
-    """A value by its key, such as "image", "images.rgb" or "images[0]"; None if it is missing."""
-    if isinstance(data, Mapping) and key in data:
-        return data[key]
-    for part in re.findall(r"[^.\[\]]+", key):
-        if isinstance(data, Mapping):
-            data = data.get(part)
-        elif isinstance(data, list) and re.fullmatch(r"\d{1,9}", part) and int(part) < len(data):
-            data = data[int(part)]
-        else:
-            return None
-    return data

@@ -19,9 +19,10 @@ from importlib.metadata import version as package_version
 from typing import Any
 
 from backend import label_config, predictions
-from backend.label_config import LabelConfig, TaskError, task_id_of
+from backend.label_config import LabelConfig
 from backend.metrics import Metrics
 from backend.settings import Settings
+from backend.tasks import TaskError, task_id_of
 from workers.client import Failure, QueueError, SegmentClient, TaskFailure
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest
 

@@ -1,12 +1,20 @@
+import time
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
 
-from backend.label_config import MAX_CHARACTERS, Label, LabelConfig, TaskError, parse
+from backend.label_config import (
+    MAX_CHARACTERS,
+    MOST_LABELS,
+    MOST_PROBLEMS,
+    Label,
+    LabelConfig,
+    parse,
+)
+from backend.tasks import TaskError
 
 # As recorded from Label Studio 1.23.2.
 RECORDED = """<View>
@@ -85,6 +93,50 @@ def test_a_label_in_several_controls_is_one_class() -> None:
         'model_score_threshold="0.3"/><Label value="car"/></PolygonLabels>'
     )
     assert found.labels == (Label("ship", ("boat", "vessel"), "red", 0.3), Label("car"))
+
+
+def test_labels_with_different_thresholds_take_the_smallest_and_it_is_said() -> None:
+    found = config(
+        brush('<Label value="ship"/><Label value="car"/>', 'model_score_threshold="0.5"')
+        + '<RectangleLabels name="box" toName="image" model_score_threshold="0.3">'
+        '<Label value="ship"/><Label value="car" model_score_threshold="0.5"/></RectangleLabels>'
+        '<PolygonLabels name="outline" toName="image"><Label value="ship"/></PolygonLabels>'
+    )
+    assert found.labels == (Label("ship", threshold=0.3), Label("car", threshold=0.5))
+    assert only_problem(found).endswith("take the smallest in all of them: 'ship' 0.3.")
+
+
+def test_what_is_skipped_or_on_another_image_sets_no_threshold() -> None:
+    found = config(
+        brush('<Label value="car" model_score_threshold="0.5"/>')
+        + '<PolygonLabels name="p" toName="image" model_skip="true">'
+        '<Label value="car" model_score_threshold="0.1"/></PolygonLabels>'
+        '<PolygonLabels name="q" toName="nir">'
+        '<Label value="car" model_score_threshold="0.2"/><Label value="other"/></PolygonLabels>',
+        '<Image name="image" value="$image"/><Image name="nir" value="$nir"/>',
+    )
+    assert found.labels == (Label("car", threshold=0.5),)
+    assert "'q' is on image 'nir'" in only_problem(found)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        '<Label value="car" model_skip="true"/><Label value="ship" model_skip="1"/>',
+        '<Label value="background"/><Label value="Other"/>',
+        '<Label value="car" model_skip="yes"/><Label value="background"/>',
+    ],
+)
+def test_a_control_of_which_no_label_counts_is_named_and_the_others_are_used(labels: str) -> None:
+    alone = config(brush(labels))
+    assert alone.controls == ()
+    assert "<BrushLabels name='brush'> has no labels to predict" in alone.problems[0]
+    assert "model_skip do not count" in alone.problems[0]
+    assert "no usable control" in alone.problems[-1]
+    polygon = '<PolygonLabels name="p" toName="image"><Label value="road"/></PolygonLabels>'
+    beside = config(brush(labels) + polygon)
+    assert [control.name for control in beside.controls] == ["p"]
+    assert beside.labels == (Label("road"),)
 
 
 def test_a_skipped_control_takes_nothing_and_adds_no_words() -> None:
@@ -242,46 +294,35 @@ def test_300_labels_and_unicode() -> None:
     assert found.problems == ()
 
 
+def test_too_many_labels_are_refused() -> None:
+    found = config(brush("".join(f'<Label value="{i}"/>' for i in range(MOST_LABELS + 1))))
+    assert found.controls == ()
+    assert f"has {MOST_LABELS + 1} labels; at most {MOST_LABELS}" in only_problem(found)
+
+
+def test_of_many_problems_some_are_told_and_the_last() -> None:
+    unknown = "".join(f'<Ellipse name="e{i}" toName="image"/>' for i in range(10_000))
+    found = config(unknown)
+    assert len(found.problems) == MOST_PROBLEMS + 1
+    assert "no usable control" in found.problems[-1]
+
+
+def test_many_controls_are_read_in_no_time() -> None:
+    controls = "".join(
+        f'<BrushLabels name="b{i}" toName="{image}"><Label value="a"/></BrushLabels>'
+        for i in range(6000)
+        for image in ("image", "other")
+    )
+    images = '<Image name="image" value="$image"/><Image name="other" value="$other"/>'
+    started = time.process_time()
+    assert len(config(controls, images).controls) == 6000
+    assert time.process_time() - started < 2
+
+
 def test_deep_nesting_does_no_harm() -> None:
     depth = 100_000
     found = parse("<V>" * depth + "</V>" * depth)
     assert "no usable control" in only_problem(found)
-
-
-@pytest.mark.parametrize(
-    ("key", "data", "image"),
-    [
-        ("image", {"image": "a.png"}, "a.png"),
-        ("image", {"image": " a.png\n"}, "a.png"),
-        ("images.rgb", {"images": {"rgb": "a.png"}}, "a.png"),
-        ("images.rgb", {"images.rgb": "a.png", "images": {}}, "a.png"),
-        ("images[1].url", {"images": [{}, {"url": "a.png"}]}, "a.png"),
-        ("bild", {"bild": "data:image/png;base64,AAAA"}, "data:image/png;base64,AAAA"),
-    ],
-)
-def test_where_the_image_is(key: str, data: dict[str, Any], image: str) -> None:
-    found = config(brush('<Label value="a"/>'), f'<Image name="image" value="${key}"/>')
-    assert found.to_request({"id": 1, "data": data}, "v1").image == image
-
-
-@pytest.mark.parametrize(
-    ("task", "words"),
-    [
-        ({"id": 1}, "no 'images.rgb'"),
-        ({"id": 1, "data": None}, "no 'images.rgb'"),
-        ({"id": 1, "data": {"image": "a.png"}}, "no 'images.rgb'"),
-        ({"id": 1, "data": {"images": "a.png"}}, "no 'images.rgb'"),
-        ({"id": 1, "data": {"images": ["a.png"]}}, "no 'images.rgb'"),
-        ({"id": 1, "data": {"images": {"rgb": None}}}, "no 'images.rgb'"),
-        ({"id": 1, "data": {"images": {"rgb": "  "}}}, "is empty"),
-        ({"id": 1, "data": {"images": {"rgb": 3}}}, "is int, not the address"),
-        ({"id": 1, "data": {"images": {"rgb": ["a.png"]}}}, "is list, not the address"),
-    ],
-)
-def test_a_task_without_an_image_says_so(task: dict[str, Any], words: str) -> None:
-    found = config(brush('<Label value="a"/>'), '<Image name="image" value="$images.rgb"/>')
-    with pytest.raises(TaskError, match=words):
-        found.to_request(task, "v1")
 
 
 @given(st.text(max_size=200))

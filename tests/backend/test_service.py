@@ -246,15 +246,15 @@ def test_the_version_survives_an_outage_of_redis(announced: Redis) -> None:
 
 
 def test_only_some_threads_wait(announced: Redis) -> None:
-    serving = service(announced, threads=2, single_task_seconds=2)
+    serving = service(announced, threads=2, single_task_seconds=5)
     with ThreadPoolExecutor() as pool:
         started = time.monotonic()
         waits = pool.submit(predict, serving, task(1))
         time.sleep(0.3)
         assert predict(serving, task(2)) == [[]]
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 5
         assert waits.result() == [[]]
-        assert time.monotonic() - started >= 2
+        assert time.monotonic() - started >= 5
 
 
 def test_a_waiting_slot_is_given_back_when_the_caller_goes_away(announced: Redis) -> None:
@@ -284,7 +284,7 @@ def test_setup_is_quick_when_redis_hangs() -> None:
         serving = PredictionService(open_client(settings), settings, Metrics())
         started = time.monotonic()
         assert "no-worker-yet" in serving.setup(PROJECT, XML)
-        assert time.monotonic() - started < 1.5  # Label Studio gives up after 3 s
+        assert time.monotonic() - started < 3  # then Label Studio gives up
 
 
 def test_setup_does_not_wait_again_for_a_queue_that_hung_a_moment_ago(announced: Redis) -> None:
@@ -296,4 +296,4 @@ def test_setup_does_not_wait_again_for_a_queue_that_hung_a_moment_ago(announced:
         assert serving.setup(PROJECT, XML) == VERSION  # waits once
         started = time.monotonic()
         assert [serving.setup(PROJECT, XML) for _ in range(10)] == [VERSION] * 10
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 5  # waiting each time would be ten seconds

@@ -1,0 +1,53 @@
+"""A task as Label Studio sends it: its id and its image. Whoever imports tasks writes both."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+LONGEST_ID = 64
+
+
+class TaskError(Exception):
+    """This task cannot be segmented; the message names the cause and the way out."""
+
+
+def task_id_of(task: Any) -> str:
+    """Label Studio's id of a task as text that fits a log line; "?" when it is none."""
+    value = task.get("id") if isinstance(task, Mapping) else None
+    text = str(value) if isinstance(value, int | str) else ""
+    return text if 0 < len(text) <= LONGEST_ID and text.isprintable() else "?"
+
+
+def image_of(task: Mapping[str, Any], key: str) -> str:
+    """The task's image reference.
+
+    Raises:
+        TaskError: missing, empty, or not text.
+    """
+    value = _look_up(task.get("data"), key)
+    if value is None:
+        raise TaskError(
+            f"The task's data has no '{key}', which the label config's <Image> shows; import the "
+            f"task with this key."
+        )
+    if not isinstance(value, str):
+        raise TaskError(
+            f"The task's '{key}' is {type(value).__name__}, not the address of an image (text)."
+        )
+    if not value.strip():
+        raise TaskError(f"The task's '{key}' is empty; it must be the address of an image.")
+    return value.strip()
+
+
+def _look_up(data: Any, key: str) -> Any:
+    """A value by its key, such as "image", "images.rgb" or "images[0]"; None if it is missing."""
+    if isinstance(data, Mapping) and key in data:
+        return data[key]
+    for part in re.findall(r"[^.\[\]]+", key):
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        elif isinstance(data, list) and re.fullmatch(r"\d{1,9}", part) and int(part) < len(data):
+            data = data[int(part)]
+        else:
+            return None
+    return data
