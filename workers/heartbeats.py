@@ -53,9 +53,15 @@ class Heartbeat:
     self_test: float
 
 
-def announce(redis: Redis, announcement: Announcement) -> None:
-    """Tell the web side which model answers. No expiry: /setup must answer while none runs."""
-    redis.set(ANNOUNCEMENT_KEY, json.dumps(asdict(announcement)))
+def announce(redis: Redis, announcement: Announcement, *, if_lost: bool = False) -> None:
+    """Tell the web side which model answers. No expiry: /setup must answer while none runs.
+
+    Args:
+        redis: the queue's server.
+        announcement: the model.
+        if_lost: only where none stands, as after a restart of a server that keeps no data.
+    """
+    redis.set(ANNOUNCEMENT_KEY, json.dumps(asdict(announcement)), nx=if_lost)
 
 
 def announced(redis: Redis) -> Announcement | None:

@@ -45,9 +45,8 @@ class ModelWorker(QueueWorker):
         """
         self._test()
         jobs.use(self._engine)
-        version = self._engine.model_version
-        announce(self.connection, Announcement(version, self._device, time.time()))
-        log.info("model %s is warm on %s", version, self._device)
+        announce(self.connection, self._announcement())
+        log.info("model %s is warm on %s", self._engine.model_version, self._device)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job; after an unexpected failure, see whether the model still works."""
@@ -60,6 +59,13 @@ class ModelWorker(QueueWorker):
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         if time.time() - self._self_test_at > IDLE_SECONDS:
             self._test_or_exit()
+
+    def _beat(self) -> None:
+        super()._beat()
+        announce(self.connection, self._announcement(), if_lost=True)
+
+    def _announcement(self) -> Announcement:
+        return Announcement(self._engine.model_version, self._device, time.time())
 
     def _test(self) -> None:
         started = time.perf_counter()

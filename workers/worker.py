@@ -143,7 +143,7 @@ class QueueWorker(SimpleWorker):
 
     def _tick(self) -> None:
         try:
-            beat(self.connection, self._heartbeat())
+            self._beat()
             recover(self._queue)
             if self._timetable.acquire_locks():
                 self._timetable.enqueue_scheduled_jobs()
@@ -151,6 +151,9 @@ class QueueWorker(SimpleWorker):
             log.warning("no heartbeat: the queue does not answer (%s)", error)
         except Exception:
             log.exception("a heartbeat failed")  # the next one may not
+
+    def _beat(self) -> None:
+        beat(self.connection, self._heartbeat())
 
     def _heartbeat(self) -> Heartbeat:
         job = self._job

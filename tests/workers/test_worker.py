@@ -20,7 +20,7 @@ from tests.workers import fake_worker
 from tests.workers.fake_worker import VERSION, fake_engine, request
 from workers import jobs
 from workers.client import SegmentClient
-from workers.heartbeats import SILENCE_SECONDS
+from workers.heartbeats import SILENCE_SECONDS, Announcement, announce
 from workers.jobs import DEADLY, MOST_ATTEMPTS
 from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE, DeliveryRequest, SegmentReply
 from workers.model_worker import ModelWorker, SelfTestError
@@ -267,6 +267,22 @@ def test_a_warm_worker_announces_its_model(client: SegmentClient, worker: ModelW
     (beat,) = client.ready()
     assert (beat.pid, beat.device, beat.job) == (os.getpid(), "cpu", "")
     assert 0 <= time.time() - beat.self_test < 60
+
+
+def test_an_announcement_that_the_server_lost_is_made_again(
+    redis: Redis, client: SegmentClient, worker: ModelWorker
+) -> None:
+    first = client.announced()
+    worker._tick()
+    assert client.announced() == first
+    redis.flushdb()  # a restart without data
+    worker._tick()
+    again = client.announced()
+    assert again is not None
+    assert again.model_version == VERSION
+    announce(redis, Announcement("newer", "cpu", 0.0))
+    worker._tick()
+    assert client.announced() == Announcement("newer", "cpu", 0.0)
 
 
 def test_after_an_unexpected_failure_a_sound_model_works_on(
