@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from tests.backend.worker_end import (
     task,
     waiting,
 )
+from tests.dgl_rsis.test_rasters import png_header
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 # Bodies as recorded from Label Studio 1.23.2.
@@ -348,11 +350,12 @@ def test_a_thousand_tasks_are_accepted_without_waiting_for_one(
 
 
 @pytest.fixture
-def worker(valkey: str, redis: Redis) -> Iterator[None]:
+def worker(valkey: str, redis: Redis) -> Iterator["subprocess.Popen[bytes]"]:
     """A segment worker in a process of its own; its model is a few lines of NumPy."""
-    process = subprocess.Popen([sys.executable, "-m", "tests.workers.fake_worker", valkey])
+    program = f"from tests.workers import fake_worker; fake_worker.run({valkey!r}, 20, 660)"
+    process = subprocess.Popen([sys.executable, "-c", program])
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(20)
@@ -367,13 +370,15 @@ def bright_half() -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def test_through_the_queue(make_app: MakeApp, worker: None) -> None:
+def test_through_the_queue(make_app: MakeApp, worker: "subprocess.Popen[bytes]") -> None:
     client = make_app(batch_seconds=20)
     deadline = time.monotonic() + 60
     while not client.get("/ready").json["ready"]:
+        assert worker.poll() is None, "the worker ended"
         assert time.monotonic() < deadline, "the worker was never ready"
         time.sleep(0.2)
-    good, images = bright_half(), ["data:image/png;base64,AAAA", "/etc/passwd", "no image"]
+    good, bomb = bright_half(), base64.b64encode(png_header(30_000, 30_000)).decode()
+    images = ["data:image/png;base64,AAAA", f"data:;base64,{bomb}", good[:-40], "/etc/passwd", ""]
     tasks = [task(1, image=good), *(task(n, image=bad) for n, bad in enumerate(images, 2))]
     results = client.post("/predict", json=predict_body(*tasks)).json["results"]
     assert results[1:] == [[]] * len(images)
@@ -384,4 +389,6 @@ def test_through_the_queue(make_app: MakeApp, worker: None) -> None:
     assert (alpha[:, 6:] == 255).all()
     page = client.get("/status").text
     assert "Ready." in page
-    assert "<td>2<td>" in page
+    for number, words in enumerate(["known format", "tile it", "damaged", "LABEL_STUDIO_URL"], 2):
+        assert re.search(f"<td>{number}<td>segment<td>.*\n<td>.*{words}", page)
+    assert re.search("<td>6<td>predict<td>.*\n<td>.*is empty", page)
