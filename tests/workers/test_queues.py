@@ -66,11 +66,11 @@ def test_every_thread_of_a_web_server_has_a_connection(valkey: str) -> None:
 
 def test_a_server_that_is_silent_is_asked_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", 0.5)
+        client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", 2.0)
         started = time.monotonic()
         with pytest.raises(TimeoutError):
             client.get("a")
-        assert time.monotonic() - started < 0.9
+        assert time.monotonic() - started < 3.9  # twice would be four seconds
 
 
 def test_a_kept_connection_that_died_is_replaced(valkey: str, redis: Redis) -> None:
