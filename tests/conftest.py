@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,6 +6,15 @@ import pytest
 from redis import Redis
 
 from workers.embedded import embedded_server
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """RQ's workers take SIGINT and SIGTERM for themselves and keep them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
