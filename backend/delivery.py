@@ -6,11 +6,8 @@ Studio. It may run any number of times: what is stored already is found before a
 
 import functools
 import logging
-from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-from pydantic_settings import SettingsConfigDict
 from rq import Retry, get_current_job
 from rq.job import Job
 
@@ -25,29 +22,12 @@ from workers.client import (
     TaskFailure,
 )
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
-from workers.settings import QueueSettings
+from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
 # After this a task that is opened finds the prediction in Label Studio itself.
 SETTLE_SECONDS = 10.0
-
-
-class DeliverySettings(QueueSettings):
-    """What the delivery process reads from the environment.
-
-    Attributes:
-        label_studio_url: Label Studio's address, with the scheme.
-        label_studio_api_key: legacy token or personal access token.
-        requests_ca_bundle: file of certificate authorities to trust instead of the built-in ones.
-    """
-
-    # An error about one variable would else show the values of all, the token's too.
-    model_config = SettingsConfigDict(hide_input_in_errors=True)
-
-    label_studio_url: str
-    label_studio_api_key: SecretStr
-    requests_ca_bundle: Path | None = None
 
 
 class NotYetError(Exception):
@@ -165,11 +145,18 @@ def _never(request: DeliveryRequest, client: SegmentClient, outcome: str) -> str
 
 @functools.cache
 def _studio() -> StudioClient:
-    """Label Studio as the environment names it; kept, with its connection and access token."""
-    settings = DeliverySettings()  # type: ignore[call-arg]  # they come from the environment
+    """Label Studio as the environment names it; kept, with its connection and access token.
+
+    Raises:
+        StudioError: it is not named there.
+    """
+    settings = WorkerSettings()
+    url, key = settings.label_studio_url, settings.label_studio_api_key
+    if url is None or key is None:
+        raise StudioError(
+            "the delivery worker does not know Label Studio: start it with LABEL_STUDIO_URL and "
+            "LABEL_STUDIO_API_KEY, as the web server",
+            retry=True,
+        )
     bundle = settings.requests_ca_bundle
-    return StudioClient(
-        settings.label_studio_url,
-        settings.label_studio_api_key.get_secret_value(),
-        verify=True if bundle is None else str(bundle),
-    )
+    return StudioClient(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))

@@ -3,7 +3,6 @@
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import SettingsConfigDict
 
 from workers.settings import QueueSettings
 
@@ -25,9 +24,6 @@ class Settings(QueueSettings):
         max_body_bytes: larger requests get 413.
         log_level: of the standard library's logging.
     """
-
-    # An error about one variable would else show the values of all, the password's too.
-    model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=9090, ge=0, le=65535)

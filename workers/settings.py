@@ -17,8 +17,9 @@ class QueueSettings(BaseSettings):
         reply_days: how long a computed reply is kept.
     """
 
-    # An empty variable is what docker compose passes for an unset one.
-    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
+    # An empty variable is what docker compose passes for an unset one. An error about one variable
+    # would else show the values of others, the password's too.
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, hide_input_in_errors=True)
 
     redis_url: str | None = Field(default=None, repr=False)  # may hold a password
     reply_days: int = Field(default=7, ge=1, le=365)

@@ -1,13 +1,12 @@
 from collections.abc import Iterator
 
 import pytest
-from pydantic import ValidationError
 from redis import Redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
 
 from backend import delivery, label_config
-from backend.delivery import DeliverySettings, NotYetError, deliver_request
+from backend.delivery import NotYetError, deliver_request
 from backend.predictions import to_prediction
 from backend.studio import StudioClient, StudioError
 from tests.backend.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
@@ -303,12 +302,23 @@ def test_one_line_tells_the_task_and_the_outcome(
     assert lines == ["task 1: prediction impossible: the image is empty"]
 
 
-def test_a_missing_setting_does_not_show_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
-    monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY_TOKEN)
-    with pytest.raises(ValidationError, match="label_studio_url") as caught:
-        DeliverySettings()  # type: ignore[call-arg]
-    assert LEGACY_TOKEN not in str(caught.value)
+def test_a_worker_that_does_not_know_label_studio_says_so_and_loses_nothing(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    redis: Redis,
+    reply: SegmentReply,
+    environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("LABEL_STUDIO_URL")
+    client.deliver([request_1])
+    with caplog.at_level("INFO", logger="backend.delivery"):
+        work(redis)
+    assert "task 1: prediction not stored by try 1: the delivery worker does not" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert LEGACY_TOKEN not in caplog.text
+    assert open_queue(DELIVERY_QUEUE, redis).scheduled_job_registry.count == 1
 
 
 @pytest.fixture
