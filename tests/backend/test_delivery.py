@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from redis import Redis
@@ -18,6 +18,7 @@ from workers.replies import reply_key, store_failure, store_reply
 KEY = "0" * 32
 VERSION = "dgl-rsis-test"
 OWNER = "delivery-1"
+Push = Callable[[DeliveryRequest], str]
 CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="mask" toName="image">'
     '<Label value="water"/></BrushLabels></View>'
@@ -42,6 +43,12 @@ def client(redis: Redis) -> SegmentClient:
 
 
 @pytest.fixture
+def push(client: SegmentClient, rest: StudioClient) -> Push:
+    """One try of a delivery."""
+    return lambda request: deliver_request(request, client, rest, OWNER)
+
+
+@pytest.fixture
 def request_1(client: SegmentClient) -> DeliveryRequest:
     """A claimed delivery to task 1, as the web side leaves it."""
     client.claim_push(1, KEY)
@@ -56,12 +63,11 @@ def reply(redis: Redis) -> SegmentReply:
 
 def test_the_masks_are_stored_under_the_version(
     request_1: DeliveryRequest,
-    client: SegmentClient,
-    rest: StudioClient,
+    push: Push,
     studio: FakeStudio,
     reply: SegmentReply,
 ) -> None:
-    assert deliver_request(request_1, client, rest, OWNER) == "stored"
+    assert push(request_1) == "stored"
 
     (stored,) = studio.predictions
     expected = to_prediction(reply, label_config.parse(CONFIG), VERSION)
@@ -73,120 +79,117 @@ def test_the_masks_are_stored_under_the_version(
 def test_an_image_without_anything_of_the_vocabulary_is_stored_once_and_for_all(
     request_1: DeliveryRequest,
     client: SegmentClient,
-    rest: StudioClient,
+    push: Push,
     studio: FakeStudio,
     redis: Redis,
 ) -> None:
     store_reply(redis, KEY, SegmentReply(2, 3, VERSION, ()), 60)
-    assert deliver_request(request_1, client, rest, OWNER) == "stored"
+    assert push(request_1) == "stored"
     (stored,) = studio.predictions
     assert (stored["result"], stored["score"], stored["model_version"]) == ([], 0.0, VERSION)
     client.release(1, KEY, 0)
-    assert deliver_request(request_1, client, rest, OWNER) == "stored before"
+    assert push(request_1) == "stored before"
 
 
 def test_twice_delivered_is_once_stored(
     request_1: DeliveryRequest,
     client: SegmentClient,
-    rest: StudioClient,
+    push: Push,
     studio: FakeStudio,
     reply: SegmentReply,
 ) -> None:
-    deliver_request(request_1, client, rest, OWNER)
+    push(request_1)
     client.release(1, KEY, 0)
 
-    assert deliver_request(request_1, client, rest, OWNER) == "stored before"
+    assert push(request_1) == "stored before"
     assert len(studio.predictions) == 1
 
 
 def test_a_prediction_of_another_version_is_no_obstacle(
     request_1: DeliveryRequest,
-    client: SegmentClient,
-    rest: StudioClient,
+    push: Push,
     studio: FakeStudio,
     reply: SegmentReply,
 ) -> None:
     studio.add({"task": 1, "result": [], "model_version": "older"})
 
-    assert deliver_request(request_1, client, rest, OWNER) == "stored"
+    assert push(request_1) == "stored"
     assert [p["model_version"] for p in studio.predictions] == ["older", VERSION]
 
 
 def test_a_lost_answer_does_not_store_twice(
     request_1: DeliveryRequest,
-    client: SegmentClient,
-    rest: StudioClient,
+    push: Push,
     studio: FakeStudio,
     reply: SegmentReply,
 ) -> None:
     studio.lose_answers = True
     with pytest.raises(StudioError, match="502"):
-        deliver_request(request_1, client, rest, OWNER)
+        push(request_1)
 
-    assert deliver_request(request_1, client, rest, OWNER) == "stored before"
+    assert push(request_1) == "stored before"
     assert len(studio.predictions) == 1
 
 
 def test_a_pending_segmentation_is_waited_for(
-    request_1: DeliveryRequest, client: SegmentClient, rest: StudioClient, studio: FakeStudio
+    request_1: DeliveryRequest, client: SegmentClient, push: Push, studio: FakeStudio
 ) -> None:
     with pytest.raises(NotYetError, match="is not finished"):
-        deliver_request(request_1, client, rest, OWNER)
+        push(request_1)
     assert studio.calls == []
     assert client.claim_open(1, KEY, "open", 10), "an open could not take over"
 
 
 def test_a_failed_segmentation_ends_the_delivery(
     request_1: DeliveryRequest,
-    client: SegmentClient,
-    rest: StudioClient,
+    push: Push,
     studio: FakeStudio,
     redis: Redis,
 ) -> None:
     store_failure(redis, KEY, "the image is empty")
 
-    assert deliver_request(request_1, client, rest, OWNER) == "impossible: the image is empty"
+    assert push(request_1) == "impossible: the image is empty"
     assert studio.calls == []
 
 
 def test_an_open_that_answers_goes_first(
     request_1: DeliveryRequest,
     client: SegmentClient,
-    rest: StudioClient,
+    push: Push,
     studio: FakeStudio,
     reply: SegmentReply,
 ) -> None:
     assert client.claim_open(1, KEY, "open", 10)
     with pytest.raises(NotYetError, match="opened"):
-        deliver_request(request_1, client, rest, OWNER)
+        push(request_1)
 
     studio.add({"task": 1, **to_prediction(reply, label_config.parse(CONFIG), VERSION)})
     client.release(1, KEY, 0)
-    assert deliver_request(request_1, client, rest, OWNER) == "stored before"
+    assert push(request_1) == "stored before"
 
 
 def test_an_open_that_gave_up_leaves_it_to_the_delivery(
     request_1: DeliveryRequest,
     client: SegmentClient,
-    rest: StudioClient,
+    push: Push,
     reply: SegmentReply,
 ) -> None:
     client.claim_open(1, KEY, "open", 10)
     client.release(1, KEY, 0)
 
-    assert deliver_request(request_1, client, rest, OWNER) == "stored"
+    assert push(request_1) == "stored"
 
 
 def test_label_studio_down_keeps_the_delivery_and_lets_opens_pass(
     request_1: DeliveryRequest,
     client: SegmentClient,
-    rest: StudioClient,
+    push: Push,
     studio: FakeStudio,
     reply: SegmentReply,
 ) -> None:
     studio.troubles = [503]
     with pytest.raises(StudioError) as caught:
-        deliver_request(request_1, client, rest, OWNER)
+        push(request_1)
     assert caught.value.retry
     assert client.claim_open(1, KEY, "open", 10)
 
@@ -196,14 +199,14 @@ def test_a_refusal_ends_the_delivery(
     task: int,
     request_1: DeliveryRequest,
     client: SegmentClient,
-    rest: StudioClient,
+    push: Push,
     studio: FakeStudio,
     reply: SegmentReply,
 ) -> None:
     studio.troubles = [403]
     request = DeliveryRequest(task, KEY, request_1.config, VERSION)
 
-    outcome = deliver_request(request, client, rest, OWNER)
+    outcome = push(request)
 
     assert outcome.startswith("refused: Label Studio answered 403")
     assert client.failures()[0].message == outcome
@@ -212,11 +215,11 @@ def test_a_refusal_ends_the_delivery(
 
 
 def test_a_forgotten_config_ends_the_delivery(
-    client: SegmentClient, rest: StudioClient, studio: FakeStudio, reply: SegmentReply
+    client: SegmentClient, push: Push, studio: FakeStudio, reply: SegmentReply
 ) -> None:
     request = DeliveryRequest(1, KEY, "f" * 64, VERSION)
 
-    assert "config is no longer kept" in deliver_request(request, client, rest, OWNER)
+    assert "config is no longer kept" in push(request)
     assert client.failure_counts() == {"delivery": 1}
     assert studio.predictions == []
 

@@ -7,7 +7,8 @@ from threading import Barrier, Thread
 
 import pytest
 from redis import Redis
-from rq.job import JobStatus
+from rq import Queue
+from rq.job import Job, JobStatus
 
 from workers import heartbeats, replies
 from workers.client import SegmentClient
@@ -233,30 +234,31 @@ def test_an_open_that_gave_up_hands_back_to_the_waiting_delivery(
     assert open_queue(DELIVERY_QUEUE, redis).deferred_job_registry.get_job_ids() == [job_id]
 
 
-def test_a_delivery_that_was_lost_can_be_asked_for_again(
-    client: SegmentClient, redis: Redis
-) -> None:
-    delivery = _delivery(5, "a")
-    client.deliver([delivery])
+def _taken_delivery(client: SegmentClient, redis: Redis) -> tuple[Queue, Job]:
+    """A delivery to task 5 that a worker has taken from its queue."""
+    client.deliver([_delivery(5, "a")])
     queue = open_queue(DELIVERY_QUEUE, redis)
     (job,) = queue.jobs
     queue.remove(job)
+    return queue, job
+
+
+def test_a_delivery_that_was_lost_can_be_asked_for_again(
+    client: SegmentClient, redis: Redis
+) -> None:
+    queue, job = _taken_delivery(client, redis)
     redis.delete(job.key)
-    client.deliver([delivery])
+    client.deliver([_delivery(5, "a")])
     assert queue.job_ids == [job.id]
 
 
 def test_a_delivery_that_waits_for_its_next_try_goes_at_once_when_asked_for_again(
     client: SegmentClient, redis: Redis
 ) -> None:
-    delivery = _delivery(5, "a")
-    client.deliver([delivery])
-    queue = open_queue(DELIVERY_QUEUE, redis)
-    (job,) = queue.jobs
-    queue.remove(job)
+    queue, job = _taken_delivery(client, redis)
     job.set_status(JobStatus.SCHEDULED)
     queue.schedule_job(job, datetime.now(UTC) + timedelta(hours=1))
-    client.deliver([delivery, delivery])
+    client.deliver([_delivery(5, "a")] * 2)
     assert queue.job_ids == [job.id]
     assert queue.scheduled_job_registry.count == 0
     assert job.get_status() == JobStatus.QUEUED
