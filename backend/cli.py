@@ -136,11 +136,17 @@ def _log(level: str, form: str) -> None:
 
 def _run(module: str, function: str) -> None:
     """Run a worker; its module is imported here, since it may load torch."""
+    from workers.queues import QueueError, reaching_redis
+
     settings = _read(WorkerSettings, {})
     _log(settings.log_level, LOG_FORMAT)
     _require_queue(settings)
     try:
-        status = getattr(importlib.import_module(module), function)(settings)
+        with reaching_redis():
+            status = getattr(importlib.import_module(module), function)(settings)
+    except QueueError as error:
+        LOG.critical("%s", error)
+        raise typer.Exit(1) from None  # it may come back: whoever supervises starts this again
     except Exception as error:
         _refuse_known(error)
     raise typer.Exit(status)
