@@ -45,7 +45,6 @@ def main() -> None:
     parser.add_argument("--model", default="starter")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--mask-share", type=float, nargs="*")
-    parser.add_argument("--patch-share", type=float, nargs="*")
     options = parser.parse_args()
     if options.dubai:
         samples = list(datasets.dubai(options.dubai, map(int, options.tiles.split(","))))
@@ -60,18 +59,17 @@ def main() -> None:
     labels = [Label(name) for name in names]
     default = OvssParameters()
     for mask_share in options.mask_share or [default.mask_share]:
-        for patch_share in options.patch_share or [default.patch_share]:
-            parameters = replace(default, mask_share=mask_share, patch_share=patch_share)
-            confusion = Confusion.empty(names)
-            for sample in samples:
-                found = pipelines.segment_classes(sample.image, labels, clip, parameters)
-                confusion.add(sample.truth, found.class_map)
-            by_class = "  ".join(f"{n} {x:.3f}" for n, x in zip(names, confusion.iou, strict=True))
-            sys.stdout.write(
-                f"{title}, β {mask_share}, patches {patch_share}: mIoU {confusion.miou:.4f}, "
-                f"aAcc {confusion.pixel_accuracy:.4f}; {by_class}\n"
-            )
-            sys.stdout.flush()
+        parameters = replace(default, mask_share=mask_share)
+        confusion = Confusion.empty(names)
+        for sample in samples:
+            found = pipelines.segment_classes(sample.image, labels, clip, parameters)
+            confusion.add(sample.truth, found.class_map)
+        by_class = "  ".join(f"{n} {x:.3f}" for n, x in zip(names, confusion.iou, strict=True))
+        sys.stdout.write(
+            f"{title}, β {mask_share}: mIoU {confusion.miou:.4f}, "
+            f"aAcc {confusion.pixel_accuracy:.4f}; {by_class}\n"
+        )
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

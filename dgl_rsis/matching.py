@@ -26,15 +26,11 @@ class MapParameters:
     Attributes:
         temperature: τ of the softmax over cosines (SegEarth-OV, TextRegion: 50; CLIP's own: 100).
         rows, columns: patches of the dense map that the masks' height and width span.
-        patch_share: weight of the dense patch map where masks lie, [0, 1].
-        strip: rows computed at a time.
     """
 
     temperature: float
     rows: float
     columns: float
-    patch_share: float
-    strip: int = 64
 
 
 def match(features: Tensor, texts: Tensor, owners: Sequence[int], temperature: float) -> Floats:
@@ -89,40 +85,60 @@ def semantic_map(
     Returns:
         The class index, (H, W) uint16, and its probability, (H, W) float32 in [0, 1].
     """
-    count, height, width = masks.shape
-    best = np.empty((height, width), dtype=np.uint16)
-    probability = np.empty((height, width), dtype=np.float32)
-    # In strips: neither (N, H, W) nor (H, W, P) floats fit in memory.
-    for top in range(0, height, parameters.strip):
-        rows = slice(top, min(top + parameters.strip, height))
-        strip = masks[:, rows].reshape(count, -1).T.astype(np.float32)  # (px, N)
-        covered = strip.sum(axis=1, keepdims=True)  # (px, 1)
-        down = np.arange(rows.start, rows.stop) + 0.5
-        patches = _patch_rows(
+    # Pixels under the same masks have the same mean: there are far fewer such cells than pixels.
+    first, cell = _cells(masks)  # (U,), (H, W)
+    members = masks.reshape(len(masks), -1)[:, first].T.astype(np.float32)  # (U, N)
+    covered = members.sum(axis=1, keepdims=True)  # (U, 1)
+    mean = members @ region_cosines / np.maximum(covered, 1)  # (U, P)
+    classes = best_phrase(mean, owners, parameters.temperature)  # (U, C)
+    best = classes.argmax(axis=1).astype(np.uint16)[cell]  # (H, W)
+    probability: Floats = classes.max(axis=1)[cell]
+    bare = (covered[:, 0] == 0)[cell]
+    if bare.any():
+        rows, columns = np.nonzero(bare)
+        height, width = cell.shape
+        cosines = _at(
             patch_cosines,
-            down * (parameters.rows / height),
-            (np.arange(width) + 0.5) * (parameters.columns / width),
-        )  # (px, P)
-        mean = strip @ region_cosines / np.maximum(covered, 1)  # (px, P)
-        share = np.where(covered > 0, parameters.patch_share, 1).astype(np.float32)
-        classes = best_phrase((1 - share) * mean + share * patches, owners, parameters.temperature)
-        best[rows] = classes.argmax(axis=1).reshape(-1, width)
-        probability[rows] = classes.max(axis=1).reshape(-1, width)
+            (rows + 0.5) * (parameters.rows / height),
+            (columns + 0.5) * (parameters.columns / width),
+        )
+        alone = best_phrase(cosines, owners, parameters.temperature)
+        best[bare], probability[bare] = alone.argmax(axis=1), alone.max(axis=1)
     return best, probability
 
 
-def _patch_rows(cells: Tensor, down: Positions, across: Positions) -> Floats:
-    """Patch cosines interpolated between the patches' centres: (rows · W, P).
+def _cells(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sets of pixels that lie under the same masks.
+
+    Returns:
+        One pixel of each set, as an index into the flat image, and the set of each pixel, (H, W).
+    """
+    count, height, width = masks.shape
+    # Every mask adds a random number to its pixels: equal sums for equal sets, and for different
+    # ones with a probability of about 2⁻⁶⁴ a pair.
+    numbers = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
+    keys = np.zeros((height, width), dtype=np.uint64)
+    for mask, number in zip(masks, numbers, strict=True):
+        seen = np.flatnonzero(mask.any(axis=1))
+        if len(seen):
+            rows = slice(seen[0], seen[-1] + 1)
+            np.add(keys[rows], number, out=keys[rows], where=mask[rows])
+    _, first, cell = np.unique(keys, return_index=True, return_inverse=True)
+    return first.astype(np.int64), cell.reshape(height, width).astype(np.int64)
+
+
+def _at(cells: Tensor, down: Positions, across: Positions) -> Floats:
+    """Patch cosines interpolated between the patches' centres: (n, P).
 
     Args:
         cells: (h, w, P) float32.
-        down: positions of the rows wanted, in patches.
-        across: the same of the columns.
+        down: (n,) rows wanted, in patches.
+        across: (n,) columns wanted, in patches.
     """
     y = torch.from_numpy(down / cells.shape[0] * 2 - 1).float()
     x = torch.from_numpy(across / cells.shape[1] * 2 - 1).float()
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (rows, W, 2)
     planes = cells.permute(2, 0, 1)[None].cpu()  # (1, P, h, w)
-    found = F.grid_sample(planes, grid[None], padding_mode="border", align_corners=False)
-    values: Floats = found[0].flatten(1).T.contiguous().numpy()
+    grid = torch.stack([x, y], dim=-1)[None, None]  # (1, 1, n, 2)
+    found = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    values: Floats = found[0, :, 0].T.contiguous().numpy()
     return values

@@ -40,7 +40,6 @@ class OvssParameters:
         regions: mask proposals.
         crops: context of the crops.
         mask_share: β, weight of the mask feature against the crop feature, [0, 1].
-        patch_share: weight of the dense patch map inside masks, [0, 1].
         temperature: τ of the softmax over cosines; None for the model's own.
         threshold: pixels whose class is less probable stay unlabelled; a label's own threshold
             goes before it.
@@ -54,7 +53,6 @@ class OvssParameters:
     regions: RegionParameters = field(default_factory=RegionParameters)
     crops: CropParameters = field(default_factory=CropParameters)
     mask_share: float = 0.5
-    patch_share: float = 0.0
     temperature: float | None = None
     threshold: float = 0.0
     knowledge: bool = True
@@ -146,7 +144,6 @@ def segment_classes(
                 parameters.temperature or clip.temperature,
                 proposed.height / clip.patch,
                 proposed.width / clip.patch,
-                parameters.patch_share,
             ),
         )
         best, probability = (_enlarged(x, proposed) for x in (best, probability))

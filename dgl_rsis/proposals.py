@@ -8,11 +8,11 @@ cut at several levels. Every proposal is a node of the tree.
 import heapq
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-from skimage.color import rgb2lab
 from skimage.segmentation import watershed
 
 from dgl_rsis.types import RGB, Floats, Proposals
@@ -87,18 +87,19 @@ def _shrunk(image: RGB, scale: float) -> RGB:
 
 def _oversegment(image: RGB, parameters: RegionParameters) -> tuple[Labels, Floats, Floats]:
     """Watershed basins, the four channels that merging compares, and the gradient."""
-    lab = rgb2lab(image).astype(np.float32)  # (H, W, 3)
-    smooth = ndimage.gaussian_filter(lab, (parameters.smoothing, parameters.smoothing, 0))
-    slopes = [np.hypot(*(ndimage.sobel(smooth[..., c], axis=a) for a in (0, 1))) for c in range(3)]
-    gradient = np.max(slopes, axis=0).astype(np.float32) / 8  # CIELAB units a pixel
-    detail = np.abs(lab[..., 0] - ndimage.gaussian_filter(lab[..., 0], 3.0))
-    texture = ndimage.gaussian_filter(detail, 3.0)
-    relief = ndimage.gaussian_filter(gradient, parameters.smoothing)
-    minima = ndimage.minimum_filter(relief, size=parameters.seed_distance) == relief
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # (H, W, 3)
+    smooth = cv2.GaussianBlur(lab, (0, 0), parameters.smoothing)
+    across, down = (cv2.Sobel(smooth, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
+    gradient = np.hypot(across, down).max(axis=2)  # CIELAB units a pixel
+    detail = np.abs(lab[..., 0] - cv2.GaussianBlur(lab[..., 0], (0, 0), 3.0))
+    texture = cv2.GaussianBlur(detail, (0, 0), 3.0)
+    relief = cv2.GaussianBlur(gradient, (0, 0), parameters.smoothing)
+    window = np.ones((parameters.seed_distance, parameters.seed_distance), dtype=np.uint8)
+    minima = cv2.erode(relief, window) == relief
     seeds = ndimage.label(minima, structure=np.ones((3, 3)))[0]
     basins = watershed(relief, seeds).astype(np.int32) - 1
-    weighted = texture * np.sqrt(parameters.texture_weight)
-    return basins, np.dstack([smooth, weighted]).astype(np.float32), gradient
+    weighted = texture * np.float32(np.sqrt(parameters.texture_weight))
+    return basins, np.dstack([smooth, weighted]), gradient
 
 
 def _leaves(labels: Labels, channels: Floats, gradient: Floats) -> _Tree:
@@ -211,19 +212,32 @@ def _proposals(
     # Leaves renumbered in the order of the tree make every node a range of numbers.
     first, last, rank = _ranges(tree)
     ranks = rank[leaves]  # (h, w)
-    masks = np.empty((len(nodes), *ranks.shape), dtype=bool)
-    boxes = np.empty((len(nodes), 4), dtype=np.int32)
-    scale = np.array([width / ranks.shape[1], height / ranks.shape[0]])
-    for i, node in enumerate(nodes):
-        mask = (ranks >= first[node]) & (ranks < last[node])
-        down, across = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        start, end = scale * (across[0], down[0]), scale * (across[-1] + 1, down[-1] + 1)
-        masks[i], boxes[i] = mask, np.concatenate([np.floor(start), np.ceil(end)])
+    inside = _boxes(leaves, tree)[nodes]  # (N, 4)
+    masks = np.zeros((len(nodes), *ranks.shape), dtype=bool)
+    for mask, node, (left, top, right, bottom) in zip(masks, nodes, inside, strict=True):
+        part = ranks[top:bottom, left:right]
+        mask[top:bottom, left:right] = (part >= first[node]) & (part < last[node])
+    scale = np.array([width / ranks.shape[1], height / ranks.shape[0]] * 2)
+    boxes = inside * scale
+    boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
     quality = [
         1 - costs[node] / costs[tree.parent[node]] if tree.parent[node] >= 0 else 1.0
         for node in nodes
     ]
     return Proposals(masks, boxes, np.array(quality, dtype=np.float32), height, width)
+
+
+def _boxes(leaves: Labels, tree: _Tree) -> Labels:
+    """(nodes, 4) int32 XYXY of every node, at the size of the leaves."""
+    boxes = np.empty((len(tree.parent), 4), dtype=np.int32)
+    boxes[:, :2], boxes[:, 2:] = max(leaves.shape), 0
+    for leaf, (rows, columns) in enumerate(ndimage.find_objects(leaves + 1)):
+        boxes[leaf] = columns.start, rows.start, columns.stop, rows.stop
+    for node, parent in enumerate(tree.parent):  # a parent's number is above its children's
+        if parent >= 0:
+            boxes[parent, :2] = np.minimum(boxes[parent, :2], boxes[node, :2])
+            boxes[parent, 2:] = np.maximum(boxes[parent, 2:], boxes[node, 2:])
+    return boxes
 
 
 def _ranges(tree: _Tree) -> tuple[list[int], list[int], Labels]:
@@ -236,7 +250,7 @@ def _ranges(tree: _Tree) -> tuple[list[int], list[int], Labels]:
     first, last = [0] * count, [0] * count
     rank = np.zeros(count, dtype=np.int32)
     size = [1 if not c else 0 for c in children]
-    for node, parent in enumerate(tree.parent):  # a parent's number is above its children's
+    for node, parent in enumerate(tree.parent):
         if parent >= 0:
             size[parent] += size[node]
     position = 0
