@@ -39,7 +39,8 @@ class OvssParameters:
     Attributes:
         regions: mask proposals.
         crops: context of the crops.
-        mask_share: β, weight of the mask feature against the crop feature, [0, 1].
+        mask_share: β, weight of the mask feature against the crop feature, [0, 1]; measured on
+            Dubai tile 5 (docs/LOG.md).
         temperature: τ of the softmax over cosines; None for the model's own.
         threshold: pixels whose class is less probable stay unlabelled; a label's own threshold
             goes before it.
@@ -52,7 +53,7 @@ class OvssParameters:
 
     regions: RegionParameters = field(default_factory=RegionParameters)
     crops: CropParameters = field(default_factory=CropParameters)
-    mask_share: float = 0.5
+    mask_share: float = 0.7
     temperature: float | None = None
     threshold: float = 0.0
     knowledge: bool = True
