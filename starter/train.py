@@ -192,7 +192,7 @@ def train(
         averaged.update_parameters(clip.model)
         step += 1
         if step % 50 == 0:
-            losses.append([float(part) for part in parts])
+            losses.append([float(part.detach()) for part in parts])
             mean = " ".join(f"{x:.3f}" for x in np.mean(losses[-10:], axis=0))
             log.info("step %d, %.0f s, losses %s", step, elapsed, mean)
         if time.perf_counter() - saved > plan.save_seconds:
