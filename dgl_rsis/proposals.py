@@ -27,6 +27,9 @@ class RegionParameters:
     Attributes:
         levels: regions that each cut leaves in an image of 1024²; scaled with the area.
         min_regions: no cut leaves fewer.
+        objects: further nodes, those with the strongest outlines; 0 for none. Small things of a
+            class that nobody asked for disappear in the cuts, and these keep them.
+        min_area: pixels; smaller nodes are none of them.
         max_side: longer images are segmented at this size, pixels, and so are their masks.
         texture_weight: weight of the difference of texture against that of colour.
         edge_weight: weight of the gradient along the shared border.
@@ -36,6 +39,8 @@ class RegionParameters:
 
     levels: tuple[int, ...] = (384, 128, 32)
     min_regions: int = 8
+    objects: int = 0
+    min_area: int = 32
     max_side: int = 1024
     texture_weight: float = 1.0
     edge_weight: float = 4.0
@@ -54,7 +59,7 @@ class _Tree:
 
 
 def propose(image: RGB, parameters: RegionParameters) -> Proposals:
-    """Masks of the regions at every level of the hierarchy.
+    """Masks of the regions at every level of the hierarchy, and of its strongest nodes.
 
     Each level partitions the image, so every pixel lies in at least one mask. A region that two
     cuts share is returned once.
@@ -64,8 +69,8 @@ def propose(image: RGB, parameters: RegionParameters) -> Proposals:
         parameters: see there.
 
     Returns:
-        Proposals, fine to coarse; `quality` is how much farther than its parts a region's parent is
-        from being uniform: 1 − (cost of its making / cost of its being merged).
+        Proposals, fine to coarse, then the further nodes; `quality` is the strength of a region's
+        outline: the cost of merging it into its parent, as a share of the greatest such cost.
     """
     height, width = image.shape[:2]
     scale = min(1.0, parameters.max_side / max(height, width))
@@ -74,6 +79,7 @@ def propose(image: RGB, parameters: RegionParameters) -> Proposals:
     tree = _leaves(leaves, channels, gradient)
     costs = _merge(tree, parameters.edge_weight)
     nodes = _cuts(tree, costs, small.shape[0] * small.shape[1], parameters)
+    nodes += _strongest(tree, costs, set(nodes), parameters)
     return _proposals(leaves, tree, costs, nodes, height, width)
 
 
@@ -206,6 +212,20 @@ def _cuts(tree: _Tree, costs: list[float], pixels: int, parameters: RegionParame
     return list(found)
 
 
+def _strongest(
+    tree: _Tree, costs: list[float], known: set[int], parameters: RegionParameters
+) -> list[int]:
+    """The nodes that it costs most to merge away, without those that are known."""
+    largest = 0.5 * max(tree.area)
+    eligible = [
+        node
+        for node, area in enumerate(tree.area)
+        if parameters.min_area <= area <= largest and node not in known
+    ]
+    eligible.sort(key=lambda node: costs[tree.parent[node]], reverse=True)
+    return eligible[: parameters.objects]
+
+
 def _proposals(
     leaves: Labels, tree: _Tree, costs: list[float], nodes: list[int], height: int, width: int
 ) -> Proposals:
@@ -220,11 +240,9 @@ def _proposals(
     scale = np.array([width / ranks.shape[1], height / ranks.shape[0]] * 2)
     boxes = inside * scale
     boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
-    quality = [
-        1 - costs[node] / costs[tree.parent[node]] if tree.parent[node] >= 0 else 1.0
-        for node in nodes
-    ]
-    return Proposals(masks, boxes, np.array(quality, dtype=np.float32), height, width)
+    merged = [costs[tree.parent[node]] if tree.parent[node] >= 0 else max(costs) for node in nodes]
+    quality = np.array(merged, dtype=np.float32) / max(*costs, 1e-9)
+    return Proposals(masks, boxes, quality, height, width)
 
 
 def _boxes(leaves: Labels, tree: _Tree) -> Labels:

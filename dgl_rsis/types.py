@@ -1,7 +1,7 @@
 """The nouns that stages exchange."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 RGB = NDArray[np.uint8]  # (H, W, 3), 0-255
 Mask = NDArray[np.bool_]  # (H, W)
 Floats = NDArray[np.float32]
+Json = dict[str, Any]
 
 
 class InputError(ValueError):
@@ -77,4 +78,59 @@ class Segment:
     mask: Mask
 
 
-Json = dict[str, Any]
+ModifierKind = Literal["attribute", "size", "position", "relation", "ordinal", "count"]
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Another thing that an expression measures its target by.
+
+    Attributes:
+        text: the noun phrase as written, lower case, without its article.
+        noun: its head with its compounds, lower case, singular.
+    """
+
+    text: str
+    noun: str
+
+
+@dataclass(frozen=True)
+class Modifier:
+    """One global modifier of an expression.
+
+    Attributes:
+        kind: what it speaks of.
+        text: the words as written, lower case.
+        value: their canonical form, see `decoupling.toml`: "white", "largest", "top left",
+            "left of", "2", "all".
+        anchors: of a relation, else none; several are alternatives but for "between".
+    """
+
+    kind: ModifierKind
+    text: str
+    value: str
+    anchors: tuple[Anchor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decoupled:
+    """An expression split into its local class noun and its global modifiers.
+
+    Attributes:
+        text: the expression as given.
+        noun: class of the target with its compounds, lower case, singular, without adjectives.
+        modifiers: in the order of the text.
+        plural: the noun stands in the plural: more than one target is meant.
+        reason: why the whole text had to serve as the noun; empty where it was understood.
+    """
+
+    text: str
+    noun: str
+    modifiers: tuple[Modifier, ...] = ()
+    plural: bool = False
+    reason: str = ""
+
+    @property
+    def anchors(self) -> tuple[Anchor, ...]:
+        """Those of all relations, in the order of the text."""
+        return tuple(anchor for modifier in self.modifiers for anchor in modifier.anchors)

@@ -24,8 +24,13 @@ class Bank:
     sizes: Tensor
     anchors: tuple[Tensor, ...]
 
+    def to(self, device: str) -> "Bank":
+        """The same on a device."""
+        images, labels, sizes = (x.to(device) for x in (self.images, self.labels, self.sizes))
+        return Bank(images, labels, sizes, tuple(x.to(device) for x in self.anchors))
 
-def bank(images: list[Tensor], labels: list[Tensor], device: str, per_class: int = 20000) -> Bank:
+
+def bank(images: list[Tensor], labels: list[Tensor], per_class: int = 20000) -> Bank:
     """Put images of any size, (H, W, 3) and (H, W) uint8, onto one canvas."""
     height, width = max(len(x) for x in images), max(x.shape[1] for x in images)
     canvas = torch.zeros(len(images), height, width, 3, dtype=torch.uint8)
@@ -41,8 +46,8 @@ def bank(images: list[Tensor], labels: list[Tensor], device: str, per_class: int
                 with_image = torch.cat([torch.full((len(some), 1), i), some], dim=1)
                 found.setdefault(number, []).append(with_image)
     sizes = torch.tensor([x.shape[:2] for x in images])
-    anchors = tuple(torch.cat(found[number]).to(device) for number in sorted(found))
-    return Bank(canvas.to(device), truth.to(device), sizes.to(device), anchors)
+    anchors = tuple(torch.cat(found[number]) for number in sorted(found))
+    return Bank(canvas, truth, sizes, anchors)
 
 
 def sample(source: Bank, count: int, side: int, balanced: float) -> tuple[Tensor, Tensor]:
