@@ -2,12 +2,14 @@
 
 import importlib
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
 
+from backend import evaluate as evaluation
 from backend.settings import Settings
 from backend.supervisor import REFUSED
 from workers.settings import QueueSettings, WorkerSettings
@@ -91,22 +93,75 @@ def segment(
     config: Annotated[
         Path | None, typer.Option(help="A Label Studio label config (XML) instead of --labels.")
     ] = None,
+    expression: Annotated[
+        str, typer.Option(help='Find this instead of classes: "the white tank on the left".')
+    ] = "",
+    top_k: Annotated[int, typer.Option(min=1, help="Candidates for the expression.")] = 3,
+    explain: Annotated[bool, typer.Option(help="Draw the activation maps, too.")] = False,
     model: Annotated[str | None, typer.Option(help="As the variable MODEL.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda:0 (env DEVICE).")] = None,
 ) -> None:
-    """Segment images into classes, without queue or server."""
+    """Segment images, without queue or server: into classes, or by one expression."""
     from backend import local
 
     given = {"model": model, "device": device}
     settings = _read(WorkerSettings, {k: v for k, v in given.items() if v is not None})
     _log(settings.log_level, "%(message)s")
+    rest = (out, settings.model, settings.device, settings.max_image_pixels)
     try:
-        wanted = local.read_config(labels, config)
-        task = local.LocalRun(
-            images, wanted, out, settings.model, settings.device, settings.max_image_pixels
-        )
-        status = local.run(task)
+        if expression:
+            if labels or config:
+                _refuse("give --expression alone: its own noun says what to look for")
+            status = local.refer(local.ReferringRun(images, expression, top_k, explain, *rest))
+        else:
+            status = local.run(local.LocalRun(images, local.read_config(labels, config), *rest))
     except (local.LocalError, OSError) as error:
+        _refuse(str(error))
+    except ValueError as error:
+        _refuse_known(error)
+    raise typer.Exit(status)
+
+
+@app.command()
+def parse() -> None:
+    """Split expressions, one a line on standard input, into noun, modifiers and anchors (JSON)."""
+    from backend import local
+
+    for line in local.parse(text.rstrip("\n") for text in sys.stdin):
+        sys.stdout.write(line + "\n")
+
+
+@app.command()
+def evaluate(
+    task: Annotated[evaluation.Task, typer.Argument(help="What to measure.")],
+    dataset: Annotated[str, typer.Argument(help="NAME or NAME:FOLDER; see README.")],
+    split: Annotated[str | None, typer.Option(help="Part of it, such as val or 6.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many only.")] = None,
+    per_image: Annotated[
+        int | None, typer.Option(min=1, help="The first so many expressions of an image.")
+    ] = None,
+    piece: Annotated[
+        int | None, typer.Option(min=0, help="Cut larger images into this side; 0 never.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Answers that count for the oracle.")] = 3,
+    thing: Annotated[str, typer.Option(help="Whose objects proposals must cover.")] = "building",
+    min_area: Annotated[int, typer.Option(min=1, help="Smaller objects do not count.")] = 100,
+    json: Annotated[Path | None, typer.Option(help="File for all numbers.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Folder for pictures.")] = None,
+    model: Annotated[str | None, typer.Option(help="As the variable MODEL.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda:0 (env DEVICE).")] = None,
+) -> None:
+    """Measure on a labelled data set, with the whole ladder of what each stage adds."""
+    given = {"model": model, "device": device}
+    settings = _read(WorkerSettings, {k: v for k, v in given.items() if v is not None})
+    _log(settings.log_level, "%(message)s")
+    run = evaluation.EvaluationRun(
+        task, dataset, split, limit, per_image, piece, top_k, thing, min_area, json, plot,
+        settings.model, settings.device,
+    )  # fmt: skip
+    try:
+        status = evaluation.run(run)
+    except OSError as error:
         _refuse(str(error))
     except ValueError as error:
         _refuse_known(error)

@@ -12,7 +12,7 @@ from rq import Retry, get_current_job
 from rq.job import Job
 
 from backend import label_config
-from backend.predictions import to_prediction
+from backend.predictions import to_predictions
 from backend.studio import StudioClient, StudioError
 from workers.client import (
     DELIVERY_RETRY_SECONDS,
@@ -126,15 +126,18 @@ def _push(
     request: DeliveryRequest, reply: SegmentReply, client: SegmentClient, studio: StudioClient
 ) -> str:
     """Convert and push, unless it was done before."""
-    if studio.predictions(request.task_id, request.model_version):
-        return "stored before"
+    stored = studio.predictions(request.task_id, request.model_version)
     xml = client.config(request.config)
+    if xml is None and stored:
+        return "stored before"
     if xml is None:
         outcome = "impossible: its label config is no longer kept; retrieve the prediction again"
         return _never(request, client, outcome)
-    prediction = to_prediction(reply, label_config.parse(xml), request.model_version)
-    studio.push(request.task_id, prediction)
-    return "stored"
+    predictions = to_predictions(reply, label_config.parse(xml), request.model_version)
+    missing = predictions[len(stored) :]  # the candidates of an expression are several
+    for prediction in missing:
+        studio.push(request.task_id, prediction)
+    return "stored" if missing else "stored before"
 
 
 def _never(request: DeliveryRequest, client: SegmentClient, outcome: str) -> str:

@@ -17,12 +17,13 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
-from backend.tasks import TaskError, image_of, task_id_of
+from backend.tasks import TaskError, expression_of, image_of, task_id_of
 from workers.messages import LabelPrompt, SegmentRequest
 
 Mode = Literal["semantic", "instance"]
 
 MAX_CHARACTERS = 1_000_000
+EXPRESSION = "expression"
 MOST_LABELS = 1000  # each task carries them through the queue
 MOST_PROBLEMS = 20
 # Browsers suffer from many brush and bitmask regions, so those get one a class unless told.
@@ -85,6 +86,8 @@ class LabelConfig:
         controls: those that take predictions; empty when the config cannot be served.
         labels: union of their labels, in the order of the config.
         image_key: key of the image in the task's data, such as "image" or "images.rgb".
+        expression_key: key of a referring expression in the task's data: what a <Text> called
+            "expression" shows, else "expression".
         problems: sentences for the log: what is ignored and why.
     """
 
@@ -92,6 +95,7 @@ class LabelConfig:
     labels: tuple[Label, ...]
     image_key: str
     problems: tuple[str, ...]
+    expression_key: str = EXPRESSION
 
     @cached_property
     def prompts(self) -> tuple[LabelPrompt, ...]:
@@ -116,6 +120,7 @@ class LabelConfig:
             model_version=model_version,
             classes="semantic" in modes,
             objects="instance" in modes,
+            expression=expression_of(task, self.expression_key),
             task_id=task_id_of(task),
         )
 
@@ -179,7 +184,15 @@ class _Reading:
                 'add model_skip="true" to some.'
             )
         controls = tuple(control for control, _ in found)
-        return LabelConfig(controls, labels, key, tuple(self.problems))
+        return LabelConfig(controls, labels, key, tuple(self.problems), self._expression_key())
+
+    def _expression_key(self) -> str:
+        for element in self.root.iter():
+            if _tag(element) == "text" and element.get("name") == EXPRESSION:
+                value = element.get("value") or ""
+                if re.fullmatch(r"\$\S+", value):
+                    return value[1:]
+        return EXPRESSION
 
     def _useless(self, cause: str) -> LabelConfig:
         return LabelConfig((), (), "", (*self.problems, cause))

@@ -1,10 +1,10 @@
-"""`dgl-rsis segment`: files in, masks, predictions and pictures out, without queue or server."""
+"""`dgl-rsis segment` and `parse`: files and sentences in, masks and JSON out, with no server."""
 
 import importlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,30 @@ class LocalRun:
 
     images: Sequence[Path]
     config: LabelConfig
+    out: Path
+    model: str
+    device: str
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class ReferringRun:
+    """What to find.
+
+    Attributes:
+        images: files; their stems name the results.
+        expression: what to find in each of them.
+        top_k: candidates at most, 1 or more.
+        explain: draw the activation maps, too.
+        out: folder for the results.
+        model, device: as the settings MODEL and DEVICE.
+        max_pixels: budget of an image.
+    """
+
+    images: Sequence[Path]
+    expression: str
+    top_k: int
+    explain: bool
     out: Path
     model: str
     device: str
@@ -94,6 +118,43 @@ def run(task: LocalRun) -> int:
         LocalError: two images share a stem, or there are more labels than a class map holds.
     """
     _check(task)
+    return _each(task, lambda segmenter, path: _segment(segmenter, path, task))
+
+
+def refer(task: ReferringRun) -> int:
+    """Find an expression in all images: `<stem>.mask.png`, `<stem>.json` and pictures of each.
+
+    Returns:
+        Exit status: 0, or 1 when an image could not be segmented. To find nothing is an answer: an
+        empty mask, and the reason in the log and the JSON.
+
+    Raises:
+        LocalError: two images share a stem.
+    """
+    _check_stems(task.images)
+
+    def one(segmenter: Any, path: Path) -> None:
+        answer = segmenter.refer(path, task.expression, task.top_k, explain=task.explain)
+        Image.fromarray(answer.mask.astype(np.uint8) * 255).save(task.out / f"{path.stem}.mask.png")
+        (task.out / f"{path.stem}.json").write_text(json.dumps(answer.report), "utf-8")
+        for name, picture in answer.pictures.items():
+            Image.fromarray(picture).save(task.out / f"{path.stem}.{name}.png")
+        count = len(answer.report["candidates"])
+        what = answer.reason or f"{count} candidate{'s' if count != 1 else ''}"
+        LOG.info("%s: %s (s: %s)", path, what, _stages(answer.seconds))
+
+    return _each(task, one)
+
+
+def parse(lines: Iterable[str]) -> Iterator[str]:
+    """Each expression as one line of JSON: its noun, modifiers and anchors."""
+    decoupling = importlib.import_module("dgl_rsis.decoupling")
+    for decoupled in decoupling.parse_lines(lines):
+        yield json.dumps(decoupling.to_json(decoupled), ensure_ascii=False)
+
+
+def _each(task: LocalRun | ReferringRun, work: Callable[[Any, Path], None]) -> int:
+    """Do the work for every image; one that fails is reported, and the others go on."""
     task.out.mkdir(parents=True, exist_ok=True)
     # By name: this package never imports the algorithm's, so that the web server stays small.
     workers_local = importlib.import_module("workers.local")
@@ -101,7 +162,7 @@ def run(task: LocalRun) -> int:
     failed = 0
     for path in track(task.images, "Segmenting", disable=len(task.images) == 1):
         try:
-            _segment(segmenter, path, task)
+            work(segmenter, path)
         except OSError as error:
             LOG.error("%s: cannot be read: %s", path, error.strerror or error)
             failed += 1
@@ -115,16 +176,20 @@ def run(task: LocalRun) -> int:
 
 
 def _check(task: LocalRun) -> None:
-    stems = Counter(path.stem for path in task.images)
-    twice = sorted(stem for stem, count in stems.items() if count > 1)
-    if twice:
-        raise LocalError(f"several images are called {', '.join(twice)}: run them one by one")
+    _check_stems(task.images)
     if len(task.config.labels) > MOST_LABELS:
         raise LocalError(
             f"{len(task.config.labels)} labels: a class map holds at most {MOST_LABELS}"
         )
     if not task.config.controls:
         raise LocalError("; ".join(task.config.problems))
+
+
+def _check_stems(images: Sequence[Path]) -> None:
+    stems = Counter(path.stem for path in images)
+    twice = sorted(stem for stem, count in stems.items() if count > 1)
+    if twice:
+        raise LocalError(f"several images are called {', '.join(twice)}: run them one by one")
 
 
 def _segment(segmenter: Any, path: Path, task: LocalRun) -> None:
@@ -136,5 +201,9 @@ def _segment(segmenter: Any, path: Path, task: LocalRun) -> None:
     classes.save(stem.with_name(f"{path.stem}.classes.png"))
     Image.fromarray(answer.overlay).save(stem.with_name(f"{path.stem}.overlay.png"))
     stem.with_name(f"{path.stem}.json").write_text(json.dumps(prediction), "utf-8")
-    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in answer.reply.seconds.items())
+    stages = _stages(answer.reply.seconds)
     LOG.info("%s: %d regions (s: %s)", path, len(prediction["result"]), stages)
+
+
+def _stages(seconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{stage} {spent:.2f}" for stage, spent in seconds.items())

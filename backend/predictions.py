@@ -10,7 +10,7 @@ screen nobody can correct them.
 import base64
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -54,12 +54,43 @@ def to_prediction(reply: SegmentReply, config: LabelConfig, model_version: str) 
     return {"result": result, "score": score, "model_version": model_version}
 
 
+def to_predictions(reply: SegmentReply, config: LabelConfig, model_version: str) -> list[Json]:
+    """All predictions of one task: of an expression one for each candidate, else one.
+
+    Label Studio shows several predictions of a task beside each other, so the second best mask is
+    one click away. An expression that nothing answers gives one prediction without regions.
+
+    Args:
+        reply: masks of the task's image.
+        config: says which controls take them.
+        model_version: the one that /setup reports.
+    """
+    candidates = [segment for segment in reply.segments if segment.level == "candidate"]
+    if not candidates:
+        return [to_prediction(reply, config, model_version)]
+    found = []
+    for number, segment in enumerate(candidates):
+        seed = f"{model_version}\n{number}"
+        control = next((c for c in config.controls if segment.label in c.labels), None)
+        regions = list(_drawn(reply, control, [segment], seed)) if control else []
+        found.append(
+            {"result": regions, "score": _unit(segment.score), "model_version": model_version}
+        )
+    return found
+
+
 def _regions(reply: SegmentReply, control: Control, seed: str) -> Iterator[Json]:
     """Regions of one control, with ids that are the same whenever they are made again."""
-    level, number = LEVELS[control.mode], 0
-    for segment in reply.segments:
-        if segment.level != level or segment.label not in control.labels:
-            continue
+    level = LEVELS[control.mode]
+    wanted = [s for s in reply.segments if s.level == level and s.label in control.labels]
+    return _drawn(reply, control, wanted, seed)
+
+
+def _drawn(
+    reply: SegmentReply, control: Control, segments: Sequence[SegmentResult], seed: str
+) -> Iterator[Json]:
+    number = 0
+    for segment in segments:
         for value in _values(control, segment):
             number += 1
             yield {

@@ -18,7 +18,7 @@ from functools import lru_cache
 from importlib.metadata import version as package_version
 from typing import Any
 
-from backend import label_config, predictions
+from backend import interactive, label_config, predictions
 from backend.label_config import LabelConfig
 from backend.metrics import Metrics
 from backend.settings import Settings
@@ -133,17 +133,52 @@ class PredictionService:
         """
         try:
             if context:
-                return self._interactive(tasks)
+                return self._interactive(project, xml, tasks, context)
             return self._queued(project, xml, tasks)
         except QueueError as error:
             LOG.error("project %s: %d tasks get []: %s", one_line(project), len(tasks), error)
             return iter([NOTHING] * len(tasks))
 
-    def _interactive(self, tasks: Sequence[Any]) -> Iterator[Answer]:
-        """Label Studio hides failures of its smart tools, so log and status page have to say it."""
-        cause = "a smart tool or prompt got no masks: this version predicts whole tasks only"
-        self._refuse([TaskFailure("interactive", task_id_of(task), cause) for task in tasks])
-        return iter([NOTHING] * len(tasks))
+    def _interactive(
+        self, project: str, xml: str, tasks: Sequence[Any], context: Any
+    ) -> Iterator[Answer]:
+        """A prompt of somebody who waits: answered or refused, and never stored.
+
+        Label Studio hides failures of its smart tools, so log and status page have to say them.
+        """
+        started = time.monotonic()
+        version = self._announced()
+        if version is None:
+            LOG.error("project %s: no segment worker for a prompt", one_line(project))
+            return iter([NOTHING] * len(tasks))
+        config = read_config(xml)
+        return iter([self._prompted(task, config, context, version, started) for task in tasks])
+
+    def _prompted(
+        self, task: Any, config: LabelConfig, context: Any, version: str, started: float
+    ) -> Answer:
+        try:
+            prompt = interactive.read(context, config)
+            request = interactive.to_request(task, config, prompt, version)
+        except TaskError as error:
+            self._refuse([TaskFailure("interactive", task_id_of(task), one_line(str(error)))])
+            return NOTHING
+        self.client.submit([request], at_front=True)
+        with self._slot() as free:
+            left = started + self._settings.single_task_seconds - time.monotonic()
+            reply = self.client.wait([request.key], max(0.0, left) if free else 0.0)[request.key]
+        cause = ""
+        if isinstance(reply, Failure):
+            cause = reply.message
+        elif reply is None:
+            cause = "no mask in time: the workers are busy with other images; ask again"
+        elif not reply.segments:
+            cause = reply.reason or "nothing was found"
+        if cause or not isinstance(reply, SegmentReply):
+            self._refuse([TaskFailure("interactive", request.task_id, one_line(cause))])
+            return NOTHING
+        self.metrics.tasks.labels("answered").inc()
+        return predictions.to_predictions(reply, config, version)[0]
 
     def _queued(self, project: str, xml: str, tasks: Sequence[Any]) -> Iterator[Answer]:
         version = self._announced()
@@ -243,9 +278,11 @@ class PredictionService:
             LOG.info("task %s is being answered by another call", ask.task_id)
             self.metrics.tasks.labels("duplicate").inc()
             return NOTHING
-        prediction = predictions.to_prediction(reply, read_config(call.xml), call.version)
+        found = predictions.to_predictions(reply, read_config(call.xml), call.version)
         self.metrics.tasks.labels("answered").inc()
-        return prediction
+        if reply.reason:
+            LOG.info("task %s: %s", ask.task_id, reply.reason)
+        return found[0] if len(found) == 1 else list(found)
 
     def _refuse(self, failures: Sequence[TaskFailure]) -> None:
         """Tasks of which no job was made."""

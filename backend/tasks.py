@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 LONGEST_ID = 64
+LONGEST_EXPRESSION = 500
 
 
 class TaskError(Exception):
@@ -37,6 +38,37 @@ def image_of(task: Mapping[str, Any], key: str) -> str:
     if not value.strip():
         raise TaskError(f"The task's '{key}' is empty; it must be the address of an image.")
     return value.strip()
+
+
+def expression_of(task: Mapping[str, Any], key: str) -> str:
+    """The task's referring expression; empty when it has none.
+
+    Raises:
+        TaskError: not text, or too long to be one sentence.
+    """
+    value = _look_up(task.get("data"), key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TaskError(
+            f"The task's '{key}' is {type(value).__name__}, not a sentence that says what to find."
+        )
+    return short_expression(value, f"The task's '{key}'")
+
+
+def short_expression(text: str, whose: str) -> str:
+    """The sentence on one line.
+
+    Raises:
+        TaskError: too long to be one sentence.
+    """
+    sentence = " ".join(text.split())
+    if len(sentence) > LONGEST_EXPRESSION:
+        raise TaskError(
+            f"{whose} has {len(sentence)} characters; an expression is one sentence of at most "
+            f"{LONGEST_EXPRESSION}."
+        )
+    return sentence
 
 
 def _look_up(data: Any, key: str) -> Any:

@@ -6,14 +6,16 @@ over the mask (TextRegion, MIT: "mask-weighted value pooling"), all masks from o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor
 from torch.nn import functional as F
 
+from dgl_rsis import models
 from dgl_rsis.models import ClipModel
 from dgl_rsis.types import RGB, Mask
 
@@ -84,41 +86,115 @@ def dense_features(clip: ClipModel, image: RGB, batch: int, overlap: float = 0.2
         batch: pixels of `batch` crops are encoded at a time.
         overlap: share of a tile that its neighbour covers again, [0, 1).
     """
+
+    def encode(tiles: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return patch_values(clip, tiles)
+
+    tiling = tiled(image, clip.dense_side, clip.patch, overlap)
+    values = blended(clip, tiling, encode, batch)
+    return DenseFeatures(values, image.shape[0], image.shape[1], clip.patch)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """An image cut into square tiles that overlap and together cover it.
+
+    Attributes:
+        pixels: (3, H', W') uint8, the image extended by reflection to whole patches and to at
+            least one tile.
+        rows, columns: h and w, patches of the image without what extends it.
+        starts: row and column of each tile's first patch.
+        cells: t, patches along a tile.
+        patch: side of a patch, pixels.
+    """
+
+    pixels: Tensor
+    rows: int
+    columns: int
+    starts: tuple[tuple[int, int], ...]
+    cells: int
+    patch: int
+
+    def cut(self, starts: Sequence[tuple[int, int]]) -> Tensor:
+        """Some of its tiles: (B, 3, S, S) uint8."""
+        patch, side = self.patch, self.cells * self.patch
+        return torch.stack(
+            [self.pixels[:, y * patch :, x * patch :][:, :side, :side] for y, x in starts]
+        )
+
+    def owners(self) -> Tensor:
+        """(h, w) int64, the tile in whose middle each patch lies the most."""
+        ramp = _ramp(self.cells)
+        # Not `_window`: along the image's edge it has the same small value everywhere.
+        window = ramp[:, None] * ramp  # (t, t)
+        shape = (self.pixels.shape[1] // self.patch, self.pixels.shape[2] // self.patch)
+        best, owner = torch.zeros(shape), torch.zeros(shape, dtype=torch.int64)
+        for index, (top, left) in enumerate(self.starts):
+            area = (slice(top, top + self.cells), slice(left, left + self.cells))
+            better = window > best[area]
+            owner[area][better] = index
+            best[area][better] = window[better]
+        return owner[: self.rows, : self.columns]
+
+
+def tiled(image: RGB, side: int, patch: int, overlap: float) -> Tiling:
+    """Cut an image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        side: S of a tile, pixels.
+        patch: side of a patch, pixels.
+        overlap: share of a tile that its neighbour covers again, [0, 1).
+    """
     height, width = image.shape[:2]
-    side, patch = clip.dense_side, clip.patch
-    padded = _padded(image, side, patch)  # (3, H', W') uint8
-    rows, columns = padded.shape[1] // patch, padded.shape[2] // patch
-    step = max(1, int(side // patch * (1 - overlap)))
-    starts = [
-        (top, left)
-        for top in _starts(rows, side // patch, step)
-        for left in _starts(columns, side // patch, step)
-    ]
-    window = _window(side // patch).to(clip.device)  # (t, t, 1)
-    per_batch = max(1, batch * clip.crop_side**2 // side**2)
+    cells = side // patch
+    pixels = _padded(image, side, patch)  # (3, H', W') uint8
+    rows, columns = pixels.shape[1] // patch, pixels.shape[2] // patch
+    step = max(1, int(cells * (1 - overlap)))
+    starts = tuple(
+        (top, left) for top in _starts(rows, cells, step) for left in _starts(columns, cells, step)
+    )
+    return Tiling(pixels, -(-height // patch), -(-width // patch), starts, cells, patch)
+
+
+def blended(
+    clip: ClipModel, tiling: Tiling, encode: Callable[[Tensor], Tensor], batch: int
+) -> Tensor:
+    """What a function says of every patch, averaged where tiles overlap.
+
+    The weights fall towards a tile's edge, where a patch sees less of its surroundings.
+
+    Args:
+        clip: the model.
+        tiling: of the image.
+        encode: (B, 3, S, S) float32, standardised, → (B, t, t, X) float32.
+        batch: pixels of `batch` crops are encoded at a time.
+
+    Returns:
+        (h, w, X) float32.
+    """
+    cells, patch = tiling.cells, tiling.patch
+    window = _window(cells).to(clip.device)  # (t, t, 1)
+    per_batch = max(1, batch * clip.crop_side**2 // (cells * patch) ** 2)
+    rows, columns = tiling.pixels.shape[1] // patch, tiling.pixels.shape[2] // patch
     total: Tensor | None = None
     weight = torch.zeros(rows, columns, 1, device=clip.device)
-    for first in range(0, len(starts), per_batch):
-        part = starts[first : first + per_batch]
-        tiles = torch.stack(
-            [padded[:, t * patch : t * patch + side, x * patch : x * patch + side] for t, x in part]
-        )
-        with torch.inference_mode():
-            values = patch_values(clip, standardised(clip, tiles.to(clip.device) / 255))
+    for first in range(0, len(tiling.starts), per_batch):
+        part = tiling.starts[first : first + per_batch]
+        found = encode(standardised(clip, tiling.cut(part).to(clip.device) / 255))
         if total is None:
-            total = values.new_zeros(rows, columns, values.shape[-1])
-        for (top, left), value in zip(part, values, strict=True):
-            area = (slice(top, top + side // patch), slice(left, left + side // patch))
+            total = found.new_zeros(rows, columns, found.shape[-1])
+        for (top, left), value in zip(part, found, strict=True):
+            area = (slice(top, top + cells), slice(left, left + cells))
             total[area] += value * window
             weight[area] += window
     assert total is not None
-    # Without what a small image was padded with: (⌈H / patch⌉, ⌈W / patch⌉, E)
-    values = (total / weight)[: -(-height // patch), : -(-width // patch)]
-    return DenseFeatures(values, height, width, patch)
+    return (total / weight)[: tiling.rows, : tiling.columns]  # without what a small image lacked
 
 
 def patch_values(clip: ClipModel, tiles: Tensor) -> Tensor:
-    """Value projections of the last block for every patch.
+    """Value projections of the last block, or of a ResNet's attention pool, for every patch.
 
     Args:
         clip: the model.
@@ -128,16 +204,14 @@ def patch_values(clip: ClipModel, tiles: Tensor) -> Tensor:
         (B, h, w, E) float32.
     """
     visual = clip.visual
-    grid = tiles.shape[-1] // clip.patch
-    x = visual.conv1(tiles).flatten(2).transpose(1, 2)  # (B, K, E)
-    token = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
-    x = torch.cat([token, x], dim=1) + _positions(visual.positional_embedding, grid)
-    x = visual.ln_pre(x)  # (B, 1 + K, E)
+    if isinstance(visual, ModifiedResNet):
+        return models.pool_values(visual.attnpool, models.feature_map(visual, tiles))
+    x = models.embedded(visual, tiles)  # (B, 1 + K, E)
     *early, last = visual.transformer.resblocks
     for block in early:
         x = block(x)
     # Only the value third of the packed projection is needed: no attention in the last block.
-    width = x.shape[-1]
+    width, grid = x.shape[-1], tiles.shape[-1] // clip.patch
     weight, bias = last.attn.in_proj_weight[2 * width :], last.attn.in_proj_bias[2 * width :]
     values = F.linear(last.ln_1(x[:, 1:]), weight, bias)  # (B, K, E)
     return values.reshape(len(x), grid, grid, width)
@@ -155,11 +229,13 @@ def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
         (..., N, D) float32, L2 norm 1.
     """
     visual = clip.visual
-    last = visual.transformer.resblocks[-1]
     weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-6)
-    x = last.attn.out_proj(weights @ values)  # (..., N, E)
-    x = x + last.ls_2(last.mlp(last.ln_2(x)))
-    return F.normalize(visual.ln_post(x) @ visual.proj, dim=-1)  # (..., N, D)
+    means = weights @ values  # (..., N, E)
+    if isinstance(visual, ModifiedResNet):
+        return F.normalize(visual.attnpool.c_proj(means), dim=-1)
+    last = visual.transformer.resblocks[-1]
+    x = models.fed_forward(last, models.mixed(last, means))
+    return F.normalize(models.read(visual, x), dim=-1)  # (..., N, D)
 
 
 def mask_features(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:
@@ -240,16 +316,10 @@ def _starts(cells: int, tile: int, step: int) -> list[int]:
 
 def _window(cells: int) -> Tensor:
     """(t, t, 1) float32: a pyramid, 1 at the centre, small and positive at the edge."""
-    ramp = 1 - (torch.arange(cells) + 0.5 - cells / 2).abs() / (cells / 2)  # (t,)
+    ramp = _ramp(cells)
     return torch.minimum(ramp[:, None], ramp[None, :])[:, :, None]
 
 
-def _positions(embedding: Tensor, grid: int) -> Tensor:
-    """Positional embedding of a square grid, resized as CLIP's are: (1 + grid², E)."""
-    token, patches = embedding[:1], embedding[1:]
-    trained = round(len(patches) ** 0.5)
-    if trained == grid:
-        return embedding
-    square = patches.reshape(1, trained, trained, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(square, size=(grid, grid), mode="bicubic", antialias=True)
-    return torch.cat([token, resized.permute(0, 2, 3, 1).reshape(grid * grid, -1)])
+def _ramp(cells: int) -> Tensor:
+    """(t,) float32: 1 at the centre, small and positive at the ends."""
+    return 1 - (torch.arange(cells) + 0.5 - cells / 2).abs() / (cells / 2)

@@ -73,6 +73,18 @@ def words(name: str) -> tuple[str, ...]:
     return _unique([*_classes()[entry]["phrases"], *_classes()[entry]["names"]])
 
 
+def named(noun: str, labels: Sequence[Label]) -> str | None:
+    """The label that a noun names: by the label's own words first, then by the project's."""
+    for label in labels:
+        if _normal(noun) in {_normal(word) for word in (label.name, *label.synonyms)}:
+            return label.name
+    entry = _entry(noun)
+    for label in labels:
+        if entry and entry in {_entry(word) for word in (label.name, *label.synonyms)}:
+            return label.name
+    return None
+
+
 def means_background(name: str) -> bool:
     """Whether a label of this name says "none of the others"."""
     return _normal(name) in _knowledge()["background_names"]

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 from scipy import ndimage
 
-from dgl_rsis.types import RGB, Mask, Segment
+from dgl_rsis.types import RGB, Floats, Mask, Segment
 
 OPACITY = 0.45
 MARGIN, SWATCH = 12, 18  # pixels
@@ -53,6 +54,25 @@ def overlay(image: RGB, segments: Sequence[Segment], by_label: Mapping[str, str]
     sheet.paste(Image.fromarray(painted.astype(np.uint8)), (0, 0))
     sheet.paste(legend, (image.shape[1], 0))
     return np.asarray(sheet)
+
+
+def heat(image: RGB, activation: Floats, mask: Mask | None = None) -> RGB:
+    """The image under an activation map, from dark blue (0) to yellow (1).
+
+    Args:
+        image: (H, W, 3) uint8.
+        activation: (H, W) float32 in [0, 1].
+        mask: (H, W) bool, outlined in white.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    levels = np.clip(activation * 255, 0, 255).astype(np.uint8)
+    coloured = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+    painted = (0.45 * image + 0.55 * coloured).astype(np.uint8)
+    if mask is not None:
+        painted[_outline(mask)] = 255
+    return painted
 
 
 def _outline(mask: Mask) -> Mask:

@@ -103,7 +103,8 @@ class Modifier:
         text: the words as written, lower case.
         value: their canonical form, see `decoupling.toml`: "white", "largest", "top left",
             "left of", "2", "all".
-        anchors: of a relation, else none; several are alternatives but for "between".
+        anchors: of a relation or a comparison ("larger than the tank"), else none; several are
+            alternatives but for "between".
     """
 
     kind: ModifierKind

@@ -30,6 +30,8 @@ LABEL_CONFIG = """<View>
     <Label value="water" predicted_values="river, sea" background="#2f7fd6"/>
     <Label value="land" predicted_values="bare land, sand" background="#c9a227"/>
   </BrushLabels>
+  <TextArea name="prompt" toName="image" editable="true" rows="1" maxSubmissions="1"
+            placeholder="Find one thing, with Auto-Annotation on: the large building on the left"/>
 </View>
 """
 
@@ -61,7 +63,7 @@ def import_images(studio: Studio, project: int, images: Sequence[Path]) -> list[
 def connect_backend(studio: Studio, project: int, url: str) -> int:
     """Connect the backend at `url` to a project, or move the one connected; return its id."""
     connected = studio.api("GET", "/api/ml/", params={"project": project})
-    body = {"url": url, "project": project, "title": "DGL-RSIS"}
+    body = {"url": url, "project": project, "title": "DGL-RSIS", "is_interactive": True}
     if connected:
         changed = studio.api("PATCH", f"/api/ml/{connected[0]['id']}", json=body)
         return int(changed["id"])
@@ -150,7 +152,8 @@ def _say_where_to_click(studio: Studio, project: int, backend: Backend) -> None:
         f"[bold]Backend[/]      {backend.base_url}/status\n\n"
         "1. Log in and click a task: its masks appear within seconds.\n"
         "2. Correct them with the brush and eraser, then press Submit.\n"
-        "3. For all images at once: tick them in the list, Actions, Retrieve Predictions.\n\n"
+        "3. Turn on Auto-Annotation (at the bottom) and write what to find into the prompt.\n"
+        "4. For all images at once: tick them in the list, Actions, Retrieve Predictions.\n\n"
         "Ctrl-C stops both; the project is kept for the next start.",
         highlight=False,
     )

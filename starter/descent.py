@@ -1,7 +1,6 @@
 """The descent of a training: its plan, its optimizers, its state on disk, several processes."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,9 +150,12 @@ def _optimizers(clip: ClipModel, plan: Plan) -> list[torch.optim.Optimizer]:
 
 
 def _set_rates(optimizers: Sequence[torch.optim.Optimizer], step: int, progress: float) -> None:
-    """Linear warm-up over 50 steps, then a cosine to a hundredth over the minutes."""
-    cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    """Linear warm-up over 50 steps; over the minutes the rates fall to a hundredth, as e^−kt.
+
+    At a rate that stays high, as at first with a cosine, the losses stand still (docs/LOG.md).
+    """
+    falling = 0.01 ** min(1.0, progress)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             peak = group.setdefault("peak", group["lr"])
-            group["lr"] = peak * min(1.0, (step + 1) / 50) * cosine
+            group["lr"] = peak * min(1.0, (step + 1) / 50) * falling

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from redis import Redis
@@ -27,8 +27,11 @@ from workers.replies import attempts_key, reply_key, store_failure, store_reply
 
 if TYPE_CHECKING:
     from dgl_rsis.pipelines import ClassSegmentation
+    from dgl_rsis.referring import ExpressionSegmentation
 
 log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 MOST_ATTEMPTS = 3
 RETRY_SECONDS = (15, 60)  # Label Studio restarting must not empty the queue into failures
@@ -49,6 +52,7 @@ class Engine:
 
     Attributes:
         segment: (image, labels, batch) → segmentation; `batch` crops at a time.
+        refer: (image, expression, labels, batch) → candidates and the label that fits them.
         batch: crops at a time that fit the device, as far as known.
         model_version: of the model behind `segment`.
         fetch: image reference → bytes.
@@ -59,6 +63,7 @@ class Engine:
     """
 
     segment: Callable[[RGB, Sequence[Label], int], "ClassSegmentation"]
+    refer: Callable[[RGB, str, Sequence[Label], int], tuple["ExpressionSegmentation", str]]
     batch: int
     model_version: str
     fetch: Callable[[str], bytes]
@@ -132,19 +137,27 @@ def _answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
     image = rasters.read_rgb(data, engine.max_pixels)
     decoded = time.perf_counter()
     labels = [Label(x.name, x.synonyms, x.threshold, x.background) for x in request.labels]
-    found = _segment_in_memory(engine, image, labels)
-    segmented = time.perf_counter()
-    segments = to_results(found, classes=request.classes, objects=request.objects)
-    seconds = {"fetch": fetched - started, "decode": decoded - fetched, **found.seconds}
+    reason = ""
+    if request.expression:
+        referred, label = _in_memory(
+            engine, image, lambda batch: engine.refer(image, request.expression, labels, batch)
+        )
+        segmented, stages, reason = time.perf_counter(), referred.seconds, referred.reason
+        segments = to_candidates(referred, request.label or label)
+    else:
+        found = _in_memory(engine, image, lambda batch: engine.segment(image, labels, batch))
+        segmented, stages = time.perf_counter(), found.seconds
+        segments = to_results(found, classes=request.classes, objects=request.objects)
+    seconds = {"fetch": fetched - started, "decode": decoded - fetched, **stages}
     seconds["runs"] = time.perf_counter() - segmented
     height, width = image.shape[:2]
-    return SegmentReply(height, width, engine.model_version, segments, seconds)
+    return SegmentReply(height, width, engine.model_version, segments, seconds, reason)
 
 
-def _segment_in_memory(engine: Engine, image: RGB, labels: Sequence[Label]) -> "ClassSegmentation":
-    """Segment; when the memory is full, once more with half the batch."""
+def _in_memory(engine: Engine, image: RGB, work: Callable[[int], Found]) -> Found:
+    """Do the work; when the memory is full, once more with half the batch."""
     try:
-        return engine.segment(image, labels, engine.batch)
+        return work(engine.batch)
     except (RuntimeError, MemoryError) as error:
         if not _is_full(error):
             raise
@@ -153,7 +166,7 @@ def _segment_in_memory(engine: Engine, image: RGB, labels: Sequence[Label]) -> "
     torch.cuda.empty_cache()
     log.warning("the memory is full: again with %d crops at a time", batch)
     try:
-        return engine.segment(image, labels, batch)
+        return work(batch)
     except (RuntimeError, MemoryError) as error:
         if not _is_full(error):
             raise
@@ -178,6 +191,11 @@ def to_results(
     by_class = [_result(item, "class") for item in found.classes] if classes else []
     by_object = [_result(item, "object") for item in found.objects] if objects else []
     return (*by_class, *by_object)
+
+
+def to_candidates(found: "ExpressionSegmentation", label: str) -> tuple[SegmentResult, ...]:
+    """The candidates of an expression as runs, best first."""
+    return tuple(_result(Segment(label, c.score, c.mask), "candidate") for c in found.candidates)
 
 
 def _result(item: Segment, level: str) -> SegmentResult:

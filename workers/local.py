@@ -1,15 +1,17 @@
 """Segmentation in this process: no queue, no server. Also what the queue's answers look like."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dgl_rsis import models, overlays, pipelines, rasters
+from dgl_rsis import decoupling, masks, models, overlays, pipelines, rasters, referring
 from dgl_rsis.pipelines import OvssParameters
-from dgl_rsis.types import RGB, Label
+from dgl_rsis.referring import ExpressionSegmentation, ResParameters
+from dgl_rsis.types import RGB, Label, Segment
 from workers.jobs import to_results
 from workers.messages import LabelPrompt, SegmentReply
 
@@ -29,6 +31,26 @@ class LocalAnswer:
     overlay: RGB
 
 
+@dataclass(frozen=True)
+class LocalReference:
+    """One file and what an expression refers to in it.
+
+    Attributes:
+        report: the expression as understood and the ranked candidates, as JSON types.
+        mask: (H, W) bool, the best candidate; nothing where there is none.
+        pictures: name → (H', W', 3) uint8: "overlay" with all candidates, and the activation maps
+            where they were asked for.
+        reason: why there is no candidate; empty otherwise.
+        seconds: wall-clock seconds of each stage.
+    """
+
+    report: dict[str, Any]
+    mask: NDArray[np.bool_]
+    pictures: Mapping[str, RGB]
+    reason: str
+    seconds: Mapping[str, float]
+
+
 class LocalSegmenter:
     """A loaded model.
 
@@ -43,9 +65,9 @@ class LocalSegmenter:
 
     def __init__(self, model: str, device: str, max_pixels: int) -> None:
         self._clip = models.load_clip(model, device)
-        self._parameters = OvssParameters()
+        self._parameters, self._referring = OvssParameters(), ResParameters()
         self._max_pixels = max_pixels
-        self.model_version = pipelines.model_version(self._clip, self._parameters)
+        self.model_version = pipelines.model_version(self._clip, self._parameters, self._referring)
 
     def segment(
         self, path: Path, prompts: Sequence[LabelPrompt], colours: Mapping[str, str]
@@ -74,3 +96,62 @@ class LocalSegmenter:
         )
         by_label = overlays.colours([label.name for label in labels], colours)
         return LocalAnswer(reply, found.class_map, overlays.overlay(image, found.classes, by_label))
+
+    def refer(self, path: Path, expression: str, top_k: int, *, explain: bool) -> LocalReference:
+        """Find what an expression refers to in one file.
+
+        Args:
+            path: an image.
+            expression: one sentence.
+            top_k: candidates at most.
+            explain: draw the activation maps, too.
+
+        Raises:
+            OSError: the file cannot be read.
+            ImageError, InputError: it is no image, or one that cannot be segmented.
+        """
+        image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
+        wanted = replace(self._referring, top_k=top_k)
+        found = referring.segment_expression(image, expression, self._clip, wanted)
+        best = found.candidates[0].mask if found.candidates else np.zeros(image.shape[:2], bool)
+        report = {"model_version": self.model_version, **_report(found)}
+        pictures = _pictures(image, found, explain=explain)
+        return LocalReference(report, best, pictures, found.reason, found.seconds)
+
+
+def _report(found: ExpressionSegmentation) -> dict[str, Any]:
+    candidates = [
+        {
+            "rank": rank,
+            "score": round(candidate.score, 4),
+            "parts": {name: round(value, 4) for name, value in candidate.parts.items()},
+            "area": int(candidate.mask.sum()),
+            "box": list(masks.box(candidate.mask)),
+            "runs": list(masks.to_runs(candidate.mask)),
+        }
+        for rank, candidate in enumerate(found.candidates, start=1)
+    ]
+    return {
+        "expression": decoupling.to_json(found.decoupled),
+        "reason": found.reason,
+        "candidates": candidates,
+    }
+
+
+def _pictures(image: RGB, found: ExpressionSegmentation, *, explain: bool) -> dict[str, RGB]:
+    names = [f"{rank}. {found.decoupled.noun}" for rank in range(1, len(found.candidates) + 1)]
+    segments = [
+        Segment(name, candidate.score, candidate.mask)
+        for name, candidate in zip(names, found.candidates, strict=True)
+    ]
+    # The best one is painted last, over the others.
+    pictures = {"overlay": overlays.overlay(image, segments[::-1], overlays.colours(names))}
+    if explain and found.cam is not None:
+        best = segments[0].mask if segments else None
+        for name, plane in (
+            ("cam-local", found.cam.local),
+            ("cam-global", found.cam.global_),
+            ("cam-fused", found.cam.fused),
+        ):
+            pictures[name] = overlays.heat(image, plane, best)
+    return pictures

@@ -35,7 +35,7 @@ class LabelPrompt:
 
 @dataclass(frozen=True)
 class SegmentRequest:
-    """Open-vocabulary segmentation of one image.
+    """Segmentation of one image: into classes, or by a referring expression.
 
     Attributes:
         image: image reference exactly as in the task's data: `/data/upload/…`,
@@ -43,6 +43,9 @@ class SegmentRequest:
         labels: the vocabulary; at least one.
         classes: return one segment per class.
         objects: return one segment per connected object as well.
+        expression: a sentence ("the white tank left of the road"): return what it refers to, the
+            best candidates instead of classes and objects; empty for none.
+        label: the label that such a candidate gets; empty for the one that fits its noun best.
         model_version: the version that the web side reports in /setup; part of `key`.
         task_id: for the log only; not part of `key`.
     """
@@ -52,6 +55,8 @@ class SegmentRequest:
     model_version: str
     classes: bool = True
     objects: bool = False
+    expression: str = ""
+    label: str = ""
     task_id: str = ""
 
     @cached_property
@@ -105,7 +110,8 @@ class SegmentResult:
     Attributes:
         label: name of a label of the request.
         score: mean probability of the label inside the mask, [0, 1].
-        level: "class" (all pixels of the class) or "object" (one connected object).
+        level: "class" (all pixels of the class), "object" (one connected object) or "candidate"
+            (one answer to the expression, best first).
         runs: the mask at the size of the image as a browser shows it.
     """
 
@@ -125,6 +131,7 @@ class SegmentReply:
         model_version: of the worker that computed it.
         segments: masks; empty when nothing was found.
         seconds: wall-clock seconds of each stage, in order.
+        reason: why nothing was found for an expression; empty otherwise.
     """
 
     height: int
@@ -132,6 +139,7 @@ class SegmentReply:
     model_version: str
     segments: tuple[SegmentResult, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it. Masks share the reply's size."""
@@ -141,6 +149,7 @@ class SegmentReply:
             "model_version": self.model_version,
             "segments": [[s.label, s.score, s.level, list(s.runs.counts)] for s in self.segments],
             "seconds": self.seconds,
+            "reason": self.reason,
         }
 
     @classmethod
@@ -151,7 +160,8 @@ class SegmentReply:
             SegmentResult(label, score, level, Runs(height, width, tuple(counts)))
             for label, score, level, counts in payload["segments"]
         )
-        return cls(height, width, payload["model_version"], segments, payload["seconds"])
+        version, seconds = payload["model_version"], payload["seconds"]
+        return cls(height, width, version, segments, seconds, payload.get("reason", ""))
 
 
 @dataclass(frozen=True)

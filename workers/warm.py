@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from redis import Redis
 
-from dgl_rsis import models, pipelines
+from dgl_rsis import models, pipelines, referring
 from dgl_rsis.pipelines import ClassSegmentation, OvssParameters
+from dgl_rsis.referring import ExpressionSegmentation, ResParameters
 from dgl_rsis.types import RGB, Label
 from workers.fetch import Fetcher
 from workers.jobs import Engine
@@ -25,15 +26,24 @@ def load_engine(settings: WorkerSettings, redis: Redis) -> Engine:
         ModelError: there is no such model.
     """
     clip = models.load_clip(settings.model, settings.device)
-    parameters = OvssParameters()
+    parameters, referring_parameters = OvssParameters(), ResParameters()
 
     def segment(image: RGB, labels: Sequence[Label], batch: int) -> ClassSegmentation:
         return pipelines.segment_classes(image, labels, clip, replace(parameters, batch=batch))
 
+    def refer(
+        image: RGB, expression: str, labels: Sequence[Label], batch: int
+    ) -> tuple[ExpressionSegmentation, str]:
+        encoding = replace(referring_parameters.encoding, batch=batch)
+        wanted = replace(referring_parameters, encoding=encoding)
+        found = referring.segment_expression(image, expression, clip, wanted)
+        return found, referring.label_for(found.decoupled.noun, labels, clip)
+
     return Engine(
         segment=segment,
+        refer=refer,
         batch=parameters.batch,
-        model_version=pipelines.model_version(clip, parameters),
+        model_version=pipelines.model_version(clip, parameters, referring_parameters),
         fetch=Fetcher.from_settings(settings).fetch,
         redis=redis,
         max_pixels=settings.max_image_pixels,

@@ -18,7 +18,7 @@ def dgl_rsis(*arguments: str, **environment: str) -> tuple[int, str]:
 def test_help_names_all_commands() -> None:
     status, output = dgl_rsis("--help")
     assert status == 0
-    for name in ("up", "serve", "worker", "deliver", "segment"):
+    for name in ("up", "serve", "worker", "deliver", "segment", "parse", "evaluate"):
         assert f" {name} " in output
 
 

@@ -7,7 +7,7 @@ from rq.serializers import JSONSerializer
 
 from backend import delivery, label_config
 from backend.delivery import NotYetError, deliver_request
-from backend.predictions import to_prediction
+from backend.predictions import to_prediction, to_predictions
 from backend.studio import StudioClient, StudioError
 from tests.backend.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
 from workers.client import DELIVERY_RETRY_SECONDS, SegmentClient
@@ -53,6 +53,25 @@ def request_1(client: SegmentClient) -> DeliveryRequest:
     """A claimed delivery to task 1, as the web side leaves it."""
     client.claim_push(1, KEY)
     return DeliveryRequest(1, KEY, client.store_config(CONFIG), VERSION)
+
+
+def candidates() -> SegmentReply:
+    """Of an expression."""
+    masks = (Runs(2, 3, (1, 3, 2)), Runs(2, 3, (4, 2)))
+    results = [SegmentResult("water", 1 / n, "candidate", m) for n, m in enumerate(masks, 1)]
+    return SegmentReply(2, 3, VERSION, tuple(results))
+
+
+def test_every_candidate_is_pushed_once_also_after_half_a_push(
+    redis: Redis, studio: FakeStudio, rest: StudioClient, request_1: DeliveryRequest, push: Push
+) -> None:
+    store_reply(redis, KEY, candidates(), 60)
+    first, second = to_predictions(candidates(), label_config.parse(CONFIG), VERSION)
+    rest.push(1, first)  # by a try that ended in the middle
+    assert push(request_1) == "stored"
+    assert [p["score"] for p in rest.predictions(1)] == [first["score"], second["score"]]
+    assert push(request_1) == "stored before"
+    assert len(rest.predictions(1)) == 2
 
 
 @pytest.fixture

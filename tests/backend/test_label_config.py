@@ -339,3 +339,23 @@ def test_any_attribute_is_read_or_refused(value: str) -> None:
     )
     with suppress(TaskError):  # and no other
         assert found.to_request({"id": 1, "data": {value: "a.png"}}, "v1").image == "a.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('<Text name="expression" value="$sentence"/>', "sentence"),
+        ('<Text name="caption" value="$expression"/>', "expression"),
+        ('<Text name="expression" value="Find it"/>', "expression"),
+        ("", "expression"),
+    ],
+)
+def test_an_expression_comes_from_its_text_object_or_its_key(text: str, key: str) -> None:
+    config = parse(
+        f'<View><Image name="image" value="$image"/>{text}<BrushLabels name="b" toName="image">'
+        '<Label value="ship"/></BrushLabels></View>'
+    )
+    assert config.expression_key == key
+    request = config.to_request({"id": 1, "data": {"image": "a.png", key: "the ship"}}, "v")
+    assert request.expression == "the ship"
+    assert config.to_request({"id": 1, "data": {"image": "a.png"}}, "v").expression == ""

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from label_studio_sdk.label_interface import LabelInterface
 from PIL import Image
+from typer.testing import CliRunner
 
+from backend.cli import app
 from tests.backend.test_cli import dgl_rsis
 
 # Enough words that an untrained model finds something of them.
@@ -114,3 +116,69 @@ def test_images_of_one_name_are_refused(tmp_path: Path) -> None:
     status, output = dgl_rsis("segment", *images, *arguments)
     assert status == 2
     assert "several images are called a: run them one by one" in output
+
+
+def test_an_expression_finds_candidates_and_explains_them(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    status, output = dgl_rsis(
+        *("segment", str(draw(tmp_path / "photo.png")), "--expression", "the ships on the right"),
+        *(
+            "--top-k",
+            "2",
+            "--explain",
+            "--out",
+            str(tmp_path / "out"),
+            "--model",
+            str(model_folder),
+        ),
+    )
+    assert status == 0, output
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"photo.mask.png", "photo.json", "photo.overlay.png"} <= names
+    report = json.loads((tmp_path / "out" / "photo.json").read_text())
+    assert report["expression"]["noun"] == "ship"
+    with Image.open(tmp_path / "out" / "photo.mask.png") as mask:
+        assert (mask.mode, mask.size) == ("L", (36, 48))
+        pixels = np.asarray(mask)
+    assert set(np.unique(pixels)) <= {0, 255}
+    found = report["candidates"]
+    assert len(found) <= 2
+    if found:
+        assert {"photo.cam-local.png", "photo.cam-global.png", "photo.cam-fused.png"} <= names
+        assert (pixels > 0).sum() == found[0]["area"] == sum(found[0]["runs"][1::2])
+        assert [c["rank"] for c in found] == list(range(1, len(found) + 1))
+        assert {"class", "geometry", "cam"} <= found[0]["parts"].keys()
+    else:
+        assert report["reason"]
+
+
+def test_an_expression_needs_no_labels(tmp_path: Path) -> None:
+    status, output = dgl_rsis(
+        *(
+            "segment",
+            "a.png",
+            "--expression",
+            "the ship",
+            "--labels",
+            "ship",
+            "--out",
+            str(tmp_path),
+        )
+    )
+    assert status == 2
+    assert "give --expression alone" in output
+
+
+def test_parse_answers_each_line_with_one_of_json() -> None:
+    lines = "The small white tank left of the road\n\ntwo ships\n"
+    result = CliRunner().invoke(app, ["parse"], input=lines)
+    assert result.exit_code == 0
+    first, empty, last = map(json.loads, result.stdout.splitlines())
+    assert (first["noun"], [m["kind"] for m in first["modifiers"]]) == (
+        "tank",
+        ["size", "attribute", "relation"],
+    )
+    assert [anchor["noun"] for anchor in first["anchors"]] == ["road"]
+    assert empty["reason"]
+    assert (last["noun"], last["text"]) == ("ship", "two ships")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from backend import label_config, masks
 from backend.masks import Mask
-from backend.predictions import Json, to_prediction
+from backend.predictions import Json, to_prediction, to_predictions
 from workers.messages import SegmentReply, SegmentResult
 
 XML = """<View><Image name="image" value="$image"/>
@@ -57,6 +57,34 @@ def rectangle(rows: slice, columns: slice, shape: tuple[int, int] = (50, 70)) ->
 def errors(xml: str, prediction: Json) -> list[str]:
     found: list[str] = LabelInterface(xml).validate_prediction(prediction, return_errors=True)
     return found
+
+
+def test_candidates_are_predictions_of_their_own_in_the_first_control_of_their_label() -> None:
+    second = rectangle(slice(30, 40), slice(5, 25))
+    asked = reply(("ship", 0.9, "candidate", SHIP), ("ship", 0.4, "candidate", second))
+    found = to_predictions(asked, label_config.parse(XML), "v1")
+    assert [prediction["score"] for prediction in found] == [0.9, 0.4]
+    for prediction, mask in zip(found, (SHIP, second), strict=True):
+        (region,) = prediction["result"]
+        assert (region["from_name"], region["value"]["brushlabels"]) == ("brush", ["ship"])
+        drawn = decode_rle(region["value"]["rle"]).reshape(50, 70, 4)[..., 3] > 0
+        assert (drawn == mask).all()
+        assert errors(XML, prediction) == []
+    identifiers = {region["id"] for prediction in found for region in prediction["result"]}
+    assert len(identifiers) == 2
+
+
+def test_a_candidate_of_several_parts_is_all_of_them_in_polygons() -> None:
+    both = rectangle(slice(10, 20), slice(30, 50)) | rectangle(slice(30, 40), slice(5, 25))
+    config = label_config.parse(single("PolygonLabels", "instance"))
+    (prediction,) = to_predictions(reply(("ship", 0.9, "candidate", both)), config, "v1")
+    assert len(prediction["result"]) == 2
+
+
+def test_a_reply_without_candidates_is_one_prediction() -> None:
+    asked = reply(("ship", 0.9, "class", SHIP))
+    config = label_config.parse(XML)
+    assert to_predictions(asked, config, "v1") == [to_prediction(asked, config, "v1")]
 
 
 SHIP = rectangle(slice(10, 20), slice(30, 50))

@@ -2,11 +2,13 @@ import logging
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from redis import Redis
 
+from backend import interactive, label_config
 from backend.metrics import Metrics
 from backend.service import Answer, PredictionService, one_line, open_client
 from backend.settings import Settings
@@ -16,6 +18,7 @@ from tests.backend.worker_end import (
     XML,
     answer,
     answering_later,
+    candidates,
     key_of,
     task,
     waiting,
@@ -24,7 +27,7 @@ from workers import replies
 from workers.claims import claim_key
 from workers.client import SegmentClient
 from workers.heartbeats import Announcement, announce
-from workers.messages import SegmentReply
+from workers.messages import SegmentReply, SegmentRequest
 
 STUDIO = {"label_studio_url": "http://127.0.0.1:1", "label_studio_api_key": "0123456789"}
 UNREACHABLE = "redis://127.0.0.1:1/0"
@@ -204,9 +207,59 @@ def test_an_interactive_call_gets_an_empty_list_and_one_log_line(
     found = service(announced).predict(PROJECT, XML, [task(1)], context)
     assert list(found) == [[]]
     assert waiting(announced)["segment"] == 0
-    assert caplog.text.count("task 1 gets []: a smart tool or prompt got no masks") == 1
+    assert caplog.text.count("task 1 gets []: A prompt of keypointlabels got no mask") == 1
     (failure,) = SegmentClient(announced).failures()
     assert (failure.stage, failure.task_id) == ("interactive", "1")
+
+
+def prompted(redis: Redis, text: str) -> SegmentRequest:
+    """The request behind a text prompt on task 1."""
+    config = label_config.parse(XML)
+    return interactive.to_request(task(1), config, interactive.Prompt(text), VERSION)
+
+
+TEXT = {"result": [{"type": "textarea", "value": {"text": ["the grey ship"]}}]}
+
+
+def test_a_text_prompt_is_answered_with_the_best_candidate(announced: Redis) -> None:
+    asked = prompted(announced, "the grey ship")
+    replies.store_reply(announced, asked.key, candidates(0.8, 0.5), 3600)
+    serving = service(announced)
+    (found,) = serving.predict(PROJECT, XML, [task(1)], TEXT)
+    assert isinstance(found, dict)
+    assert found["score"] == 0.8
+    assert [r["value"]["brushlabels"] for r in found["result"]] == [["ship"]]
+    # Nothing is stored for a prompt, so nothing is claimed: the same prompt is answered again.
+    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [found]
+
+
+def test_a_text_prompt_without_an_answer_stands_on_the_status_page(announced: Redis) -> None:
+    asked = prompted(announced, "the grey ship")
+    nothing = replace(candidates(), reason="nothing here looks like 'ship'")
+    replies.store_reply(announced, asked.key, nothing, 3600)
+    assert list(service(announced).predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    (failure,) = SegmentClient(announced).failures()
+    assert (failure.stage, failure.message) == ("interactive", "nothing here looks like 'ship'")
+
+
+def test_a_text_prompt_goes_to_the_front_and_may_be_late(announced: Redis) -> None:
+    serving = service(announced, single_task_seconds=0.2)
+    SegmentClient(announced).submit([label_config.parse(XML).to_request(task(2), VERSION)])
+    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    key = prompted(announced, "the grey ship").key
+    assert announced.lindex("rq:queue:segment", 0) == f"segment-{key}".encode()
+    (failure,) = SegmentClient(announced).failures()
+    assert failure.message.startswith("no mask in time")
+
+
+def test_the_candidates_of_an_expression_are_predictions_of_one_task(announced: Redis) -> None:
+    asked = task(1, image="/data/upload/1/a.png", expression="the grey ship")
+    replies.store_reply(announced, key_of(asked), candidates(0.8, 0.5), 3600)
+    (found,) = predict(service(announced), asked)
+    assert isinstance(found, list)
+    assert [prediction["score"] for prediction in found] == [0.8, 0.5]
+    assert {prediction["model_version"] for prediction in found} == {VERSION}
+    assert key_of(asked) != key_of(task(1, image="/data/upload/1/a.png"))
 
 
 def test_without_a_worker_ever_nothing_is_queued_and_setup_says_so(

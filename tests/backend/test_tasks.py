@@ -4,7 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.tasks import LONGEST_ID, TaskError, image_of, task_id_of
+from backend.tasks import LONGEST_ID, TaskError, expression_of, image_of, task_id_of
+
+
+def test_an_expression_is_one_line_of_text() -> None:
+    assert (
+        expression_of({"data": {"expression": " the  red\n car "}}, "expression") == "the red car"
+    )
+    assert expression_of({"data": {"image": "a.png"}}, "expression") == ""
+    assert expression_of({"data": {"expression": ""}}, "expression") == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(7, "is int, not a sentence"), ("x" * 501, "has 501 characters")]
+)
+def test_an_expression_that_is_none_is_named(value: Any, message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        expression_of({"data": {"expression": value}}, "expression")
 
 
 @pytest.mark.parametrize(

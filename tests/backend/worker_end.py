@@ -78,6 +78,16 @@ def reply(label: str = "ship") -> SegmentReply:
     return SegmentReply(20, 30, VERSION, results)
 
 
+def candidates(*scores: float, label: str = "ship") -> SegmentReply:
+    """The reply to an expression: one small mask for each score, best first."""
+    results = []
+    for number, score in enumerate(scores):
+        mask = np.zeros((20, 30), dtype=np.bool_)
+        mask[5:15, 5 * number : 5 * number + 4] = True
+        results.append(SegmentResult(label, score, "candidate", masks.to_runs(mask)))
+    return SegmentReply(20, 30, VERSION, tuple(results))
+
+
 def answer(redis: Redis, *tasks: dict[str, Any], label: str = "ship") -> None:
     """Store replies as the worker does."""
     for one in tasks:

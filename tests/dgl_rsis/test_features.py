@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from dgl_rsis import features
+from dgl_rsis import features, models
 from dgl_rsis.models import ClipModel
 
 RNG = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def slow_mask_feature(clip: ClipModel, tile: torch.Tensor, weights: torch.Tensor
     last = visual.transformer.resblocks[-1]
     hook = last.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
     with torch.inference_mode():
-        positions = features._positions(visual.positional_embedding, grid)
+        positions = models._positions(visual.positional_embedding, grid)
         x = visual.conv1(tile[None]).flatten(2).transpose(1, 2)
         x = torch.cat([visual.class_embedding.expand(1, 1, -1), x], dim=1) + positions
         visual.transformer(visual.ln_pre(x))
@@ -122,3 +122,41 @@ def test_a_mask_at_half_size_has_the_same_feature(clip: ClipModel):
     torch.testing.assert_close(
         features.mask_features(clip, dense, small), features.mask_features(clip, dense, large)
     )
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5), st.floats(0, 0.9))
+def test_tiles_share_out_every_patch(rows, columns, cells, overlap):
+    tiling = features.tiled(image(8 * rows, 8 * columns), 8 * cells, 8, overlap)
+    owners = tiling.owners()
+    assert owners.shape == (rows, columns)
+    tops, lefts = torch.tensor(tiling.starts)[owners].unbind(-1)  # (h, w)
+    down, across = torch.arange(rows)[:, None] - tops, torch.arange(columns) - lefts
+    assert 0 <= down.min() <= down.max() < cells
+    assert 0 <= across.min() <= across.max() < cells
+
+
+def test_a_patch_belongs_to_the_tile_that_shows_the_most_around_it():
+    tiling = features.tiled(image(8, 56), 32, 8, 0.25)  # tiles of four patches, from 0 and 3
+    assert tiling.starts == ((0, 0), (0, 3))
+    assert tiling.owners()[0].tolist() == [0, 0, 0, 0, 1, 1, 1]
+    tiling = features.tiled(image(8, 64), 40, 8, 0.4)  # of five, from 0 and 3
+    assert tiling.owners()[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_tiles_show_the_image():
+    picture = image(20, 70)
+    tiling = features.tiled(picture, 16, 8, 0)
+    tiles = tiling.cut(tiling.starts)
+    assert len(tiling.starts) == 2 * 5
+    shown = torch.tensor(picture).permute(2, 0, 1)
+    for (top, left), tile in zip(tiling.starts, tiles, strict=True):
+        part = shown[:, 8 * top : 8 * top + 16, 8 * left : 8 * left + 16]
+        assert torch.equal(tile[:, : part.shape[1], : part.shape[2]], part)
+
+
+def test_an_image_that_is_blended_from_its_tiles_is_itself(clip: ClipModel):
+    picture = image(130, 170)
+    tiling = features.tiled(picture, 64, 8, 0.5)
+    found = features.blended(clip, tiling, lambda tiles: tiles[:, :, ::8, ::8].movedim(1, -1), 4)
+    expected = (picture[::8, ::8] / 255 - clip.mean) / clip.std
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)

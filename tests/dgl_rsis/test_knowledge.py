@@ -76,3 +76,14 @@ def test_a_background_label_takes_the_surroundings():
 def test_without_knowledge_labels_are_their_names():
     entries = knowledge.phrases([Label("building", ("hangar",)), Label("x")], enrich=False)
     assert [entry.phrases for entry in entries] == [("building", "hangar"), ("x",)]
+
+
+def test_a_noun_names_its_label_by_name_then_synonym_then_knowledge():
+    labels = [Label("Rooftop"), Label("tanks", synonyms=("oil depot",)), Label("road")]
+    assert knowledge.named("building", labels) == "Rooftop"  # the same table
+    assert knowledge.named("rooftop", labels) == "Rooftop"
+    assert knowledge.named("oil depot", labels) == "tanks"
+    assert knowledge.named("streets", labels) == "road"
+    assert knowledge.named("zebra", labels) is None
+    # The label's own word goes before another label's table.
+    assert knowledge.named("house", [Label("building"), Label("house")]) == "house"

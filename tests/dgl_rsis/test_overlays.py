@@ -26,3 +26,17 @@ def test_colours_are_the_configs_where_they_are_colours():
     assert found["a"] == "#123456"
     assert found["b"].startswith("#")
     assert len(set(found.values())) == 3
+
+
+def test_heat_is_brighter_where_the_activation_is_and_outlines_the_mask():
+    image = np.full((20, 30, 3), 100, dtype=np.uint8)
+    activation = np.zeros((20, 30), dtype=np.float32)
+    activation[:, 15:] = 1
+    mask = np.zeros((20, 30), dtype=bool)
+    mask[5:15, 2:10] = True
+    picture = overlays.heat(image, activation, mask)
+    assert picture.shape == image.shape
+    assert picture.dtype == np.uint8
+    assert picture[10, 20].sum() > picture[10, 12].sum()
+    assert picture[5, 5].tolist() == [255, 255, 255]
+    assert picture[10, 5].tolist() == picture[2, 5].tolist()  # only the outline is white

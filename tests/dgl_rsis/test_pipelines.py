@@ -22,7 +22,7 @@ def test_every_pixel_gets_a_class_of_a_covering_vocabulary(clip: ClipModel):
         number = 1 + [x.name for x in LABELS].index(segment.label)
         assert ((found.class_map == number) == segment.mask).all()
         assert 0 <= segment.score <= 1
-    assert list(found.seconds) == ["proposals", "text", "dense", "crops", "map", "masks"]
+    assert list(found.seconds) == ["proposals", "dense", "text", "crops", "map", "masks"]
 
 
 def test_objects_are_the_parts_of_the_classes(clip: ClipModel):

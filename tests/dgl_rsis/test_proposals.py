@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -76,3 +78,51 @@ def test_the_same_image_gives_the_same_regions():
     first, second = propose(image, DEFAULT), propose(image, DEFAULT)
     assert (first.masks == second.masks).all()
     assert (first.quality == second.quality).all()
+
+
+def buildings() -> np.ndarray:
+    """Small bright squares on a dark ground of two halves."""
+    image = two_halves()
+    for top, left in ((8, 10), (30, 22), (44, 70)):
+        image[top : top + 8, left : left + 8] = (250, 60, 40)
+    return image
+
+
+def test_the_strongest_nodes_keep_small_things_that_coarse_cuts_swallow():
+    coarse = RegionParameters(levels=(1,), min_regions=1)
+    square = np.zeros((64, 96), dtype=bool)
+    square[30:38, 22:30] = True
+
+    def best(parameters: RegionParameters) -> float:
+        masks = propose(buildings(), parameters).masks
+        return max((m & square).sum() / (m | square).sum() for m in masks)
+
+    assert best(coarse) < 0.1
+    assert best(replace(coarse, objects=20)) > 0.9
+
+
+def test_further_nodes_are_new_large_enough_and_as_many_as_asked():
+    few = propose(buildings(), RegionParameters(min_area=40))
+    more = propose(buildings(), RegionParameters(min_area=40, objects=5))
+    assert len(few) < len(more) <= len(few) + 5
+    assert (more.masks[: len(few)] == few.masks).all()
+    added = more.masks[len(few) :]
+    assert (added.sum(axis=(1, 2)) >= 40).all()
+    assert len(np.unique(more.masks.reshape(len(more), -1), axis=0)) == len(more)
+
+
+def test_quality_is_the_strength_of_the_outline():
+    image = two_halves()
+    image[10:20, 10:20] = (250, 60, 40)  # a strong outline
+    image[10:20, 60:70] = (200, 180, 165)  # a weak one
+    found = propose(image, RegionParameters(levels=(2,), min_regions=2, objects=50))
+
+    def quality(rows: slice, columns: slice) -> float:
+        wanted = np.zeros((64, 96), dtype=bool)
+        wanted[rows, columns] = True
+        overlap = [(m & wanted).sum() / (m | wanted).sum() for m in found.masks]
+        assert max(overlap) > 0.8
+        return float(found.quality[int(np.argmax(overlap))])
+
+    strong = quality(slice(10, 20), slice(10, 20))
+    assert strong > quality(slice(10, 20), slice(60, 70))

@@ -1,6 +1,8 @@
 """Training on tiny data: that it learns, resumes, and writes what the product loads."""
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +107,27 @@ def test_training_learns_resumes_and_writes_weights(
 def test_a_folder_without_tiles_is_named(tmp_path: Path):
     with pytest.raises(DatasetError, match=r"holds no tile1_\*\.jpg"):
         train.dubai_bank(tmp_path, [1])
+
+
+def test_two_processes_train_one_model(dubai: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "starter.train", "--dubai", str(dubai), "--tiles", "1"]
+    command += ["--validate", "1", "--scenes", "2", "--batch", "4", "--minutes", "0.05"]
+    command += ["--processes", "2", "--device", "cpu", "--state", str(tmp_path / "state")]
+    ran = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, timeout=300
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "steps; weights in" in ran.stderr
+    assert load_clip(str(tmp_path / "out")).crop_side == 64
+    saved = torch.load(tmp_path / "state" / "state.pt", weights_only=True)
+    assert saved["step"] > 0
+
+
+def test_the_patch_embedding_starts_as_whitened_components(dubai: Path):
+    torch.manual_seed(0)
+    clip = train.new_model("cpu")
+    bank = train.dubai_bank(dubai, [1])
+    train.see_components(clip, [bank])
+    weight = clip.visual.conv1.weight.detach().flatten(1)
+    directions = torch.nn.functional.normalize(weight, dim=1)
+    assert (directions @ directions.T - torch.eye(len(directions))).abs().max() < 1e-3

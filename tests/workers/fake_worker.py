@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,31 @@ def segment_by_brightness(image: RGB, labels: Sequence[Label], batch: int) -> An
     )
 
 
+def refer_by_brightness(image: RGB, expression: str, labels: Sequence[Label], batch: int) -> Any:
+    """Bright pixels, then dark ones; "nothing" is not found. The label is the last one."""
+    if expression == "nothing":
+        return Answered((), "nothing here is nothing"), labels[-1].name
+    bright = image.mean(axis=2) > 127
+    found = (Answered.Candidate(bright, 0.75), Answered.Candidate(~bright, 0.25))
+    return Answered(found, ""), labels[-1].name
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What jobs read of an `ExpressionSegmentation`."""
+
+    @dataclass(frozen=True)
+    class Candidate:
+        """One of its candidates."""
+
+        mask: NDArray[np.bool_]
+        score: float
+
+    candidates: tuple[Candidate, ...]
+    reason: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
 def fake_engine(redis: Redis, root: Path | None = None, *, seconds: float = 5.0) -> Engine:
     downloader = Downloader(
         label_studio_url=None,
@@ -82,6 +107,7 @@ def fake_engine(redis: Redis, root: Path | None = None, *, seconds: float = 5.0)
     )
     return Engine(
         segment=segment_by_brightness,
+        refer=refer_by_brightness,
         batch=64,
         model_version=VERSION,
         fetch=Fetcher(downloader, root).fetch,

@@ -60,6 +60,31 @@ def test_only_the_levels_asked_for_are_sent(engine: Engine) -> None:
     assert reply.segments == ()
 
 
+def test_an_expression_becomes_candidates_with_the_label_that_fits(engine: Engine) -> None:
+    asked = replace(request("bright", "dark"), expression="the bright half")
+    jobs.segment(asked.to_json())
+    reply = _answer(engine, asked)
+    assert isinstance(reply, SegmentReply)
+    assert [(s.label, s.level, s.score) for s in reply.segments] == [
+        ("dark", "candidate", 0.75),
+        ("dark", "candidate", 0.25),
+    ]
+    assert reply.segments[0].runs.counts == (6,) * 16
+    chosen = replace(asked, label="bright")
+    jobs.segment(chosen.to_json())
+    reply = _answer(engine, chosen)
+    assert isinstance(reply, SegmentReply)
+    assert {s.label for s in reply.segments} == {"bright"}
+
+
+def test_an_expression_that_nothing_answers_has_its_reason(engine: Engine) -> None:
+    asked = replace(request("bright"), expression="nothing")
+    jobs.segment(asked.to_json())
+    reply = _answer(engine, asked)
+    assert isinstance(reply, SegmentReply)
+    assert (reply.segments, reply.reason) == ((), "nothing here is nothing")
+
+
 BAD = {
     "empty": ("", "the task's image is empty"),
     "no image": ("data:text/plain,hello", "not an image of a known format"),

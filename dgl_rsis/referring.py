@@ -1,0 +1,390 @@
+"""Referring expression segmentation: the order of its stages [paper, both branches].
+
+    expression ──decoupling──► noun ─────► class probabilities of the masks ──┐
+        │            └──────► modifiers ──► geometry, colours ───────────────┼─selection─► masks
+        └──features──► sentence ──gradcam──► cross-scale activation ──────────┘
+
+[ours] everything but the split and the activation: see each stage.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgl_rsis import (
+    colours,
+    decoupling,
+    features,
+    geometry,
+    gradcam,
+    knowledge,
+    masks,
+    matching,
+    pipelines,
+    selection,
+)
+from dgl_rsis.geometry import GeometryParameters
+from dgl_rsis.gradcam import CamParameters, CrossScaleCam
+from dgl_rsis.matching import MapParameters
+from dgl_rsis.models import ClipModel
+from dgl_rsis.pipelines import EncodedImage, OvssParameters, timed
+from dgl_rsis.proposals import RegionParameters
+from dgl_rsis.selection import Ranking, SelectionParameters
+from dgl_rsis.types import RGB, Decoupled, Floats, InputError, Label, Mask, Proposals
+
+Mode = Literal["clip", "global-local", "dgl", "geometry"]
+MODES: Mapping[Mode, Mapping[str, float]] = {
+    "clip": {"sentence": 1.0},
+    "global-local": {"sentence": 1.0},
+    "dgl": {"class": 1.0, "cam": 1.0},
+    "geometry": {"class": 1.0, "geometry": 2.0, "cam": 0.5, "quality": 0.25},
+}
+
+
+@dataclass(frozen=True)
+class ResParameters:
+    """Everything that decides which masks an expression gets, beside the weights.
+
+    Attributes:
+        mode: "clip": the crop that is most like the sentence. "global-local": the mask most like
+            half the sentence and half the noun (Zero-shot-RIS). "dgl": the noun's class
+            probability and Cross-Scale Grad-CAM, the paper as reconstructed. "geometry": with the
+            modifiers measured on the masks.
+        top_k: candidates returned at most.
+        parser: source of `decoupling.decouple`.
+        encoding: regions, crops and fusion; `margin` keeps crops to the doubtful masks.
+        parts: connected parts of the noun's own map that are candidates beside the proposals.
+        geometry, cam, selection: of those stages; the mode sets the selection's weights.
+    """
+
+    mode: Mode = "geometry"
+    top_k: int = 3
+    parser: str = "rules"
+    encoding: OvssParameters = field(
+        default_factory=lambda: OvssParameters(regions=RegionParameters(objects=300), margin=0.0)
+    )
+    parts: int = 100
+    geometry: GeometryParameters = field(default_factory=GeometryParameters)
+    cam: CamParameters = field(default_factory=CamParameters)
+    selection: SelectionParameters = field(default_factory=SelectionParameters)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One answer to an expression.
+
+    Attributes:
+        mask: (H, W) bool.
+        score: confidence in [0, 1].
+        parts: what each stage said of it, in [0, 1]: "class", "geometry", "cam", …
+    """
+
+    mask: Mask
+    score: float
+    parts: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ExpressionSegmentation:
+    """The answer of `segment_expression`.
+
+    Attributes:
+        decoupled: the expression as it was understood.
+        candidates: best first; empty when nothing was found.
+        reason: why there is none; empty otherwise.
+        cam: the activation maps; None in modes without them.
+        seconds: wall-clock seconds of each stage.
+    """
+
+    decoupled: Decoupled
+    candidates: tuple[Candidate, ...]
+    reason: str
+    cam: CrossScaleCam | None
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """An expression in the model's terms.
+
+    Attributes:
+        decoupled: noun and modifiers.
+        texts: (P, D) float32, phrases of the noun, of the anchors and of everything else.
+        owners: P class indices: 0 is the noun, then the anchors.
+        classes: anchor's noun → its class index.
+        sentence: (1, D) float32.
+    """
+
+    decoupled: Decoupled
+    texts: Tensor
+    owners: Sequence[int]
+    classes: Mapping[str, int]
+    sentence: Tensor
+
+
+def segment_expression(
+    image: RGB, expression: str, clip: ClipModel, parameters: ResParameters | None = None
+) -> ExpressionSegmentation:
+    """The masks that an expression means, best first.
+
+    Args:
+        image: (H, W, 3) uint8.
+        expression: "the small white tank left of the road".
+        clip: the model.
+        parameters: default `ResParameters()`.
+
+    Raises:
+        InputError: an empty expression, or an image too small to have regions.
+    """
+    parameters = parameters or ResParameters()
+    encoding = parameters.encoding
+    encoded = pipelines.encode_image(image, clip, encoding.regions, encoding.batch)
+    return refer(encoded, expression, clip, parameters)
+
+
+def refer(
+    encoded: EncodedImage, expression: str, clip: ClipModel, parameters: ResParameters
+) -> ExpressionSegmentation:
+    """`segment_expression` of an image that is encoded already.
+
+    Raises:
+        InputError: an empty expression.
+    """
+    if not expression.strip():
+        raise InputError("the expression is empty: say what to look for, as in 'the white tank'")
+    seconds = dict(encoded.seconds)
+    with timed(seconds, "text"):
+        question = _ask(expression, clip, parameters)
+    if parameters.mode in ("clip", "global-local"):
+        with timed(seconds, "selection"):
+            parts = {"sentence": _likeness(encoded, question, clip, parameters)}
+            ranking = _rank(encoded.proposed, parts, parameters)
+        found = _candidates(encoded.proposed, parts, ranking)[: parameters.top_k]
+        return ExpressionSegmentation(question.decoupled, found, "", None, seconds)
+    return _by_stages(encoded, question, clip, parameters, seconds)
+
+
+def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
+    """The label that a noun belongs to: by name, by synonym, else the most similar one in CLIP.
+
+    Raises:
+        InputError: no label that is not a background.
+    """
+    named = [label for label in labels if not label.background]
+    if not named:
+        raise InputError("the label config has no label that an expression's mask could get")
+    known = knowledge.named(noun, named)
+    if known is not None:
+        return known
+    texts = features.text_features(
+        clip, [knowledge.prompts(word) for word in (noun, *(label.name for label in named))]
+    )
+    return named[int((texts[1:] @ texts[0]).argmax())].name
+
+
+def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Question:
+    decoupled = decoupling.decouple(expression, parameters.parser)
+    nouns = list(dict.fromkeys([decoupled.noun, *(a.noun for a in decoupled.anchors)]))
+    asked = knowledge.phrases([Label(noun) for noun in nouns])
+    texts = pipelines.encode_phrases(clip, asked, templated=True)
+    classes = {noun: i for i, noun in enumerate(nouns)}
+    sentence = features.text_features(clip, [(expression,)])
+    return _Question(decoupled, texts, pipelines.owners(asked), classes, sentence)
+
+
+def _likeness(
+    encoded: EncodedImage, question: _Question, clip: ClipModel, parameters: ResParameters
+) -> Floats:
+    """Cosines with the sentence, or with sentence and noun, stretched to [0, 1]: (N,)."""
+    encoding = replace(parameters.encoding, margin=1.0)
+    text = question.sentence[0]
+    if parameters.mode == "clip":
+        visual = pipelines.encode_crops(clip, encoded, encoding)
+    else:
+        visual = pipelines.fuse(encoded, clip, question.texts, question.owners, encoding)
+        own = torch.tensor([owner == 0 for owner in question.owners], device=text.device)
+        noun = F.normalize(question.texts[own].mean(dim=0), dim=-1)
+        text = 0.5 * text + 0.5 * noun
+    cosines = (visual @ text).cpu().numpy()
+    stretched: Floats = (cosines - cosines.min()) / max(float(np.ptp(cosines)), 1e-6)
+    return stretched
+
+
+def _by_stages(
+    encoded: EncodedImage,
+    question: _Question,
+    clip: ClipModel,
+    parameters: ResParameters,
+    seconds: dict[str, float],
+) -> ExpressionSegmentation:
+    encoding, decoupled = parameters.encoding, question.decoupled
+    with timed(seconds, "match"):
+        fused = pipelines.fuse(encoded, clip, question.texts, question.owners, encoding)
+        temperature = encoding.temperature or clip.temperature
+        cosines = (fused @ question.texts.T).cpu().numpy()
+        classes = matching.best_phrase(cosines, question.owners, temperature)  # (N, C)
+        proposed, classes = _with_parts(encoded, question, clip, cosines, classes, parameters)
+    if len(proposed) == 0 or classes[:, 0].max() < parameters.selection.least:
+        best = float(classes[:, 0].max(initial=0.0))
+        reason = f"nothing here looks like {decoupled.noun!r}: the best mask has {best:.0%} of it"
+        return ExpressionSegmentation(decoupled, (), reason, None, seconds)
+    with timed(seconds, "cam"):
+        cam = gradcam.cross_scale(
+            clip,
+            encoded.image,
+            F.normalize(question.texts[_of(question, 0)].mean(dim=0), dim=-1),
+            question.sentence[0],
+            question.texts[~_of(question, 0)],
+            parameters.cam,
+        )
+        activation = _shrunk(cam.fused, proposed)
+    with timed(seconds, "selection"):
+        parts = {"class": classes[:, 0], "cam": selection.contrast(proposed.masks, activation)}
+        if parameters.mode == "geometry":
+            parts["quality"] = proposed.quality
+            parts["geometry"] = _geometry(encoded.image, proposed, question, classes, parameters)
+        ranking = _rank(proposed, parts, parameters)
+        found = _candidates(proposed, parts, ranking)
+        found = _united(found, ranking, decoupled, parameters)
+    return ExpressionSegmentation(decoupled, found[: parameters.top_k], "", cam, seconds)
+
+
+def _of(question: _Question, index: int) -> Tensor:
+    """(P,) bool: which phrases belong to a class."""
+    return torch.tensor([o == index for o in question.owners], device=question.texts.device)
+
+
+def _with_parts(
+    encoded: EncodedImage,
+    question: _Question,
+    clip: ClipModel,
+    cosines: Floats,
+    classes: Floats,
+    parameters: ResParameters,
+) -> tuple[Proposals, Floats]:
+    """The proposals, and the connected parts of what the masks together call the noun.
+
+    An object that no node of the hierarchy holds whole is often whole in the map.
+
+    Returns:
+        (N + parts) proposals and their class probabilities.
+    """
+    proposed = encoded.proposed
+    best, _ = matching.semantic_map(
+        proposed.masks,
+        cosines,
+        features.patch_features(clip, encoded.dense) @ question.texts.T,
+        question.owners,
+        MapParameters(
+            parameters.encoding.temperature or clip.temperature,
+            proposed.height / clip.patch,
+            proposed.width / clip.patch,
+        ),
+    )
+    smallest = parameters.encoding.min_object
+    found = list(islice(masks.components(best == 0, smallest), parameters.parts))
+    if not found:
+        return proposed, classes
+    stacked = np.stack(found)
+    scale = np.array([proposed.width, proposed.height] * 2) / ([*stacked.shape[:0:-1]] * 2)
+    inside = np.array([masks.box(part) for part in found]) * scale
+    boxes = np.hstack([np.floor(inside[:, :2]), np.ceil(inside[:, 2:])]).astype(np.int32)
+    quality = np.full(len(found), np.median(proposed.quality), dtype=np.float32)
+    pooled = features.mask_features(clip, encoded.dense, stacked) @ question.texts.T
+    own = matching.best_phrase(
+        pooled.cpu().numpy(),
+        question.owners,
+        parameters.encoding.temperature or clip.temperature,
+    )
+    together = Proposals(
+        np.concatenate([proposed.masks, stacked]),
+        np.concatenate([proposed.boxes, boxes]),
+        np.concatenate([proposed.quality, quality]),
+        proposed.height,
+        proposed.width,
+    )
+    return together, np.concatenate([classes, own])
+
+
+def _geometry(
+    image: RGB,
+    proposed: Proposals,
+    question: _Question,
+    classes: Floats,
+    parameters: ResParameters,
+) -> Floats:
+    """How well place, size and colour of each mask fit the modifiers: (N,) float32 in [0, 1]."""
+    modifiers = question.decoupled.modifiers
+    words = [m.value for m in modifiers if m.kind == "attribute" and colours.knows(m.value)]
+    fits = np.ones(len(proposed), dtype=np.float32)
+    if words:
+        means = colours.mean_lab(image, proposed)
+        fits = np.minimum.reduce([colours.colour(means, word) for word in words])
+    shapes = geometry.shapes(proposed.masks, proposed.height, proposed.width, proposed.boxes)
+    anchors = {}
+    for anchor in question.decoupled.anchors:
+        likely = classes[:, question.classes[anchor.noun]]
+        # "the vehicle on the left" has a place of its own; anchors of anchors are left out.
+        own = decoupling.decouple(anchor.text, parameters.parser).modifiers
+        placed = geometry.fields(own, shapes, likely, {}, parameters.geometry)
+        anchors[anchor.text] = (shapes, likely * placed.total)
+    weights = classes[:, 0] * fits
+    scores = geometry.fields(modifiers, shapes, weights, anchors, parameters.geometry)
+    found: Floats = np.minimum(scores.total, fits)
+    return found
+
+
+def _rank(proposed: Proposals, parts: Mapping[str, Floats], parameters: ResParameters) -> Ranking:
+    weighted = replace(parameters.selection, weights=MODES[parameters.mode])
+    most = max(parameters.top_k, parameters.selection.most)
+    return selection.rank(proposed.masks, parts, most, weighted)
+
+
+def _candidates(
+    proposed: Proposals, parts: Mapping[str, Floats], ranking: Ranking
+) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(
+            pipelines.enlarged(proposed.masks[index], proposed),
+            float(score),
+            {name: float(part[index]) for name, part in parts.items()},
+        )
+        for index, score in zip(ranking.order.tolist(), ranking.scores.tolist(), strict=True)
+    )
+
+
+def _united(
+    found: tuple[Candidate, ...], ranking: Ranking, decoupled: Decoupled, parameters: ResParameters
+) -> tuple[Candidate, ...]:
+    """For "two ships" or "the cars": first all that are meant together, then each alone."""
+    counts = [m.value for m in decoupled.modifiers if m.kind == "count"]
+    number = next((int(value) for value in counts if value.isdigit()), None)
+    if not (decoupled.plural or counts) or number == 1:
+        return found
+    chosen = found[: selection.members(ranking, number, parameters.selection)]
+    if len(chosen) < 2:
+        return found
+    union = np.logical_or.reduce([candidate.mask for candidate in chosen])
+    score = float(np.mean([candidate.score for candidate in chosen]))
+    parts = {
+        name: float(np.mean([candidate.parts[name] for candidate in chosen]))
+        for name in chosen[0].parts
+    }
+    return (Candidate(union, score, parts), *found)
+
+
+def _shrunk(plane: Floats, proposed: Proposals) -> Floats:
+    """(H, W) → (h, w) at the proposals' size, by the mean."""
+    height, width = proposed.masks.shape[1:]
+    if plane.shape == (height, width):
+        return plane
+    resized: Floats = F.interpolate(
+        torch.from_numpy(plane)[None, None], size=(height, width), mode="area"
+    )[0, 0].numpy()
+    return resized
