@@ -138,9 +138,7 @@ def evaluate_res(data: ReferralData, options: Options, progress: Progress = sile
     default = ResParameters(top_k=options.top_k)
     scores = evaluation.evaluate_expressions(
         map(with_stratum, first_referrals(data.referrals, options.limit, options.per_image)),
-        lambda image: pipelines.encode_image(
-            image, clip, default.encoding.regions, default.encoding.batch
-        ),
+        lambda image: _encoded(image, clip, default.encoding),
         _referring_rungs(clip, default),
         lambda encoded: encoded.proposed,
         top_k=options.top_k,
@@ -235,6 +233,12 @@ def _segmenter(
 
 
 # ---- referring expressions -----------------------------------------------------------------------
+
+
+def _encoded(image: RGB, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
+    """With all crops: two rungs of the ladder ask for them at every expression."""
+    encoded = pipelines.encode_image(image, clip, parameters.regions, parameters.batch)
+    return pipelines.with_crops(encoded, clip, parameters)
 
 
 def _referring_rungs(clip: ClipModel, default: ResParameters) -> Mapping[str, Referrer]:

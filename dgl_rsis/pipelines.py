@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
@@ -77,6 +77,8 @@ class EncodedImage:
         dense: of one pass over the image.
         by_mask: (N, D) float32, mask-guided features, L2 norm 1.
         seconds: wall-clock seconds of each stage.
+        by_crop: (N, D) float32, features of all context-aware crops, where `with_crops` made them
+            in advance; None: made when needed, for the masks that need them.
     """
 
     image: RGB
@@ -84,6 +86,7 @@ class EncodedImage:
     dense: DenseFeatures
     by_mask: Tensor
     seconds: Mapping[str, float]
+    by_crop: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,11 @@ def encode_image(
     return EncodedImage(image, proposed, dense, by_mask, seconds)
 
 
+def with_crops(encoded: EncodedImage, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
+    """With the features of all crops, for an image that is asked for many things."""
+    return replace(encoded, by_crop=encode_crops(clip, encoded, parameters))
+
+
 def fuse(
     encoded: EncodedImage,
     clip: ClipModel,
@@ -249,6 +257,8 @@ def encode_crops(
     chosen: NDArray[np.int64] | None = None,
 ) -> Tensor:
     """Features of the context-aware crops of some proposals, by default of all: (n, D)."""
+    if encoded.by_crop is not None:
+        return encoded.by_crop if chosen is None else encoded.by_crop[torch.from_numpy(chosen)]
     boxes = crops.boxes(encoded.proposed, parameters.crops)
     if chosen is not None:
         boxes = boxes[chosen]

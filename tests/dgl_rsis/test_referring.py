@@ -103,6 +103,15 @@ def test_an_encoded_image_answers_any_number_of_expressions(clip: ClipModel):
         assert (again.candidates[0].mask == alone.candidates[0].mask).all()
 
 
+def test_crops_made_in_advance_change_nothing(clip: ClipModel):
+    encoded = pipelines.encode_image(IMAGE, clip, SMALL.regions, 64)
+    ahead = pipelines.with_crops(encoded, clip, SMALL)
+    for mode in ("clip", "global-local"):
+        wanted = replace(PARAMETERS, mode=mode)
+        first, second = (referring.refer(e, "the ship", clip, wanted) for e in (encoded, ahead))
+        assert [c.score for c in first.candidates] == [c.score for c in second.candidates]
+
+
 def test_a_noun_gets_the_label_that_names_it_or_the_most_similar(clip: ClipModel):
     labels = [Label("house"), Label("tanks"), Label("other", background=True)]
     assert referring.label_for("building", labels, clip) == "house"
