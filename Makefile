@@ -5,7 +5,7 @@ UV := .venv/bin/uv
 STUDIO := .venv-studio
 CHROMIUM ?= /usr/bin/chromium
 DUBAI ?= ../shared/data/dubai
-MINUTES ?= 70
+MINUTES ?= 90
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up studio test check e2e bench starter lock clean
@@ -56,7 +56,7 @@ e2e: .venv/.ready $(STUDIO)/.ready  ## Test in a real Label Studio with a real b
 bench: .venv/.ready  ## Measure quality, speed and memory (DUBAI=folder of the Dubai tiles)
 	$(BIN)/python -m benchmarks.run --dubai $(DUBAI)
 
-starter: .venv/.ready  ## Train the starter weights (MINUTES=70 on 2 cores; resumes)
+starter: .venv/.ready  ## Train the starter weights (MINUTES=90 on 2 cores; resumes)
 	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python -m starter.train --dubai $(DUBAI) --minutes $(MINUTES)
 
 lock: .venv/.ready  ## Pin the dependencies anew

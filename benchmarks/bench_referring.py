@@ -79,7 +79,7 @@ def agreement(images: list[RGB], clip: ClipModel) -> dict[float, tuple[float, fl
     same: dict[float, list[bool]] = {margin: [] for margin in MARGINS}
     needed: dict[float, list[bool]] = {margin: [] for margin in MARGINS}
     for image in images:
-        encoded = pipelines.encode_image(image, clip, default.regions, default.batch)
+        encoded = pipelines.encode_image(image, clip, default)
         encoded = pipelines.with_crops(encoded, clip, default)
         alone = np.sort(matching.match(encoded.by_mask, texts, owners, clip.temperature), axis=1)
         found = {}

@@ -237,7 +237,7 @@ def _segmenter(
 
 def _encoded(image: RGB, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
     """With all crops: two rungs of the ladder ask for them at every expression."""
-    encoded = pipelines.encode_image(image, clip, parameters.regions, parameters.batch)
+    encoded = pipelines.encode_image(image, clip, parameters)
     return pipelines.with_crops(encoded, clip, parameters)
 
 

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import crops, features, knowledge, masks, matching, proposals
+from dgl_rsis import crops, features, knowledge, mask_features, masks, matching, proposals
 from dgl_rsis.crops import CropParameters
 from dgl_rsis.features import DenseFeatures
 from dgl_rsis.knowledge import ClassPhrases
+from dgl_rsis.mask_features import MaskFeature
 from dgl_rsis.matching import MapParameters
 from dgl_rsis.models import ClipModel
 from dgl_rsis.proposals import RegionParameters
@@ -41,6 +42,8 @@ class OvssParameters:
     Attributes:
         regions: mask proposals.
         crops: context of the crops.
+        mask_feature: how v_mask is made: "pooling" (the default, by measurement), "class-tokens" or
+            "late-masking".
         mask_share: β, weight of the mask feature against the crop feature, [0, 1]; measured on
             Dubai tile 5 (docs/LOG.md).
         temperature: τ of the softmax over cosines; None for the model's own.
@@ -57,6 +60,7 @@ class OvssParameters:
 
     regions: RegionParameters = field(default_factory=RegionParameters)
     crops: CropParameters = field(default_factory=CropParameters)
+    mask_feature: MaskFeature = "pooling"
     mask_share: float = 0.7
     temperature: float | None = None
     threshold: float = 0.0
@@ -155,7 +159,7 @@ def segment_classes(
     """
     parameters = parameters or OvssParameters()
     _check_labels(labels)
-    encoded = encode_image(image, clip, parameters.regions, parameters.batch)
+    encoded = encode_image(image, clip, parameters)
     proposed, seconds = encoded.proposed, dict(encoded.seconds)
     with timed(seconds, "text"):
         asked = knowledge.phrases(labels, enrich=parameters.knowledge)
@@ -182,9 +186,7 @@ def segment_classes(
     return ClassSegmentation(tuple(classes), class_map, probability, seconds, parameters)
 
 
-def encode_image(
-    image: RGB, clip: ClipModel, regions: RegionParameters, batch: int
-) -> EncodedImage:
+def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
     """Proposals, and everything about them that takes one pass over the image.
 
     Raises:
@@ -197,10 +199,15 @@ def encode_image(
         )
     seconds: dict[str, float] = {}
     with timed(seconds, "proposals"):
-        proposed = proposals.propose(image, regions)
+        proposed = proposals.propose(image, parameters.regions)
     with timed(seconds, "dense"):
-        dense = features.dense_features(clip, image, batch)
-        by_mask = features.mask_features(clip, dense, proposed.masks)
+        dense = features.dense_features(clip, image, parameters.batch)
+        if parameters.mask_feature == "pooling":  # from the dense values that are here already
+            by_mask = features.mask_features(clip, dense, proposed.masks)
+        else:
+            by_mask = mask_features.mask_guided(
+                clip, image, proposed.masks, parameters.mask_feature, parameters.batch
+            )
     return EncodedImage(image, proposed, dense, by_mask, seconds)
 
 
@@ -262,7 +269,11 @@ def encode_crops(
     boxes = crops.boxes(encoded.proposed, parameters.crops)
     if chosen is not None:
         boxes = boxes[chosen]
-    cut = crops.crop(encoded.image, boxes, clip.crop_side, clip.device)
+    background = parameters.crops.background
+    shown = None
+    if background != "keep":
+        shown = encoded.proposed.masks if chosen is None else encoded.proposed.masks[chosen]
+    cut = crops.crop(encoded.image, boxes, clip.crop_side, clip.device, background, shown)
     return features.crop_features(clip, cut, parameters.batch)
 
 

@@ -144,7 +144,7 @@ def segment_expression(
     """
     parameters = parameters or ResParameters()
     encoding = parameters.encoding
-    encoded = pipelines.encode_image(image, clip, encoding.regions, encoding.batch)
+    encoded = pipelines.encode_image(image, clip, encoding)
     return refer(encoded, expression, clip, parameters)
 
 

@@ -41,10 +41,10 @@ class Plan:
     patches: int = 64
     balanced: float = 0.5
     learning_rate: float = 1e-3
-    matrix_rate: float = 0.02
+    matrix_rate: float = 0.005
     weight_decay: float = 0.1
     averaging: float = 0.998
-    save_seconds: float = 240.0
+    save_seconds: float = 180.0
     seed: int = 0
 
 
@@ -61,7 +61,7 @@ class Run:
 
     def descend(self, loss: Tensor, elapsed: float) -> None:
         """One step down, `elapsed` seconds after the start of the training."""
-        _set_rates(self.optimizers, self.step, elapsed / (self.plan.minutes * 60))
+        _set_rates(self.optimizers, self.plan, self.step, elapsed / (self.plan.minutes * 60))
         self.clip.model.zero_grad(set_to_none=True)
         loss.backward()
         _average_gradients(self.clip)
@@ -149,13 +149,15 @@ def _optimizers(clip: ClipModel, plan: Plan) -> list[torch.optim.Optimizer]:
     ]
 
 
-def _set_rates(optimizers: Sequence[torch.optim.Optimizer], step: int, progress: float) -> None:
-    """Linear warm-up over 50 steps; over the minutes the rates fall to a hundredth, as e^−kt.
+def _set_rates(
+    optimizers: Sequence[torch.optim.Optimizer], plan: Plan, step: int, progress: float
+) -> None:
+    """Linear warm-up over 50 steps; from six tenths of the minutes on the rates fall to nothing.
 
-    At a rate that stays high, as at first with a cosine, the losses stand still (docs/LOG.md).
+    Twice with a higher rate of the matrices, and a cosine, the losses stood still until it had
+    fallen (docs/LOG.md).
     """
-    falling = 0.01 ** min(1.0, progress)
-    for optimizer in optimizers:
+    factor = min(1.0, (step + 1) / 50, max(0.01, (1 - progress) / 0.4))
+    for optimizer, peak in zip(optimizers, (plan.matrix_rate, plan.learning_rate), strict=True):
         for group in optimizer.param_groups:
-            peak = group.setdefault("peak", group["lr"])
-            group["lr"] = peak * min(1.0, (step + 1) / 50) * falling
+            group["lr"] = peak * factor

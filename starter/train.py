@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--dubai", type=Path, required=True, help="folder with tile1_001.jpg …")
     parser.add_argument("--scenes", type=int, default=1000, help="generated scenes, 512 px")
-    parser.add_argument("--minutes", type=float, default=100)
+    parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--tiles", default="1,2,3,4", help="Dubai tiles to train on")
     parser.add_argument("--validate", default="5", help="Dubai tiles that are only looked at")

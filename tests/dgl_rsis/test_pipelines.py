@@ -108,3 +108,42 @@ def test_the_version_follows_weights_and_parameters(clip: ClipModel):
     assert version == pipelines.model_version(clip, replace(default, batch=7))
     assert version != pipelines.model_version(clip, replace(default, mask_share=0.1))
     assert version != pipelines.model_version(replace(clip, fingerprint="0"), default)
+
+
+@pytest.mark.parametrize("kind", ["class-tokens", "late-masking"])
+def test_other_mask_features_give_other_vectors_of_the_same_form(clip: ClipModel, kind: str):
+    default = OvssParameters()
+    pooled = pipelines.encode_image(IMAGE, clip, default)
+    other = pipelines.encode_image(IMAGE, clip, replace(default, mask_feature=kind))
+    assert other.by_mask.shape == pooled.by_mask.shape
+    assert other.by_mask.norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
+    assert (other.by_mask - pooled.by_mask).abs().max() > 1e-3
+
+
+def test_the_background_of_crops_reaches_the_model(clip: ClipModel):
+    default = OvssParameters()
+    encoded = pipelines.encode_image(IMAGE, clip, default)
+    kept = pipelines.encode_crops(clip, encoded, default)
+    for background in ("mean", "blur"):
+        changed = replace(default, crops=replace(default.crops, background=background))
+        assert (pipelines.encode_crops(clip, encoded, changed) - kept).abs().max() > 1e-4
+
+
+def test_crops_are_made_for_doubtful_masks_only(clip: ClipModel):
+    asked = pipelines.knowledge.phrases(LABELS)
+    texts = pipelines.encode_phrases(clip, asked, templated=True)
+    owners = pipelines.owners(asked)
+    encoded = pipelines.encode_image(IMAGE, clip, OvssParameters())
+    every = pipelines.fuse(encoded, clip, texts, owners, OvssParameters())
+    none = pipelines.fuse(encoded, clip, texts, owners, OvssParameters(margin=0.0))
+    assert (none == encoded.by_mask).all()
+    classes = np.sort(
+        pipelines.matching.match(encoded.by_mask, texts, owners, clip.temperature), axis=1
+    )
+    margins = classes[:, -1] - classes[:, -2]
+    limit = float(np.median(margins))
+    some = pipelines.fuse(encoded, clip, texts, owners, OvssParameters(margin=limit))
+    doubtful = margins < limit
+    assert 0 < doubtful.sum() < len(doubtful)
+    assert some[doubtful].numpy() == pytest.approx(every[doubtful].numpy(), abs=1e-5)
+    assert (some[~doubtful] == encoded.by_mask[~doubtful]).all()

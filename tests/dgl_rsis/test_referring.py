@@ -95,7 +95,7 @@ def test_an_empty_expression_is_refused(clip: ClipModel):
 
 
 def test_an_encoded_image_answers_any_number_of_expressions(clip: ClipModel):
-    encoded = pipelines.encode_image(IMAGE, clip, SMALL.regions, 64)
+    encoded = pipelines.encode_image(IMAGE, clip, SMALL)
     for text in ("the ship", "the tank left of the ship"):
         again = referring.refer(encoded, text, clip, PARAMETERS)
         alone = referring.segment_expression(IMAGE, text, clip, PARAMETERS)
@@ -104,7 +104,7 @@ def test_an_encoded_image_answers_any_number_of_expressions(clip: ClipModel):
 
 
 def test_crops_made_in_advance_change_nothing(clip: ClipModel):
-    encoded = pipelines.encode_image(IMAGE, clip, SMALL.regions, 64)
+    encoded = pipelines.encode_image(IMAGE, clip, SMALL)
     ahead = pipelines.with_crops(encoded, clip, SMALL)
     for mode in ("clip", "global-local"):
         wanted = replace(PARAMETERS, mode=mode)
