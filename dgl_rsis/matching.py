@@ -26,11 +26,14 @@ class MapParameters:
     Attributes:
         temperature: τ of the softmax over cosines (SegEarth-OV, TextRegion: 50; CLIP's own: 100).
         rows, columns: patches of the dense map that the masks' height and width span.
+        area_exponent: γ; a mask's vote weighs area^−γ, so that what is smaller and more particular
+            is heard before the ground that it stands on. 0: all votes are equal.
     """
 
     temperature: float
     rows: float
     columns: float
+    area_exponent: float = 0.0
 
 
 def match(features: Tensor, texts: Tensor, owners: Sequence[int], temperature: float) -> Floats:
@@ -72,8 +75,8 @@ def semantic_map(
 ) -> tuple[NDArray[np.uint16], Floats]:
     """The best class of every pixel from overlapping masks, independent of their order.
 
-    L(x, p) = Σ_i M_i(x) · cos(v_i, t_p) / Σ_i M_i(x), then softmax and the best phrase of each
-    class. Where no mask lies, the patch map alone decides.
+    L(x, p) = Σ_i w_i · M_i(x) · cos(v_i, t_p) / Σ_i w_i · M_i(x) with w_i = area_i^−γ [ours], then
+    softmax and the best phrase of each class. Where no mask lies, the patch map alone decides.
 
     Args:
         masks: (N, H, W) bool.
@@ -88,8 +91,11 @@ def semantic_map(
     # Pixels under the same masks have the same mean: there are far fewer such cells than pixels.
     first, cell = _cells(masks)  # (U,), (H, W)
     members = masks.reshape(len(masks), -1)[:, first].T.astype(np.float32)  # (U, N)
+    areas = np.maximum(masks.sum(axis=(1, 2), dtype=np.int64), 1)
+    weights = (areas / areas.max(initial=1)) ** -parameters.area_exponent
+    members *= weights.astype(np.float32)
     covered = members.sum(axis=1, keepdims=True)  # (U, 1)
-    mean = members @ region_cosines / np.maximum(covered, 1)  # (U, P)
+    mean = members @ region_cosines / np.where(covered > 0, covered, 1)  # (U, P)
     classes = best_phrase(mean, owners, parameters.temperature)  # (U, C)
     best = classes.argmax(axis=1).astype(np.uint16)[cell]  # (H, W)
     probability: Floats = classes.max(axis=1)[cell]

@@ -47,6 +47,8 @@ class OvssParameters:
         mask_share: β, weight of the mask feature against the crop feature, [0, 1]; measured on
             Dubai tile 5 (docs/LOG.md).
         temperature: τ of the softmax over cosines; None for the model's own.
+        area_exponent: of the votes of overlapping masks; measured on Dubai tile 5 and generated
+            scenes (docs/LOG.md).
         threshold: pixels whose class is less probable stay unlabelled; a label's own threshold
             goes before it.
         knowledge: use the project's phrases, templates and implicit background; without it the
@@ -63,6 +65,7 @@ class OvssParameters:
     mask_feature: MaskFeature = "pooling"
     mask_share: float = 0.7
     temperature: float | None = None
+    area_exponent: float = 1.0
     threshold: float = 0.0
     knowledge: bool = True
     min_object: int = 32
@@ -173,11 +176,7 @@ def segment_classes(
             (fused @ texts.T).cpu().numpy(),
             patch_cosines,
             owners(asked),
-            MapParameters(
-                parameters.temperature or clip.temperature,
-                proposed.height / clip.patch,
-                proposed.width / clip.patch,
-            ),
+            map_parameters(proposed, clip, parameters),
         )
         best, probability = (enlarged(x, proposed) for x in (best, probability))
     with timed(seconds, "masks"):
@@ -243,6 +242,18 @@ def fuse(
         index = torch.from_numpy(chosen).to(by_mask.device)
         fused[index] = F.normalize(share * by_mask[index] + (1 - share) * by_crop, dim=-1)
     return fused
+
+
+def map_parameters(
+    proposed: Proposals, clip: ClipModel, parameters: OvssParameters
+) -> MapParameters:
+    """Of the semantic map over these masks."""
+    return MapParameters(
+        parameters.temperature or clip.temperature,
+        proposed.height / clip.patch,
+        proposed.width / clip.patch,
+        parameters.area_exponent,
+    )
 
 
 def encode_phrases(clip: ClipModel, asked: Sequence[ClassPhrases], templated: bool) -> Tensor:

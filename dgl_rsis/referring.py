@@ -31,7 +31,6 @@ from dgl_rsis import (
 )
 from dgl_rsis.geometry import GeometryParameters
 from dgl_rsis.gradcam import CamParameters, CrossScaleCam
-from dgl_rsis.matching import MapParameters
 from dgl_rsis.models import ClipModel
 from dgl_rsis.pipelines import EncodedImage, OvssParameters, timed
 from dgl_rsis.proposals import RegionParameters
@@ -281,11 +280,7 @@ def _with_parts(
         cosines,
         features.patch_features(clip, encoded.dense) @ question.texts.T,
         question.owners,
-        MapParameters(
-            parameters.encoding.temperature or clip.temperature,
-            proposed.height / clip.patch,
-            proposed.width / clip.patch,
-        ),
+        pipelines.map_parameters(proposed, clip, parameters.encoding),
     )
     smallest = parameters.encoding.min_object
     found = list(islice(masks.components(best == 0, smallest), parameters.parts))

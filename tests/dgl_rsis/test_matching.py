@@ -66,6 +66,33 @@ def test_the_map_is_the_mean_of_the_masks_over_each_pixel():
         assert probability[y, x] == pytest.approx(expected.max(), abs=1e-5)
 
 
+def test_smaller_masks_weigh_more_as_the_exponent_says():
+    masks = np.zeros((2, 12, 12), dtype=bool)
+    masks[0], masks[1, :3, :4] = True, True  # areas 144 and 12
+    cosines = np.array([[0.10, 0.00], [0.00, 0.06]], dtype=np.float32)
+    patches = torch.zeros(2, 2, 2)
+    equal, _ = semantic_map(masks, cosines, patches, [0, 1], MapParameters(50.0, 2, 2))
+    assert (equal == 0).all()
+    for exponent in (0.5, 1.0):
+        parameters = MapParameters(50.0, 2, 2, exponent)
+        best, probability = semantic_map(masks, cosines, patches, [0, 1], parameters)
+        assert (best == masks[1]).all()
+        weights = np.array([144.0, 12.0]) ** -exponent
+        mean = weights @ cosines / weights.sum()
+        expected = np.exp(50 * mean) / np.exp(50 * mean).sum()
+        assert probability[0, 0] == pytest.approx(expected[1], abs=1e-5)
+
+
+def test_an_empty_mask_has_no_vote():
+    masks = np.zeros((2, 8, 8), dtype=bool)
+    masks[0] = True
+    cosines = np.array([[0.1, 0.0], [0.0, 0.9]], dtype=np.float32)
+    parameters = MapParameters(50.0, 2, 2, 1.0)
+    best, probability = semantic_map(masks, cosines, torch.zeros(2, 2, 2), [0, 1], parameters)
+    assert (best == 0).all()
+    assert np.isfinite(probability).all()
+
+
 def test_pixels_under_no_mask_take_their_patch():
     cells = torch.zeros(2, 2, 2)
     cells[0, :, 0], cells[1, :, 1] = 1.0, 1.0
