@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgl_rsis import crops
@@ -27,6 +27,7 @@ def anywhere(draw):
     return proposals((left, top, right, bottom), shape=(height, width))
 
 
+@settings(deadline=None)
 @given(anywhere())
 def test_a_box_is_square_and_holds_its_mask(found):
     left, top, right, bottom = crops.boxes(found, PARAMETERS)[0]
@@ -38,6 +39,7 @@ def test_a_box_is_square_and_holds_its_mask(found):
     assert bottom >= y2 - 1e-3
 
 
+@settings(deadline=None)
 @given(anywhere())
 def test_a_box_that_fits_lies_inside_the_image(found):
     height, width = found.masks.shape[1:]
@@ -152,6 +154,7 @@ def test_many_masks_are_the_same_in_small_portions(monkeypatch: pytest.MonkeyPat
     assert none.shape == (0, 3, 16, 16)
 
 
+@settings(deadline=None)
 @given(anywhere(), st.sampled_from(["keep", "mean", "blur"]), st.sampled_from([2, 8, 32]))
 def test_any_crop_is_an_image(found, background, side):
     shape = found.masks.shape[1:]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -105,6 +105,7 @@ def test_patch_weights_are_shares_of_patches():
     assert weights[0].numpy() == pytest.approx(np.array([[32, 0], [0, 4]]) * pixel, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(5, 40), st.floats(1, 9), st.integers(0, 9))
 def test_weights_hold_the_whole_mask_whatever_its_scale(size, cells, seed):
     mask = np.random.default_rng(seed).random((1, size, size)) < 0.5
@@ -124,6 +125,7 @@ def test_a_mask_at_half_size_has_the_same_feature(clip: ClipModel):
     )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5), st.floats(0, 0.9))
 def test_tiles_share_out_every_patch(rows, columns, cells, overlap):
     tiling = features.tiled(image(8 * rows, 8 * columns), 8 * cells, 8, overlap)
