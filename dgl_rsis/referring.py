@@ -66,7 +66,10 @@ class ResParameters:
     top_k: int = 3
     parser: str = "rules"
     encoding: OvssParameters = field(
-        default_factory=lambda: OvssParameters(regions=RegionParameters(objects=300), margin=0.0)
+        # The finest cut is left out: its masks are many, and the strongest nodes know better.
+        default_factory=lambda: OvssParameters(
+            regions=RegionParameters(levels=(128, 32), objects=200), margin=0.0
+        )
     )
     parts: int = 100
     geometry: GeometryParameters = field(default_factory=GeometryParameters)
