@@ -12,6 +12,7 @@ ARG PYTHON=python:3.11.16-slim-trixie
 FROM ${PYTHON} AS build
 # The root file system is read-only later, so bytecode is compiled now.
 ENV UV_COMPILE_BYTECODE=1 \
+    UV_CACHE_DIR=/var/cache/uv \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
     VIRTUAL_ENV=/opt/dgl-rsis
@@ -24,14 +25,14 @@ RUN pip install --no-cache-dir --require-hashes -r requirements/uv.txt \
 FROM build AS wheel
 COPY . .
 # The lock of the worker holds setuptools, which builds the wheel.
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv build --wheel --require-hashes --build-constraint requirements/worker.txt --out-dir /dist
 
 
 # --no-build: wheels only, so that no package runs code of its own here or needs a compiler.
 FROM build AS web-environment
 COPY requirements/web.txt requirements/
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --no-build --no-deps --require-hashes -r requirements/web.txt
 COPY --from=wheel /dist /dist
 RUN uv pip install --no-deps /dist/*.whl
@@ -39,7 +40,7 @@ RUN uv pip install --no-deps /dist/*.whl
 
 FROM build AS worker-environment
 COPY requirements/worker.txt requirements/
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --no-build --no-deps --require-hashes -r requirements/worker.txt
 COPY --from=wheel /dist /dist
 RUN uv pip install --no-deps /dist/*.whl

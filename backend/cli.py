@@ -104,9 +104,7 @@ def segment(
     """Segment images, without queue or server: into classes, or by one expression."""
     from backend import local
 
-    given = {"model": model, "device": device}
-    settings = _read(WorkerSettings, {k: v for k, v in given.items() if v is not None})
-    _log(settings.log_level, "%(message)s")
+    settings = _local_settings(model, device)
     rest = (out, settings.model, settings.device, settings.max_image_pixels)
     try:
         if expression:
@@ -152,9 +150,7 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="cpu or cuda:0 (env DEVICE).")] = None,
 ) -> None:
     """Measure on a labelled data set, with the whole ladder of what each stage adds."""
-    given = {"model": model, "device": device}
-    settings = _read(WorkerSettings, {k: v for k, v in given.items() if v is not None})
-    _log(settings.log_level, "%(message)s")
+    settings = _local_settings(model, device)
     run = evaluation.EvaluationRun(
         task, dataset, split, limit, per_image, piece, top_k, thing, min_area, json, plot,
         settings.model, settings.device,
@@ -172,6 +168,14 @@ def _settings(host: str | None, port: int | None) -> Settings:
     """Settings from the environment; options of the command line win."""
     given = {"host": host, "port": port}
     return _read(Settings, {name: value for name, value in given.items() if value is not None})
+
+
+def _local_settings(model: str | None, device: str | None) -> WorkerSettings:
+    """The same for a command that works in this process; it logs for people."""
+    given = {"model": model, "device": device}
+    settings = _read(WorkerSettings, {k: v for k, v in given.items() if v is not None})
+    _log(settings.log_level, "%(message)s")
+    return settings
 
 
 def _read(kind: type[AnySettings], given: dict[str, Any]) -> AnySettings:

@@ -8,32 +8,17 @@ Development uses tile 5; tile 6 is the test set. Scenes have seeds that training
 
 import argparse
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from dgl_rsis import datasets, pipelines
-from dgl_rsis.datasets import DUBAI_CLASSES, Sample
-from dgl_rsis.metrics import IGNORE, Confusion
+from dgl_rsis.datasets import DUBAI_CLASSES
+from dgl_rsis.metrics import Confusion
 from dgl_rsis.models import load_clip
 from dgl_rsis.pipelines import OvssParameters
 from dgl_rsis.types import Label
-
-FIRST_HELD_OUT_SEED = 1_000_000
-
-
-def scenes(count: int) -> Iterator[Sample]:
-    """Generated scenes of the ten evaluation classes."""
-    from starter.scenes import CLASSES, EVALUATION_CLASSES, generate
-
-    numbers = np.full(1 + len(CLASSES), IGNORE, dtype=np.uint16)
-    for index, name in enumerate(EVALUATION_CLASSES):
-        numbers[1 + CLASSES.index(name)] = index
-    for seed in range(FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + count):
-        scene = generate(seed, 512, EVALUATION_CLASSES)
-        yield Sample(f"scene {seed}", scene.image, numbers[scene.class_map])
+from starter import evaluation_scenes
+from starter.scenes import EVALUATION_CLASSES
 
 
 def main() -> None:
@@ -51,9 +36,7 @@ def main() -> None:
         names: tuple[str, ...] = DUBAI_CLASSES
         title = f"Dubai tile {options.tiles}"
     else:
-        from starter.scenes import EVALUATION_CLASSES
-
-        samples, names = list(scenes(options.scenes)), EVALUATION_CLASSES
+        samples, names = list(evaluation_scenes.samples(options.scenes)), EVALUATION_CLASSES
         title = f"{options.scenes} generated scenes"
     clip = load_clip(options.model, options.device)
     labels = [Label(name) for name in names]

@@ -347,7 +347,7 @@ def _best_of(pool: Proposals, truth: Mask, side: int | None) -> Overlap:
     if not overlaps:
         return Overlap(0, int(np.count_nonzero(_at(truth, side))))
     index = int(np.argmax([o.iou for o in overlaps]))
-    full = metrics.full_size(pool.masks[index], pool)
+    full = pool.at_full_size(pool.masks[index])
     return metrics.overlap(_at(full, side), _at(truth, side))
 
 

@@ -103,7 +103,7 @@ def _case(entry: Instances, proposals: Proposals, ious: NDArray[np.float64], sco
         entry.image,
         ("object",),
         (entry.numbers > 0).astype(np.uint16),
-        metrics.full_size(chosen, proposals).astype(np.uint16),
+        proposals.at_full_size(chosen).astype(np.uint16),
     )
 
 

@@ -15,7 +15,6 @@ from dgl_rsis import (
     evaluation_parts,
     evaluation_text,
     knowledge,
-    metrics,
     pipelines,
     proposals,
     published,
@@ -261,7 +260,7 @@ def random_masks(encoded: EncodedImage, expression: str, count: int) -> list[Mas
     rng = np.random.default_rng(zlib.crc32(expression.encode()))
     proposed = encoded.proposed
     drawn = rng.permutation(len(proposed))[:count]
-    return [metrics.full_size(proposed.masks[i], proposed) for i in drawn]
+    return [proposed.at_full_size(proposed.masks[i]) for i in drawn]
 
 
 def first_referrals(

@@ -169,16 +169,6 @@ def object_ious(
     return found
 
 
-def full_size(mask: Mask, proposals: Proposals) -> Mask:
-    """A mask of (h, w), at the proposals' size → (H, W), by the nearest pixel."""
-    rows, columns = (
-        np.arange(large) * small // large
-        for small, large in zip(mask.shape, (proposals.height, proposals.width), strict=True)
-    )
-    enlarged: Mask = mask[rows[:, None], columns]
-    return enlarged
-
-
 def best_ious(ious: NDArray[np.float64], budget: int | None = None) -> NDArray[np.float64]:
     """The best IoU of each object among the first proposals.
 

@@ -178,7 +178,7 @@ def segment_classes(
             owners(asked),
             map_parameters(proposed, clip, parameters),
         )
-        best, probability = (enlarged(x, proposed) for x in (best, probability))
+        best, probability = (proposed.at_full_size(x) for x in (best, probability))
     with timed(seconds, "masks"):
         class_map = _labelled(best, probability, asked, len(labels), parameters.threshold)
         classes = _classes(class_map, probability, labels)
@@ -295,17 +295,6 @@ def _check_labels(labels: Sequence[Label]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"labels given twice: {', '.join(twice)}")
-
-
-def enlarged(plane: NDArray[Any], proposed: Proposals) -> NDArray[Any]:
-    """(h, w) at the proposals' size → (H, W), by the nearest pixel."""
-    height, width = plane.shape
-    if (height, width) == (proposed.height, proposed.width):
-        return plane
-    rows = np.arange(proposed.height) * height // proposed.height
-    columns = np.arange(proposed.width) * width // proposed.width
-    found: NDArray[Any] = plane[rows[:, None], columns]
-    return found
 
 
 def _labelled(

@@ -167,7 +167,7 @@ def refer(
         with timed(seconds, "selection"):
             parts = {"sentence": _likeness(encoded, question, clip, parameters)}
             ranking = _rank(encoded.proposed, parts, parameters)
-        found = _candidates(encoded.proposed, parts, ranking)[: parameters.top_k]
+        found = _candidates(encoded.proposed, parts, ranking, parameters.top_k)
         return ExpressionSegmentation(question.decoupled, found, "", None, seconds)
     return _by_stages(encoded, question, clip, parameters, seconds)
 
@@ -252,8 +252,10 @@ def _by_stages(
             parts["quality"] = proposed.quality
             parts["geometry"] = _geometry(encoded.image, proposed, question, classes, parameters)
         ranking = _rank(proposed, parts, parameters)
-        found = _candidates(proposed, parts, ranking)
-        found = _united(found, ranking, decoupled, parameters)
+        together = _together(decoupled, ranking, parameters)
+        found = _candidates(proposed, parts, ranking, max(together, parameters.top_k))
+        if together > 1:
+            found = (_united(found[:together]), *found)
     return ExpressionSegmentation(decoupled, found[: parameters.top_k], "", cam, seconds)
 
 
@@ -345,36 +347,38 @@ def _rank(proposed: Proposals, parts: Mapping[str, Floats], parameters: ResParam
 
 
 def _candidates(
-    proposed: Proposals, parts: Mapping[str, Floats], ranking: Ranking
+    proposed: Proposals, parts: Mapping[str, Floats], ranking: Ranking, most: int
 ) -> tuple[Candidate, ...]:
+    """The first of the ranking, at the image's size."""
     return tuple(
         Candidate(
-            pipelines.enlarged(proposed.masks[index], proposed),
+            proposed.at_full_size(proposed.masks[index]),
             float(score),
             {name: float(part[index]) for name, part in parts.items()},
         )
-        for index, score in zip(ranking.order.tolist(), ranking.scores.tolist(), strict=True)
+        for index, score in islice(
+            zip(ranking.order.tolist(), ranking.scores.tolist(), strict=True), most
+        )
     )
 
 
-def _united(
-    found: tuple[Candidate, ...], ranking: Ranking, decoupled: Decoupled, parameters: ResParameters
-) -> tuple[Candidate, ...]:
-    """For "two ships" or "the cars": first all that are meant together, then each alone."""
+def _together(decoupled: Decoupled, ranking: Ranking, parameters: ResParameters) -> int:
+    """How many of the first candidates "two ships" or "the cars" mean; 1 for a single thing."""
     counts = [m.value for m in decoupled.modifiers if m.kind == "count"]
     number = next((int(value) for value in counts if value.isdigit()), None)
-    if not (decoupled.plural or counts) or number == 1:
-        return found
-    chosen = found[: selection.members(ranking, number, parameters.selection)]
-    if len(chosen) < 2:
-        return found
-    union = np.logical_or.reduce([candidate.mask for candidate in chosen])
-    score = float(np.mean([candidate.score for candidate in chosen]))
+    if not (decoupled.plural or counts):
+        return 1
+    return selection.members(ranking, number, parameters.selection)
+
+
+def _united(chosen: Sequence[Candidate]) -> Candidate:
+    """All of them as one."""
     parts = {
         name: float(np.mean([candidate.parts[name] for candidate in chosen]))
         for name in chosen[0].parts
     }
-    return (Candidate(union, score, parts), *found)
+    score = float(np.mean([candidate.score for candidate in chosen]))
+    return Candidate(np.logical_or.reduce([candidate.mask for candidate in chosen]), score, parts)
 
 
 def _shrunk(plane: Floats, proposed: Proposals) -> Floats:

@@ -44,6 +44,16 @@ class Proposals:
     def __len__(self) -> int:
         return len(self.masks)
 
+    def at_full_size(self, plane: NDArray[Any]) -> NDArray[Any]:
+        """(h, w) at the size of the masks → (H, W), by the nearest pixel."""
+        height, width = plane.shape
+        if (height, width) == (self.height, self.width):
+            return plane
+        rows = np.arange(self.height) * height // self.height
+        columns = np.arange(self.width) * width // self.width
+        found: NDArray[Any] = plane[rows[:, None], columns]
+        return found
+
 
 @dataclass(frozen=True)
 class Label:

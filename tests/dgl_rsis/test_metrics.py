@@ -168,7 +168,7 @@ def test_smaller_proposals_count_at_the_size_of_the_image():
     proposals = Proposals(masks, np.zeros((5, 4), np.int32), quality, 23, 16)
     numbers = boxes_map(rng, 40, 3)[:23, :16]
     numbers[2:9, 3:12] = 1
-    full = np.stack([metrics.full_size(mask, proposals) for mask in masks])
+    full = np.stack([proposals.at_full_size(mask) for mask in masks])
     assert full.shape == (5, 23, 16)
     for y, x in ((0, 0), (22, 15), (11, 7)):
         assert (full[:, y, x] == masks[:, y * 7 // 23, x * 5 // 16]).all()
