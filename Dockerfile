@@ -48,7 +48,9 @@ RUN uv pip install --no-deps /dist/*.whl
 
 FROM ${PYTHON} AS runtime
 # Libraries that want to keep a cache find a home that is writable, and gone with the container.
-RUN useradd --system --uid 10001 --user-group --home-dir /tmp dgl-rsis
+# A volume that is mounted over an empty folder takes over its owner.
+RUN useradd --system --uid 10001 --user-group --home-dir /tmp dgl-rsis \
+    && mkdir --mode 700 /cache && chown 10001:10001 /cache
 ENV PATH=/opt/dgl-rsis/bin:$PATH \
     PYTHONUNBUFFERED=1
 # A number, so that an orchestrator can see that it is not root.

@@ -10,8 +10,10 @@ import typer
 from pydantic import ValidationError
 
 from backend import evaluate as evaluation
+from backend import models
 from backend.settings import Settings
 from backend.supervisor import REFUSED
+from workers.registry import RegistryError
 from workers.settings import QueueSettings, WorkerSettings
 
 AnySettings = TypeVar("AnySettings", bound=QueueSettings)
@@ -26,6 +28,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(models.app, name="models")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (env HOST).")]
 Port = Annotated[int | None, typer.Option(help="Port; 0 takes a free one (env PORT).")]
@@ -74,9 +78,13 @@ def serve(host: Host = None, port: Port = None, state: State = None) -> None:
 
 
 @app.command()
-def worker() -> None:
-    """Run a segment worker: it holds the model and owns the device (env DEVICE, MODEL)."""
-    _run("workers.warm", "run_segment_worker")
+def worker(
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Answer people who wait, and nobody else.")
+    ] = False,
+) -> None:
+    """Run a segment worker: it holds the models and owns the device (env DEVICE, MODEL, …)."""
+    _run("workers.warm", "run_interactive_worker" if interactive else "run_segment_worker")
 
 
 @app.command()
@@ -105,7 +113,9 @@ def segment(
     from backend import local
 
     settings = _local_settings(model, device)
-    rest = (out, settings.model, settings.device, settings.max_image_pixels)
+    rest = (
+        out, settings.model, settings.device, settings.max_image_pixels, settings.proposals
+    )  # fmt: skip
     try:
         if expression:
             if labels or config:
@@ -220,11 +230,12 @@ def _require_queue(settings: QueueSettings) -> None:
 
 
 def _refuse_known(error: Exception) -> NoReturn:
-    """End with the message of an error of the algorithm, such as a missing model.
+    """End with the message of an error of the algorithm, or of a missing model.
 
-    Known by their package, since this side imports nothing of it; any other goes on.
+    The first are known by their package, since this side imports nothing of it; any other goes on.
     """
-    if type(error).__module__.split(".")[0] == "dgl_rsis":
+    of_algorithm = type(error).__module__.split(".")[0] == "dgl_rsis"
+    if of_algorithm or isinstance(error, RegistryError):
         _refuse(str(error))
     raise error
 

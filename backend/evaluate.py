@@ -17,15 +17,18 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from workers import registry
+
 LOG = logging.getLogger(__name__)
 
-Task = Literal["ovss", "res", "proposals", "parser"]
-# Task → what opens a data set, and what measures on it.
-DOORS: dict[Task, tuple[str, str]] = {
-    "ovss": ("open_classes", "evaluate_ovss"),
-    "res": ("open_referrals", "evaluate_res"),
-    "proposals": ("open_objects", "evaluate_proposals"),
-    "parser": ("open_sentences", "evaluate_parser"),
+Task = Literal["ovss", "res", "proposals", "parser", "clicks"]
+# Task → what opens a data set, and what measures on it, in which module.
+DOORS: dict[Task, tuple[str, str, str]] = {
+    "ovss": ("open_classes", "evaluate_ovss", "evaluation_runs"),
+    "res": ("open_referrals", "evaluate_res", "evaluation_runs"),
+    "proposals": ("open_objects", "evaluate_proposals", "evaluation_runs"),
+    "parser": ("open_sentences", "evaluate_parser", "evaluation_runs"),
+    "clicks": ("open_objects", "evaluate_clicks", "evaluation_clicks"),
 }
 SCENES = "scenes"
 
@@ -42,7 +45,7 @@ class EvaluationRun:
         per_image: the first so many expressions of an image; None for all.
         piece: larger images are cut into pieces of this side, pixels; 0 never, None as usual.
         top_k: answers to an expression that count for "best of the top k".
-        thing: class whose objects proposals have to cover.
+        thing: class whose objects proposals have to cover, or clicks to outline.
         min_area: pixels; smaller objects are left out.
         json: file for all numbers; None for none.
         plot: folder for pictures; None for none.
@@ -79,14 +82,15 @@ def run(task: EvaluationRun) -> int:
     place = "starter.evaluation_scenes" if name == SCENES else "dgl_rsis.dataset_catalogue"
     source = importlib.import_module(place)
     runs = importlib.import_module("dgl_rsis.evaluation_runs")
-    opening, measuring = DOORS[task.task]
+    opening, measuring, module = DOORS[task.task]
+    measures = importlib.import_module(f"dgl_rsis.{module}")
     arguments = [name, Path(folder) if folder else None, task.split]
-    if task.task == "proposals":
+    if opening == "open_objects":
         arguments.append(task.thing)
     data = getattr(source, opening)(*arguments)
     options = runs.Options(
         dataset=name,
-        model=task.model,
+        model=registry.resolve_clip(task.model),
         device=task.device,
         limit=task.limit,
         per_image=task.per_image,
@@ -95,7 +99,7 @@ def run(task: EvaluationRun) -> int:
         min_area=task.min_area,
     )
     with _progress(data.title) as done:
-        report = getattr(runs, measuring)(data, options, done)
+        report = getattr(measures, measuring)(data, options, done)
     sys.stdout.write(report.text + "\n")
     _write(report, task)
     return 0

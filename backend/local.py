@@ -34,7 +34,7 @@ class LocalRun:
         images: files; their stems name the results.
         config: the vocabulary, and the form of the predictions.
         out: folder for the results.
-        model, device: as the settings MODEL and DEVICE.
+        model, device, proposals: as the settings MODEL, DEVICE and PROPOSALS.
         max_pixels: budget of an image.
     """
 
@@ -44,6 +44,7 @@ class LocalRun:
     model: str
     device: str
     max_pixels: int
+    proposals: str = "regions"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ReferringRun:
         top_k: candidates at most, 1 or more.
         explain: draw the activation maps, too.
         out: folder for the results.
-        model, device: as the settings MODEL and DEVICE.
+        model, device, proposals: as the settings MODEL, DEVICE and PROPOSALS.
         max_pixels: budget of an image.
     """
 
@@ -68,6 +69,7 @@ class ReferringRun:
     model: str
     device: str
     max_pixels: int
+    proposals: str = "regions"
 
 
 def read_config(labels: str, file: Path | None) -> LabelConfig:
@@ -158,7 +160,9 @@ def _each(task: LocalRun | ReferringRun, work: Callable[[Any, Path], None]) -> i
     task.out.mkdir(parents=True, exist_ok=True)
     # By name: this package never imports the algorithm's, so that the web server stays small.
     workers_local = importlib.import_module("workers.local")
-    segmenter = workers_local.LocalSegmenter(task.model, task.device, task.max_pixels)
+    segmenter = workers_local.LocalSegmenter(
+        task.model, task.device, task.max_pixels, task.proposals
+    )
     failed = 0
     for path in track(task.images, "Segmenting", disable=len(task.images) == 1):
         try:

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,10 +19,11 @@ from importlib.metadata import version as package_version
 from typing import Any
 
 from backend import interactive, label_config, predictions
+from backend.interactive_clicks import Signs
 from backend.label_config import LabelConfig
 from backend.metrics import Metrics
 from backend.settings import Settings
-from backend.tasks import TaskError, task_id_of
+from backend.tasks import TaskError, as_task, task_id_of
 from workers.client import Failure, QueueError, SegmentClient, TaskFailure
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest
 
@@ -31,7 +32,10 @@ LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
 Answer = Json | list[Any]  # a prediction, or [] for none yet
 
+ReadPrompt = Callable[[Mapping[str, Any]], interactive.Prompt]
+
 NOTHING: list[Any] = []
+INTERACTIVE = "interactive"  # stage of a failure
 # Long enough for Label Studio to store the answer, after which it does not ask again. It took 11 s
 # for a batch of 250, and begins when the whole batch is answered.
 CLAIM_SECONDS = 10
@@ -98,6 +102,7 @@ class PredictionService:
         self._settings = settings
         self._last_version: str | None = None
         self._asks_again_at = 0.0
+        self._signs = Signs()
         self._slots = threading.BoundedSemaphore(settings.waiting_requests)
 
     def model_version(self) -> str:
@@ -149,7 +154,8 @@ class PredictionService:
         started = time.monotonic()
         version = self._announced()
         if version is None:
-            LOG.error("project %s: no segment worker for a prompt", one_line(project))
+            cause = "no segment worker has announced its model yet; start `dgl-rsis worker`"
+            self._refuse([TaskFailure(INTERACTIVE, task_id_of(task), cause) for task in tasks])
             return iter([NOTHING] * len(tasks))
         config = read_config(xml)
         return iter([self._prompted(task, config, context, version, started) for task in tasks])
@@ -157,28 +163,24 @@ class PredictionService:
     def _prompted(
         self, task: Any, config: LabelConfig, context: Any, version: str, started: float
     ) -> Answer:
-        try:
-            prompt = interactive.read(context, config)
-            request = interactive.to_request(task, config, prompt, version)
-        except TaskError as error:
-            self._refuse([TaskFailure("interactive", task_id_of(task), one_line(str(error)))])
+        request = _request(
+            task, config, version, lambda seen: interactive.read(context, config, seen, self._signs)
+        )
+        if isinstance(request, TaskFailure):
+            self._refuse([request])
             return NOTHING
-        self.client.submit([request], at_front=True)
+        self.client.submit([request], at_front=True, interactive=True)
         with self._slot() as free:
             left = started + self._settings.single_task_seconds - time.monotonic()
             reply = self.client.wait([request.key], max(0.0, left) if free else 0.0)[request.key]
-        cause = ""
-        if isinstance(reply, Failure):
-            cause = reply.message
-        elif reply is None:
-            cause = "no mask in time: the workers are busy with other images; ask again"
-        elif not reply.segments:
-            cause = reply.reason or "nothing was found"
-        if cause or not isinstance(reply, SegmentReply):
-            self._refuse([TaskFailure("interactive", request.task_id, one_line(cause))])
+        answer, cause = _suggested(reply, config, version)
+        if cause:
+            self._refuse([TaskFailure(INTERACTIVE, request.task_id, one_line(cause))])
             return NOTHING
         self.metrics.tasks.labels("answered").inc()
-        return predictions.to_predictions(reply, config, version)[0]
+        seconds = time.monotonic() - started
+        LOG.info("task %s: a prompt was answered, %.3f s", request.task_id, seconds)
+        return answer
 
     def _queued(self, project: str, xml: str, tasks: Sequence[Any]) -> Iterator[Answer]:
         version = self._announced()
@@ -295,14 +297,33 @@ class PredictionService:
         LOG.warning("task %s gets []: %s", task_id, message)
 
 
-def _request(task: Any, config: LabelConfig, version: str) -> SegmentRequest | TaskFailure:
-    """The task's request, or why it cannot have one."""
-    if not isinstance(task, Mapping):
-        return TaskFailure("predict", "?", f"A task must be an object, got {type(task).__name__}.")
+def _request(
+    task: Any, config: LabelConfig, version: str, prompt: ReadPrompt | None = None
+) -> SegmentRequest | TaskFailure:
+    """The request of a task, or of a prompt on it; or why it cannot have one."""
     try:
-        return config.to_request(task, version)
+        seen = as_task(task)
+        plain = config.to_request(seen, version)
+        return plain if prompt is None else interactive.to_request(plain, prompt(seen))
     except TaskError as error:
-        return TaskFailure("predict", task_id_of(task), one_line(str(error)))
+        stage = "predict" if prompt is None else INTERACTIVE
+        return TaskFailure(stage, task_id_of(task), one_line(str(error)))
+
+
+def _suggested(
+    reply: SegmentReply | Failure | None, config: LabelConfig, version: str
+) -> tuple[Answer, str]:
+    """The best candidate for a prompt, and why there is none; empty when there is one."""
+    if isinstance(reply, Failure):
+        return NOTHING, reply.message
+    if reply is None:
+        return NOTHING, "no mask in time: the workers are busy with other images; ask again"
+    if not reply.segments:
+        return NOTHING, reply.reason or "nothing was found"
+    best = predictions.to_predictions(reply, config, version)[0]
+    if not best["result"]:
+        return NOTHING, "the mask that was found is too small for a region, or its label has none"
+    return best, ""
 
 
 def one_line(text: str) -> str:

@@ -22,6 +22,8 @@ class Settings(QueueSettings):
         batch_seconds: how long a batch waits when nothing can be pushed later; Label Studio
             gives up after 100 s.
         max_body_bytes: larger requests get 413.
+        interactive_workers: workers that `up` starts for people who wait and nobody else, so that
+            a batch in work does not hold up their clicks; each loads the model once more.
         log_level: of the standard library's logging.
     """
 
@@ -35,6 +37,7 @@ class Settings(QueueSettings):
     single_task_seconds: float = Field(default=20.0, ge=0)
     batch_seconds: float = Field(default=80.0, ge=0)
     max_body_bytes: int = Field(default=134_217_728, gt=0)
+    interactive_workers: int = Field(default=0, ge=0, le=64)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")

@@ -19,6 +19,17 @@ def task_id_of(task: Any) -> str:
     return text if 0 < len(text) <= LONGEST_ID and text.isprintable() else "?"
 
 
+def as_task(task: Any) -> Mapping[str, Any]:
+    """What Label Studio sent, seen to be an object.
+
+    Raises:
+        TaskError: it is none.
+    """
+    if not isinstance(task, Mapping):
+        raise TaskError(f"A task must be an object, got {type(task).__name__}.")
+    return task
+
+
 def image_of(task: Mapping[str, Any], key: str) -> str:
     """The task's image reference.
 

@@ -1,4 +1,4 @@
-"""Everything on one machine: embedded Valkey, segment worker, delivery worker, web server."""
+"""Everything on one machine: embedded Valkey, workers, web server."""
 
 import logging
 import os
@@ -39,7 +39,7 @@ def run(settings: Settings, data: Path, state: Path | None = None) -> int:
         redis_url = settings.redis_url or stack.enter_context(embedded_server(data))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgl-rsis-up-")))
         waiting = _Readiness(settings, folder / "web.json", redis_url, state)
-        environment = os.environ | {"REDIS_URL": redis_url}
+        environment = _environment(settings, redis_url, data)
         supervisor = Supervisor(_commands(settings, folder / "web.json"), environment)
         try:
             return supervisor.run(waiting.look)
@@ -48,14 +48,26 @@ def run(settings: Settings, data: Path, state: Path | None = None) -> int:
                 state.unlink(missing_ok=True)
 
 
+def _environment(settings: Settings, redis_url: str, data: Path) -> dict[str, str]:
+    """Of the children. Several workers share a cache, so that clicks find what a batch computed."""
+    shared = {"CACHE_DIR": str(data.resolve() / "cache")} if settings.interactive_workers else {}
+    chosen = {name: value for name, value in os.environ.items() if value or name not in shared}
+    return shared | chosen | {"REDIS_URL": redis_url}
+
+
 def _commands(settings: Settings, web_state: Path) -> list[ChildCommand]:
     """The web server is the first to start and to stop; the workers finish their jobs."""
     program = (sys.executable, "-m", "backend.cli")
     address = ("--host", settings.host, "--port", str(settings.port))
+    reserved = (*program, "worker", "--interactive")
     return [
         ChildCommand("web", (*program, "serve", *address, "--state", str(web_state))),
         ChildCommand("deliver", (*program, "deliver"), restarts=True),
         ChildCommand("worker", (*program, "worker"), restarts=True),
+        *[
+            ChildCommand(f"clicks {number}" if number > 1 else "clicks", reserved, restarts=True)
+            for number in range(1, settings.interactive_workers + 1)
+        ],
     ]
 
 

@@ -15,7 +15,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import models
+from dgl_rsis import towers
 from dgl_rsis.models import ClipModel
 from dgl_rsis.types import RGB, Mask
 
@@ -205,8 +205,8 @@ def patch_values(clip: ClipModel, tiles: Tensor) -> Tensor:
     """
     visual = clip.visual
     if isinstance(visual, ModifiedResNet):
-        return models.pool_values(visual.attnpool, models.feature_map(visual, tiles))
-    x = models.embedded(visual, tiles)  # (B, 1 + K, E)
+        return towers.pool_values(visual.attnpool, towers.feature_map(visual, tiles))
+    x = towers.embedded(visual, tiles)  # (B, 1 + K, E)
     *early, last = visual.transformer.resblocks
     for block in early:
         x = block(x)
@@ -234,8 +234,8 @@ def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
     if isinstance(visual, ModifiedResNet):
         return F.normalize(visual.attnpool.c_proj(means), dim=-1)
     last = visual.transformer.resblocks[-1]
-    x = models.fed_forward(last, models.mixed(last, means))
-    return F.normalize(models.read(visual, x), dim=-1)  # (..., N, D)
+    x = towers.fed_forward(last, towers.mixed(last, means))
+    return F.normalize(towers.read(visual, x), dim=-1)  # (..., N, D)
 
 
 def mask_features(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:

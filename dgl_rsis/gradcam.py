@@ -22,7 +22,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import features, models
+from dgl_rsis import features, towers
 from dgl_rsis.models import ClipModel
 from dgl_rsis.types import RGB, Floats
 
@@ -172,8 +172,8 @@ def _split(
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """The activations, and the rest of the tower: activations → (B, D)."""
     if isinstance(visual, ModifiedResNet):
-        return models.feature_map(visual, tiles), partial(models.attention_pooled, visual.attnpool)
-    x = models.embedded(visual, tiles)  # (B, 1 + K, E)
+        return towers.feature_map(visual, tiles), partial(towers.attention_pooled, visual.attnpool)
+    x = towers.embedded(visual, tiles)  # (B, 1 + K, E)
     *early, last = visual.transformer.resblocks
     for block in early:
         x = block(x)
@@ -183,8 +183,8 @@ def _split(
 def _finish(visual: VisionTransformer, before: Tensor, active: Tensor) -> Tensor:
     """The last block and what follows: (B, 1 + K, E), the block's input, and its norm → (B, D)."""
     last = visual.transformer.resblocks[-1]
-    after = models.fed_forward(last, before + models.attended(last, active))
-    return models.read_all(visual, after[:, 0], after[:, 1:])
+    after = towers.fed_forward(last, before + towers.attended(last, active))
+    return towers.read_all(visual, after[:, 0], after[:, 1:])
 
 
 def _cells(visual: VisionTransformer | ModifiedResNet, x: Tensor) -> Tensor:

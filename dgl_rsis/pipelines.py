@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import crops, features, knowledge, mask_features, masks, matching, proposals
+from dgl_rsis import (
+    crops,
+    features,
+    knowledge,
+    mask_features,
+    masks,
+    matching,
+    proposals,
+    region_tree,
+)
 from dgl_rsis.crops import CropParameters
 from dgl_rsis.features import DenseFeatures
 from dgl_rsis.knowledge import ClassPhrases
@@ -30,6 +39,7 @@ from dgl_rsis.mask_features import MaskFeature
 from dgl_rsis.matching import MapParameters
 from dgl_rsis.models import ClipModel
 from dgl_rsis.proposals import RegionParameters
+from dgl_rsis.region_tree import RegionTree
 from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
 
 MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
@@ -86,6 +96,7 @@ class EncodedImage:
         seconds: wall-clock seconds of each stage.
         by_crop: (N, D) float32, features of all context-aware crops, where `with_crops` made them
             in advance; None: made when needed, for the masks that need them.
+        tree: that the proposals are nodes of; None where they come from elsewhere.
     """
 
     image: RGB
@@ -94,6 +105,7 @@ class EncodedImage:
     by_mask: Tensor
     seconds: Mapping[str, float]
     by_crop: Tensor | None = None
+    tree: RegionTree | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +174,18 @@ def segment_classes(
     """
     parameters = parameters or OvssParameters()
     _check_labels(labels)
-    encoded = encode_image(image, clip, parameters)
+    return classify(encode_image(image, clip, parameters), labels, clip, parameters)
+
+
+def classify(
+    encoded: EncodedImage, labels: Sequence[Label], clip: ClipModel, parameters: OvssParameters
+) -> ClassSegmentation:
+    """`segment_classes` of an image that is encoded already.
+
+    Raises:
+        InputError: no labels, or a name twice.
+    """
+    _check_labels(labels)
     proposed, seconds = encoded.proposed, dict(encoded.seconds)
     with timed(seconds, "text"):
         asked = knowledge.phrases(labels, enrich=parameters.knowledge)
@@ -191,23 +214,39 @@ def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> Enc
     Raises:
         InputError: the image is too small to have regions.
     """
+    check_size(image)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "proposals"):
+        tree = region_tree.build(image, parameters.regions)
+        proposed = proposals.cut(tree, parameters.regions)
+    with timed(seconds, "dense"):
+        dense = features.dense_features(clip, image, parameters.batch)
+        by_mask = encode_masks(image, proposed, dense, clip, parameters)
+    return EncodedImage(image, proposed, dense, by_mask, seconds, tree=tree)
+
+
+def check_size(image: RGB) -> None:
+    """Raise an `InputError` for an image that is too small to have regions."""
     if min(image.shape[:2]) < MIN_SIDE:
         raise InputError(
             f"the image has {image.shape[1]} × {image.shape[0]} pixels; "
             f"at least {MIN_SIDE} × {MIN_SIDE} are needed"
         )
-    seconds: dict[str, float] = {}
-    with timed(seconds, "proposals"):
-        proposed = proposals.propose(image, parameters.regions)
-    with timed(seconds, "dense"):
-        dense = features.dense_features(clip, image, parameters.batch)
-        if parameters.mask_feature == "pooling":  # from the dense values that are here already
-            by_mask = features.mask_features(clip, dense, proposed.masks)
-        else:
-            by_mask = mask_features.mask_guided(
-                clip, image, proposed.masks, parameters.mask_feature, parameters.batch
-            )
-    return EncodedImage(image, proposed, dense, by_mask, seconds)
+
+
+def encode_masks(
+    image: RGB,
+    proposed: Proposals,
+    dense: DenseFeatures,
+    clip: ClipModel,
+    parameters: OvssParameters,
+) -> Tensor:
+    """Mask-guided features of proposals: (N, D) float32, L2 norm 1."""
+    if parameters.mask_feature == "pooling":  # from the dense values that are here already
+        return features.mask_features(clip, dense, proposed.masks)
+    return mask_features.mask_guided(
+        clip, image, proposed.masks, parameters.mask_feature, parameters.batch
+    )
 
 
 def with_crops(encoded: EncodedImage, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:

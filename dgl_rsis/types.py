@@ -1,6 +1,6 @@
 """The nouns that stages exchange."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -86,6 +86,41 @@ class Segment:
     label: str
     score: float
     mask: Mask
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What somebody points at, to get the mask of one object or to correct it.
+
+    Attributes:
+        positive: (n, 2) float32, x and y of pixels that belong to it; 0 is the outer edge of the
+            first pixel.
+        negative: (m, 2) float32, pixels that do not.
+        box: XYXY pixels around it; None for none.
+        stroke: (H, W) bool, painted roughly along it: mostly inside; None for none.
+        outline: (H, W) bool, the inside of a rough outline; None for none.
+        prior: (H, W) bool, the mask to correct; None to start anew.
+    """
+
+    positive: Floats = field(default_factory=lambda: np.zeros((0, 2), dtype=np.float32))
+    negative: Floats = field(default_factory=lambda: np.zeros((0, 2), dtype=np.float32))
+    box: tuple[float, float, float, float] | None = None
+    stroke: Mask | None = None
+    outline: Mask | None = None
+    prior: Mask | None = None
+
+
+@dataclass(frozen=True)
+class Refined:
+    """The answer to a `Prompt`.
+
+    Attributes:
+        mask: (H, W) bool at the size of the image.
+        score: confidence, [0, 1].
+    """
+
+    mask: Mask
+    score: float
 
 
 ModifierKind = Literal["attribute", "size", "position", "relation", "ordinal", "count"]

@@ -30,6 +30,20 @@ LABEL_CONFIG = """<View>
     <Label value="water" predicted_values="river, sea" background="#2f7fd6"/>
     <Label value="land" predicted_values="bare land, sand" background="#c9a227"/>
   </BrushLabels>
+  <KeyPointLabels name="click" toName="image" smart="true" smartOnly="true">
+    <Label value="building" background="#e4572e"/>
+    <Label value="road" background="#8e44ad"/>
+    <Label value="vegetation" background="#2e9e4f"/>
+    <Label value="water" background="#2f7fd6"/>
+    <Label value="land" background="#c9a227"/>
+  </KeyPointLabels>
+  <RectangleLabels name="box" toName="image" smart="true" smartOnly="true" model_skip="true">
+    <Label value="building" background="#e4572e"/>
+    <Label value="road" background="#8e44ad"/>
+    <Label value="vegetation" background="#2e9e4f"/>
+    <Label value="water" background="#2f7fd6"/>
+    <Label value="land" background="#c9a227"/>
+  </RectangleLabels>
   <TextArea name="prompt" toName="image" editable="true" rows="1" maxSubmissions="1"
             placeholder="Find one thing, with Auto-Annotation on: the large building on the left"/>
 </View>
@@ -152,7 +166,9 @@ def _say_where_to_click(studio: Studio, project: int, backend: Backend) -> None:
         f"[bold]Backend[/]      {backend.base_url}/status\n\n"
         "1. Log in and click a task: its masks appear within seconds.\n"
         "2. Correct them with the brush and eraser, then press Submit.\n"
-        "3. Turn on Auto-Annotation (at the bottom) and write what to find into the prompt.\n"
+        "3. Turn on Auto-Annotation (at the bottom) and write what to find into the prompt; or\n"
+        "   choose a label of the second row, the smart keypoint (the last tool), and click.\n"
+        "   Alt + click takes away, Ctrl + click works on top of a mask.\n"
         "4. For all images at once: tick them in the list, Actions, Retrieve Predictions.\n\n"
         "Ctrl-C stops both; the project is kept for the next start.",
         highlight=False,

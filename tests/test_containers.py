@@ -39,6 +39,7 @@ GIVEN = {  # what .env must hold
 READERS: dict[str, tuple[type[BaseSettings], ...]] = {
     "backend": (Settings,),
     "worker": (WorkerSettings,),
+    "clicks": (WorkerSettings,),
     "delivery": (WorkerSettings,),
 }
 VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])([^}]*))?\})")
@@ -129,7 +130,7 @@ def test_the_queue_is_reachable_by_its_users_only():
     assert SERVICES["valkey"]["networks"] == ["queue"]
     assert COMPOSE["networks"]["queue"] == {"internal": True}
     users = {name for name, service in SERVICES.items() if "queue" in service["networks"]}
-    assert users == {"valkey", "backend", "worker", "delivery"}
+    assert users == {"valkey", "backend", "worker", "clicks", "delivery"}
 
 
 def test_ports_are_published_on_loopback_unless_asked_otherwise():
@@ -150,9 +151,18 @@ def test_services_are_confined(name: str):
     assert health_command(name)
 
 
-def test_a_worker_that_eats_the_memory_is_ended():
-    worker = SERVICES["worker"]
+@pytest.mark.parametrize("name", ["worker", "clicks"])
+def test_a_worker_that_eats_the_memory_is_ended(name: str):
+    worker = SERVICES[name]
     assert worker["mem_limit"] == worker["memswap_limit"] == "4g"
+
+
+def test_workers_for_who_waits_are_started_when_asked_for():
+    assert SERVICES["clicks"]["deploy"]["replicas"] == "0"
+    asked = compose({**GIVEN, "INTERACTIVE_WORKERS": "2"})["services"]["clicks"]
+    assert asked["deploy"]["replicas"] == "2"
+    assert asked["command"] == ["worker", "--interactive"]
+    assert asked["volumes"] == SERVICES["worker"]["volumes"]  # what one computes, the other finds
 
 
 def test_what_is_mounted_is_declared():
@@ -210,7 +220,7 @@ def test_build_targets_and_commands_exist():
     assert set(built) == set(READERS)
     assert {service["build"]["target"] for service in built.values()} == {"web", "worker"}
     assert all(service["build"]["target"] in STAGES for service in built.values())
-    commands = [command for service in built.values() for command in service["command"]]
+    commands = [service["command"][0] for service in built.values()]
     source = (ROOT / "backend" / "cli.py").read_text()
     assert all(f"@app.command()\ndef {command}(" in source for command in commands)
 

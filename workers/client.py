@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from redis import Redis
+from rq import Queue
 from rq.job import Dependency, Job, Retry
 
 from workers import failures, heartbeats, replies
@@ -19,6 +20,7 @@ from workers.heartbeats import Announcement, Heartbeat
 from workers.messages import (
     DELIVERY_FUNCTION,
     DELIVERY_QUEUE,
+    INTERACTIVE_QUEUE,
     SEGMENT_FUNCTION,
     SEGMENT_QUEUE,
     DeliveryRequest,
@@ -48,9 +50,9 @@ __all__ = [
     "TaskFailure",
 ]
 
-FIRST_POLL_SECONDS = 0.02
+FIRST_POLL_SECONDS = 0.01
 LAST_POLL_SECONDS = 0.5
-POLL_GROWTH = 1.5
+POLL_GROWTH = 1.3  # a click that takes 100 ms must not be seen at 160
 # Label Studio may be down for a night: 19 hours in all.
 DELIVERY_RETRY_SECONDS = (10, 30, 60, 300, 900, 1800, *[3600] * 18)
 
@@ -115,6 +117,7 @@ class SegmentClient(Claims):
         super().__init__(redis)
         self._seconds = reply_days * 24 * 3600
         self._segment = open_queue(SEGMENT_QUEUE, redis)
+        self._interactive = open_queue(INTERACTIVE_QUEUE, redis)
         self._delivery = open_queue(DELIVERY_QUEUE, redis)
         self._submit = redis.register_script(_SUBMIT)
         self._deliver = redis.register_script(_DELIVER)
@@ -141,8 +144,13 @@ class SegmentClient(Claims):
 
     @reaching_redis()
     def waiting(self) -> dict[str, int]:
-        """Number of jobs that wait in each queue, for metrics."""
-        return {queue.name: len(queue) for queue in (self._segment, self._delivery)}
+        """Number of jobs that wait in each queue, for metrics.
+
+        The queue for people who wait only where something waits in it: many have no worker for it.
+        """
+        found = {queue.name: len(queue) for queue in (self._segment, self._delivery)}
+        reserved = len(self._interactive)
+        return found | ({INTERACTIVE_QUEUE: reserved} if reserved else {})
 
     @reaching_redis()
     def record_failures(self, given_up: Sequence[TaskFailure]) -> None:
@@ -160,23 +168,35 @@ class SegmentClient(Claims):
         return failures.counts(self._redis)
 
     @reaching_redis()
-    def submit(self, requests: Sequence[SegmentRequest], *, at_front: bool = False) -> None:
+    def submit(
+        self,
+        requests: Sequence[SegmentRequest],
+        *,
+        at_front: bool = False,
+        interactive: bool = False,
+    ) -> None:
         """Have requests answered; what is answered, failed lately or waiting is left alone.
 
         Args:
             requests: any number; equal ones count once.
             at_front: before all others, for a person who waits.
+            interactive: by a worker that is reserved for people who wait, if one is alive; else at
+                the front of the others' queue.
         """
-        push = "LPUSH" if at_front else "RPUSH"
+        reserved = interactive and self._is_reserved()
+        queue = self._interactive if reserved else self._segment
+        push = "LPUSH" if interactive or at_front else "RPUSH"
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.sadd(self._segment.redis_queues_keys, self._segment.key)
+            pipe.sadd(queue.redis_queues_keys, queue.key)
             for request in requests:
-                job = self._segment_job(request)
+                job = self._segment_job(request, queue)
                 answers = [replies.reply_key(request.key), replies.failure_key(request.key)]
-                self._submit(
-                    [job.key, self._segment.key, *answers], [job.id, push, *_fields(job)], pipe
-                )
+                self._submit([job.key, queue.key, *answers], [job.id, push, *_fields(job)], pipe)
             pipe.execute()
+
+    def _is_reserved(self) -> bool:
+        """Whether a worker reserved for people who wait is alive."""
+        return any(worker.queue == INTERACTIVE_QUEUE for worker in heartbeats.beats(self._redis))
 
     @reaching_redis()
     def look_up(self, keys: Sequence[str]) -> dict[str, Answer]:
@@ -243,8 +263,8 @@ class SegmentClient(Claims):
                 self._deliver(keys, arguments, pipe)
             pipe.execute()
 
-    def _segment_job(self, request: SegmentRequest) -> Job:
-        return self._segment.create_job(
+    def _segment_job(self, request: SegmentRequest, queue: Queue) -> Job:
+        return queue.create_job(
             SEGMENT_FUNCTION,
             args=[request.to_json()],
             job_id=segment_job_id(request.key),

@@ -1,19 +1,21 @@
 """Segmentation in this process: no queue, no server. Also what the queue's answers look like."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dgl_rsis import decoupling, masks, models, overlays, pipelines, rasters, referring
-from dgl_rsis.pipelines import OvssParameters
+from dgl_rsis import decoupling, masks, overlays, rasters
 from dgl_rsis.referring import ExpressionSegmentation, ResParameters
 from dgl_rsis.types import RGB, Label, Segment
-from workers.jobs import to_results
+from workers.answers import to_results
 from workers.messages import LabelPrompt, SegmentReply
+from workers.pictures import Picture
+from workers.providers import REGIONS
+from workers.segmenter import load_segmenter
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,19 @@ class LocalSegmenter:
     """A loaded model.
 
     Args:
-        model: as for `dgl_rsis.models.load_clip`.
+        model: as for `segmenter.load_segmenter`.
         device: "cpu" or "cuda:0".
         max_pixels: budget of an image.
+        proposals: as for `segmenter.load_segmenter`.
 
     Raises:
         ModelError: there is no such model.
     """
 
-    def __init__(self, model: str, device: str, max_pixels: int) -> None:
-        self._clip = models.load_clip(model, device)
-        self._parameters, self._referring = OvssParameters(), ResParameters()
+    def __init__(self, model: str, device: str, max_pixels: int, proposals: str = REGIONS) -> None:
+        self._segmenter = load_segmenter(model, proposals, device)
         self._max_pixels = max_pixels
-        self.model_version = pipelines.model_version(self._clip, self._parameters, self._referring)
+        self.model_version = self._segmenter.model_version
 
     def segment(
         self, path: Path, prompts: Sequence[LabelPrompt], colours: Mapping[str, str]
@@ -85,7 +87,7 @@ class LocalSegmenter:
         """
         image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
         labels = [Label(p.name, p.synonyms, p.threshold, p.background) for p in prompts]
-        found = pipelines.segment_classes(image, labels, self._clip, self._parameters)
+        found = self._segmenter.segment(Picture(image), labels, self._segmenter.batch)
         height, width = image.shape[:2]
         reply = SegmentReply(
             height,
@@ -111,8 +113,7 @@ class LocalSegmenter:
             ImageError, InputError: it is no image, or one that cannot be segmented.
         """
         image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
-        wanted = replace(self._referring, top_k=top_k)
-        found = referring.segment_expression(image, expression, self._clip, wanted)
+        found = self._segmenter.find(Picture(image), expression, ResParameters(top_k=top_k))
         best = found.candidates[0].mask if found.candidates else np.zeros(image.shape[:2], bool)
         report = {"model_version": self.model_version, **_report(found)}
         pictures = _pictures(image, found, explain=explain)

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Self
 
 SEGMENT_QUEUE = "segment"
+INTERACTIVE_QUEUE = "interactive"  # for people who wait, where a worker is reserved for them
 DELIVERY_QUEUE = "delivery"
 SEGMENT_FUNCTION = "workers.jobs.segment"
 DELIVERY_FUNCTION = "backend.delivery.deliver"
@@ -34,8 +35,91 @@ class LabelPrompt:
 
 
 @dataclass(frozen=True)
+class Runs:
+    """A binary mask as run lengths.
+
+    Attributes:
+        height: rows, pixels.
+        width: columns, pixels.
+        counts: lengths of alternating runs in row-major order; the first run is background and may
+            be 0; their sum is height · width.
+    """
+
+    height: int
+    width: int
+    counts: tuple[int, ...]
+
+    def to_json(self) -> list[Any]:
+        """A list of JSON types; `from_json` inverts it."""
+        return [self.height, self.width, list(self.counts)]
+
+    @classmethod
+    def from_json(cls, payload: list[Any]) -> Self:
+        """Read what `to_json` wrote."""
+        height, width, counts = payload
+        return cls(height, width, tuple(counts))
+
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class VisualPrompt:
+    """What somebody points at, in shares of the image's width and height, [0, 1].
+
+    Attributes:
+        positive: x and y of points on the object.
+        negative: x and y of points that are not.
+        box: left, top, right, bottom around the object; None for none.
+        strokes: painted roughly along it; None for none.
+        outline: corners of a rough outline; empty for none.
+        prior: the mask to correct; None to start anew.
+    """
+
+    positive: tuple[Point, ...] = ()
+    negative: tuple[Point, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    strokes: Runs | None = None
+    outline: tuple[Point, ...] = ()
+    prior: Runs | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON types; `from_json` inverts it."""
+        return {
+            "positive": [list(point) for point in self.positive],
+            "negative": [list(point) for point in self.negative],
+            "box": None if self.box is None else list(self.box),
+            "strokes": None if self.strokes is None else self.strokes.to_json(),
+            "outline": [list(point) for point in self.outline],
+            "prior": None if self.prior is None else self.prior.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, payload: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or malformed.
+        """
+        box, strokes, prior = payload["box"], payload["strokes"], payload["prior"]
+        positive, negative, outline = (
+            tuple((float(x), float(y)) for x, y in payload[name])
+            for name in ("positive", "negative", "outline")
+        )
+        corners = None if box is None else (box[0], box[1], box[2], box[3])
+        return cls(
+            positive,
+            negative,
+            corners,
+            None if strokes is None else Runs.from_json(strokes),
+            outline,
+            None if prior is None else Runs.from_json(prior),
+        )
+
+
+@dataclass(frozen=True)
 class SegmentRequest:
-    """Segmentation of one image: into classes, or by a referring expression.
+    """Segmentation of one image: into classes, by a referring expression, or by pointing.
 
     Attributes:
         image: image reference exactly as in the task's data: `/data/upload/…`,
@@ -45,7 +129,10 @@ class SegmentRequest:
         objects: return one segment per connected object as well.
         expression: a sentence ("the white tank left of the road"): return what it refers to, the
             best candidates instead of classes and objects; empty for none.
-        label: the label that such a candidate gets; empty for the one that fits its noun best.
+        pointed: points, box, strokes, outline and mask to correct: return the one object that is
+            meant, instead of classes and objects; with an expression, the object among its
+            candidates. None for none.
+        label: the label that such an answer gets; empty for the one that fits best.
         model_version: the version that the web side reports in /setup; part of `key`.
         task_id: for the log only; not part of `key`.
     """
@@ -56,6 +143,7 @@ class SegmentRequest:
     classes: bool = True
     objects: bool = False
     expression: str = ""
+    pointed: VisualPrompt | None = None
     label: str = ""
     task_id: str = ""
 
@@ -71,7 +159,9 @@ class SegmentRequest:
         """A dict of JSON types; `from_json` inverts it."""
         # `asdict` copies deeply: of 300 labels and 1,000 tasks that takes seconds.
         content = {each.name: getattr(self, each.name) for each in fields(self)}
-        return content | {"labels": [dict(vars(label)) for label in self.labels]}
+        content["labels"] = [dict(vars(label)) for label in self.labels]
+        content["pointed"] = None if self.pointed is None else self.pointed.to_json()
+        return content
 
     @classmethod
     def from_json(cls, payload: dict[str, Any]) -> Self:
@@ -84,23 +174,14 @@ class SegmentRequest:
             LabelPrompt(**{**label, "synonyms": tuple(label["synonyms"])})
             for label in payload["labels"]
         )
-        return cls(**{**payload, "labels": labels})
-
-
-@dataclass(frozen=True)
-class Runs:
-    """A binary mask as run lengths.
-
-    Attributes:
-        height: rows, pixels.
-        width: columns, pixels.
-        counts: lengths of alternating runs in row-major order; the first run is background and may
-            be 0; their sum is height · width.
-    """
-
-    height: int
-    width: int
-    counts: tuple[int, ...]
+        pointed = payload["pointed"]
+        return cls(
+            **{
+                **payload,
+                "labels": labels,
+                "pointed": None if pointed is None else VisualPrompt.from_json(pointed),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -111,7 +192,7 @@ class SegmentResult:
         label: name of a label of the request.
         score: mean probability of the label inside the mask, [0, 1].
         level: "class" (all pixels of the class), "object" (one connected object) or "candidate"
-            (one answer to the expression, best first).
+            (one answer to an expression or to pointing, best first).
         runs: the mask at the size of the image as a browser shows it.
     """
 

@@ -8,9 +8,11 @@ from rq import Queue
 from rq.job import Job
 
 from dgl_rsis.types import Label
-from workers import jobs
+from workers import jobs, recovery
+from workers.engine import Engine
 from workers.heartbeats import Announcement, announce
-from workers.jobs import Engine
+from workers.messages import SEGMENT_QUEUE
+from workers.pictures import Picture
 from workers.worker import QueueWorker
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ class ModelWorker(QueueWorker):
     """A worker with a model in its process. It beats only while the model passes its self-test.
 
     Args:
-        queue: the segment queue.
+        queue: the segment queue, or the one for people who wait.
         engine: answers the jobs.
         device: where the model is.
     """
@@ -62,6 +64,8 @@ class ModelWorker(QueueWorker):
 
     def _beat(self) -> None:
         super()._beat()
+        if self._queue.name == SEGMENT_QUEUE:
+            recovery.take_over(self._queue)
         announce(self.connection, self._announcement(), if_lost=True)
 
     def _announcement(self) -> Announcement:
@@ -92,7 +96,7 @@ def self_test(engine: Engine) -> None:
     image = np.zeros((SELF_TEST_SIDE, SELF_TEST_SIDE, 3), dtype=np.uint8)
     image[:, : SELF_TEST_SIDE // 2] = (30, 60, 120)
     image[:, SELF_TEST_SIDE // 2 :] = (180, 170, 160)
-    found = engine.segment(image, SELF_TEST_LABELS, engine.batch)
+    found = engine.segment(Picture(image), SELF_TEST_LABELS, engine.batch)
     if found.class_map.shape != image.shape[:2]:
         raise SelfTestError(f"the class map is {found.class_map.shape}, not {image.shape[:2]}")
     if not np.isfinite(found.probability).all():

@@ -14,9 +14,9 @@ from rq.job import Job
 
 from workers import failures
 from workers.failures import TaskFailure
-from workers.heartbeats import is_alive
-from workers.messages import SEGMENT_QUEUE, SegmentRequest
-from workers.queues import FAILED_SECONDS
+from workers.heartbeats import beats, is_alive
+from workers.messages import DELIVERY_QUEUE, INTERACTIVE_QUEUE, SegmentRequest
+from workers.queues import FAILED_SECONDS, open_queue
 from workers.replies import store_failure
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,21 @@ redis.call('RPUSH', KEYS[3], ARGV[3])
 return 'queued again'
 """
 
+# To the front, in their order. RQ keeps its books of a job under the name of the job's queue.
+_TAKE_OVER = """
+local waiting = redis.call('LRANGE', KEYS[1], 0, -1)
+for _, later in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do table.insert(waiting, later) end
+for i = #waiting, 1, -1 do
+  local job = ARGV[1] .. waiting[i]
+  if redis.call('EXISTS', job) == 1 then
+    redis.call('HSET', job, 'origin', ARGV[2], 'status', 'queued')
+    redis.call('LPUSH', KEYS[2], waiting[i])
+  end
+end
+redis.call('DEL', KEYS[1], KEYS[3])
+return waiting
+"""
+
 
 def recover(queue: Queue) -> list[str]:
     """Queue the jobs of dead workers again, behind the others.
@@ -50,6 +65,28 @@ def recover(queue: Queue) -> list[str]:
         Ids of the jobs that were queued again.
     """
     return [*_recover_started(queue), *_recover_popped(queue)]
+
+
+def take_over(segment: Queue) -> list[str]:
+    """Have segment workers do what was meant for a worker reserved for people, where none lives.
+
+    Args:
+        segment: the segment queue.
+
+    Returns:
+        Ids of the jobs that were moved to its front.
+    """
+    redis = segment.connection
+    reserved = open_queue(INTERACTIVE_QUEUE, redis)
+    recover(reserved)
+    if any(worker.queue == INTERACTIVE_QUEUE for worker in beats(redis)):
+        return []
+    prefix = segment.job_class.key_for("")
+    keys = [reserved.key, segment.key, reserved.scheduled_job_registry.key]
+    moved = redis.register_script(_TAKE_OVER)(keys, [prefix, segment.name])
+    if moved:
+        log.warning("no worker is left for people who wait: %d jobs go to the others", len(moved))
+    return [job_id.decode() for job_id in moved]
 
 
 def _recover_started(queue: Queue) -> list[str]:
@@ -111,6 +148,6 @@ def _give_up(queue: Queue, job: Job) -> None:
     """Leave word for whoever waits for the job, and on the status page."""
     payload = job.args[0]
     message = f"its worker died {MOST_RECOVERIES + 1} times: the cause is in that worker's log"
-    if queue.name == SEGMENT_QUEUE:
+    if queue.name != DELIVERY_QUEUE:
         store_failure(queue.connection, SegmentRequest.from_json(payload).key, message)
     failures.record(queue.connection, [TaskFailure(queue.name, str(payload["task_id"]), message)])

@@ -51,10 +51,10 @@ def store_reply(redis: Redis, key: str, reply: SegmentReply, seconds: int) -> No
         pipe.execute()
 
 
-def store_failure(redis: Redis, key: str, message: str) -> None:
-    """Keep a failure for some minutes, and forget the tries."""
+def store_failure(redis: Redis, key: str, message: str, seconds: int = FAILURE_SECONDS) -> None:
+    """Keep a failure for some minutes or `seconds`, and forget the tries."""
     with redis.pipeline() as pipe:
-        pipe.set(failure_key(key), message, ex=FAILURE_SECONDS)
+        pipe.set(failure_key(key), message, ex=seconds)
         pipe.delete(attempts_key(key))
         pipe.execute()
 

@@ -29,7 +29,12 @@ class WorkerSettings(QueueSettings):
     """What a worker process needs.
 
     Attributes:
-        model: "starter" or the path of a checkpoint.
+        model: "starter", a name of the model registry, a folder, or ARCHITECTURE:FILE.
+        proposals: where masks come from: "regions", or Segment Anything as a name of the model
+            registry ("sam-vit-b") or ARCHITECTURE:FILE ("vit_b:sam.pth").
+        cache_mb: MiB of memory for what images cost to compute; 0 keeps nothing.
+        cache_dir: folder for the same on disk; workers of one machine may share it. None: no disk.
+        cache_disk_mb: MiB of that folder.
         device: "cpu" or "cuda:0".
         label_studio_url: with the scheme, without a trailing slash.
         label_studio_api_key: a legacy token or a personal access token.
@@ -43,6 +48,10 @@ class WorkerSettings(QueueSettings):
     """
 
     model: str = "starter"
+    proposals: str = "regions"
+    cache_mb: int = Field(default=256, ge=0, le=1_000_000)
+    cache_dir: Path | None = None
+    cache_disk_mb: int = Field(default=2048, ge=1, le=100_000_000)
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
     label_studio_url: str | None = None
     label_studio_api_key: SecretStr | None = None

@@ -1,58 +1,56 @@
-"""The segment worker: loads its model once, tests it, announces it, works."""
+"""The workers with a model: load it once, test it, announce it, work.
 
-from collections.abc import Sequence
-from dataclasses import replace
+The segment worker answers everything. A worker reserved for people who wait answers only them, so
+that a batch in the other's hands does not hold them up.
+"""
 
 from redis import Redis
 
-from dgl_rsis import models, pipelines, referring
-from dgl_rsis.pipelines import ClassSegmentation, OvssParameters
-from dgl_rsis.referring import ExpressionSegmentation, ResParameters
-from dgl_rsis.types import RGB, Label
+from workers.engine import Engine
 from workers.fetch import Fetcher
-from workers.jobs import Engine
+from workers.image_cache import ImageCache
 from workers.memory import limit_memory
-from workers.messages import SEGMENT_QUEUE
+from workers.messages import INTERACTIVE_QUEUE, SEGMENT_QUEUE
 from workers.model_worker import ModelWorker
+from workers.pictures import Pictures
 from workers.queues import open_queue
+from workers.segmenter import load_segmenter
 from workers.settings import WorkerSettings
 from workers.worker import worker_connection
 
+MIB = 2**20
+
 
 def load_engine(settings: WorkerSettings, redis: Redis) -> Engine:
-    """Load the model that the settings name.
+    """Load the models that the settings name.
 
     Raises:
         ModelError: there is no such model.
     """
-    clip = models.load_clip(settings.model, settings.device)
-    parameters, referring_parameters = OvssParameters(), ResParameters()
-
-    def segment(image: RGB, labels: Sequence[Label], batch: int) -> ClassSegmentation:
-        return pipelines.segment_classes(image, labels, clip, replace(parameters, batch=batch))
-
-    def refer(
-        image: RGB, expression: str, labels: Sequence[Label], batch: int
-    ) -> tuple[ExpressionSegmentation, str]:
-        encoding = replace(referring_parameters.encoding, batch=batch)
-        wanted = replace(referring_parameters, encoding=encoding)
-        found = referring.segment_expression(image, expression, clip, wanted)
-        return found, referring.label_for(found.decoupled.noun, labels, clip)
-
+    cache = ImageCache(settings.cache_mb * MIB, settings.cache_dir, settings.cache_disk_mb * MIB)
+    segmenter = load_segmenter(settings.model, settings.proposals, settings.device, cache)
     return Engine(
-        segment=segment,
-        refer=refer,
-        batch=parameters.batch,
-        model_version=pipelines.model_version(clip, parameters, referring_parameters),
+        segment=segmenter.segment,
+        refer=segmenter.refer,
+        point=segmenter.point,
+        label_of=segmenter.label_of,
+        batch=segmenter.batch,
+        model_version=segmenter.model_version,
         fetch=Fetcher.from_settings(settings).fetch,
         redis=redis,
         max_pixels=settings.max_image_pixels,
         reply_seconds=settings.reply_days * 24 * 3600,
+        pictures=Pictures(cache),
     )
 
 
-def run_segment_worker(settings: WorkerSettings) -> int:
+def run_segment_worker(settings: WorkerSettings, queue_name: str = SEGMENT_QUEUE) -> int:
     """Load, warm up, and work until asked to stop.
+
+    Args:
+        settings: of the worker.
+        queue_name: `SEGMENT_QUEUE`, or `INTERACTIVE_QUEUE` for a worker that is reserved for people
+            who wait.
 
     Returns:
         Exit status, as `QueueWorker.run`.
@@ -64,8 +62,12 @@ def run_segment_worker(settings: WorkerSettings) -> int:
     redis = worker_connection(settings.redis_url)
     if settings.device == "cpu":
         limit_memory()
-    queue = open_queue(SEGMENT_QUEUE, redis)
     engine = load_engine(settings, redis)
-    worker = ModelWorker(queue, engine, settings.device)
+    worker = ModelWorker(open_queue(queue_name, redis), engine, settings.device)
     worker.warm_up()
     return worker.run()
+
+
+def run_interactive_worker(settings: WorkerSettings) -> int:
+    """`run_segment_worker` for people who wait, and nobody else."""
+    return run_segment_worker(settings, INTERACTIVE_QUEUE)

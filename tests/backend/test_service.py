@@ -1,6 +1,7 @@
 import logging
 import socket
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,7 @@ from workers import replies
 from workers.claims import claim_key
 from workers.client import SegmentClient
 from workers.heartbeats import Announcement, announce
-from workers.messages import SegmentReply, SegmentRequest
+from workers.messages import SegmentReply, SegmentRequest, VisualPrompt
 
 STUDIO = {"label_studio_url": "http://127.0.0.1:1", "label_studio_api_key": "0123456789"}
 UNREACHABLE = "redis://127.0.0.1:1/0"
@@ -200,22 +201,98 @@ def test_a_task_that_is_opened_goes_before_a_batch(announced: Redis) -> None:
     assert first == f"segment-{key_of(task(3))}".encode()
 
 
-def test_an_interactive_call_gets_an_empty_list_and_one_log_line(
-    announced: Redis, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("of", "xml", "message"),
+    [
+        (task(1), XML, "The prompt's x is '43.75', not percent of the image"),
+        (task(1, bild="a.png"), XML, "no 'image'"),
+        (task(1), '<View><Image name="image" value="$image"/></View>', "no usable control"),
+    ],
+)
+def test_a_prompt_that_cannot_be_asked_gets_an_empty_list_and_one_log_line(
+    announced: Redis, caplog: pytest.LogCaptureFixture, of: Any, xml: str, message: str
 ) -> None:
-    context = {"result": [{"type": "keypointlabels", "value": {"x": 43.75, "y": 50.0}}]}
-    found = service(announced).predict(PROJECT, XML, [task(1)], context)
-    assert list(found) == [[]]
+    context = {"result": [{"type": "keypointlabels", "value": {"x": "43.75", "y": 50.0}}]}
+    serving = service(announced)
+    assert list(serving.predict(PROJECT, xml, [of], context)) == [[]]
     assert waiting(announced)["segment"] == 0
-    assert caplog.text.count("task 1 gets []: A prompt of keypointlabels got no mask") == 1
+    (line,) = [r.getMessage() for r in caplog.records if "gets []" in r.getMessage()]
+    assert message in line
     (failure,) = SegmentClient(announced).failures()
     assert (failure.stage, failure.task_id) == ("interactive", "1")
+    assert message in failure.message
+    assert SegmentClient(announced).failure_counts() == {"interactive": 1}
+    failed = serving.metrics.registry.get_sample_value("dgl_tasks_total", {"outcome": "failed"})
+    assert failed == 1
+
+
+def test_a_prompt_before_the_first_worker_stands_on_the_status_page(redis: Redis) -> None:
+    assert list(service(redis).predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    (failure,) = SegmentClient(redis).failures()
+    assert (failure.stage, failure.task_id) == ("interactive", "1")
+    assert "no segment worker" in failure.message
 
 
 def prompted(redis: Redis, text: str) -> SegmentRequest:
     """The request behind a text prompt on task 1."""
-    config = label_config.parse(XML)
-    return interactive.to_request(task(1), config, interactive.Prompt(text), VERSION)
+    plain = label_config.parse(XML).to_request(task(1), VERSION)
+    return interactive.to_request(plain, interactive.Prompt(text))
+
+
+def clicked(x: float, **more: Any) -> dict[str, Any]:
+    """A keypoint as the browser sends it."""
+    value = {"x": x, "y": 50.0, "width": 0.3, "keypointlabels": ["ship"]}
+    size = {"original_width": 30, "original_height": 20, "to_name": "image"}
+    return {"id": f"at {x}", "type": "keypointlabels", "value": value, **size, **more}
+
+
+def pointed(pointed: VisualPrompt) -> SegmentRequest:
+    """The request behind clicks on task 1."""
+    plain = label_config.parse(XML).to_request(task(1), VERSION)
+    return interactive.to_request(plain, interactive.Prompt("", "ship", pointed))
+
+
+def test_a_click_is_answered_with_the_mask_and_the_next_one_remembers_it(
+    announced: Redis,
+) -> None:
+    serving = service(announced)
+    first = VisualPrompt(negative=((0.25, 0.5),))
+    second = VisualPrompt(positive=((0.75, 0.5),), negative=((0.25, 0.5),))
+    for asked, score in ((first, 0.8), (second, 0.9)):
+        replies.store_reply(announced, pointed(asked).key, candidates(score), 3600)
+    context = {"result": [clicked(25, is_positive=False)]}
+    (found,) = serving.predict(PROJECT, XML, [task(1)], context)
+    assert isinstance(found, dict)
+    assert (found["score"], found["result"][0]["value"]["brushlabels"]) == (0.8, ["ship"])
+    context = {"result": [clicked(25), clicked(75, is_positive=True)]}
+    (found,) = serving.predict(PROJECT, XML, [task(1)], context)
+    assert isinstance(found, dict)
+    assert found["score"] == 0.9
+
+
+def test_a_mask_without_a_region_is_said_and_not_shown_as_an_empty_answer(
+    announced: Redis,
+) -> None:
+    asked = prompted(announced, "the grey ship")
+    replies.store_reply(announced, asked.key, candidates(0.8, label="harbour"), 3600)
+    assert list(service(announced).predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    (failure,) = SegmentClient(announced).failures()
+    assert "too small for a region" in failure.message
+
+
+class Submissions(SegmentClient):
+    """A client that tells how jobs were submitted."""
+
+    def submit(self, requests: Sequence[SegmentRequest], **options: bool) -> None:
+        self.options = options
+        super().submit(requests, **options)
+
+
+def test_a_prompt_takes_the_queue_of_people_who_wait(announced: Redis) -> None:
+    serving = service(announced)
+    serving.client = client = Submissions(announced)
+    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    assert client.options == {"at_front": True, "interactive": True}
 
 
 TEXT = {"result": [{"type": "textarea", "value": {"text": ["the grey ship"]}}]}

@@ -16,7 +16,8 @@ import requests
 from redis import Redis
 
 from backend.server import address_of, read_state, write_state
-from backend.up import _without_password
+from backend.settings import Settings
+from backend.up import _commands, _environment, _without_password
 from tests.backend.worker_end import VERSION, answer, predict_body, task
 from workers.heartbeats import Heartbeat, beat
 
@@ -143,3 +144,20 @@ def test_a_state_file_is_replaced_at_once(tmp_path: Path) -> None:
 )
 def test_a_password_of_the_queue_is_not_shown(url: str, shown: str) -> None:
     assert _without_password(url) == shown
+
+
+def test_reserved_workers_are_started_and_share_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CACHE_DIR", raising=False)
+    none, two = Settings(), Settings.model_validate({"interactive_workers": 2})
+    assert [command.name for command in _commands(none, tmp_path)] == ["web", "deliver", "worker"]
+    assert "CACHE_DIR" not in _environment(none, "redis://a", tmp_path)
+    reserved = _commands(two, tmp_path)[3:]
+    assert [command.name for command in reserved] == ["clicks", "clicks 2"]
+    assert all(command.argv[-2:] == ("worker", "--interactive") for command in reserved)
+    assert all(command.restarts for command in reserved)
+    given = _environment(two, "redis://a", tmp_path)
+    assert (given["CACHE_DIR"], given["REDIS_URL"]) == (str(tmp_path / "cache"), "redis://a")
+    monkeypatch.setenv("CACHE_DIR", "/elsewhere")
+    assert _environment(two, "redis://a", tmp_path)["CACHE_DIR"] == "/elsewhere"

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from dgl_rsis import features, models
+from dgl_rsis import features, towers
 from dgl_rsis.models import ClipModel
 
 RNG = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def slow_mask_feature(clip: ClipModel, tile: torch.Tensor, weights: torch.Tensor
     last = visual.transformer.resblocks[-1]
     hook = last.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
     with torch.inference_mode():
-        positions = models._positions(visual.positional_embedding, grid)
+        positions = towers._positions(visual.positional_embedding, grid)
         x = visual.conv1(tile[None]).flatten(2).transpose(1, 2)
         x = torch.cat([visual.class_embedding.expand(1, 1, -1), x], dim=1) + positions
         visual.transformer(visual.ln_pre(x))

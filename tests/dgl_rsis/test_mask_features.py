@@ -12,7 +12,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from dgl_rsis import features, mask_features, models
+from dgl_rsis import features, mask_features, towers
 from dgl_rsis.models import ClipModel, load_clip
 from dgl_rsis.types import InputError
 from tests.small_model import CONFIG
@@ -221,8 +221,8 @@ def test_what_a_mask_hides_does_not_matter_to_its_reading(plain: ClipModel, seed
     averaging = copy.copy(plain.visual)
     averaging.pool_type = "avg"
     torch.testing.assert_close(
-        models.read_all(averaging, token, patches, seen),
-        models.read_all(averaging, token, other, seen),
+        towers.read_all(averaging, token, patches, seen),
+        towers.read_all(averaging, token, other, seen),
     )
 
 

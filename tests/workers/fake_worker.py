@@ -17,17 +17,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from redis import Redis
 
-from dgl_rsis.types import RGB, Floats, InputError, Label, Segment
+from dgl_rsis.types import Floats, InputError, Label, Mask, Prompt, Refined, Segment
 from workers.delivery import run_delivery_worker
 from workers.download import Downloader
+from workers.engine import Engine
 from workers.fetch import Fetcher
-from workers.jobs import Engine
+from workers.image_cache import ImageCache
 from workers.messages import SEGMENT_QUEUE, LabelPrompt, SegmentRequest
 from workers.model_worker import ModelWorker
+from workers.pictures import Picture, Pictures
 from workers.queues import open_queue
 from workers.settings import WorkerSettings
 
 VERSION = "fake-1"
+REPLY_SECONDS = 7200
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Brightness:
     seconds: dict[str, float]
 
 
-def segment_by_brightness(image: RGB, labels: Sequence[Label], batch: int) -> Any:
+def segment_by_brightness(picture: Picture, labels: Sequence[Label], batch: int) -> Any:
     """The first label takes bright pixels. Some labels make it behave badly instead."""
     if not labels:
         raise InputError("no labels to look for: give at least one")
@@ -62,7 +65,7 @@ def segment_by_brightness(image: RGB, labels: Sequence[Label], batch: int) -> An
         np.empty((2**30, 2**20), dtype=np.uint8)
     if name == "huge for PyTorch":
         torch.empty((2**40, 2**10))
-    bright = image.mean(axis=2) > 127
+    bright = _bright(picture)
     return Brightness(
         classes=(Segment(name, 0.75, bright),),
         objects=(Segment(name, 0.5, bright),),
@@ -72,13 +75,38 @@ def segment_by_brightness(image: RGB, labels: Sequence[Label], batch: int) -> An
     )
 
 
-def refer_by_brightness(image: RGB, expression: str, labels: Sequence[Label], batch: int) -> Any:
+def refer_by_brightness(
+    picture: Picture, expression: str, labels: Sequence[Label], batch: int, most: int = 0
+) -> Any:
     """Bright pixels, then dark ones; "nothing" is not found. The label is the last one."""
     if expression == "nothing":
         return Answered((), "nothing here is nothing"), labels[-1].name
-    bright = image.mean(axis=2) > 127
+    bright = _bright(picture)
     found = (Answered.Candidate(bright, 0.75), Answered.Candidate(~bright, 0.25))
     return Answered(found, ""), labels[-1].name
+
+
+def point_by_brightness(picture: Picture, prompt: Prompt) -> Refined:
+    """The prior, or the half of the first positive point; some prompts make it behave badly."""
+    if prompt.prior is not None:
+        return Refined(prompt.prior, 0.5)
+    if prompt.box == (0, 0, 12, 8):
+        raise ZeroDivisionError("what nobody foresaw")
+    bright = _bright(picture)
+    if not len(prompt.positive):
+        return Refined(np.zeros_like(bright), 0.0)
+    column, row = np.floor(prompt.positive[0]).astype(int)
+    return Refined(bright == bright[row, column], 0.875)
+
+
+def label_by_brightness(picture: Picture, mask: Mask, labels: Sequence[Label], batch: int) -> str:
+    """The first label for bright masks, the last for dark ones."""
+    return labels[0 if _bright(picture)[mask].all() else -1].name
+
+
+def _bright(picture: Picture) -> Mask:
+    bright: Mask = picture.pixels.mean(axis=2) > 127
+    return bright
 
 
 @dataclass(frozen=True)
@@ -108,12 +136,15 @@ def fake_engine(redis: Redis, root: Path | None = None, *, seconds: float = 5.0)
     return Engine(
         segment=segment_by_brightness,
         refer=refer_by_brightness,
+        point=point_by_brightness,
+        label_of=label_by_brightness,
         batch=64,
         model_version=VERSION,
         fetch=Fetcher(downloader, root).fetch,
         redis=redis,
         max_pixels=10_000,
-        reply_seconds=3600,
+        reply_seconds=REPLY_SECONDS,
+        pictures=Pictures(ImageCache(10_000)),
     )
 
 
@@ -136,10 +167,10 @@ def request(*labels: str, image: str | None = None, task: str = "7") -> SegmentR
     )
 
 
-def run(url: str, beat_seconds: float, hung_seconds: float) -> None:
+def run(url: str, beat_seconds: float, hung_seconds: float, queue: str = SEGMENT_QUEUE) -> None:
     """Be a worker process."""
     redis = Redis.from_url(url)
-    worker = ModelWorker(open_queue(SEGMENT_QUEUE, redis), fake_engine(redis), "cpu")
+    worker = ModelWorker(open_queue(queue, redis), fake_engine(redis), "cpu")
     worker._beat_seconds = beat_seconds
     worker._hung_seconds = hung_seconds
     worker.warm_up()

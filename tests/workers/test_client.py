@@ -15,6 +15,7 @@ from workers.client import SegmentClient
 from workers.heartbeats import Announcement, Heartbeat
 from workers.messages import (
     DELIVERY_QUEUE,
+    INTERACTIVE_QUEUE,
     SEGMENT_QUEUE,
     DeliveryRequest,
     LabelPrompt,
@@ -113,6 +114,36 @@ def test_an_open_goes_before_a_batch_even_when_it_waits_already(
     client.submit([new], at_front=True)
     expected = [segment_job_id(r.key) for r in (new, third, first, second)]
     assert _queued(redis) == expected
+
+
+def _reserve(redis: Redis, name: str = "reserved") -> None:
+    """A live worker that is reserved for people who wait."""
+    now = time.time()
+    heartbeats.beat(redis, Heartbeat(name, "here", 1, INTERACTIVE_QUEUE, "cpu", "", now, now))
+
+
+def test_who_waits_goes_to_the_reserved_worker_while_it_lives(
+    client: SegmentClient, redis: Redis
+) -> None:
+    batch, first, second = (_request(i) for i in range(3))
+    client.submit([batch])
+    client.submit([first], at_front=True, interactive=True)  # no reserved worker: to the front
+    assert _queued(redis) == [segment_job_id(first.key), segment_job_id(batch.key)]
+    assert client.waiting() == {SEGMENT_QUEUE: 2, DELIVERY_QUEUE: 0}
+    _reserve(redis)
+    client.submit([second], at_front=True, interactive=True)
+    assert _queued(redis, INTERACTIVE_QUEUE) == [segment_job_id(second.key)]
+    (job,) = open_queue(INTERACTIVE_QUEUE, redis).jobs
+    assert (job.origin, job.func_name) == (INTERACTIVE_QUEUE, "workers.jobs.segment")
+    assert client.waiting()[INTERACTIVE_QUEUE] == 1
+    client.submit([second], at_front=True, interactive=True)  # it waits already
+    assert client.waiting()[INTERACTIVE_QUEUE] == 1
+    client.submit([_request(3)], at_front=True)  # the opening of a task is no click
+    assert len(_queued(redis)) == 3
+    assert client.ready() == []  # a reserved worker answers no batches
+    heartbeats.fall_silent(redis, "reserved")
+    client.submit([_request(4)], interactive=True)
+    assert _queued(redis)[0] == segment_job_id(_request(4).key)
 
 
 def test_look_up_tells_replies_failures_and_the_rest_apart(

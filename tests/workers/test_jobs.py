@@ -3,16 +3,18 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from redis import Redis
 from rq import Retry
 
-from tests.workers.fake_worker import VERSION, fake_engine, picture, request
+from tests.workers.fake_worker import REPLY_SECONDS, VERSION, fake_engine, picture, request
 from workers import failures, jobs
-from workers.jobs import DEADLY, MOST_ATTEMPTS, RETRY_SECONDS, Engine
-from workers.messages import SegmentReply, SegmentRequest
+from workers.engine import Engine
+from workers.jobs import DEADLY, DEADLY_POINTED, MOST_ATTEMPTS, RETRY_SECONDS
+from workers.messages import Runs, SegmentReply, SegmentRequest, VisualPrompt
 from workers.replies import Failure, attempts_key, look_up, store_failure, store_reply
 
 
@@ -47,7 +49,7 @@ def test_a_picture_becomes_runs(engine: Engine, caplog: pytest.LogCaptureFixture
     ]
     assert reply.segments[0].runs.counts == (6,) * 16
     assert list(reply.seconds) == ["fetch", "decode", "all", "runs"]
-    assert 0 < engine.redis.ttl(f"dgl:reply:{asked.key}") <= 3600
+    assert 3600 < engine.redis.ttl(f"dgl:reply:{asked.key}") <= REPLY_SECONDS
     assert not engine.redis.exists(attempts_key(asked.key))
     assert [r.getMessage()[:20] for r in caplog.records] == ["task 42: 2 segments "]
 
@@ -213,3 +215,89 @@ def test_a_local_file_is_read(engine: Engine, tmp_path: Path) -> None:
     reply = _answer(engine, asked)
     assert isinstance(reply, SegmentReply)
     assert np.sum(reply.segments[0].runs.counts) == 96
+
+
+# ---- somebody points -----------------------------------------------------------------------------
+
+
+def _pointing(*labels: str, **shown: Any) -> SegmentRequest:
+    return replace(request(*labels), pointed=VisualPrompt(**shown))
+
+
+def _reply(engine: Engine, asked: SegmentRequest) -> SegmentReply:
+    assert jobs.segment(asked.to_json()) is None
+    reply = _answer(engine, asked)
+    assert isinstance(reply, SegmentReply)
+    return reply
+
+
+@pytest.mark.parametrize(("x", "label", "runs"), [(0.75, "a", (6,) * 16), (0.25, "b", None)])
+def test_a_point_gets_one_mask_and_the_label_that_fits(
+    engine: Engine, x: float, label: str, runs: tuple[int, ...] | None
+) -> None:
+    asked = _pointing("a", "b", positive=((x, 0.5),))
+    reply = _reply(engine, asked)
+    (found,) = reply.segments
+    assert (found.label, found.level, found.score) == (label, "candidate", 0.875)
+    assert found.runs.counts == (runs or (0, *(6,) * 16))
+    assert list(reply.seconds) == ["fetch", "decode", "point", "label", "runs"]
+    assert 0 < engine.redis.ttl(f"dgl:reply:{asked.key}") <= 3600
+
+
+def test_the_label_that_is_selected_is_the_masks(engine: Engine) -> None:
+    asked = replace(_pointing("a", "b", positive=((0.75, 0.5),)), label="b")
+    reply = _reply(engine, asked)
+    assert [segment.label for segment in reply.segments] == ["b"]
+    assert "label" not in reply.seconds
+
+
+def test_a_prior_reaches_the_refinement(engine: Engine) -> None:
+    prior = Runs(8, 12, (5, 3, 88))
+    (found,) = _reply(engine, _pointing("a", prior=prior)).segments
+    assert found.runs == prior
+
+
+def test_pointing_at_nothing_has_a_reason(engine: Engine) -> None:
+    reply = _reply(engine, _pointing("a", negative=((0.5, 0.5),)))
+    assert (reply.segments, reply.reason[:17]) == ((), "nothing was found")
+
+
+def test_words_and_a_point_choose_among_the_candidates(engine: Engine) -> None:
+    asked = _pointing("a", "b", positive=((0.25, 0.5),))  # the dark half, the second candidate
+    (found,) = _reply(engine, replace(asked, expression="a half")).segments
+    assert (found.label, found.score) == ("b", 0.25)
+    assert found.runs.counts == (0, *(6,) * 16)
+
+
+def test_a_point_where_no_candidate_is_goes_before_the_words(engine: Engine) -> None:
+    shown = {"positive": ((0.25, 0.5), (0.75, 0.5))}  # in no candidate together
+    (found,) = _reply(engine, replace(_pointing("a", **shown), expression="a half")).segments
+    assert found.score == 0.875
+    (found,) = _reply(
+        engine, replace(_pointing("a", positive=((0.75, 0.5),)), expression="nothing")
+    ).segments
+    assert found.score == 0.875
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (_pointing("a", prior=Runs(2, 2, (4,))), "2 × 2 pixels, but the image has 12 × 8"),
+        (replace(_pointing("a"), image="http://127.0.0.1:9/a.png"), "cannot be reached"),
+        (replace(_pointing("a"), model_version="v2"), "for the model v2"),
+        (_pointing("a", box=(0.0, 0.0, 1.0, 1.0)), "an internal error"),
+    ],
+    ids=["size", "server", "model", "unforeseen"],
+)
+def test_who_waits_is_told_at_once(engine: Engine, asked: SegmentRequest, message: str) -> None:
+    assert jobs.segment(asked.to_json()) is None  # no retry with a delay
+    assert message in _message(engine, asked)
+    assert 0 < engine.redis.ttl(f"dgl:failure:{asked.key}") <= 10  # another try may follow soon
+    assert failures.counts(engine.redis) == {}  # whoever waits for it counts it
+
+
+def test_a_prompt_that_kills_the_process_is_given_up_at_the_second_try(engine: Engine) -> None:
+    asked = _pointing("a", positive=((0.5, 0.5),))
+    engine.redis.set(attempts_key(asked.key), 1)
+    assert jobs.segment(asked.to_json()) is None
+    assert _message(engine, asked) == DEADLY_POINTED

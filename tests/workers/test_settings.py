@@ -56,6 +56,8 @@ BAD = {
     "REPLY_DAYS": ("0", "greater than or equal to 1"),
     "MAX_IMAGE_BYTES": ("-1", "greater than or equal to 1"),
     "LOG_LEVEL": ("LOUD", "INFO"),
+    "CACHE_MB": ("-1", "greater than or equal to 0"),
+    "CACHE_DISK_MB": ("0", "greater than or equal to 1"),
 }
 
 
@@ -74,3 +76,14 @@ def test_a_root_that_is_not_there_is_refused(
     monkeypatch.setenv("LOCAL_FILES_DOCUMENT_ROOT", str(tmp_path / "none"))
     with pytest.raises(ValidationError, match="is not a folder"):
         WorkerSettings()
+
+
+def test_the_provider_and_the_cache_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = WorkerSettings()
+    assert (plain.proposals, plain.cache_mb, plain.cache_dir) == ("regions", 256, None)
+    for name, value in {"PROPOSALS": "sam-vit-b", "CACHE_MB": "0", "CACHE_DIR": "/cache"}.items():
+        monkeypatch.setenv(name, value)
+    given = WorkerSettings()
+    assert (given.proposals, given.cache_mb, given.cache_dir) == ("sam-vit-b", 0, Path("/cache"))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from tests.workers.fake_worker import picture, request, run_delivery
 from workers import jobs
 from workers.client import SegmentClient
 from workers.delivery import run_delivery_worker
-from workers.messages import DELIVERY_QUEUE, SegmentReply, SegmentRequest
+from workers.messages import DELIVERY_QUEUE, SegmentReply, SegmentRequest, VisualPrompt
 from workers.model_worker import self_test
 from workers.settings import WorkerSettings
-from workers.warm import load_engine, run_segment_worker
+from workers.warm import load_engine, run_interactive_worker, run_segment_worker
 
 WEIGHTS = Path(str(files("starter"))) / "weights" / "open_clip_model.safetensors"
 
@@ -44,6 +45,13 @@ def test_the_real_model_answers_a_job(redis: Redis, forgotten: None) -> None:
     masks = [np.sum(segment.runs.counts) for segment in reply.segments]
     assert masks == [8 * 12] * len(masks)
     assert 0 < redis.ttl(f"dgl:reply:{asked.key}") <= 24 * 3600
+    click = replace(asked, pointed=VisualPrompt(positive=((0.75, 0.5),)))
+    jobs.segment(click.to_json())
+    reply = SegmentClient(redis).look_up([click.key])[click.key]
+    assert isinstance(reply, SegmentReply)
+    (found,) = reply.segments
+    assert (found.label in ("building", "water"), found.level) == (True, "candidate")
+    assert found.runs.counts == (6,) * 16  # the bright half
 
 
 def test_a_delivery_worker_beats_and_stops(valkey: str, redis: Redis) -> None:
@@ -76,7 +84,7 @@ def test_the_web_side_and_the_delivery_worker_load_no_model_code() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("run", [run_segment_worker, run_delivery_worker])
+@pytest.mark.parametrize("run", [run_segment_worker, run_interactive_worker, run_delivery_worker])
 def test_a_worker_needs_a_queue(run: Callable[[WorkerSettings], int]) -> None:
     with pytest.raises(ValueError, match="REDIS_URL is not set"):
         run(WorkerSettings(redis_url=None))

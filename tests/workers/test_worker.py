@@ -7,6 +7,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -20,12 +22,18 @@ from tests.workers import fake_worker
 from tests.workers.fake_worker import VERSION, fake_engine, request
 from workers import jobs
 from workers.client import SegmentClient
-from workers.heartbeats import SILENCE_SECONDS, Announcement, announce
+from workers.heartbeats import SILENCE_SECONDS, Announcement, Heartbeat, announce, beat
 from workers.jobs import DEADLY, MOST_ATTEMPTS
-from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE, DeliveryRequest, SegmentReply
+from workers.messages import (
+    DELIVERY_QUEUE,
+    INTERACTIVE_QUEUE,
+    SEGMENT_QUEUE,
+    DeliveryRequest,
+    SegmentReply,
+)
 from workers.model_worker import ModelWorker, SelfTestError
 from workers.queues import JOB_SECONDS, delivery_job_id, open_queue, segment_job_id
-from workers.recovery import MOST_RECOVERIES, recover
+from workers.recovery import MOST_RECOVERIES, recover, take_over
 from workers.replies import Failure, attempts_key
 
 # Forked from a server that has imported torch once: a process in milliseconds.
@@ -56,8 +64,10 @@ def worker(redis: Redis, queue: Queue, tmp_path: Path) -> Iterator[ModelWorker]:
 
 
 @contextmanager
-def _process(url: str, beat: float = 20.0, hung: float = 660.0) -> Iterator[BaseProcess]:
-    process = PROCESSES.Process(target=fake_worker.run, args=(url, beat, hung))
+def _process(
+    url: str, beat: float = 20.0, hung: float = 660.0, queue: str = SEGMENT_QUEUE
+) -> Iterator[BaseProcess]:
+    process = PROCESSES.Process(target=fake_worker.run, args=(url, beat, hung, queue))
     process.start()
     try:
         yield process
@@ -80,8 +90,8 @@ def _status(queue: Queue, job_id: str) -> JobStatus | None:
 
 def _declare_dead(client: SegmentClient, redis: Redis) -> None:
     """What the expiry of the heartbeat does after a minute without one."""
-    for beat in client.workers():
-        redis.delete(f"dgl:worker:{beat.name}")
+    for each in client.workers():
+        redis.delete(f"dgl:worker:{each.name}")
 
 
 def test_the_job_of_a_killed_worker_is_done_by_another(
@@ -125,7 +135,7 @@ def test_sigterm_lets_the_job_in_work_end(valkey: str, client: SegmentClient, qu
     asked, later = request("sleep"), request("bright")
     client.submit([asked, later])
     with _process(valkey, beat=0.05) as process:
-        _until(lambda: any(beat.job == segment_job_id(asked.key) for beat in client.ready()))
+        _until(lambda: any(each.job == segment_job_id(asked.key) for each in client.ready()))
         process.terminate()
         process.join(30)
         assert process.exitcode == 0
@@ -324,7 +334,87 @@ def test_a_model_that_answers_nonsense_is_not_announced(redis: Redis, queue: Que
     engine.segment = not_finite  # type: ignore[assignment]
     with pytest.raises(SelfTestError, match="not finite"):
         ModelWorker(queue, engine, "cpu").warm_up()
-    engine.segment = lambda image, labels, batch: answer(image[1:], labels, batch)
+    engine.segment = lambda picture, labels, batch: answer(
+        replace(picture, pixels=picture.pixels[1:]), labels, batch
+    )
     with pytest.raises(SelfTestError, match=r"the class map is \(63, 64\), not \(64, 64\)"):
         ModelWorker(queue, engine, "cpu").warm_up()
     assert SegmentClient(redis).announced() is None
+
+
+# ---- a worker reserved for people who wait -------------------------------------------------------
+
+
+def _reserve(redis: Redis) -> None:
+    now = time.time()
+    beat(redis, Heartbeat("reserved", "here", 1, INTERACTIVE_QUEUE, "cpu", "", now, now))
+
+
+def test_a_batch_in_work_does_not_hold_up_who_waits(valkey: str, client: SegmentClient) -> None:
+    with _process(valkey, queue=INTERACTIVE_QUEUE), _process(valkey, beat=0.05):
+        _until(lambda: len(client.workers()) == 2)
+        batch, click = request("sleep"), request("bright")
+        client.submit([batch])
+        _until(lambda: any(each.job for each in client.ready()))
+        client.submit([click], interactive=True)
+        answers = client.wait([click.key], 60)
+        assert isinstance(answers[click.key], SegmentReply)
+        assert client.look_up([batch.key])[batch.key] is None  # still in work
+        assert isinstance(client.wait([batch.key], 60)[batch.key], SegmentReply)
+
+
+def test_what_waits_for_a_reserved_worker_that_left_is_done_by_the_others(
+    redis: Redis, client: SegmentClient, queue: Queue, worker: ModelWorker
+) -> None:
+    batch, first, last = request("dark"), request("bright"), request("bright", task="8")
+    last = replace(last, objects=False)
+    client.submit([batch])
+    _reserve(redis)
+    client.submit([first], interactive=True)
+    client.submit([last], interactive=True)
+    assert take_over(queue) == []  # its worker lives
+    redis.delete("dgl:worker:reserved")
+    assert take_over(queue) == [segment_job_id(key) for key in (last.key, first.key)]
+    assert queue.job_ids == [segment_job_id(r.key) for r in (last, first, batch)]
+    assert take_over(queue) == []
+    worker.run(burst=True)
+    answers = client.look_up([batch.key, first.key, last.key])
+    assert all(isinstance(answer, SegmentReply) for answer in answers.values())
+    assert _status(queue, segment_job_id(first.key)) == JobStatus.FINISHED
+    assert queue.finished_job_registry.count == 3
+
+
+def test_a_retry_that_waits_for_a_reserved_worker_is_taken_over(
+    redis: Redis, client: SegmentClient, queue: Queue
+) -> None:
+    asked = request("bright")
+    _reserve(redis)
+    client.submit([asked], interactive=True)
+    reserved = open_queue(INTERACTIVE_QUEUE, redis)
+    (job,) = reserved.jobs
+    reserved.remove(job)
+    job.set_status(JobStatus.SCHEDULED)
+    reserved.scheduled_job_registry.schedule(job, datetime.now(UTC) + timedelta(hours=1))
+    redis.delete("dgl:worker:reserved")
+    assert take_over(queue) == [job.id]
+    assert queue.job_ids == [job.id]
+    assert _status(queue, job.id) == JobStatus.QUEUED
+    assert reserved.scheduled_job_registry.count == 0
+
+
+def test_the_job_of_a_dead_reserved_worker_is_done_by_a_segment_worker(
+    valkey: str, redis: Redis, client: SegmentClient, queue: Queue, worker: ModelWorker
+) -> None:
+    asked = request("sleep")
+    job_id = segment_job_id(asked.key)
+    reserved = open_queue(INTERACTIVE_QUEUE, redis)
+    with _process(valkey, queue=INTERACTIVE_QUEUE) as process:
+        _until(client.workers)
+        client.submit([asked], interactive=True)
+        _until(lambda: _status(reserved, job_id) == JobStatus.STARTED)
+        process.kill()
+        process.join(10)
+    _declare_dead(client, redis)
+    worker.run(burst=True)  # its first heartbeat recovers and takes over
+    assert isinstance(client.look_up([asked.key])[asked.key], SegmentReply)
+    assert queue.finished_job_registry.count == 1

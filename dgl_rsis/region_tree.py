@@ -1,0 +1,372 @@
+"""A hierarchy of regions over an image: no weights, CPU only.
+
+[ours] A watershed over-segmentation in CIELAB, merged bottom-up by Ward's criterion on colour,
+texture and the strength of the shared border. `proposals` cuts it, `refinement` picks nodes of it.
+"""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from dgl_rsis.types import RGB, Floats, InputError, Mask, Proposals
+
+Labels = NDArray[np.int32]
+SIZES = ("height", "width")
+
+
+@dataclass(frozen=True)
+class TreeParameters:
+    """How a tree is built.
+
+    Attributes:
+        max_side: longer images are segmented at this size, pixels.
+        texture_weight: weight of the difference of texture against that of colour.
+        edge_weight: weight of the gradient along the shared border.
+        smoothing: standard deviation of the Gaussian before the watershed, pixels.
+        seed_distance: least distance of two seeds, pixels.
+    """
+
+    max_side: int = 1024
+    texture_weight: float = 1.0
+    edge_weight: float = 4.0
+    smoothing: float = 1.0
+    seed_distance: int = 5
+
+
+@dataclass(frozen=True, eq=False)
+class RegionTree:
+    """Regions, and how they join. Its arrays cannot be written to.
+
+    Nodes 0 … L−1 are the leaves, later ones are merges of two, so that a parent's number is above
+    its children's. Leaves have ranks, the order in which a walk down the tree meets them: those
+    under node n have the ranks first[n] … last[n] − 1.
+
+    Attributes:
+        leaves: (h, w) int32, the rank of each pixel's leaf.
+        parent: (N,) int32, -1 for a root.
+        first, last: (N,) int32, ranks.
+        area: (N,) int32, pixels of `leaves`.
+        cost: (N,) float64, cost of the merge that made the node, 0 for a leaf; no node's is above
+            its parent's.
+        box: (N, 4) int32, XYXY pixels of `leaves`, right and bottom edge excluded.
+        colour: (N, 4) float32, mean CIELAB and texture, the latter weighted.
+        outline: (N, 2) float32, pixels of a node's border with others, and the mean gradient along
+            it, CIELAB units a pixel.
+        pairs: (M, 2) int32, ranks of the leaves that touch, the smaller first.
+        contrast: (M,) float32, mean gradient along their border.
+        height, width: of the image, pixels; `leaves` may be smaller.
+    """
+
+    leaves: Labels
+    parent: Labels
+    first: Labels
+    last: Labels
+    area: Labels
+    cost: NDArray[np.float64]
+    box: Labels
+    colour: Floats
+    outline: Floats
+    pairs: Labels
+    contrast: Floats
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        for array in self._arrays().values():
+            array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    @property
+    def leaf_count(self) -> int:
+        """L."""
+        return (len(self) + int((self.parent < 0).sum())) // 2
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the arrays take."""
+        return sum(array.nbytes for array in self._arrays().values())
+
+    def mask(self, node: int) -> Mask:
+        """(h, w) bool, the pixels of a node at the size of `leaves`."""
+        found = np.zeros(self.leaves.shape, dtype=np.bool_)
+        self.draw(node, found)
+        return found
+
+    def draw(self, node: int, plane: Mask) -> None:
+        """Add the pixels of a node to an (h, w) plane."""
+        left, top, right, bottom = self.box[node]
+        part = self.leaves[top:bottom, left:right]
+        inside = (part >= self.first[node]) & (part < self.last[node])
+        plane[top:bottom, left:right] |= inside
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it, as `numpy.savez` takes it: no pickling needed."""
+        return {**self._arrays(), **{name: np.asarray(getattr(self, name)) for name in SIZES}}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The tree that `to_arrays` took apart; `numpy.load` of an .npz file serves, too.
+
+        Raises:
+            InputError: an array is missing.
+        """
+        missing = [f.name for f in fields(cls) if f.name not in arrays]
+        if missing:
+            raise InputError(f"no region tree: {', '.join(missing)} missing; build it anew")
+        given: dict[str, Any] = {
+            f.name: int(arrays[f.name]) if f.name in SIZES else arrays[f.name] for f in fields(cls)
+        }
+        return cls(**given)
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in SIZES}
+
+
+def build(image: RGB, parameters: TreeParameters) -> RegionTree:
+    """The tree of an image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        parameters: see there.
+    """
+    height, width = image.shape[:2]
+    small = _shrunk(image, min(1.0, parameters.max_side / max(height, width)))
+    basins, channels, gradient = _oversegment(small, parameters)
+    growing = _leaves(basins, channels, gradient)
+    touching = _touching(growing.borders)
+    costs = _merge(growing, parameters.edge_weight)
+    first, last = _ranges(growing)
+    ends = first[touching[:, :2].astype(np.int32)]  # (M, 2)
+    return RegionTree(
+        leaves=first[: basins.max() + 1][basins],
+        parent=np.array(growing.parent, dtype=np.int32),
+        first=first,
+        last=last,
+        area=np.array(growing.area, dtype=np.int32),
+        cost=np.array(costs),
+        box=_boxes(basins, growing),
+        colour=np.array(growing.colour, dtype=np.float32),
+        outline=_outlines(growing, touching),
+        pairs=np.sort(ends, axis=1),
+        contrast=(touching[:, 3] / np.maximum(touching[:, 2], 1)).astype(np.float32),
+        height=height,
+        width=width,
+    )
+
+
+@dataclass
+class _Growing:
+    """Nodes 0 … n−1 are the leaves; each merge appends one."""
+
+    area: list[float]
+    colour: list[tuple[float, ...]]  # CIELAB and texture, weighted
+    borders: list[dict[int, tuple[float, float]]]  # neighbour → (length, sum of gradients)
+    parent: list[int]
+    seams: list[tuple[float, float]]  # of each merge: the border that it removed
+
+
+def outlines(tree: RegionTree) -> Floats:
+    """How strongly each node stands out: (N,) float32 in [0, 1].
+
+    The cost of merging it into its parent, as a share of the greatest such cost.
+    """
+    greatest = float(tree.cost.max())
+    merged = np.where(tree.parent < 0, greatest, tree.cost[tree.parent])
+    found: Floats = merged.astype(np.float32) / max(greatest, 1e-9)
+    return found
+
+
+def as_proposals(tree: RegionTree, nodes: Sequence[int] | NDArray[np.int64]) -> Proposals:
+    """Nodes as masks; their quality is their outline."""
+    chosen = np.asarray(nodes, dtype=np.int64)
+    masks = np.zeros((len(chosen), *tree.leaves.shape), dtype=np.bool_)
+    for mask, node in zip(masks, chosen.tolist(), strict=True):
+        tree.draw(node, mask)
+    height, width = tree.leaves.shape
+    boxes = tree.box[chosen] * np.array([tree.width / width, tree.height / height] * 2)
+    boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
+    return Proposals(masks, boxes, outlines(tree)[chosen], tree.height, tree.width)
+
+
+def _shrunk(image: RGB, scale: float) -> RGB:
+    if scale == 1.0:
+        return image
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+
+
+def _oversegment(image: RGB, parameters: TreeParameters) -> tuple[Labels, Floats, Floats]:
+    """Watershed basins, the four channels that merging compares, and the gradient."""
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # (H, W, 3)
+    smooth = cv2.GaussianBlur(lab, (0, 0), parameters.smoothing)
+    across, down = (cv2.Sobel(smooth, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
+    gradient = np.hypot(across, down).max(axis=2)  # CIELAB units a pixel
+    detail = np.abs(lab[..., 0] - cv2.GaussianBlur(lab[..., 0], (0, 0), 3.0))
+    texture = cv2.GaussianBlur(detail, (0, 0), 3.0)
+    relief = cv2.GaussianBlur(gradient, (0, 0), parameters.smoothing)
+    window = np.ones((parameters.seed_distance, parameters.seed_distance), dtype=np.uint8)
+    minima = cv2.erode(relief, window) == relief
+    seeds = ndimage.label(minima, structure=np.ones((3, 3)))[0]
+    basins = watershed(relief, seeds).astype(np.int32) - 1
+    weighted = texture * np.float32(np.sqrt(parameters.texture_weight))
+    return basins, np.dstack([smooth, weighted]), gradient
+
+
+def _leaves(labels: Labels, channels: Floats, gradient: Floats) -> _Growing:
+    count = int(labels.max()) + 1
+    flat = labels.reshape(-1)
+    area = np.bincount(flat, minlength=count).astype(float)
+    sums = [np.bincount(flat, channels[..., c].reshape(-1), count) for c in range(4)]
+    borders: list[dict[int, tuple[float, float]]] = [{} for _ in range(count)]
+    for first, second, strength in (
+        (labels[:, :-1], labels[:, 1:], np.maximum(gradient[:, :-1], gradient[:, 1:])),
+        (labels[:-1], labels[1:], np.maximum(gradient[:-1], gradient[1:])),
+    ):
+        _add_borders(borders, first, second, strength)
+    colour = list(zip(*((s / area).tolist() for s in sums), strict=True))
+    return _Growing(area.tolist(), colour, borders, [-1] * count, [])
+
+
+def _add_borders(
+    borders: list[dict[int, tuple[float, float]]], first: Labels, second: Labels, strength: Floats
+) -> None:
+    """Count border pixels and sum their gradients for every pair of touching regions."""
+    touching = first != second
+    low = np.minimum(first, second)[touching].astype(np.int64)
+    high = np.maximum(first, second)[touching].astype(np.int64)
+    pairs, inverse = np.unique(low * len(borders) + high, return_inverse=True)
+    lengths = np.bincount(inverse).tolist()
+    sums = np.bincount(inverse, strength[touching]).tolist()
+    for pair, length, total in zip(pairs.tolist(), lengths, sums, strict=True):
+        a, b = divmod(pair, len(borders))
+        before = borders[a].get(b, (0.0, 0.0))
+        borders[a][b] = borders[b][a] = (before[0] + length, before[1] + total)
+
+
+def _merge(tree: _Growing, edge_weight: float) -> list[float]:
+    """Merge the cheapest pair until one region is left; the cost of making each node."""
+    heap = [
+        (_cost(tree, a, b, edge_weight), a, b)
+        for a, neighbours in enumerate(tree.borders)
+        for b in neighbours
+        if a < b
+    ]
+    heapq.heapify(heap)
+    costs = [0.0] * len(tree.area)
+    while heap:
+        cost, a, b = heapq.heappop(heap)
+        if tree.parent[a] >= 0 or tree.parent[b] >= 0:
+            continue  # one of them has been merged since
+        node = _join(tree, a, b)
+        costs.append(max(cost, costs[a], costs[b]))  # monotone, so that a cut is a threshold
+        for other in tree.borders[node]:
+            heapq.heappush(heap, (_cost(tree, node, other, edge_weight), node, other))
+    return costs
+
+
+def _cost(tree: _Growing, a: int, b: int, edge_weight: float) -> float:
+    """Ward: the rise of the squared error if a and b become one, border strength added."""
+    difference = sum((x - y) ** 2 for x, y in zip(tree.colour[a], tree.colour[b], strict=True))
+    length, total = tree.borders[a][b]
+    edge = edge_weight * (total / length) ** 2
+    return tree.area[a] * tree.area[b] / (tree.area[a] + tree.area[b]) * (difference + edge)
+
+
+def _join(tree: _Growing, a: int, b: int) -> int:
+    node, area = len(tree.area), tree.area[a] + tree.area[b]
+    tree.seams.append(tree.borders[a][b])
+    share = tree.area[a] / area
+    tree.colour.append(
+        tuple(
+            share * x + (1 - share) * y for x, y in zip(tree.colour[a], tree.colour[b], strict=True)
+        )
+    )
+    tree.area.append(area)
+    tree.parent[a] = tree.parent[b] = node
+    tree.parent.append(-1)
+    joined: dict[int, tuple[float, float]] = {}
+    for part in (a, b):
+        for other, (length, total) in tree.borders[part].items():
+            if other in (a, b):
+                continue
+            before = joined.get(other, (0.0, 0.0))
+            joined[other] = (before[0] + length, before[1] + total)
+            del tree.borders[other][part]
+        tree.borders[part] = {}
+    for other, border in joined.items():
+        tree.borders[other][node] = border
+    tree.borders.append(joined)
+    return node
+
+
+def _touching(borders: list[dict[int, tuple[float, float]]]) -> NDArray[np.float64]:
+    """(M, 4): two leaves, the smaller first, length and sum of gradients of their border."""
+    rows = [
+        (leaf, other, *border)
+        for leaf, neighbours in enumerate(borders)
+        for other, border in neighbours.items()
+        if leaf < other
+    ]
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+
+
+def _outlines(tree: _Growing, touching: NDArray[np.float64]) -> Floats:
+    """(N, 2) length and mean gradient: what the children have, without the seam between them."""
+    total = np.zeros((len(tree.parent), 2))
+    for end in (0, 1):
+        np.add.at(total, touching[:, end].astype(np.int32), touching[:, 2:])
+    leaves = len(tree.parent) - len(tree.seams)
+    for node, parent in enumerate(tree.parent):
+        if node >= leaves:
+            total[node] -= 2 * np.array(tree.seams[node - leaves])
+        if parent >= 0:
+            total[parent] += total[node]
+    total[:, 1] /= np.maximum(total[:, 0], 1)
+    return total.astype(np.float32)
+
+
+def _boxes(leaves: Labels, tree: _Growing) -> Labels:
+    """(nodes, 4) int32 XYXY of every node, at the size of the leaves."""
+    boxes = np.empty((len(tree.parent), 4), dtype=np.int32)
+    boxes[:, :2], boxes[:, 2:] = max(leaves.shape), 0
+    for leaf, (rows, columns) in enumerate(ndimage.find_objects(leaves + 1)):
+        boxes[leaf] = columns.start, rows.start, columns.stop, rows.stop
+    for node, parent in enumerate(tree.parent):  # a parent's number is above its children's
+        if parent >= 0:
+            boxes[parent, :2] = np.minimum(boxes[parent, :2], boxes[node, :2])
+            boxes[parent, 2:] = np.maximum(boxes[parent, 2:], boxes[node, 2:])
+    return boxes
+
+
+def _ranges(tree: _Growing) -> tuple[Labels, Labels]:
+    """Depth-first numbers: the leaves of node n have the ranks first[n] … last[n] − 1."""
+    count = len(tree.parent)
+    children: list[list[int]] = [[] for _ in range(count)]
+    roots: list[int] = []
+    for node, parent in enumerate(tree.parent):
+        (children[parent] if parent >= 0 else roots).append(node)
+    first, last = [0] * count, [0] * count
+    size = [1 if not c else 0 for c in children]
+    for node, parent in enumerate(tree.parent):
+        if parent >= 0:
+            size[parent] += size[node]
+    position = 0
+    for root in roots:
+        first[root], position = position, position + size[root]
+    for node in range(count - 1, -1, -1):
+        last[node] = first[node] + size[node]
+        start = first[node]
+        for child in children[node]:
+            first[child], start = start, start + size[child]
+    return np.array(first, dtype=np.int32), np.array(last, dtype=np.int32)

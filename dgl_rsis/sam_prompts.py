@@ -1,0 +1,169 @@
+"""What somebody points at, put into the three things that Segment Anything understands.
+
+SAM knows points, one box and one mask. [ours] A stroke becomes points along it; a rough outline its
+box, its innermost point and a mask; the mask to correct becomes a mask.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dgl_rsis import masks
+from dgl_rsis.types import Floats, InputError, Mask, Prompt
+
+MOST_POINTS = 32  # of either sign; more are thinned out, since a click must stay quick
+STROKE_POINTS = 8  # along all strokes together
+SURE = 8.0  # logit of a pixel that a mask prompt covers: about what SAM's own masks have inside
+
+Box = tuple[float, float, float, float]
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """A prompt in SAM's terms.
+
+    Attributes:
+        points: (n, 2) float64, x and y, pixels of the image.
+        inside: (n,) bool, whether the point lies on the object.
+        box: XYXY pixels around it, or None.
+        prior: (H, W) bool, roughly the object, or None.
+        ambiguous: a single point and nothing else.
+    """
+
+    points: Points
+    inside: NDArray[np.bool_]
+    box: Box | None
+    prior: Mask | None
+    ambiguous: bool
+
+
+def translate(prompt: Prompt, height: int, width: int) -> Pointed:
+    """A prompt in SAM's terms, checked.
+
+    Raises:
+        InputError: nothing says where the object is; a point or the box lies outside the image; a
+            mask has another size than the image.
+    """
+    positive = _checked(prompt.positive, height, width)
+    negative = _checked(prompt.negative, height, width)
+    box = None if prompt.box is None else _clipped(prompt.box, height, width)
+    stroke, outline, prior = (
+        _drawn(mask, name, height, width)
+        for name, mask in (
+            ("stroke", prompt.stroke),
+            ("outline", prompt.outline),
+            ("mask to correct", prompt.prior),
+        )
+    )
+    if not len(positive) and box is None and stroke is None and outline is None and prior is None:
+        raise InputError("the prompt says nowhere where the object is: add a point on it or a box")
+    if stroke is not None:
+        positive = np.concatenate([positive, along(stroke)])
+    if outline is not None:
+        positive = np.concatenate([positive, _deepest(outline)[None]])
+    rough = outline if outline is not None else prior
+    if box is None and rough is not None and (outline is not None or not len(positive)):
+        box = _around(rough)
+    points = np.concatenate([positive, negative])
+    inside = np.arange(len(points)) < len(positive)
+    ambiguous = len(points) == 1 and bool(inside[0]) and box is None and rough is None
+    return Pointed(points, inside, box, rough, ambiguous and stroke is None)
+
+
+def _checked(points: Floats, height: int, width: int) -> Points:
+    found = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    within = ((found >= 0) & (found <= (width, height))).all(axis=1)  # false for NaN
+    if not within.all():
+        x, y = found[~within][0]
+        raise InputError(f"the point ({x:g}, {y:g}) lies outside the image of {width} × {height}")
+    return found if len(found) <= MOST_POINTS else _spread(found, MOST_POINTS)
+
+
+def _clipped(box: Box, height: int, width: int) -> Box:
+    corners = np.array(box, dtype=np.float64)
+    left, top, right, bottom = np.clip(corners, 0, [width, height, width, height]).tolist()
+    if not (np.isfinite(corners).all() and left < right and top < bottom):
+        given = ", ".join(f"{corner:g}" for corner in box)
+        raise InputError(f"the box ({given}) holds no part of the image of {width} × {height}")
+    return left, top, right, bottom
+
+
+def _drawn(mask: Mask | None, name: str, height: int, width: int) -> Mask | None:
+    """The mask, or None where it is empty."""
+    if mask is None:
+        return None
+    if mask.shape != (height, width):
+        given = " × ".join(map(str, mask.shape[::-1]))
+        raise InputError(f"the {name} has {given} pixels, but the image {width} × {height}")
+    return mask if mask.any() else None
+
+
+def along(stroke: Mask) -> Points:
+    """Points along the middle of all strokes, far from each other; always the same ones.
+
+    Args:
+        stroke: (H, W) bool, not empty.
+
+    Returns:
+        (n, 2) float64, x and y of the centres of pixels, n between 1 and `STROKE_POINTS`.
+    """
+    depth = _depth(stroke)
+    middle = stroke & (depth >= cv2.dilate(depth, np.ones((3, 3), dtype=np.uint8)))
+    rows, columns = np.nonzero(middle)
+    order = np.argsort(-depth[rows, columns], kind="stable")  # the surest first
+    ridge = np.column_stack([columns, rows])[order].astype(np.float64) + 0.5
+    return _spread(ridge, STROKE_POINTS, apart=float(depth.max()))
+
+
+def _spread(points: Points, most: int, apart: float = 0.0) -> Points:
+    """The first point, then ever the one farthest from those taken, while it is `apart` of them."""
+    taken = [0]
+    distance = np.full(len(points), np.inf)
+    while len(taken) < most:
+        distance = np.minimum(distance, np.hypot(*(points - points[taken[-1]]).T))
+        farthest = int(distance.argmax())
+        if distance[farthest] <= apart:
+            break
+        taken.append(farthest)
+    return points[taken]
+
+
+def _deepest(mask: Mask) -> Points:
+    """(2,) float64, x and y of the pixel farthest from the mask's edge."""
+    row, column = np.unravel_index(int(_depth(mask).argmax()), mask.shape)
+    return np.array([column + 0.5, row + 0.5])
+
+
+def _depth(mask: Mask) -> Floats:
+    """(H, W) float32, distance to the nearest pixel outside; beyond the image is outside."""
+    padded = np.pad(mask, 1).astype(np.uint8)
+    depth: Floats = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32)
+    return depth
+
+
+def _around(mask: Mask) -> Box:
+    left, top, right, bottom = masks.box(mask)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def as_logits(mask: Mask, inside: tuple[int, int], side: int, low: int) -> Floats:
+    """A mask as SAM takes masks: what the decoder might have answered before.
+
+    Args:
+        mask: (H, W) bool.
+        inside: size of the image within the encoder's square, pixels.
+        side: of the square.
+        low: pixels of the result's side.
+
+    Returns:
+        (low, low) float32: `SURE` where the mask covers the cell, −`SURE` where it does not and
+        beyond the image, between them where it covers a part.
+    """
+    rows, columns = (max(1, round(extent * low / side)) for extent in inside)
+    cover = cv2.resize(mask.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+    planes = np.full((low, low), -SURE, dtype=np.float32)
+    planes[:rows, :columns] = (2 * cover - 1) * SURE
+    return planes

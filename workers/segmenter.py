@@ -1,0 +1,235 @@
+"""A loaded model: answers about pictures, and remembers what each picture alone decides."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dgl_rsis import features, knowledge, matching, models, pipelines, referring
+from dgl_rsis.features import DenseFeatures
+from dgl_rsis.models import ClipModel, ModelError
+from dgl_rsis.pipelines import ClassSegmentation, EncodedImage, OvssParameters, timed
+from dgl_rsis.referring import ExpressionSegmentation, ResParameters
+from dgl_rsis.types import InputError, Label, Mask, Prompt, Refined
+from workers import registry
+from workers.image_cache import ImageCache
+from workers.pictures import Picture
+from workers.providers import REGIONS, MaskProvider, Provider, Remembered, load_provider
+from workers.registry import RegistryError
+
+MOST_VOCABULARIES = 16  # of which the text features are kept: a click must not encode them again
+
+
+class Segmenter:
+    """CLIP and a provider of masks, with a cache.
+
+    Args:
+        clip: the model.
+        provider: of masks.
+        remembered: the cache; the provider's own.
+    """
+
+    def __init__(self, clip: ClipModel, provider: MaskProvider, remembered: Remembered) -> None:
+        self._clip = clip
+        self._provider = provider
+        self._remembered = remembered
+        self._classes, self._referring = OvssParameters(), ResParameters()
+        self._texts: OrderedDict[tuple[Label, ...], tuple[Tensor, list[int]]] = OrderedDict()
+
+    @property
+    def batch(self) -> int:
+        """Crops at a time that fit the device, as far as known."""
+        return self._classes.batch
+
+    @property
+    def model_version(self) -> str:
+        """A name that changes when weights, parameters, provider or package change."""
+        identity = self._provider.identity
+        version = pipelines.model_version(self._clip, self._classes, self._referring, *identity)
+        provider = next(part for part in identity if isinstance(part, Provider))
+        if provider.name == REGIONS:
+            return version
+        stem = provider.name.rsplit("/", 1)[-1].rsplit(".", 1)[0].replace(":", "-")
+        return f"{version}-{stem}-{provider.fingerprint[:8]}"
+
+    def segment(self, picture: Picture, labels: Sequence[Label], batch: int) -> ClassSegmentation:
+        """A class for every pixel.
+
+        Raises:
+            InputError: see `pipelines.segment_classes`.
+        """
+        parameters = replace(self._classes, batch=batch)
+        encoded = self.encode(picture, parameters)
+        return pipelines.classify(encoded, labels, self._clip, parameters)
+
+    def refer(
+        self, picture: Picture, expression: str, labels: Sequence[Label], batch: int, most: int = 0
+    ) -> tuple[ExpressionSegmentation, str]:
+        """What an expression means, and the label that fits it.
+
+        Args:
+            picture: where to look.
+            expression: one sentence.
+            labels: of the config.
+            batch: crops at a time.
+            most: candidates; 0 for the usual number.
+
+        Raises:
+            InputError: see `referring.segment_expression` and `referring.label_for`.
+        """
+        encoding = replace(self._referring.encoding, batch=batch)
+        top = most or self._referring.top_k
+        wanted = replace(self._referring, encoding=encoding, top_k=top)
+        found = self.find(picture, expression, wanted)
+        return found, referring.label_for(found.decoupled.noun, labels, self._clip)
+
+    def find(
+        self, picture: Picture, expression: str, parameters: ResParameters
+    ) -> ExpressionSegmentation:
+        """`referring.segment_expression` with this segmenter's masks and memory.
+
+        Raises:
+            InputError: see there.
+        """
+        encoding = parameters.encoding
+        pipelines.check_size(picture.pixels)
+        seconds: dict[str, float] = {}
+        with timed(seconds, "proposals"):
+            tree = self._provider.tree(picture, encoding.regions)
+        if tree is None or parameters.mode != "geometry":
+            encoded = self.encode(picture, encoding)
+        else:
+            with timed(seconds, "dense"):
+                dense = self._dense(picture, encoding.batch)
+            encoded = referring.without_cuts(picture.pixels, dense, tree, seconds)
+        return referring.refer(encoded, expression, self._clip, parameters)
+
+    def point(self, picture: Picture, prompt: Prompt) -> Refined:
+        """The mask that somebody points at.
+
+        Raises:
+            InputError: a prompt that cannot be answered, or an image too small to have regions.
+        """
+        pipelines.check_size(picture.pixels)
+        return self._provider.refine(picture, prompt)
+
+    def label_of(self, picture: Picture, mask: Mask, labels: Sequence[Label], batch: int) -> str:
+        """The label that a mask is most like, by its mask-guided feature.
+
+        Args:
+            picture: of the mask.
+            mask: (H, W) bool, not empty.
+            labels: of the config.
+            batch: crops at a time.
+
+        Raises:
+            InputError: no label that a mask could get.
+        """
+        named = [label for label in labels if not label.background]
+        if not named:
+            raise InputError("the label config has no label that the mask could get")
+        if len(named) == 1:
+            return named[0].name
+        dense = self._dense(picture, batch)
+        feature = features.mask_features(self._clip, dense, mask[None])
+        texts, owners = self._vocabulary(labels)
+        temperature = self._classes.temperature or self._clip.temperature
+        scores = matching.match(feature, texts, owners, temperature)[0]
+        best = max(range(len(labels)), key=lambda i: (not labels[i].background, scores[i]))
+        return labels[best].name
+
+    def encode(self, picture: Picture, parameters: OvssParameters) -> EncodedImage:
+        """`pipelines.encode_image`, every part of it made once for a picture.
+
+        Raises:
+            InputError: the image is too small to have regions.
+        """
+        pipelines.check_size(picture.pixels)
+        seconds: dict[str, float] = {}
+        with timed(seconds, "proposals"):
+            proposed = self._provider.propose(picture, parameters.regions)
+        with timed(seconds, "dense"):
+            dense = self._dense(picture, parameters.batch)
+            encoded = EncodedImage(picture.pixels, proposed, dense, torch.empty(0), seconds)
+            by_mask = self._features(picture, "mask", encoded, parameters)
+        encoded = replace(encoded, by_mask=by_mask)
+        if parameters.margin < 1 or parameters.mask_share == 1:
+            return encoded  # which crops are needed depends on the question
+        with timed(seconds, "all crops"):
+            return replace(encoded, by_crop=self._features(picture, "crop", encoded, parameters))
+
+    def _dense(self, picture: Picture, batch: int) -> DenseFeatures:
+        clip = self._clip
+        arrays = self._remembered.get(
+            picture,
+            "dense",
+            (clip.fingerprint, clip.dense_side),
+            lambda: {
+                "values": features.dense_features(clip, picture.pixels, batch).values.cpu().numpy()
+            },
+        )
+        height, width = picture.pixels.shape[:2]
+        values = torch.from_numpy(arrays["values"]).to(clip.device)
+        return DenseFeatures(values, height, width, clip.patch)
+
+    def _features(
+        self, picture: Picture, kind: str, encoded: EncodedImage, parameters: OvssParameters
+    ) -> Tensor:
+        """Features of all masks, or of the crops around them: (N, D)."""
+        clip = self._clip
+
+        def make() -> Tensor:
+            if kind == "crop":
+                return pipelines.encode_crops(clip, encoded, parameters)
+            return pipelines.encode_masks(
+                encoded.image, encoded.proposed, encoded.dense, clip, parameters
+            )
+
+        made_with = (
+            clip.fingerprint,
+            clip.crop_side,
+            clip.dense_side,
+            self._provider.identity,
+            parameters.regions,
+            parameters.crops if kind == "crop" else parameters.mask_feature,
+        )
+        arrays = self._remembered.get(
+            picture, kind, made_with, lambda: {"features": make().cpu().numpy()}
+        )
+        return torch.from_numpy(arrays["features"]).to(clip.device)
+
+    def _vocabulary(self, labels: Sequence[Label]) -> tuple[Tensor, list[int]]:
+        """Text features of the labels' phrases, and the class of each."""
+        asked_for = tuple(labels)
+        if asked_for not in self._texts:
+            asked = knowledge.phrases(labels, enrich=self._classes.knowledge)
+            texts = pipelines.encode_phrases(self._clip, asked, self._classes.knowledge)
+            self._texts[asked_for] = texts, pipelines.owners(asked)
+            if len(self._texts) > MOST_VOCABULARIES:
+                self._texts.popitem(last=False)
+        self._texts.move_to_end(asked_for)
+        return self._texts[asked_for]
+
+
+def load_segmenter(
+    model: str, proposals: str, device: str, cache: ImageCache | None = None
+) -> Segmenter:
+    """Load a CLIP model and a provider of masks.
+
+    Args:
+        model: "starter", a name of the model registry, a folder, or ARCHITECTURE:FILE.
+        proposals: see `providers.load_provider`.
+        device: "cpu" or "cuda:0".
+        cache: None to remember nothing.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    remembered = Remembered(cache if cache is not None else ImageCache(0))
+    try:
+        clip = models.load_clip(registry.resolve_clip(model), device)
+        return Segmenter(clip, load_provider(proposals, device, remembered), remembered)
+    except RegistryError as error:
+        raise ModelError(str(error)) from None
