@@ -49,6 +49,15 @@ def test_proposals_of_a_class(folder: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.startswith("folder, road\n\n1 objects of 100 pixels")
 
 
+def test_clicks_on_objects_of_a_class(folder: Path, tmp_path: Path) -> None:
+    numbers = tmp_path / "numbers.json"
+    run = EvaluationRun("clicks", f"folder:{folder}", thing="road", json=numbers)
+    assert evaluate.run(run) == 0
+    found = json.loads(numbers.read_text("utf-8"))
+    assert found["task"] == "clicks"
+    assert found["objects"] == 1
+
+
 def test_the_parser(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"sentence": "The dam", "category": "dam"}\n', "utf-8")
