@@ -25,7 +25,6 @@ class Plan:
         crops: of each window.
         patches: of each window that are contrasted alone.
         balanced: share of windows centred on a class drawn uniformly.
-        kept_of_real, kept_of_scenes: probability that a real, a generated window keeps a block.
         learning_rate: peak, of AdamW.
         matrix_rate: peak, of Muon, which trains the matrices of the blocks.
         weight_decay: of the embeddings and projections.
@@ -41,8 +40,6 @@ class Plan:
     crops: int = 1
     patches: int = 64
     balanced: float = 0.5
-    kept_of_real: float = 0.5
-    kept_of_scenes: float = 0.9
     learning_rate: float = 1e-3
     matrix_rate: float = 0.005
     weight_decay: float = 0.1

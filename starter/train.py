@@ -34,7 +34,6 @@ from dgl_rsis.datasets import DUBAI_CLASSES
 from dgl_rsis.metrics import IGNORE
 from dgl_rsis.models import ClipModel
 from starter import descent, targets, vocabularies, windows
-from starter.depth import stochastic_depth
 from starter.descent import Plan, Run
 from starter.scene_types import CLASSES
 from starter.vocabularies import SOURCES, Vocabulary
@@ -46,7 +45,6 @@ WEIGHTS = Path(__file__).parent / "weights"
 ARCHITECTURE = Path(__file__).parent / "architecture"
 CONFIG = "open_clip_config.json"
 FIRST_REAL = 1 + SOURCES.index(f"dubai {DUBAI_CLASSES[0]}")  # label number, then in order
-FIRST_SCENE = 1 + SOURCES.index(f"scene {CLASSES[0]}")
 LOG_FORMAT = "%(asctime)s %(message)s"
 FIRST_TEMPERATURE = 14.0  # CLIP's own; at 50 from the start nothing is learnt (docs/LOG.md)
 MOST_TEMPERATURE = 50.0
@@ -230,29 +228,20 @@ class Trainer:
         kind = self.kind
         with torch.autocast(self.device.split(":")[0], kind, enabled=kind != torch.float32):
             texts = self._texts()
-            source = torch.arange(len(banks), device=self.device).repeat_interleave(per_bank)
-            with stochastic_depth(clip, self._kept(source == 0)):
-                values = features.patch_values(clip, features.standardised(clip, images))
-            values = values.flatten(1, 2)  # (B, K, E)
+            values = features.patch_values(clip, features.standardised(clip, images)).flatten(1, 2)
             by_region = features.pool(clip, values, found.weights)  # (B, J, D)
             some = torch.randperm(values.shape[1], device=self.device)[: plan.patches]
             alone = values[:, some].reshape(-1, 1, values.shape[-1])
             by_patch = features.pool(clip, alone, alone.new_ones(len(alone), 1, 1))[:, 0]
-            with stochastic_depth(clip, self._kept(crop_labels < FIRST_SCENE)):
-                encoded = clip.model.encode_image(features.standardised(clip, crops))
-            by_crop = F.normalize(encoded, dim=-1)
+            by_crop = F.normalize(
+                clip.model.encode_image(features.standardised(clip, crops)), dim=-1
+            )
         patches = targets.patch_labels(labels, len(SOURCES), clip.patch)[:, some].reshape(-1)
         return [
             0.5 * self._contrast(by_patch, patches, texts),
             self._contrast(by_region.flatten(0, 1), found.labels.reshape(-1), texts),
             self._contrast(by_crop, crop_labels, texts),
         ]
-
-    def _kept(self, real: Tensor) -> Tensor:
-        """(B,) float32: how likely each sample keeps a block, real ones less."""
-        plan = self.plan
-        chances = torch.tensor([plan.kept_of_scenes, plan.kept_of_real], device=self.device)
-        return chances[real.long()]
 
     def _texts(self) -> list[Tensor]:
         """One sentence for every class of each vocabulary: (C, D) each."""
@@ -267,12 +256,12 @@ class Trainer:
         temperature = self.clip.model.logit_scale.exp().clamp(max=MOST_TEMPERATURE)
         for text, known in zip(texts, self.targets, strict=True):
             target = known[labels]
-            weight = _weights(labels, target >= 0)  # (n,)
+            weight = _class_weights(target, len(text))
             logits = temperature * vectors.float() @ text.float().T
-            losses = F.cross_entropy(
-                logits, target, ignore_index=-1, label_smoothing=0.05, reduction="none"
+            loss = F.cross_entropy(
+                logits, target, weight, ignore_index=-1, label_smoothing=0.05, reduction="sum"
             )
-            total = total + (weight * losses).sum() / weight.sum().clamp_min(1)
+            total = total + loss / weight[target.clamp_min(0)].mul(target >= 0).sum().clamp_min(1)
         return total / len(texts)
 
 
@@ -320,16 +309,13 @@ def export(state: dict[str, Tensor], out: Path) -> None:
     save_file(half, out / "open_clip_model.safetensors")
 
 
-def _weights(labels: Tensor, known: Tensor) -> Tensor:
-    """(n,) float32: the rarer what a sample shows is in the batch, the more it counts, up to five.
+def _class_weights(target: Tensor, classes: int) -> Tensor:
+    """(C,) float32: the rarer a class is in the batch, the more it counts, up to five times.
 
-    By source and not by class: generated scenes are full of vegetation, and what little of it the
-    real tiles have, most of it mangroves, would never be won from the land around it (docs/LOG.md).
+    Without it vegetation is never won from the roads and buildings around it (docs/LOG.md).
     """
-    counts = torch.bincount(labels[known], minlength=len(SOURCES) + 1)
-    kinds = (counts > 0).sum().clamp_min(1)
-    weights = counts.sum() / (kinds * counts.clamp_min(1))
-    return weights.clamp(0.25, 5.0)[labels] * known
+    counts = torch.bincount(target[target >= 0], minlength=classes).clamp_min(1)
+    return (counts.sum() / (classes * counts)).clamp(0.25, 5.0)
 
 
 if __name__ == "__main__":

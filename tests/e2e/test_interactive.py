@@ -139,10 +139,9 @@ def opened(page: Page, studio: Studio, project: Project, task: int, *, tool: boo
     open_task(page, studio, project, task)
     auto_annotate(page)
     if tool:
-        labels = page.locator(".lsf-labels").nth(1)  # the config's second control
-        labels.locator(".lsf-label").filter(has_text=LABEL).click()
-        page.locator(".lsf-tool_smart").last.hover()
-        page.locator(".lsf-tool_smart[aria-label=key-point-tool]").last.click()
+        take_label(page)
+        page.locator(".lsf-tool_smart:visible").last.hover()  # the other smart tools fly out
+        page.locator(".lsf-tool_smart[aria-label=key-point-tool]:visible").last.click()
     (prediction, *_) = studio.api("GET", "/api/predictions/", params={"task": task})
     return Seen(task, decoded(prediction["result"])[LABEL])
 
@@ -154,10 +153,18 @@ def auto_annotate(page: Page) -> None:
     page.wait_for_function("window.Htx.autoAnnotation", timeout=30 * SECONDS)
 
 
+def take_label(page: Page) -> None:
+    """Select the label of the smart keypoints; every click lets it go again."""
+    if not page.evaluate(f"{SELECTED}.names.get('click').selectedLabels.length"):
+        labels = page.locator(".lsf-labels").nth(1)  # the config's second control
+        labels.locator(".lsf-label").filter(has_text=LABEL).click()
+
+
 def click(
     page: Page, size: Sequence[int], pixel: tuple[int, int], *, negative: bool = False
 ) -> None:
     """Click on a pixel (row, column) of the image, even where a mask lies."""
+    take_label(page)
     box = page.locator(".konvajs-content").first.bounding_box()
     assert box is not None
     x = box["x"] + (pixel[1] + 0.5) / size[1] * box["width"]

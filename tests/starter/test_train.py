@@ -91,17 +91,24 @@ def test_training_learns_resumes_and_writes_weights(
     train.train(plan, [bank], bank, "cpu", tmp_path / "state", tmp_path / "out")
     assert "held-out patches" in caplog.text
 
-    longer = Plan(minutes=0.2, batch=4, averaging=0.5)
-    train.train(longer, [bank], bank, "cpu", tmp_path / "state", tmp_path / "out")
-    assert "resumed at step" in caplog.text
-
-    clip = load_clip(str(tmp_path / "out"))
     picture = np.asarray(Image.open(dubai / "tile1_001.jpg"))[:128, 16:144]
+    for minutes in (0.2, 0.4, 0.8, 1.6):  # on a busy machine a step takes seconds
+        longer = Plan(minutes=minutes, batch=4, averaging=0.5)
+        train.train(longer, [bank], bank, "cpu", tmp_path / "state", tmp_path / "out")
+        if left_and_right(tmp_path / "out", picture) == [0, 1]:
+            break
+    assert "resumed at step" in caplog.text
+    assert left_and_right(tmp_path / "out", picture) == [0, 1]
+
+
+def left_and_right(weights: Path, picture: np.ndarray) -> list[int]:
+    """What the halves of a picture are taken for: 0 vegetation, 1 water."""
+    clip = load_clip(str(weights))
     dense = features.dense_features(clip, picture, 8)
     texts = features.text_features(clip, [knowledge.prompts(w) for w in ("vegetation", "water")])
     masks = np.zeros((2, 128, 128), dtype=bool)
     masks[0, :, :60], masks[1, :, 68:] = True, True
-    assert (features.mask_features(clip, dense, masks) @ texts.T).argmax(dim=1).tolist() == [0, 1]
+    return (features.mask_features(clip, dense, masks) @ texts.T).argmax(dim=1).tolist()
 
 
 def test_a_folder_without_tiles_is_named(tmp_path: Path):
