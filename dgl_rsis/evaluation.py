@@ -257,7 +257,7 @@ def evaluate_expressions(
     referrals: Iterable[Referral],
     encode: Callable[[RGB], Encoded],
     rungs: Mapping[str, Callable[[Encoded, str], Sequence[Mask]]],
-    pool: Callable[[Encoded, str], Proposals],
+    pool: Callable[[Encoded], Proposals],
     *,
     top_k: int = 3,
     side: int | None = None,
@@ -285,7 +285,7 @@ def evaluate_expressions(
     for referral, encoded in _encoded(referrals, encode, watch):
         answers = _answers(rungs, encoded, referral.expression, watch)
         answers = {rung: masks[:top_k] for rung, masks in answers.items()}
-        asked.append(_scored(referral, answers, pool(encoded, referral.expression), side))
+        asked.append(_scored(referral, answers, pool(encoded), side))
         last = list(answers)[-1]
         if kept.wants(score := asked[-1].first[last].iou):
             kept.add(_mask_case(referral, answers[last], score))

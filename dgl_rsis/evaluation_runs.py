@@ -139,7 +139,7 @@ def evaluate_res(data: ReferralData, options: Options, progress: Progress = sile
         map(with_stratum, first_referrals(data.referrals, options.limit, options.per_image)),
         lambda image: _encoded(image, clip, default.encoding),
         _referring_rungs(clip, default),
-        lambda encoded, expression: referring.pool(encoded, expression, clip, default),
+        lambda encoded: encoded.proposed,
         top_k=options.top_k,
         side=data.side,
         worst=options.worst,

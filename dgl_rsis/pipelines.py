@@ -22,16 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import (
-    crops,
-    features,
-    knowledge,
-    mask_features,
-    masks,
-    matching,
-    proposals,
-    region_tree,
-)
+from dgl_rsis import crops, features, knowledge, mask_features, masks, matching, proposals
 from dgl_rsis.crops import CropParameters
 from dgl_rsis.features import DenseFeatures
 from dgl_rsis.knowledge import ClassPhrases
@@ -39,7 +30,6 @@ from dgl_rsis.mask_features import MaskFeature
 from dgl_rsis.matching import MapParameters
 from dgl_rsis.models import ClipModel
 from dgl_rsis.proposals import RegionParameters
-from dgl_rsis.region_tree import RegionTree
 from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
 
 MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
@@ -96,7 +86,6 @@ class EncodedImage:
         seconds: wall-clock seconds of each stage.
         by_crop: (N, D) float32, features of all context-aware crops, where `with_crops` made them
             in advance; None: made when needed, for the masks that need them.
-        tree: that the proposals are nodes of; None where they come from elsewhere.
     """
 
     image: RGB
@@ -105,7 +94,6 @@ class EncodedImage:
     by_mask: Tensor
     seconds: Mapping[str, float]
     by_crop: Tensor | None = None
-    tree: RegionTree | None = None
 
 
 @dataclass(frozen=True)
@@ -217,12 +205,11 @@ def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> Enc
     check_size(image)
     seconds: dict[str, float] = {}
     with timed(seconds, "proposals"):
-        tree = region_tree.build(image, parameters.regions)
-        proposed = proposals.cut(tree, parameters.regions)
+        proposed = proposals.propose(image, parameters.regions)
     with timed(seconds, "dense"):
         dense = features.dense_features(clip, image, parameters.batch)
         by_mask = encode_masks(image, proposed, dense, clip, parameters)
-    return EncodedImage(image, proposed, dense, by_mask, seconds, tree=tree)
+    return EncodedImage(image, proposed, dense, by_mask, seconds)
 
 
 def check_size(image: RGB) -> None:

@@ -14,30 +14,26 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import (
-    candidates,
     colours,
     decoupling,
     features,
     geometry,
     gradcam,
     knowledge,
+    masks,
+    matching,
     pipelines,
-    questions,
-    region_tree,
     selection,
 )
-from dgl_rsis.features import DenseFeatures
 from dgl_rsis.geometry import GeometryParameters
 from dgl_rsis.gradcam import CamParameters, CrossScaleCam
-from dgl_rsis.instances import NodeParameters
 from dgl_rsis.models import ClipModel
 from dgl_rsis.pipelines import EncodedImage, OvssParameters, timed
 from dgl_rsis.proposals import RegionParameters
-from dgl_rsis.questions import RIVALS, Question
-from dgl_rsis.region_tree import RegionTree
 from dgl_rsis.selection import Ranking, SelectionParameters
 from dgl_rsis.types import RGB, Decoupled, Floats, InputError, Label, Mask, Proposals
 
@@ -46,7 +42,7 @@ MODES: Mapping[Mode, Mapping[str, float]] = {
     "clip": {"sentence": 1.0},
     "global-local": {"sentence": 1.0},
     "dgl": {"class": 1.0, "cam": 1.0},
-    "geometry": {"class": 1.0, "geometry": 4.0, "cam": 0.5, "quality": 2.0},
+    "geometry": {"class": 1.0, "geometry": 2.0, "cam": 0.5, "quality": 0.25},
 }
 
 
@@ -62,11 +58,7 @@ class ResParameters:
         top_k: candidates returned at most.
         parser: source of `decoupling.decouple`.
         encoding: regions, crops and fusion; `margin` keeps crops to the doubtful masks.
-        parts: connected parts of the noun's own map that are candidates beside the proposals, where
-            there is no tree.
-        nodes: which nodes of the tree are candidates, in the mode "geometry".
-        rivals: further classes that the noun has to win against; [ours], measured on generated
-            scenes. Those that share a word with the noun or an anchor are left out.
+        parts: connected parts of the noun's own map that are candidates beside the proposals.
         geometry, cam, selection: of those stages; the mode sets the selection's weights.
     """
 
@@ -80,8 +72,6 @@ class ResParameters:
         )
     )
     parts: int = 100
-    nodes: NodeParameters = field(default_factory=NodeParameters)
-    rivals: tuple[str, ...] = RIVALS
     geometry: GeometryParameters = field(default_factory=GeometryParameters)
     cam: CamParameters = field(default_factory=CamParameters)
     selection: SelectionParameters = field(default_factory=SelectionParameters)
@@ -121,6 +111,25 @@ class ExpressionSegmentation:
     seconds: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class _Question:
+    """An expression in the model's terms.
+
+    Attributes:
+        decoupled: noun and modifiers.
+        texts: (P, D) float32, phrases of the noun, of the anchors and of everything else.
+        owners: P class indices: 0 is the noun, then the anchors.
+        classes: anchor's noun → its class index.
+        sentence: (1, D) float32.
+    """
+
+    decoupled: Decoupled
+    texts: Tensor
+    owners: Sequence[int]
+    classes: Mapping[str, int]
+    sentence: Tensor
+
+
 def segment_expression(
     image: RGB, expression: str, clip: ClipModel, parameters: ResParameters | None = None
 ) -> ExpressionSegmentation:
@@ -137,37 +146,14 @@ def segment_expression(
     """
     parameters = parameters or ResParameters()
     encoding = parameters.encoding
-    if parameters.mode != "geometry":
-        encoded = pipelines.encode_image(image, clip, encoding)
-        return refer(encoded, expression, clip, parameters)
-    pipelines.check_size(image)
-    seconds: dict[str, float] = {}
-    with timed(seconds, "proposals"):
-        tree = region_tree.build(image, encoding.regions)
-    with timed(seconds, "dense"):
-        dense = features.dense_features(clip, image, encoding.batch)
-    return refer(without_cuts(image, dense, tree, seconds), expression, clip, parameters)
-
-
-def without_cuts(
-    image: RGB, dense: DenseFeatures, tree: RegionTree, seconds: Mapping[str, float]
-) -> EncodedImage:
-    """An image for the mode "geometry", which chooses nodes itself and needs no proposals."""
-    nothing = region_tree.as_proposals(tree, np.zeros(0, dtype=np.int64))
-    return EncodedImage(image, nothing, dense, torch.empty(0), seconds, tree=tree)
+    encoded = pipelines.encode_image(image, clip, encoding)
+    return refer(encoded, expression, clip, parameters)
 
 
 def refer(
     encoded: EncodedImage, expression: str, clip: ClipModel, parameters: ResParameters
 ) -> ExpressionSegmentation:
     """`segment_expression` of an image that is encoded already.
-
-    Args:
-        encoded: the image; in the mode "geometry" the nodes of its tree are the candidates, where
-            it has one, else its proposals.
-        expression: see there.
-        clip: the model.
-        parameters: see there.
 
     Raises:
         InputError: an empty expression.
@@ -176,24 +162,14 @@ def refer(
         raise InputError("the expression is empty: say what to look for, as in 'the white tank'")
     seconds = dict(encoded.seconds)
     with timed(seconds, "text"):
-        question = questions.ask(expression, clip, parameters.parser, parameters.rivals)
+        question = _ask(expression, clip, parameters)
     if parameters.mode in ("clip", "global-local"):
         with timed(seconds, "selection"):
             parts = {"sentence": _likeness(encoded, question, clip, parameters)}
             ranking = _rank(encoded.proposed, parts, parameters)
         found = _candidates(encoded.proposed, parts, ranking, parameters.top_k)
         return ExpressionSegmentation(question.decoupled, found, "", None, seconds)
-    with timed(seconds, "match"):
-        proposed, classes = _matched(encoded, question, clip, parameters)
-    return _by_stages(encoded.image, proposed, classes, question, clip, parameters, seconds)
-
-
-def pool(
-    encoded: EncodedImage, expression: str, clip: ClipModel, parameters: ResParameters
-) -> Proposals:
-    """What `refer` chooses among, for measuring: the best of it bounds every choice."""
-    question = questions.ask(expression, clip, parameters.parser, parameters.rivals)
-    return _matched(encoded, question, clip, parameters)[0]
+    return _by_stages(encoded, question, clip, parameters, seconds)
 
 
 def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
@@ -214,20 +190,18 @@ def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
     return named[int((texts[1:] @ texts[0]).argmax())].name
 
 
-def _matched(
-    encoded: EncodedImage, question: Question, clip: ClipModel, parameters: ResParameters
-) -> tuple[Proposals, Floats]:
-    """Candidates and their class probabilities, (n, C) float32."""
-    encoding = parameters.encoding
-    if encoded.tree is None or parameters.mode != "geometry":
-        return candidates.of_proposals(encoded, question, clip, encoding, parameters.parts)
-    return candidates.of_tree(
-        encoded.dense, encoded.tree, question, clip, encoding, parameters.nodes
-    )
+def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Question:
+    decoupled = decoupling.decouple(expression, parameters.parser)
+    nouns = list(dict.fromkeys([decoupled.noun, *(a.noun for a in decoupled.anchors)]))
+    asked = knowledge.phrases([Label(noun) for noun in nouns])
+    texts = pipelines.encode_phrases(clip, asked, templated=True)
+    classes = {noun: i for i, noun in enumerate(nouns)}
+    sentence = features.text_features(clip, [(expression,)])
+    return _Question(decoupled, texts, pipelines.owners(asked), classes, sentence)
 
 
 def _likeness(
-    encoded: EncodedImage, question: Question, clip: ClipModel, parameters: ResParameters
+    encoded: EncodedImage, question: _Question, clip: ClipModel, parameters: ResParameters
 ) -> Floats:
     """Cosines with the sentence, or with sentence and noun, stretched to [0, 1]: (N,)."""
     encoding = replace(parameters.encoding, margin=1.0)
@@ -236,7 +210,8 @@ def _likeness(
         visual = pipelines.encode_crops(clip, encoded, encoding)
     else:
         visual = pipelines.fuse(encoded, clip, question.texts, question.owners, encoding)
-        noun = F.normalize(question.texts[question.named(0)].mean(dim=0), dim=-1)
+        own = torch.tensor([owner == 0 for owner in question.owners], device=text.device)
+        noun = F.normalize(question.texts[own].mean(dim=0), dim=-1)
         text = 0.5 * text + 0.5 * noun
     cosines = (visual @ text).cpu().numpy()
     stretched: Floats = (cosines - cosines.min()) / max(float(np.ptp(cosines)), 1e-6)
@@ -244,15 +219,19 @@ def _likeness(
 
 
 def _by_stages(
-    image: RGB,
-    proposed: Proposals,
-    classes: Floats,
-    question: Question,
+    encoded: EncodedImage,
+    question: _Question,
     clip: ClipModel,
     parameters: ResParameters,
     seconds: dict[str, float],
 ) -> ExpressionSegmentation:
-    decoupled = question.decoupled
+    encoding, decoupled = parameters.encoding, question.decoupled
+    with timed(seconds, "match"):
+        fused = pipelines.fuse(encoded, clip, question.texts, question.owners, encoding)
+        temperature = encoding.temperature or clip.temperature
+        cosines = (fused @ question.texts.T).cpu().numpy()
+        classes = matching.best_phrase(cosines, question.owners, temperature)  # (N, C)
+        proposed, classes = _with_parts(encoded, question, clip, cosines, classes, parameters)
     if len(proposed) == 0 or classes[:, 0].max() < parameters.selection.least:
         best = float(classes[:, 0].max(initial=0.0))
         reason = f"nothing here looks like {decoupled.noun!r}: the best mask has {best:.0%} of it"
@@ -260,18 +239,18 @@ def _by_stages(
     with timed(seconds, "cam"):
         cam = gradcam.cross_scale(
             clip,
-            image,
-            F.normalize(question.texts[question.named(0)].mean(dim=0), dim=-1),
+            encoded.image,
+            F.normalize(question.texts[_of(question, 0)].mean(dim=0), dim=-1),
             question.sentence[0],
-            question.texts[~question.named(0)],
+            question.texts[~_of(question, 0)],
             parameters.cam,
         )
         activation = _shrunk(cam.fused, proposed)
     with timed(seconds, "selection"):
         parts = {"class": classes[:, 0], "cam": selection.contrast(proposed.masks, activation)}
         if parameters.mode == "geometry":
-            parts["quality"] = _outlines(proposed)
-            parts["geometry"] = _geometry(image, proposed, question, classes, parameters)
+            parts["quality"] = proposed.quality
+            parts["geometry"] = _geometry(encoded.image, proposed, question, classes, parameters)
         ranking = _rank(proposed, parts, parameters)
         together = _together(decoupled, ranking, parameters)
         found = _candidates(proposed, parts, ranking, max(together, parameters.top_k))
@@ -280,10 +259,63 @@ def _by_stages(
     return ExpressionSegmentation(decoupled, found[: parameters.top_k], "", cam, seconds)
 
 
+def _of(question: _Question, index: int) -> Tensor:
+    """(P,) bool: which phrases belong to a class."""
+    return torch.tensor([o == index for o in question.owners], device=question.texts.device)
+
+
+def _with_parts(
+    encoded: EncodedImage,
+    question: _Question,
+    clip: ClipModel,
+    cosines: Floats,
+    classes: Floats,
+    parameters: ResParameters,
+) -> tuple[Proposals, Floats]:
+    """The proposals, and the connected parts of what the masks together call the noun.
+
+    An object that no node of the hierarchy holds whole is often whole in the map.
+
+    Returns:
+        (N + parts) proposals and their class probabilities.
+    """
+    proposed = encoded.proposed
+    best, _ = matching.semantic_map(
+        proposed.masks,
+        cosines,
+        features.patch_features(clip, encoded.dense) @ question.texts.T,
+        question.owners,
+        pipelines.map_parameters(proposed, clip, parameters.encoding),
+    )
+    smallest = parameters.encoding.min_object
+    found = list(islice(masks.components(best == 0, smallest), parameters.parts))
+    if not found:
+        return proposed, classes
+    stacked = np.stack(found)
+    scale = np.array([proposed.width, proposed.height] * 2) / ([*stacked.shape[:0:-1]] * 2)
+    inside = np.array([masks.box(part) for part in found]) * scale
+    boxes = np.hstack([np.floor(inside[:, :2]), np.ceil(inside[:, 2:])]).astype(np.int32)
+    quality = np.full(len(found), np.median(proposed.quality), dtype=np.float32)
+    pooled = features.mask_features(clip, encoded.dense, stacked) @ question.texts.T
+    own = matching.best_phrase(
+        pooled.cpu().numpy(),
+        question.owners,
+        parameters.encoding.temperature or clip.temperature,
+    )
+    together = Proposals(
+        np.concatenate([proposed.masks, stacked]),
+        np.concatenate([proposed.boxes, boxes]),
+        np.concatenate([proposed.quality, quality]),
+        proposed.height,
+        proposed.width,
+    )
+    return together, np.concatenate([classes, own])
+
+
 def _geometry(
     image: RGB,
     proposed: Proposals,
-    question: Question,
+    question: _Question,
     classes: Floats,
     parameters: ResParameters,
 ) -> Floats:
@@ -295,29 +327,17 @@ def _geometry(
         means = colours.mean_lab(image, proposed)
         fits = np.minimum.reduce([colours.colour(means, word) for word in words])
     shapes = geometry.shapes(proposed.masks, proposed.height, proposed.width, proposed.boxes)
-    # Only what stands out is a thing that others are counted with or measured by.
-    things = np.sqrt(classes) * _outlines(proposed)[:, None]  # (N, C)
     anchors = {}
     for anchor in question.decoupled.anchors:
-        likely = things[:, question.classes[anchor.noun]]
+        likely = classes[:, question.classes[anchor.noun]]
         # "the vehicle on the left" has a place of its own; anchors of anchors are left out.
         own = decoupling.decouple(anchor.text, parameters.parser).modifiers
         placed = geometry.fields(own, shapes, likely, {}, parameters.geometry)
         anchors[anchor.text] = (shapes, likely * placed.total)
-    weights = things[:, 0] * fits
+    weights = classes[:, 0] * fits
     scores = geometry.fields(modifiers, shapes, weights, anchors, parameters.geometry)
     found: Floats = np.minimum(scores.total, fits)
     return found
-
-
-def _outlines(proposed: Proposals) -> Floats:
-    """(N,) float32 in [0, 1]: the fourth root of the quality.
-
-    Costs of merging small and large regions differ by many powers of ten; the quality of other
-    providers, all of it near 1, hardly changes.
-    """
-    roots: Floats = np.sqrt(np.sqrt(proposed.quality)).astype(np.float32)
-    return roots
 
 
 def _rank(proposed: Proposals, parts: Mapping[str, Floats], parameters: ResParameters) -> Ranking:

@@ -40,9 +40,6 @@ class MaskProvider(Protocol):
     def propose(self, picture: Picture, parameters: RegionParameters) -> Proposals:
         """Masks of everything."""
 
-    def tree(self, picture: Picture, parameters: TreeParameters) -> RegionTree | None:
-        """That the proposals are nodes of; None where they come from elsewhere."""
-
     def refine(self, picture: Picture, prompt: Prompt) -> Refined:
         """The mask that a prompt means."""
 
@@ -91,15 +88,14 @@ class RegionProvider:
 
     def propose(self, picture: Picture, parameters: RegionParameters) -> Proposals:
         """See `MaskProvider`."""
-        return proposals.cut(self.tree(picture, parameters), parameters)
+        return proposals.cut(self._tree(picture, parameters), parameters)
 
     def refine(self, picture: Picture, prompt: Prompt) -> Refined:
         """See `MaskProvider`."""
-        tree = self.tree(picture, TreeParameters())
+        tree = self._tree(picture, TreeParameters())
         return refinement.refine(picture.pixels, tree, prompt, self._parameters)
 
-    def tree(self, picture: Picture, parameters: TreeParameters) -> RegionTree:
-        """See `MaskProvider`."""
+    def _tree(self, picture: Picture, parameters: TreeParameters) -> RegionTree:
         wanted = TreeParameters(
             **{field.name: getattr(parameters, field.name) for field in fields(TreeParameters)}
         )

@@ -8,7 +8,6 @@ import torch
 
 from dgl_rsis import sam, sam_proposals
 from dgl_rsis.proposals import RegionParameters
-from dgl_rsis.region_tree import TreeParameters
 from dgl_rsis.sam import SamEmbedding, SamModel
 from dgl_rsis.sam_proposals import SamParameters
 from dgl_rsis.types import Prompt, Proposals, Refined
@@ -58,9 +57,6 @@ class SamProvider:
         if picture.digest:
             self._embedding(picture)
         return _unpacked(arrays)
-
-    def tree(self, picture: Picture, parameters: TreeParameters) -> None:
-        """None: these masks are no nodes."""
 
     def refine(self, picture: Picture, prompt: Prompt) -> Refined:
         """See `MaskProvider`."""

@@ -93,17 +93,7 @@ class Segmenter:
         Raises:
             InputError: see there.
         """
-        encoding = parameters.encoding
-        pipelines.check_size(picture.pixels)
-        seconds: dict[str, float] = {}
-        with timed(seconds, "proposals"):
-            tree = self._provider.tree(picture, encoding.regions)
-        if tree is None or parameters.mode != "geometry":
-            encoded = self.encode(picture, encoding)
-        else:
-            with timed(seconds, "dense"):
-                dense = self._dense(picture, encoding.batch)
-            encoded = referring.without_cuts(picture.pixels, dense, tree, seconds)
+        encoded = self.encode(picture, parameters.encoding)
         return referring.refer(encoded, expression, self._clip, parameters)
 
     def point(self, picture: Picture, prompt: Prompt) -> Refined:

@@ -180,7 +180,7 @@ def expression_scores() -> ExpressionScores:
         "half": lambda encoded, text: [half[place(text)]],
     }
     return evaluation.evaluate_expressions(
-        referrals(), lambda image: "encoded", rungs, lambda encoded, text: proposals(square(0, 0))
+        referrals(), lambda image: "encoded", rungs, lambda encoded: proposals(square(0, 0))
     )
 
 
@@ -208,7 +208,7 @@ def test_the_oracle_takes_the_best_of_the_pool():
         list(referrals())[:1],
         lambda image: "encoded",
         {"silent": lambda encoded, text: []},
-        lambda encoded, text: proposals(square(18, 18), near, TARGETS["right"]),
+        lambda encoded: proposals(square(18, 18), near, TARGETS["right"]),
     )
     assert scores.first(ORACLE) == [Overlap(30, 42)]
 
@@ -219,7 +219,7 @@ def test_only_the_first_answers_count():
         list(referrals())[:1],
         lambda image: "encoded",
         {"late": lambda encoded, text: answers},
-        lambda encoded, text: proposals(square(18, 18)),
+        lambda encoded: proposals(square(18, 18)),
         top_k=3,
     )
     assert scores.best("late")[0].iou == scores.first(ORACLE)[0].iou == 0
@@ -232,7 +232,7 @@ def test_an_image_is_encoded_once_for_all_its_expressions():
         referrals(),
         lambda image: encoded.append(1) or len(encoded),
         {"which": lambda number, text: [TARGETS["left"]] if number == 1 else []},
-        lambda number, text: proposals(square(0, 0)),
+        lambda number: proposals(square(0, 0)),
         progress=told.append,
     )
     assert len(encoded) == 2
@@ -249,7 +249,7 @@ def test_masks_are_compared_at_the_size_of_the_protocol():
         asked,
         lambda image: "encoded",
         {"one": lambda encoded, text: [answer]},
-        lambda encoded, text: proposals(answer),
+        lambda encoded: proposals(answer),
         side=48,
     )
     small = [
@@ -266,7 +266,7 @@ def test_no_expressions_are_an_error():
             [],
             lambda image: "encoded",
             {"silent": lambda encoded, text: []},
-            lambda encoded, text: proposals(square(0, 0)),
+            lambda encoded: proposals(square(0, 0)),
         )
 
 

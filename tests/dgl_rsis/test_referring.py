@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dgl_rsis import pipelines, questions, referring
+from dgl_rsis import pipelines, referring
 from dgl_rsis.models import ClipModel
 from dgl_rsis.proposals import RegionParameters
 from dgl_rsis.referring import ResParameters
@@ -101,27 +101,6 @@ def test_an_encoded_image_answers_any_number_of_expressions(clip: ClipModel):
         alone = referring.segment_expression(IMAGE, text, clip, PARAMETERS)
         assert [c.score for c in again.candidates] == [c.score for c in alone.candidates]
         assert (again.candidates[0].mask == alone.candidates[0].mask).all()
-
-
-def test_without_a_tree_the_proposals_are_the_candidates(clip: ClipModel):
-    encoded = pipelines.encode_image(IMAGE, clip, SMALL)
-    without = replace(encoded, tree=None)
-    found = referring.refer(without, "the ship", clip, replace(PARAMETERS, parts=0))
-    known = {mask.tobytes() for mask in encoded.proposed.masks}
-    assert found.candidates
-    assert all(candidate.mask.tobytes() in known for candidate in found.candidates)
-
-
-def test_a_noun_has_to_win_against_other_classes_but_not_against_its_own_words(clip: ClipModel):
-    few = questions.ask("the ship near the pier", clip, "rules", ())
-    more = questions.ask("the ship near the pier", clip, "rules", ("boat", "dock", "bridge"))
-    both = questions.ask("the ship near the pier", clip, "rules", ("bridge",))
-    assert few.classes == {"ship": 0, "pier": 1}
-    assert len(more.texts) == len(both.texts) > len(few.texts)
-    assert len(more.owners) == len(more.texts)
-    assert max(more.owners) == 2
-    assert more.owners.count(0) == few.owners.count(0)
-    assert more.named(1).sum() == few.named(1).sum()
 
 
 def test_crops_made_in_advance_change_nothing(clip: ClipModel):

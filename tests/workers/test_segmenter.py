@@ -81,8 +81,9 @@ def test_a_picture_is_encoded_once_whatever_is_asked(
     assert found.mask[15, 15]
     assert calls == []
     segmenter.refer(picture, "the building", LABELS, 8)
+    assert calls == ["mask_features"]  # of other cuts of the same tree
     segmenter.refer(picture, "the water", LABELS, 8, most=9)
-    assert calls == []
+    assert calls == ["mask_features"]
 
 
 def test_a_click_on_a_cold_picture_needs_no_features(
