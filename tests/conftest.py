@@ -1,9 +1,11 @@
+import gc
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.connection import AbstractConnection
 
 from workers.embedded import embedded_server
 
@@ -23,6 +25,10 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("valkey")
     with embedded_server(folder) as url:
         yield url
+        # What ended threads and services of single tests left open would warn when Python ends.
+        for each in gc.get_objects():
+            if issubclass(type(each), AbstractConnection):  # proxies answer `isinstance`, loudly
+                each.disconnect()
 
 
 @pytest.fixture

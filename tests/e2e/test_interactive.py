@@ -1,4 +1,4 @@
-"""Smart tools in a real browser: clicks, a text prompt, a cold image, a backend that is down.
+"""Smart tools in a real browser: clicks, a text prompt, a backend that is down.
 
 Only a smart tool sends a prompt. A plain click on a mask would select its region, so Ctrl is held.
 """
@@ -17,7 +17,6 @@ from playwright.sync_api import Page
 
 from samples.processes import free_port
 from samples.servers import Studio, dgl_rsis
-from samples.studio import connect_backend
 from tests.e2e.conftest import Project, connection_of, make_project
 from tests.e2e.test_annotating import SECONDS, SELECTED, decoded, open_task, submit
 from tests.e2e.test_expressions import SENTENCE
@@ -91,25 +90,6 @@ def test_a_text_prompt_gives_a_mask(
     page.screenshot(path=screenshots / "e2e-text-prompt.png")
     assert found["labels"] == [LABEL]
     assert mask_of(found, seen.mask.shape).any()
-
-
-def test_a_click_on_an_image_that_no_worker_has_seen(
-    studio: Studio, tiles: Project, page: Page, tmp_path: Path, backend: str
-) -> None:
-    """Its prediction is stored, so opening it asks nobody; a new backend begins with the click."""
-    task = tiles.tasks[1]
-    opened(page, studio, tiles, task)  # predicted by the first backend
-    connection = connection_of(studio, studio.account.personal_token)
-    with dgl_rsis(tmp_path, free_port(0), connection) as cold:
-        connect_backend(studio, tiles.id, cold.base_url)
-        try:
-            seen = opened(page, studio, tiles, task)
-            inside, _ = two_pixels(seen.mask)
-            click(page, seen.mask.shape, inside)
-            (found,) = suggestions(page, other_than=[])
-            assert mask_of(found, seen.mask.shape)[inside]
-        finally:
-            connect_backend(studio, tiles.id, backend)
 
 
 def test_label_studio_stays_usable_when_the_backend_is_down(
