@@ -38,6 +38,7 @@ def main() -> int:
     if options.fair.is_dir():
         failed += _evaluate("ovss", f"fair:{options.fair}", "--limit", options.fair_images)
         failed += _evaluate("proposals", f"fair:{options.fair}")
+        failed += _evaluate("clicks", f"fair:{options.fair}")
     if options.expressions.is_file():
         failed += _evaluate("parser", f"expressions:{options.expressions}")
     failed += _evaluate("ovss", "scenes", "--split", options.scenes)
@@ -46,6 +47,7 @@ def main() -> int:
         "bench_masks",
         "bench_referring",
         "bench_serving",
+        "bench_clicks",
         "bench_brush",
         "bench_web",
         "bench_queue",
