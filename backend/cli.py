@@ -4,16 +4,15 @@ import importlib
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
 
 from backend import evaluate as evaluation
 from backend import models
+from backend.refusals import refuse, refuse_known
 from backend.settings import Settings
-from backend.supervisor import REFUSED
-from workers.registry import RegistryError
 from workers.settings import QueueSettings, WorkerSettings
 
 AnySettings = TypeVar("AnySettings", bound=QueueSettings)
@@ -56,7 +55,7 @@ def up(
     try:
         status = everything.run(settings, data, state)
     except EmbeddedServerError as error:
-        _refuse(str(error))
+        refuse(str(error))
     raise typer.Exit(status)
 
 
@@ -119,14 +118,14 @@ def segment(
     try:
         if expression:
             if labels or config:
-                _refuse("give --expression alone: its own noun says what to look for")
+                refuse("give --expression alone: its own noun says what to look for")
             status = local.refer(local.ReferringRun(images, expression, top_k, explain, *rest))
         else:
             status = local.run(local.LocalRun(images, local.read_config(labels, config), *rest))
     except (local.LocalError, OSError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     except ValueError as error:
-        _refuse_known(error)
+        refuse_known(error)
     raise typer.Exit(status)
 
 
@@ -168,9 +167,9 @@ def evaluate(
     try:
         status = evaluation.run(run)
     except OSError as error:
-        _refuse(str(error))
+        refuse(str(error))
     except ValueError as error:
-        _refuse_known(error)
+        refuse_known(error)
     raise typer.Exit(status)
 
 
@@ -193,7 +192,7 @@ def _read(kind: type[AnySettings], given: dict[str, Any]) -> AnySettings:
         return kind(**given)
     except ValidationError as error:
         wrong = [(".".join(map(str, e["loc"])).upper(), e["msg"]) for e in error.errors()]
-        _refuse("; ".join(f"{name}: {message}" if name else message for name, message in wrong))
+        refuse("; ".join(f"{name}: {message}" if name else message for name, message in wrong))
 
 
 def _log(level: str, form: str) -> None:
@@ -217,33 +216,16 @@ def _run(module: str, function: str) -> None:
         LOG.critical("%s", error)
         raise typer.Exit(1) from None  # it may come back: whoever supervises starts this again
     except Exception as error:
-        _refuse_known(error)
+        refuse_known(error)
     raise typer.Exit(status)
 
 
 def _require_queue(settings: QueueSettings) -> None:
     if settings.redis_url is None:
-        _refuse(
+        refuse(
             "REDIS_URL is not set: give the address of a Redis or Valkey server, such as "
             "redis://127.0.0.1:6379/0, or run `dgl-rsis up`, which starts one"
         )
-
-
-def _refuse_known(error: Exception) -> NoReturn:
-    """End with the message of an error of the algorithm, or of a missing model.
-
-    The first are known by their package, since this side imports nothing of it; any other goes on.
-    """
-    of_algorithm = type(error).__module__.split(".")[0] == "dgl_rsis"
-    if of_algorithm or isinstance(error, RegistryError):
-        _refuse(str(error))
-    raise error
-
-
-def _refuse(message: str) -> NoReturn:
-    """End with the reason why the command cannot work as it is set up."""
-    typer.echo(f"dgl-rsis: {message}", err=True)
-    raise typer.Exit(REFUSED)
 
 
 def main() -> None:

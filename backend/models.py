@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backend.supervisor import REFUSED
+from backend.refusals import refuse, refuse_known
 from workers.registry import Entry, Kind, Registry, RegistryError, open_registry
 
 LOG = logging.getLogger(__name__)
@@ -170,14 +170,7 @@ def _refusing(work: Callable[[], Result]) -> Result:
     """Do it; what users can mend ends the command with its message."""
     try:
         return work()
-    except (RegistryError, OSError) as error:
-        _refuse(error)
+    except OSError as error:
+        refuse(str(error))
     except ValueError as error:
-        if type(error).__module__.split(".")[0] != "dgl_rsis":
-            raise
-        _refuse(error)
-
-
-def _refuse(error: Any) -> NoReturn:
-    typer.echo(f"dgl-rsis: {error}", err=True)
-    raise typer.Exit(REFUSED)
+        refuse_known(error)

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import requests
 from PIL import Image, ImageDraw
 from rich.console import Console
 
+from benchmarks.backend_calls import predict
 from samples.processes import LOOPBACK, running
 from samples.studio import sample_images
 
@@ -167,20 +167,7 @@ def _ask(url: str, name: str, regions: list[dict[str, Any]]) -> tuple[float, lis
 
 
 def _post(url: str, names: list[str], context: dict[str, Any] | None) -> dict[str, Any]:
-    tasks = [
-        {"id": i, "data": {"image": f"/data/local-files/?d={name}.png"}}
-        for i, name in enumerate(names, 1)
-    ]
-    body = {
-        "tasks": tasks,
-        "project": "1.1",
-        "label_config": LABEL_CONFIG,
-        "params": {"login": None, "password": None, "context": context},
-    }
-    response = requests.post(f"{url}/predict", json=body, timeout=700)
-    response.raise_for_status()
-    answer: dict[str, Any] = response.json()
-    return answer
+    return predict(url, LABEL_CONFIG, [f"{name}.png" for name in names], context)
 
 
 def _region(kind: str, control: str, value: dict[str, Any], **further: Any) -> dict[str, Any]:

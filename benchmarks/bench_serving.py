@@ -20,6 +20,7 @@ import requests
 from PIL import Image
 from rich.console import Console
 
+from benchmarks.backend_calls import predict
 from samples.processes import LOOPBACK, running
 from samples.studio import LABEL_CONFIG, sample_images
 
@@ -59,7 +60,7 @@ def _one_large(url: str, images: Path, console: Console) -> None:
         cut = scene.crop((left, top, left + 1000, top + 1000)).resize((1024, 1024))
         cut.save(images / f"large-{i}.png")
         start = time.perf_counter()
-        answer = _predict(url, [f"large-{i}.png"])["results"][0]
+        answer = predict(url, LABEL_CONFIG, [f"large-{i}.png"])["results"][0]
         seconds.append(time.perf_counter() - start)
         assert answer, "the task was not answered in time"
     console.print(
@@ -82,7 +83,9 @@ def _many(url: str, images: Path, up: int, console: Console) -> None:
         )
     answers: list[Any] = []
     start = time.perf_counter()
-    batch = threading.Thread(target=lambda: answers.extend(_predict(url, names)["results"]))
+    batch = threading.Thread(
+        target=lambda: answers.extend(predict(url, LABEL_CONFIG, names)["results"])
+    )
     batch.start()
     waits, peaks = [], dict[str, int]()
     with requests.Session() as session:
@@ -114,21 +117,6 @@ def _memory(up: int) -> dict[str, int]:
             continue
         name = next((w for w in ("serve", "deliver", "worker") if w in words), "valkey")
         found[name] = max(size, found.get(name, 0))
-    return found
-
-
-def _predict(url: str, names: list[str]) -> dict[str, Any]:
-    body = {
-        "tasks": [
-            {"id": hash(n) % 10**9, "data": {"image": f"/data/local-files/?d={n}"}} for n in names
-        ],
-        "project": "1.1",
-        "label_config": LABEL_CONFIG,
-        "params": {"login": None, "password": None, "context": None},
-    }
-    response = requests.post(f"{url}/predict", json=body, timeout=700)
-    response.raise_for_status()
-    found: dict[str, Any] = response.json()
     return found
 
 

@@ -5,6 +5,7 @@ Anything), a training checkpoint with the state dict inside and `module.` before
 (SkyCLIP), a TorchScript archive (OpenAI), safetensors. No code in a file is ever run.
 """
 
+import hashlib
 import logging
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -62,6 +63,12 @@ def load_state(path: Path) -> dict[str, Tensor]:
     except (RuntimeError, KeyError, ValueError, OSError, zipfile.BadZipFile, SafetensorError) as e:
         reason = (str(e) or type(e).__name__).splitlines()[0][:LONGEST_SHOWN]
         raise ModelError(f"{path} cannot be loaded, it may be truncated: {reason}") from None
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a weight file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fill(model: nn.Module, path: Path, architecture: str, *, assign: bool = False) -> None:

@@ -4,7 +4,6 @@ Any model of open_clip whose image tower is its own vision transformer or its ow
 folder or a checkpoint file; `dgl_rsis.towers` opens these towers up.
 """
 
-import hashlib
 import json
 import logging
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from open_clip.transformer import VisionTransformer
 from torch import nn
 
 from dgl_rsis.checkpoints import ModelError as ModelError
-from dgl_rsis.checkpoints import build_clip, fill, require_clip
+from dgl_rsis.checkpoints import build_clip, fill, fingerprint, require_clip
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +134,7 @@ def _load(
         crop_side=side,
         dense_side=int(extra.get("dense_side", side)),
         temperature=float(extra.get("temperature", TEMPERATURE)),
-        fingerprint=_sha256(weights),
+        fingerprint=fingerprint(weights),
         device=str(torch.device(device)),
     )
 
@@ -152,8 +151,3 @@ def _check(name: str, visual: nn.Module) -> None:
         raise ModelError(f"{name!r} has the image tower {kind}, which cannot be opened: {way_out}")
     if getattr(visual, "pool_type", "tok") == "none":
         raise ModelError(f"{name!r} has an image tower {kind} that pools nothing: {way_out}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

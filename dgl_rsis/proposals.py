@@ -7,7 +7,6 @@ levels. Every proposal is a node of the tree.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dgl_rsis import region_tree
 from dgl_rsis.region_tree import RegionTree, TreeParameters
@@ -67,7 +66,7 @@ def cut(tree: RegionTree, parameters: RegionParameters) -> Proposals:
 def _cuts(tree: RegionTree, parameters: RegionParameters) -> list[int]:
     """Nodes that some cut leaves, each once, fine to coarse."""
     ascending = np.sort(tree.cost)
-    merged = _merged(tree, np.inf)
+    merged = region_tree.merged(tree)
     found: dict[int, None] = {}
     for level in parameters.levels:
         regions = max(parameters.min_regions, round(level * tree.leaves.size / 1024**2))
@@ -83,12 +82,6 @@ def _strongest(tree: RegionTree, known: set[int], parameters: RegionParameters) 
     eligible = (tree.area >= parameters.min_area) & (tree.area <= 0.5 * tree.area.max())
     eligible[list(known)] = False
     nodes = np.flatnonzero(eligible)
-    order = np.argsort(-_merged(tree, np.inf)[nodes], kind="stable")
+    order = np.argsort(-region_tree.merged(tree)[nodes], kind="stable")
     strongest: list[int] = nodes[order[: parameters.objects]].tolist()
     return strongest
-
-
-def _merged(tree: RegionTree, of_root: float) -> NDArray[np.float64]:
-    """(N,) the cost of merging each node into its parent."""
-    cost: NDArray[np.float64] = np.where(tree.parent < 0, of_root, tree.cost[tree.parent])
-    return cost

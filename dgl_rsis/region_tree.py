@@ -57,7 +57,6 @@ class RegionTree:
         cost: (N,) float64, cost of the merge that made the node, 0 for a leaf; no node's is above
             its parent's.
         box: (N, 4) int32, XYXY pixels of `leaves`, right and bottom edge excluded.
-        colour: (N, 4) float32, mean CIELAB and texture, the latter weighted.
         outline: (N, 2) float32, pixels of a node's border with others, and the mean gradient along
             it, CIELAB units a pixel.
         pairs: (M, 2) int32, ranks of the leaves that touch, the smaller first.
@@ -72,7 +71,6 @@ class RegionTree:
     area: Labels
     cost: NDArray[np.float64]
     box: Labels
-    colour: Floats
     outline: Floats
     pairs: Labels
     contrast: Floats
@@ -155,13 +153,35 @@ def build(image: RGB, parameters: TreeParameters) -> RegionTree:
         area=np.array(growing.area, dtype=np.int32),
         cost=np.array(costs),
         box=_boxes(basins, growing),
-        colour=np.array(growing.colour, dtype=np.float32),
         outline=_outlines(growing, touching),
         pairs=np.sort(ends, axis=1),
         contrast=(touching[:, 3] / np.maximum(touching[:, 2], 1)).astype(np.float32),
         height=height,
         width=width,
     )
+
+
+def merged(tree: RegionTree) -> NDArray[np.float64]:
+    """(N,) the cost of merging each node into its parent; of a root infinite."""
+    cost: NDArray[np.float64] = np.where(tree.parent < 0, np.inf, tree.cost[tree.parent])
+    return cost
+
+
+def as_proposals(tree: RegionTree, nodes: Sequence[int]) -> Proposals:
+    """Nodes as masks.
+
+    Their quality is the strength of their outline: the cost of merging a node into its parent, as a
+    share of the greatest such cost.
+    """
+    masks = np.zeros((len(nodes), *tree.leaves.shape), dtype=np.bool_)
+    for mask, node in zip(masks, nodes, strict=True):
+        tree.draw(node, mask)
+    height, width = tree.leaves.shape
+    boxes = tree.box[nodes] * np.array([tree.width / width, tree.height / height] * 2)
+    boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
+    greatest = float(tree.cost.max())
+    costs = np.minimum(merged(tree), greatest)[nodes].astype(np.float32)
+    return Proposals(masks, boxes, costs / max(greatest, 1e-9), tree.height, tree.width)
 
 
 @dataclass
@@ -173,29 +193,6 @@ class _Growing:
     borders: list[dict[int, tuple[float, float]]]  # neighbour → (length, sum of gradients)
     parent: list[int]
     seams: list[tuple[float, float]]  # of each merge: the border that it removed
-
-
-def outlines(tree: RegionTree) -> Floats:
-    """How strongly each node stands out: (N,) float32 in [0, 1].
-
-    The cost of merging it into its parent, as a share of the greatest such cost.
-    """
-    greatest = float(tree.cost.max())
-    merged = np.where(tree.parent < 0, greatest, tree.cost[tree.parent])
-    found: Floats = merged.astype(np.float32) / max(greatest, 1e-9)
-    return found
-
-
-def as_proposals(tree: RegionTree, nodes: Sequence[int] | NDArray[np.int64]) -> Proposals:
-    """Nodes as masks; their quality is their outline."""
-    chosen = np.asarray(nodes, dtype=np.int64)
-    masks = np.zeros((len(chosen), *tree.leaves.shape), dtype=np.bool_)
-    for mask, node in zip(masks, chosen.tolist(), strict=True):
-        tree.draw(node, mask)
-    height, width = tree.leaves.shape
-    boxes = tree.box[chosen] * np.array([tree.width / width, tree.height / height] * 2)
-    boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
-    return Proposals(masks, boxes, outlines(tree)[chosen], tree.height, tree.width)
 
 
 def _shrunk(image: RGB, scale: float) -> RGB:

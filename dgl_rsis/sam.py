@@ -5,7 +5,6 @@ weights and formulas. Points and boxes count pixels from the outer edge of the f
 `SamPredictor` counts from its centre, so half a pixel is taken off before its arithmetic.
 """
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis.checkpoints import ModelError, build_sam, fill
+from dgl_rsis.checkpoints import ModelError, build_sam, fill, fingerprint
 from dgl_rsis.sam_prompts import Pointed, as_logits, translate
 from dgl_rsis.types import RGB, Prompt, Refined
 
@@ -99,10 +98,8 @@ def load_sam(architecture: str, path: Path, device: str = "cpu") -> SamModel:
         raise ModelError(f"no weight file {path} for Segment Anything {architecture}")
     model = build_sam(architecture)
     fill(model, path, architecture)
-    with path.open("rb") as file:
-        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
     log.info("loaded Segment Anything %s on %s", architecture, device)
-    return ready(model, f"sam-{architecture.replace('_', '-')}", fingerprint, device)
+    return ready(model, f"sam-{architecture.replace('_', '-')}", fingerprint(path), device)
 
 
 def ready(model: Any, name: str, fingerprint: str, device: str = "cpu") -> SamModel:

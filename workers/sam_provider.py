@@ -51,19 +51,19 @@ class SamProvider:
         An image that was pre-labelled is one that somebody will click into, so the embedding is
         left behind, too.
         """
+        embedding = self._embedding(picture) if picture.digest else None
         arrays = self._remembered.get(
-            picture, "sam proposals", self.identity, lambda: self._proposed(picture)
+            picture, "sam proposals", self.identity, lambda: self._proposed(picture, embedding)
         )
-        if picture.digest:
-            self._embedding(picture)
         return _unpacked(arrays)
 
     def refine(self, picture: Picture, prompt: Prompt) -> Refined:
         """See `MaskProvider`."""
         return sam.refine(self._model, self._embedding(picture), prompt)
 
-    def _proposed(self, picture: Picture) -> Arrays:
-        return _packed(sam_proposals.propose(picture.pixels, self._model, self._parameters))
+    def _proposed(self, picture: Picture, embedding: SamEmbedding | None) -> Arrays:
+        found = sam_proposals.propose(picture.pixels, self._model, self._parameters, embedding)
+        return _packed(found)
 
     def _embedding(self, picture: Picture) -> SamEmbedding:
         arrays = self._remembered.get(

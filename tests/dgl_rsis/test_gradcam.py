@@ -1,7 +1,4 @@
-import copy
-import json
 import threading
-from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -11,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from dgl_rsis import features, gradcam
 from dgl_rsis.gradcam import CamParameters
 from dgl_rsis.models import ClipModel, load_clip
-from tests.small_model import CONFIG
+from tests.dgl_rsis.small_towers import build_model
 
 TOWERS = {
     "transformer": {"image_size": 64, "patch_size": 8, "layers": 3, "width": 64, "head_width": 32},
@@ -43,24 +39,12 @@ TOWERS = {
 }
 
 
-def build(folder: Path, vision: dict) -> ClipModel:
-    config = copy.deepcopy(CONFIG)
-    config["model_cfg"]["vision_cfg"] = vision
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    for weights in model.visual.parameters():  # a new ResNet's blocks start at zero
-        weights.data += 0.1 * torch.randn_like(weights)
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    return load_clip(str(folder))
-
-
 @pytest.fixture(scope="module", params=[*TOWERS, "starter"])
 def tower(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ClipModel:
     """Transformers and a ResNet, and the weights that ship."""
     if request.param == "starter":
         return load_clip("starter")
-    return build(tmp_path_factory.mktemp("tower"), TOWERS[request.param])
+    return build_model(tmp_path_factory.mktemp("tower"), **TOWERS[request.param])
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

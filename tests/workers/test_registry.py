@@ -430,8 +430,8 @@ def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert models_folder() == Path("/data/dgl-rsis/models")
     monkeypatch.delenv("XDG_DATA_HOME")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert models_folder() == Path("/home/me/.local/share/dgl-rsis/models")
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert models_folder() == Path("/somewhere/.local/share/dgl-rsis/models")
 
 
 def test_the_lock_is_readable_json(tmp_path: Path, shelf: Shelf) -> None:
