@@ -133,6 +133,8 @@ class SegmentRequest:
             meant, instead of classes and objects; with an expression, the object among its
             candidates. None for none.
         label: the label that such an answer gets; empty for the one that fits best.
+        prototypes: which visual prototypes of the project to use, `project@revision`; empty for
+            none.
         model_version: the version that the web side reports in /setup; part of `key`.
         task_id: for the log only; not part of `key`.
     """
@@ -145,6 +147,7 @@ class SegmentRequest:
     expression: str = ""
     pointed: VisualPrompt | None = None
     label: str = ""
+    prototypes: str = ""
     task_id: str = ""
 
     @cached_property
@@ -213,6 +216,8 @@ class SegmentReply:
         segments: masks; empty when nothing was found.
         seconds: wall-clock seconds of each stage, in order.
         reason: why nothing was found for an expression; empty otherwise.
+        margin: how sure the classes are: mean over the pixels of the difference between the
+            probabilities of the two best classes, [0, 1]; None for answers that are no classes.
     """
 
     height: int
@@ -221,6 +226,7 @@ class SegmentReply:
     segments: tuple[SegmentResult, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+    margin: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it. Masks share the reply's size."""
@@ -231,6 +237,7 @@ class SegmentReply:
             "segments": [[s.label, s.score, s.level, list(s.runs.counts)] for s in self.segments],
             "seconds": self.seconds,
             "reason": self.reason,
+            "margin": self.margin,
         }
 
     @classmethod
@@ -242,7 +249,8 @@ class SegmentReply:
             for label, score, level, counts in payload["segments"]
         )
         version, seconds = payload["model_version"], payload["seconds"]
-        return cls(height, width, version, segments, seconds, payload.get("reason", ""))
+        reason, margin = payload.get("reason", ""), payload.get("margin")
+        return cls(height, width, version, segments, seconds, reason, margin)
 
 
 @dataclass(frozen=True)

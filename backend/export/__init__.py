@@ -1,0 +1,1 @@
+"""Training sets from what people marked in Label Studio."""
