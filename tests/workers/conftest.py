@@ -1,0 +1,1 @@
+from tests.workers.shelves import shelf as shelf
