@@ -3,6 +3,7 @@
 Only a smart tool sends a prompt. A plain click on a mask would select its region, so Ctrl is held.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import requests
 from label_studio_sdk.converter.brush import decode_rle
 from numpy.typing import NDArray
 from playwright.sync_api import Page
@@ -92,6 +94,24 @@ def test_a_text_prompt_gives_a_mask(
     assert mask_of(found, seen.mask.shape).any()
 
 
+def test_a_click_on_an_image_that_the_worker_has_not_seen(
+    studio: Studio, page: Page, tmp_path: Path, screenshots: Path
+) -> None:
+    connection, port = connection_of(studio, studio.account.personal_token), free_port(0)
+    with dgl_rsis(tmp_path / "first", port, connection) as first:
+        project = make_project(studio, "cold image", first.base_url, images=1)
+        opened(page, studio, project, project.tasks[0], tool=False)  # stores the prediction
+    with dgl_rsis(tmp_path / "second", port, connection) as second:
+        seen = opened(page, studio, project, project.tasks[0])
+        assert answered(second.base_url) == 0  # the prediction is there: nobody asked the worker
+        inside, _ = two_pixels(seen.mask)
+        click(page, seen.mask.shape, inside)
+        (found,) = suggestions(page, other_than=[])
+        assert answered(second.base_url) == 1
+    page.screenshot(path=screenshots / "e2e-cold-click.png")
+    assert mask_of(found, seen.mask.shape)[inside]
+
+
 def test_label_studio_stays_usable_when_the_backend_is_down(
     studio: Studio, page: Page, tmp_path: Path, screenshots: Path
 ) -> None:
@@ -168,6 +188,13 @@ def suggestions(page: Page, other_than: Sequence[dict[str, Any]]) -> list[dict[s
     page.wait_for_timeout(1 * SECONDS)  # it is drawn after it is there
     found: list[dict[str, Any]] = page.evaluate(described)
     return found
+
+
+def answered(backend: str) -> int:
+    """Tasks and prompts that a backend has answered."""
+    text = requests.get(f"{backend}/metrics", timeout=30).text
+    found = re.search(r'^dgl_tasks_total\{outcome="answered"\} (\S+)$', text, re.MULTILINE)
+    return int(float(found[1])) if found else 0
 
 
 def regions(page: Page) -> int:
