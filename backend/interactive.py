@@ -22,7 +22,7 @@ from workers.messages import SegmentRequest, VisualPrompt
 POINTS = frozenset({"keypointlabels", "keypoint"})
 RECTANGLES = frozenset({"rectanglelabels", "rectangle"})
 ELLIPSES = frozenset({"ellipselabels", "ellipse"})
-STROKES = frozenset({"brushlabels", "brush"})
+STROKES = frozenset({"brushlabels", "brush", "bitmasklabels", "bitmask"})
 OUTLINES = frozenset({"polygonlabels", "polygon"})
 POINTING = POINTS | RECTANGLES | ELLIPSES | STROKES | OUTLINES
 

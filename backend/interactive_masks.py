@@ -4,9 +4,6 @@ Drafts, annotations and predictions travel with every prompt, up to tens of mega
 decoded only when its label and size fit, newest first, and only as many as the budget allows.
 """
 
-import base64
-import binascii
-import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +11,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from backend import brush, interactive_regions, masks
-from backend.brush import HALF_OPAQUE
+from backend import bitmask, brush, interactive_regions, masks
 from backend.interactive_regions import MOST_PIXELS, Region, value_of
 from backend.tasks import TaskError
 from workers.messages import Point, Runs
 
 LOG = logging.getLogger(__name__)
 
-PNG = "data:image/png;base64,"
 PATCH = 8  # neighbours by corners, too, as in outlines
 
 
@@ -68,7 +62,7 @@ def stored(
         left, items = left - 1, items - cost
         try:
             yield _decoded(region, size)
-        except (TaskError, ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        except (TaskError, *bitmask.UNREADABLE) as error:
             LOG.info("a stored mask cannot be read: %s", type(error).__name__)
 
 
@@ -134,26 +128,7 @@ def _decoded(region: Region, size: tuple[int, int]) -> Runs:
         raise ValueError("too large to be drawn")
     if region["type"] == "polygonlabels":
         return masks.to_runs(interactive_regions.filled(interactive_regions.outline(region), size))
-    return _opaque(value["imageDataURL"], size)
-
-
-def _opaque(url: str, size: tuple[int, int]) -> Runs:
-    """The mask of a PNG: what is at least half opaque.
-
-    Raises:
-        ValueError, OSError, SyntaxError, DecompressionBombError: no PNG of this size.
-    """
-    if not isinstance(url, str) or not url.startswith(PNG):
-        raise ValueError("not a PNG as a data URL")
-    try:
-        data = base64.b64decode(url[len(PNG) :], validate=True)
-    except binascii.Error as error:
-        raise ValueError(str(error)) from None
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        if image.size != (size[1], size[0]):  # before any pixel is decoded
-            raise ValueError("the PNG has another size")
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
-    return masks.to_runs(alpha >= HALF_OPAQUE)
+    return bitmask.decode(value["imageDataURL"], *size)
 
 
 def _pixel(point: Point, runs: Runs) -> tuple[int, int]:

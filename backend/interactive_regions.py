@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend import brush, masks
+from backend import bitmask, brush, masks
 from backend.masks import Mask
 from backend.tasks import TaskError
 from workers.messages import Point, Runs
@@ -106,9 +106,10 @@ def outline(region: Region) -> tuple[Point, ...]:
 
 
 def strokes(region: Region) -> Runs:
-    """What was painted with the brush.
+    """What was painted with the brush, or into a bitmask.
 
-    Label Studio sends its run lengths; while a region is being drawn, its parts are `touches`.
+    Label Studio sends a brush's run lengths and a bitmask's PNG; while a brush region is being
+    drawn, its parts are `touches`.
 
     Raises:
         TaskError: no size, nothing painted, or run lengths that cannot be read.
@@ -119,9 +120,12 @@ def strokes(region: Region) -> Runs:
     try:
         if value.get("rle"):
             painted = brush.decode(value["rle"], *size)
+        elif value.get("imageDataURL"):
+            _check_size(*size)
+            painted = bitmask.decode(value["imageDataURL"], *size)
         else:
             painted = masks.to_runs(_drawn(value.get("touches"), size))
-    except ValueError as error:
+    except bitmask.UNREADABLE as error:
         raise TaskError(f"The brush stroke cannot be read: {error}.") from None
     if not masks.area(painted):
         raise TaskError("The brush stroke is empty: paint over the object.")
@@ -149,8 +153,7 @@ def _drawn(touches: Any, size: tuple[int, int]) -> Mask:
         ValueError: too large an image, or no lines.
     """
     height, width = size
-    if height * width > MOST_PIXELS:
-        raise ValueError(f"{width} × {height} pixels are more than {MOST_PIXELS}")
+    _check_size(height, width)
     plane = np.zeros(size, dtype=np.uint8)
     numbers = 0
     for touch in touches if isinstance(touches, list) else []:
@@ -165,6 +168,11 @@ def _drawn(touches: Any, size: tuple[int, int]) -> Mask:
         ink = 0 if touch.get("type") == ERASER else 1
         cv2.polylines(plane, [pixels], False, ink, max(1, round(thick * width / 100)))
     return plane.astype(np.bool_)
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"{width} × {height} pixels are more than {MOST_PIXELS}")
 
 
 def _line(numbers: Any) -> NDArray[np.float64]:

@@ -1,3 +1,5 @@
+import base64
+import io
 import math
 from typing import Any
 
@@ -6,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from label_studio_sdk.converter.brush import mask2rle
+from PIL import Image
 
 from backend import interactive_regions, masks
 from backend.tasks import TaskError
@@ -148,6 +151,16 @@ def test_a_stroke_is_what_the_sdk_encodes() -> None:
     np.testing.assert_array_equal(masks.from_runs(runs), mask > 0)
 
 
+def test_a_bitmask_is_painted_where_it_is_opaque() -> None:
+    pixels = np.zeros((H, W, 4), dtype=np.uint8)
+    pixels[10:14, 20:60, 3] = 255
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    runs = interactive_regions.strokes(region(imageDataURL=url))
+    np.testing.assert_array_equal(masks.from_runs(runs), pixels[..., 3] > 0)
+
+
 def test_touches_are_drawn_and_erased_in_their_order() -> None:
     line = {"type": "add", "relativePoints": [25, 50, 75, 50], "relativeStrokeWidth": 5}
     rubber = {"type": "eraser", "relativePoints": [50, 0, 50, 100], "relativeStrokeWidth": 5}
@@ -165,6 +178,8 @@ def test_touches_are_drawn_and_erased_in_their_order() -> None:
         (region(rle=[1, 2, 3]), "cannot be read"),
         (region(rle="abc"), "cannot be read"),
         (region(rle=[300]), "cannot be read"),
+        (region(imageDataURL="data:image/png;base64,AAAA"), "cannot be read"),
+        (region(imageDataURL=7), "cannot be read"),
         (region(touches=[7]), "no line"),
         (region(touches=[{"relativePoints": [1, "2"]}]), "not a finite number"),
         (region(touches=[{"relativePoints": [1] * 3}]), "pairs of numbers"),
@@ -173,6 +188,10 @@ def test_touches_are_drawn_and_erased_in_their_order() -> None:
             "more than",
         ),
         ({"value": {"rle": [0]}}, "how large its image is"),
+        (
+            {**region(imageDataURL="data:"), "original_width": 10**6, "original_height": 10**6},
+            "more than",
+        ),
         ({**region(touches=[]), "original_width": 10**6, "original_height": 10**6}, "more than"),
     ],
 )
