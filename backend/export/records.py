@@ -19,6 +19,7 @@ class Region:
         kind: "brush", "bitmask", "polygon", "rectangle" or "ellipse": how it is stored.
         score: of a model, [0, 1]; None for what a person drew.
         origin: Label Studio's "manual", "prediction" or "prediction-changed".
+        texts: sentences that say what it is, of a <TextArea perRegion="true">; mostly none.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Region:
     kind: str
     score: float | None = None
     origin: str = "manual"
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,91 @@
+"""Colours for the labels of a project: the same label gets the same colour wherever it can.
+
+The first eight are what colour-blind people tell apart: Okabe and Ito's palette (Color Universal
+Design, 2008) without black, which is what shadows look like, and with the grey that Wong (Nature
+Methods 8:441, 2011) lets stand in for it left out, too, since roads and roofs are grey; Tol's wine
+(Technical Note SRON/EPS/TN/09-002) stands in. More than eight cannot be told apart by all; the
+others differ in hue and lightness for most. All are saturated, which the ground hardly ever is.
+"""
+
+import colorsys
+import hashlib
+from collections.abc import Mapping, Sequence
+
+ORANGE, SKY, GREEN, YELLOW = "#e69f00", "#56b4e9", "#009e73", "#f0e442"
+BLUE, VERMILION, PINK, WINE = "#0072b2", "#d55e00", "#cc79a7", "#882255"
+SAFE = (VERMILION, SKY, YELLOW, GREEN, PINK, ORANGE, BLUE, WINE)
+# The words that everybody has a colour for, and beside them what often comes with them.
+WISHES: Mapping[str, Sequence[str]] = {
+    BLUE: ("water", "water body", "sea", "lake", "river", "pond", "ocean", "reservoir", "canal"),
+    GREEN: ("vegetation", "tree", "forest", "wood", "woodland", "plant", "green area"),
+    YELLOW: (
+        "low vegetation",
+        "grass",
+        "grassland",
+        "agriculture",
+        "farmland",
+        "field",
+        "cropland",
+    ),
+    ORANGE: ("bare land", "bareland", "barren", "land", "sand", "soil", "desert", "beach"),
+    VERMILION: ("building", "house", "roof", "rooftop"),
+    PINK: ("road", "street", "highway", "impervious surface", "pavement"),
+    SKY: ("swimming pool", "pool", "ship", "boat", "vessel"),
+    WINE: ("car", "vehicle", "small vehicle", "large vehicle", "truck", "background"),
+}
+SATURATION = 0.85
+LIGHTNESSES = (0.62, 0.38, 0.78)
+HUES = 12
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """One colour a name, all different.
+
+    A known word gets its own colour, any other one that its spelling chooses; where two want the
+    same, the earlier has it and the other takes the next that is free.
+
+    Args:
+        names: labels, each once.
+
+    Returns:
+        Name → "#rrggbb", in the order of the names.
+    """
+    wished = {word: colour for colour, words in WISHES.items() for word in words}
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    known = [name for name in names if _normal(name) in wished]
+    for name in (*known, *(name for name in names if name not in known)):
+        first = wished.get(_normal(name))
+        found[name] = first if first and first not in taken else _free(name, taken)
+        taken.add(found[name])
+    return {name: found[name] for name in names}
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The colour that the spelling chooses, or the next free one: of the safe ones first."""
+    number = int.from_bytes(hashlib.sha256(_normal(name).encode()).digest()[:4])
+    for palette in (SAFE, MORE):
+        for step in range(len(palette)):
+            colour = palette[(number + step) % len(palette)]
+            if colour not in taken:
+                return colour
+    return next(c for step in range(2**24) if (c := f"#{(number + step) % 2**24:06x}") not in taken)
+
+
+def _more() -> tuple[str, ...]:
+    """Around the circle of hues, in three lightnesses; hues turn a third of a step in each."""
+    found = []
+    for ring, lightness in enumerate(LIGHTNESSES):
+        for step in range(HUES):
+            hue = (step + ring / len(LIGHTNESSES)) / HUES
+            rgb = colorsys.hls_to_rgb(hue, lightness, SATURATION)
+            found.append("#" + "".join(f"{round(255 * part):02x}" for part in rgb))
+    return tuple(found)
+
+
+def _normal(name: str) -> str:
+    spaced = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+    return spaced[:-1] if spaced.endswith("s") and not spaced.endswith("ss") else spaced
+
+
+MORE = _more()

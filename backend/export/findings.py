@@ -1,0 +1,40 @@
+"""What a reader of other people's annotations came across and could not use."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+
+LOG = logging.getLogger(__name__)
+
+
+class ExportError(ValueError):
+    """The command cannot go on; the message names the cause and the way out."""
+
+
+@dataclass
+class Findings:
+    """Collected on the way, so that one bad task does not stop the others.
+
+    Attributes:
+        problems: one sentence each, which names the task and the region; something was left out
+            that somebody wanted in.
+        left_out: one sentence for each task that is not in the set because of how it was asked for.
+        skipped: how many of what was passed over on purpose, such as keypoints or relations.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def problem(self, where: str, what: str) -> None:
+        """Note and log something that was left out."""
+        self.problems.append(f"{where}: {what}")
+        LOG.warning("%s: %s", where, what)
+
+    def leave_out(self, where: str, why: str) -> None:
+        """Note a task that is left out as asked for."""
+        self.left_out.append(f"{where}: {why}")
+
+    def skip(self, what: str) -> None:
+        """Count something that is not wanted."""
+        self.skipped[what] += 1

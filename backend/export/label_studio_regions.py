@@ -1,0 +1,260 @@
+"""Label Studio's regions → masks of the image's size.
+
+A brush and a bitmask hold their pixels. Of a polygon, a rectangle and an ellipse, turned or not, a
+pixel belongs to it when its centre does.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from backend import bitmask, brush, interactive_regions, masks
+from backend.export.findings import Findings
+from backend.export.records import Region
+from backend.interactive_regions import MOST_PIXELS, size_of, value_of
+from backend.masks import Mask
+from backend.tasks import TaskError
+from workers.messages import Runs
+
+Json = Mapping[str, Any]
+Size = tuple[int, int]  # height, width
+
+KINDS = {
+    "brushlabels": "brush",
+    "bitmasklabels": "bitmask",
+    "polygonlabels": "polygon",
+    "rectanglelabels": "rectangle",
+    "ellipselabels": "ellipse",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which labels are read.
+
+    Attributes:
+        labels: those that are known; empty for all.
+        ignored: those that are passed over without a message.
+    """
+
+    labels: Collection[str] = ()
+    ignored: Collection[str] = ()
+
+
+EVERYTHING = Wanted()
+
+
+def read_regions(
+    result: Any, size: Size, where: str, findings: Findings, wanted: Wanted = EVERYTHING
+) -> Iterator[Region]:
+    """The masks among the regions of an annotation or a prediction.
+
+    What is no mask (relations, choices, keypoints, …) and what has no label is counted. Sentences
+    that were written beside a mask are its own.
+
+    Args:
+        result: as Label Studio has it.
+        size: height and width of the image, pixels.
+        where: names the task in messages.
+        findings: what could not be used.
+        wanted: which labels.
+    """
+    texts, drawn = _texts(result), _drawn(result)
+    for region in result if isinstance(result, list) else []:
+        kind = region.get("type") if isinstance(region, Mapping) else None
+        if not isinstance(kind, str) or kind not in KINDS:
+            if kind == "textarea" and str(region.get("id", "")) in drawn:
+                continue
+            findings.skip(f"{kind or 'unknown'} regions")
+            continue
+        names = _labels(region, kind)
+        place = f"{where}, region {region.get('id', '?')}"
+        known = [name for name in names if not wanted.labels or name in wanted.labels]
+        if not names:
+            findings.skip("regions without a label")
+        for name in sorted({*names} - {*known} - {*wanted.ignored}):
+            findings.problem(place, f"the label {name!r} is not among the labels asked for")
+        if known and (runs := _mask(region, kind, size, place, findings)) is not None:
+            for name in known:
+                found = _record(region, name, runs, KINDS[kind])
+                yield replace(found, texts=texts.get(found.id, ()))
+
+
+def image_size(result: Any) -> Size | None:
+    """The size that the first region with one says; None when none does."""
+    for region in result if isinstance(result, list) else []:
+        if isinstance(region, Mapping) and (size := size_of(region)) is not None:
+            return size
+    return None
+
+
+def _drawn(result: Any) -> set[str]:
+    """Ids of the regions that are masks."""
+    every = result if isinstance(result, list) else []
+    return {
+        str(region.get("id", ""))
+        for region in every
+        if isinstance(region, Mapping) and region.get("type") in [*KINDS]
+    }
+
+
+def _texts(result: Any) -> dict[str, tuple[str, ...]]:
+    """Id of a region → the sentences of a `<TextArea perRegion="true">`: entries of the same id."""
+    found: dict[str, tuple[str, ...]] = {}
+    for region in result if isinstance(result, list) else []:
+        if isinstance(region, Mapping) and region.get("type") == "textarea":
+            text = value_of(region).get("text")
+            every = text if isinstance(text, list) else [text]
+            identity = str(region.get("id", ""))
+            held = tuple(each for each in every if isinstance(each, str) and each.strip())
+            found[identity] = found.get(identity, ()) + held
+    return found
+
+
+def _labels(region: Json, kind: str) -> list[str]:
+    value = value_of(region)
+    names = value.get(kind) or value.get("labels")
+    every = names if isinstance(names, list) else []
+    return list(dict.fromkeys(name for name in every if isinstance(name, str) and name))
+
+
+def _mask(region: Json, kind: str, size: Size, place: str, findings: Findings) -> Runs | None:
+    """Its mask; None, with a message, when it cannot be had."""
+    said = size_of(region)
+    if said is not None and said != size:
+        findings.problem(
+            place,
+            f"it is of an image of {said[1]} × {said[0]} pixels, the others of {size[1]} × "
+            f"{size[0]}: the image was replaced after it was marked",
+        )
+        return None
+    try:
+        runs = READERS[kind]({**region, "original_height": size[0], "original_width": size[1]})
+    except (TaskError, *bitmask.UNREADABLE) as error:
+        findings.problem(place, f"its mask cannot be read: {error}")
+        return None
+    if not masks.area(runs):
+        findings.skip("masks without a pixel")
+        return None
+    return runs
+
+
+def _record(region: Json, label: str, runs: Runs, kind: str) -> Region:
+    score = region.get("score")
+    is_score = isinstance(score, int | float) and not isinstance(score, bool)
+    return Region(
+        id=str(region.get("id", "")),
+        label=label,
+        runs=runs,
+        kind=kind,
+        score=float(score) if is_score else None,  # type: ignore[arg-type]
+        origin=str(region.get("origin", "manual")),
+    )
+
+
+def _size(region: Json) -> Size:
+    size = size_of(region)
+    assert size is not None  # `_mask` wrote it
+    return size
+
+
+def _brush(region: Json) -> Runs:
+    rle = value_of(region).get("rle")
+    return brush.decode(rle if isinstance(rle, list) else [], *_size(region))
+
+
+def _bitmask(region: Json) -> Runs:
+    return bitmask.decode(value_of(region).get("imageDataURL"), *_drawable(region))
+
+
+def _polygon(region: Json) -> Runs:
+    from rasterio.features import rasterize  # 0.2 s, which no other region needs
+
+    height, width = _drawable(region)
+    ring = [(x * width, y * height) for x, y in interactive_regions.outline(region)]
+    shape = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+    # A prompt's outline includes its border; of an annotation that would be half a pixel too much.
+    drawn = rasterize([(shape, 1)], out_shape=(height, width), dtype="uint8")
+    return masks.to_runs(drawn > 0)
+
+
+def _rectangle(region: Json) -> Runs:
+    height, width = _drawable(region)
+    x, y, across, down = _numbers(region, ("x", "y", "width", "height"), (height, width))
+    columns, rows = _turned_back(region, (height, width), (x, y))
+    return masks.to_runs((columns >= 0) & (columns < across) & (rows >= 0) & (rows < down))
+
+
+def _ellipse(region: Json) -> Runs:
+    height, width = _drawable(region)
+    x, y, across, down = _numbers(region, ("x", "y", "radiusX", "radiusY"), (height, width))
+    columns, rows = _turned_back(region, (height, width), (x, y))
+    inside: Mask = (columns / across) ** 2 + (rows / down) ** 2 <= 1
+    return masks.to_runs(inside)
+
+
+def _numbers(region: Json, names: tuple[str, str, str, str], size: Size) -> tuple[float, ...]:
+    """Position and extent, percent → pixels.
+
+    Raises:
+        ValueError: no numbers, or no extent.
+    """
+    value = value_of(region)
+    percent = [_number(value.get(name), name) for name in names]
+    if min(percent[2:]) <= 0:
+        raise ValueError(f"its {names[2]} and {names[3]} must be more than 0")
+    return tuple(number * size[(i + 1) % 2] / 100 for i, number in enumerate(percent))
+
+
+def _turned_back(
+    region: Json, size: Size, origin: tuple[float, float]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """X and y of all pixel centres from an origin, in the axes of a turned region.
+
+    Returns:
+        Two arrays that broadcast to (H, W), pixels.
+    """
+    angle = math.radians(_number(value_of(region).get("rotation", 0), "rotation") % 360)
+    x = np.arange(size[1])[np.newaxis] + 0.5 - origin[0]  # (1, W)
+    y = np.arange(size[0])[:, np.newaxis] + 0.5 - origin[1]  # (H, 1)
+    if angle == 0:
+        return x, y
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return x * cosine + y * sine, y * cosine - x * sine
+
+
+def _number(value: Any, name: str) -> float:
+    """A number that one can compute with.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9:
+        return float(value)
+    raise ValueError(f"its {name} is no number")
+
+
+def _drawable(region: Json) -> Size:
+    """The size of an image that is small enough to draw on.
+
+    Raises:
+        ValueError: it is not.
+    """
+    height, width = _size(region)
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f"{width} × {height} pixels are more than {MOST_PIXELS}: cut it into tiles"
+        )
+    return height, width
+
+
+READERS: Mapping[str, Callable[[Json], Runs]] = {
+    "brushlabels": _brush,
+    "bitmasklabels": _bitmask,
+    "polygonlabels": _polygon,
+    "rectanglelabels": _rectangle,
+    "ellipselabels": _ellipse,
+}
