@@ -19,6 +19,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
 from backend import errors, status
+from backend.corrections import Corrections
 from backend.errors import RequestError
 from backend.metrics import Metrics
 from backend.service import Answer, PredictionService, open_client
@@ -28,7 +29,6 @@ from workers.client import SegmentClient
 LOG = logging.getLogger(__name__)
 
 MODEL_CLASS = "DglRsis"
-CHUNK_BYTES = 65536
 
 
 def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask:
@@ -46,6 +46,7 @@ def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     metrics = Metrics()
     app.extensions["dgl_service"] = PredictionService(client, settings, metrics)
+    app.extensions["dgl_corrections"] = Corrections(client, learns=settings.learn)
     app.extensions["dgl_metrics"] = metrics
     errors.install(app)
     _measure(app, metrics)
@@ -92,10 +93,13 @@ def predict() -> Response:
 
 
 def webhook() -> tuple[dict[str, str], int]:
-    """Accept and drop: Label Studio posts every event of a project here, with all masks."""
-    while request.stream.read(CHUNK_BYTES):  # an unread body would break the connection
-        pass
-    return {"status": "ignored"}, 201
+    """Take every event that Label Studio posts, and answer before it is looked at.
+
+    An unread body would break the connection, so it is read whole.
+    """
+    corrections: Corrections = current_app.extensions["dgl_corrections"]
+    taken = corrections.accept(request.get_data(cache=False))
+    return {"status": "ignored" if taken is None else "accepted"}, 201
 
 
 def versions() -> dict[str, list[str]]:

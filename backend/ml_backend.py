@@ -31,7 +31,8 @@ class DglRsis(LabelStudioMLBase):  # type: ignore[misc]  # label_studio_ml has n
 
     def setup(self) -> None:
         """Called by the constructor of 2.x: store the version that its /setup reports."""
-        self.set("model_version", _service().model_version())
+        project = str(getattr(self, "project_id", ""))
+        self.set("model_version", _service().model_version(project))
 
     def predict(
         self, tasks: Sequence[dict[str, Any]], context: Any = None, **kwargs: Any

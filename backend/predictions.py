@@ -54,7 +54,9 @@ def to_prediction(reply: SegmentReply, config: LabelConfig, model_version: str) 
     return {"result": result, "score": score, "model_version": model_version}
 
 
-def to_predictions(reply: SegmentReply, config: LabelConfig, model_version: str) -> list[Json]:
+def to_predictions(
+    reply: SegmentReply, config: LabelConfig, model_version: str, *, by_margin: bool = False
+) -> list[Json]:
     """All predictions of one task: of an expression one for each candidate, else one.
 
     Label Studio shows several predictions of a task beside each other, so the second best mask is
@@ -64,10 +66,17 @@ def to_predictions(reply: SegmentReply, config: LabelConfig, model_version: str)
         reply: masks of the task's image.
         config: says which controls take them.
         model_version: the one that /setup reports.
+        by_margin: the prediction's `score` is the reply's margin instead: the mean over the pixels
+            of p(best class) − p(second), so that a data manager sorted by prediction score,
+            ascending, shows the most doubtful task first. Regions keep their own scores. A reply
+            without a margin (of an expression, or of an older worker) keeps the usual score.
     """
     candidates = [segment for segment in reply.segments if segment.level == "candidate"]
     if not candidates:
-        return [to_prediction(reply, config, model_version)]
+        prediction = to_prediction(reply, config, model_version)
+        if by_margin and reply.margin is not None:
+            prediction["score"] = _unit(reply.margin)
+        return [prediction]
     found = []
     for number, segment in enumerate(candidates):
         seed = f"{model_version}\n{number}"

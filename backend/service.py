@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version as package_version
 from typing import Any
@@ -26,6 +26,7 @@ from backend.settings import Settings
 from backend.tasks import TaskError, as_task, task_id_of
 from workers.client import Failure, QueueError, SegmentClient, TaskFailure
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest
+from workers.prototype_messages import versioned
 
 LOG = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ CLAIM_SECONDS = 10
 BATCH_CLAIM_SECONDS = 60
 OUTAGE_SECONDS = 5  # /setup does not wait for a queue that did not answer a moment ago
 LONGEST_MESSAGE = 500
+PROJECT = re.compile(r"([0-9]{1,18})(\..*)?")  # id, and when it was made
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of Label Studio's own; others cannot be pushed to
 
 read_config = lru_cache(maxsize=16)(label_config.parse)
@@ -101,32 +103,39 @@ class PredictionService:
         self.metrics = metrics
         self._settings = settings
         self._last_version: str | None = None
+        self._last_prototypes: dict[str, str] = {}  # by project
         self._asks_again_at = 0.0
         self._signs = Signs()
         self._slots = threading.BoundedSemaphore(settings.waiting_requests)
 
-    def model_version(self) -> str:
+    def model_version(self, project: str = "") -> str:
         """The version under which predictions are stored, as the worker announced it.
 
+        Of a project that learnt from its annotators it names the revision of what was learnt.
         Without an answer from Redis it is the last one known, so that Label Studio does not take
         an outage for a new model.
+
+        Args:
+            project: as Label Studio names it; empty for the model alone.
         """
-        announced = self._last_version
+        announced, prototypes = self._last_version, self._last_prototypes.get(project, "")
         if announced is None or time.monotonic() >= self._asks_again_at:
             try:
                 announced = self._announced()
+                prototypes = self._prototypes(project, announced)
             except QueueError as error:
                 LOG.warning("the model version may be an old one: %s", error)
                 self._asks_again_at = time.monotonic() + OUTAGE_SECONDS
         if announced is None:
             LOG.warning("no segment worker has announced its model yet; start `dgl-rsis worker`")
-        return announced or f"dgl-rsis-{package_version('dgl-rsis')}-no-worker-yet"
+            return f"dgl-rsis-{package_version('dgl-rsis')}-no-worker-yet"
+        return versioned(announced, prototypes)
 
     def setup(self, project: str, xml: str) -> str:
         """Check the label config, say in the log what is wrong with it, return the version."""
         for problem in read_config(xml).problems:
             LOG.warning("project %s: %s", one_line(project), one_line(problem))
-        return self.model_version()
+        return self.model_version(project)
 
     def predict(
         self, project: str, xml: str, tasks: Sequence[Any], context: Any = None
@@ -193,19 +202,21 @@ class PredictionService:
             )
             return iter([NOTHING] * len(tasks))
         single = len(tasks) == 1
-        asks = self._submit(xml, tasks, version, at_front=single)
+        prototypes = self._prototypes(project, version)
+        version = versioned(version, prototypes)
+        asks = self._submit(xml, tasks, version, prototypes, at_front=single)
         if single or not self._settings.delivers:
             return self._wait(asks, xml, version, single=single)
         self._deliver(asks, xml, version)
         return iter([NOTHING] * len(tasks))
 
     def _submit(
-        self, xml: str, tasks: Sequence[Any], version: str, *, at_front: bool
+        self, xml: str, tasks: Sequence[Any], version: str, prototypes: str, *, at_front: bool
     ) -> list[_Ask | None]:
         """Queue what can be queued; None for a task that cannot."""
         started = time.monotonic()
         config = read_config(xml)
-        requests = [_request(task, config, version) for task in tasks]
+        requests = [_request(task, config, version, prototypes=prototypes) for task in tasks]
         accepted = [request for request in requests if isinstance(request, SegmentRequest)]
         self.client.submit(accepted, at_front=at_front)
         self._refuse([request for request in requests if isinstance(request, TaskFailure)])
@@ -220,6 +231,15 @@ class PredictionService:
             return None
         self._last_version = announcement.model_version
         return announcement.model_version
+
+    def _prototypes(self, project: str, version: str | None) -> str:
+        """What the project learnt so far, as `SegmentRequest.prototypes`; empty for nothing."""
+        named = PROJECT.fullmatch(project)
+        if version is None or named is None or not self._settings.learn:
+            return ""
+        found = self.client.corrections.prototypes(named[1])
+        self._last_prototypes[project] = found
+        return found
 
     def _deliver(self, asks: Sequence[_Ask | None], xml: str, version: str) -> None:
         """Have the predictions pushed when they are ready."""
@@ -298,12 +318,16 @@ class PredictionService:
 
 
 def _request(
-    task: Any, config: LabelConfig, version: str, prompt: ReadPrompt | None = None
+    task: Any,
+    config: LabelConfig,
+    version: str,
+    prompt: ReadPrompt | None = None,
+    prototypes: str = "",
 ) -> SegmentRequest | TaskFailure:
     """The request of a task, or of a prompt on it; or why it cannot have one."""
     try:
         seen = as_task(task)
-        plain = config.to_request(seen, version)
+        plain = replace(config.to_request(seen, version), prototypes=prototypes)
         return plain if prompt is None else interactive.to_request(plain, prompt(seen))
     except TaskError as error:
         stage = "predict" if prompt is None else INTERACTIVE

@@ -24,6 +24,7 @@ class Settings(QueueSettings):
         max_body_bytes: larger requests get 413.
         interactive_workers: workers that `up` starts for people who wait and nobody else, so that
             a batch in work does not hold up their clicks; each loads the model once more.
+        learn: take what annotators submit as examples, and use it; `adapt off` is for one project.
         log_level: of the standard library's logging.
     """
 
@@ -38,6 +39,7 @@ class Settings(QueueSettings):
     batch_seconds: float = Field(default=80.0, ge=0)
     max_body_bytes: int = Field(default=134_217_728, gt=0)
     interactive_workers: int = Field(default=0, ge=0, le=64)
+    learn: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")

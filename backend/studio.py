@@ -5,6 +5,7 @@ Plain `requests` rather than the client of label-studio-sdk 2.1.2: importing tha
 on 2 cores), and it follows redirects.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +28,24 @@ WAYS_OUT: Mapping[int, str] = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "raise the body limit of the proxy before Label Studio",
 }
 
+# Columns of a list of tasks that cost a query each; hidden ones are not computed.
+HIDDEN_COLUMNS = [
+    f"tasks:{name}"
+    for name in (
+        "annotations_ids",
+        "annotations_results",
+        "annotators",
+        "avg_lead_time",
+        "completed_at",
+        "draft_exists",
+        "file_upload",
+        "predictions_results",
+        "predictions_score",
+        "state",
+        "storage_filename",
+    )
+]
+
 Json = dict[str, Any]
 
 
@@ -35,11 +54,19 @@ class StudioError(Exception):
 
     Attributes:
         retry: the same call may succeed later.
+        status: of Label Studio's answer; 0 for none.
     """
 
-    def __init__(self, message: str, *, retry: bool) -> None:
+    def __init__(self, message: str, *, retry: bool, status: int = 0) -> None:
         super().__init__(message)
         self.retry = retry
+        self.status = status
+
+
+def versions_of(task: Mapping[str, Any]) -> frozenset[str]:
+    """Versions of the predictions that a listed task has."""
+    listed = str(task.get("predictions_model_versions") or "")
+    return frozenset(name.strip() for name in listed.split(",") if name.strip())
 
 
 class StudioClient:
@@ -108,8 +135,67 @@ class StudioClient:
             StudioError: as for `push`.
         """
         rows = [{**prediction, "task": task} for task, prediction in predictions.items()]
+        return self.push_rows(project_id, rows)
+
+    def push_rows(self, project_id: int, rows: Sequence[Mapping[str, Any]]) -> int:
+        """`push_all` where a task may get several: rows are predictions with `task`, its id.
+
+        Raises:
+            StudioError: as for `push`.
+        """
         path = f"/api/projects/{project_id}/import/predictions"
         return int(self._call("POST", path, json=rows)["created"])
+
+    def project(self, project_id: int) -> Json:
+        """A project's settings: `title`, `label_config`, `task_number` and more.
+
+        Raises:
+            StudioError: unreachable or refused; an unknown project is refused.
+        """
+        found: Json = self._call("GET", f"/api/projects/{project_id}/")
+        return found
+
+    def tasks_after(self, project_id: int, task_id: int, count: int) -> tuple[list[Json], int]:
+        """The next tasks of a project in the order of their ids, without masks.
+
+        Read by the last id instead of by page: tasks that come or go meanwhile shift pages, and
+        one would be missed. Their versions stand in `predictions_model_versions`; filtering them
+        on that side would compare parts of names.
+
+        Args:
+            project_id: Label Studio's id of the project.
+            task_id: only those behind this one; 0 for the first.
+            count: tasks at most.
+
+        Returns:
+            The tasks, and how many there are from there on.
+
+        Raises:
+            StudioError: unreachable or refused; an unknown project is refused.
+        """
+        behind = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number"}
+        query = {
+            "filters": {"conjunction": "and", "items": [{**behind, "value": task_id}]},
+            "ordering": ["tasks:id"],
+        }
+        return self._tasks(project_id, query, count)
+
+    def tasks_of(self, project_id: int, task_ids: Sequence[int]) -> list[Json]:
+        """Some tasks of a project as `tasks_after` gives them; those that are gone are missing.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        query = {"selectedItems": {"all": False, "included": list(task_ids)}}
+        return self._tasks(project_id, query, len(task_ids))[0]
+
+    def _tasks(self, project_id: int, query: Json, count: int) -> tuple[list[Json], int]:
+        shown = {"hiddenColumns": {"explore": HIDDEN_COLUMNS, "labeling": HIDDEN_COLUMNS}}
+        asked = {"project": project_id, "page": 1, "page_size": count}
+        found = self._call(
+            "GET", "/api/tasks/", params={**asked, "query": json.dumps({**query, **shown})}
+        )
+        return list(found["tasks"]), int(found["total"])
 
     def annotations(self, task_id: int) -> list[Json]:
         """What people submitted for a task, oldest first.
@@ -170,6 +256,7 @@ def _refused(call: str, response: requests.Response) -> StudioError:
     return StudioError(
         f"Label Studio answered {status} to {call}{_reason(response)}; {way_out}",
         retry=status >= 500 or status in TRANSIENT,
+        status=status,
     )
 
 

@@ -66,6 +66,39 @@ def best_phrase(cosines: Floats, owners: Sequence[int], temperature: float) -> F
     return rows
 
 
+@dataclass(frozen=True)
+class SemanticMap:
+    """Class probabilities of every pixel, told once for all pixels that share them.
+
+    Attributes:
+        cell: (H, W) int64, the row of each pixel.
+        classes: (U, C) float32, rows sum to 1.
+    """
+
+    cell: NDArray[np.int64]
+    classes: Floats
+
+    @property
+    def best(self) -> NDArray[np.uint16]:
+        """(H, W), the class index of every pixel."""
+        found: NDArray[np.uint16] = self.classes.argmax(axis=1).astype(np.uint16)[self.cell]
+        return found
+
+    @property
+    def probability(self) -> Floats:
+        """(H, W) float32 in [0, 1], of the best class."""
+        found: Floats = self.classes.max(axis=1)[self.cell]
+        return found
+
+    @property
+    def margin(self) -> float:
+        """How far the second class is behind the best, [0, 1]: the mean over the pixels."""
+        pixels = np.bincount(self.cell.reshape(-1), minlength=len(self.classes))  # (U,)
+        ordered = np.sort(self.classes, axis=1)
+        second = ordered[:, -2] if ordered.shape[1] > 1 else 0.0
+        return float(np.average(ordered[:, -1] - second, weights=pixels))
+
+
 def semantic_map(
     masks: Mask,
     region_cosines: Floats,
@@ -73,7 +106,23 @@ def semantic_map(
     owners: Sequence[int],
     parameters: MapParameters,
 ) -> tuple[NDArray[np.uint16], Floats]:
-    """The best class of every pixel from overlapping masks, independent of their order.
+    """`class_probabilities` in brief: the best class of every pixel and its probability.
+
+    Returns:
+        The class index, (H, W) uint16, and its probability, (H, W) float32 in [0, 1].
+    """
+    found = class_probabilities(masks, region_cosines, patch_cosines, owners, parameters)
+    return found.best, found.probability
+
+
+def class_probabilities(
+    masks: Mask,
+    region_cosines: Floats,
+    patch_cosines: Tensor,
+    owners: Sequence[int],
+    parameters: MapParameters,
+) -> SemanticMap:
+    """The classes of every pixel from overlapping masks, independent of their order.
 
     L(x, p) = Σ_i w_i · M_i(x) · cos(v_i, t_p) / Σ_i w_i · M_i(x) with w_i = area_i^−γ [ours], then
     softmax and the best phrase of each class. Where no mask lies, the patch map alone decides.
@@ -84,21 +133,16 @@ def semantic_map(
         patch_cosines: (h, w, P) float32.
         owners: P class indices, 0 … C−1.
         parameters: temperature, grid and blending.
-
-    Returns:
-        The class index, (H, W) uint16, and its probability, (H, W) float32 in [0, 1].
     """
     # Pixels under the same masks have the same mean: there are far fewer such cells than pixels.
     first, cell = _cells(masks)  # (U,), (H, W)
     members = masks.reshape(len(masks), -1)[:, first].T.astype(np.float32)  # (U, N)
-    areas = np.maximum(masks.sum(axis=(1, 2), dtype=np.int64), 1)
+    areas = np.maximum([np.count_nonzero(mask) for mask in masks], 1)
     weights = (areas / areas.max(initial=1)) ** -parameters.area_exponent
     members *= weights.astype(np.float32)
     covered = members.sum(axis=1, keepdims=True)  # (U, 1)
     mean = members @ region_cosines / np.where(covered > 0, covered, 1)  # (U, P)
     classes = best_phrase(mean, owners, parameters.temperature)  # (U, C)
-    best = classes.argmax(axis=1).astype(np.uint16)[cell]  # (H, W)
-    probability: Floats = classes.max(axis=1)[cell]
     bare = (covered[:, 0] == 0)[cell]
     if bare.any():
         rows, columns = np.nonzero(bare)
@@ -109,8 +153,9 @@ def semantic_map(
             (columns + 0.5) * (parameters.columns / width),
         )
         alone = best_phrase(cosines, owners, parameters.temperature)
-        best[bare], probability[bare] = alone.argmax(axis=1), alone.max(axis=1)
-    return best, probability
+        cell[bare] = len(classes) + np.arange(len(alone))
+        classes = np.concatenate([classes, alone])
+    return SemanticMap(cell, classes)
 
 
 def _cells(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -22,14 +22,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import crops, features, knowledge, mask_features, masks, matching, proposals
+from dgl_rsis import (
+    crops,
+    features,
+    knowledge,
+    mask_features,
+    masks,
+    matching,
+    proposals,
+    prototypes,
+)
 from dgl_rsis.crops import CropParameters
 from dgl_rsis.features import DenseFeatures
 from dgl_rsis.knowledge import ClassPhrases
 from dgl_rsis.mask_features import MaskFeature
-from dgl_rsis.matching import MapParameters
+from dgl_rsis.matching import MapParameters, SemanticMap
 from dgl_rsis.models import ClipModel
 from dgl_rsis.proposals import RegionParameters
+from dgl_rsis.prototypes import Prototypes
 from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
 
 MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
@@ -106,6 +116,7 @@ class ClassSegmentation:
         probability: (H, W) float32 in [0, 1], of the best class of each pixel.
         seconds: wall-clock seconds of each stage.
         parameters: that it was made with.
+        margin: how sure it is: p(best class) − p(second), the mean over the pixels, [0, 1].
     """
 
     classes: tuple[Segment, ...]
@@ -113,6 +124,7 @@ class ClassSegmentation:
     probability: Floats
     seconds: dict[str, float]
     parameters: OvssParameters
+    margin: float
 
     @property
     def objects(self) -> Iterator[Segment]:
@@ -166,34 +178,118 @@ def segment_classes(
 
 
 def classify(
-    encoded: EncodedImage, labels: Sequence[Label], clip: ClipModel, parameters: OvssParameters
+    encoded: EncodedImage,
+    labels: Sequence[Label],
+    clip: ClipModel,
+    parameters: OvssParameters,
+    learnt: Prototypes | None = None,
 ) -> ClassSegmentation:
     """`segment_classes` of an image that is encoded already.
+
+    Args:
+        encoded: the image.
+        labels: the vocabulary.
+        clip: the model.
+        parameters: that it was encoded with.
+        learnt: from corrected masks; None for nothing.
+
+    Raises:
+        InputError: no labels, or a name twice.
+    """
+    proposed, seconds = encoded.proposed, dict(encoded.seconds)
+    with timed(seconds, "text"):
+        words = vocabulary(labels, clip, parameters)
+    found = pixel_classes(encoded, words, clip, parameters, seconds, learnt)
+    with timed(seconds, "masks"):
+        best, probability = (proposed.at_full_size(x) for x in (found.best, found.probability))
+        class_map = words.labelled(best, probability, parameters.threshold)
+        classes = _classes(class_map, probability, labels)
+    return ClassSegmentation(
+        tuple(classes), class_map, probability, seconds, parameters, found.margin
+    )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Labels, ready to be looked for in any number of images.
+
+    Attributes:
+        labels: as given.
+        asked: C classes: the labels in order, then implicit backgrounds.
+        texts: (P, D) float32, L2 norm 1, the phrases of all classes in order.
+    """
+
+    labels: tuple[Label, ...]
+    asked: tuple[ClassPhrases, ...]
+    texts: Tensor
+
+    @property
+    def owners(self) -> list[int]:
+        """The class index of each phrase."""
+        return owners(self.asked)
+
+    def labelled(
+        self, best: NDArray[np.uint16], probability: Floats, threshold: float
+    ) -> NDArray[np.uint16]:
+        """Class indices → label numbers; backgrounds and doubtful pixels → 0.
+
+        Args:
+            best: (...), class index.
+            probability: (...) in [0, 1], of that class.
+            threshold: of classes that have none of their own.
+        """
+        count = len(self.labels)
+        numbers = np.array(
+            [0 if e.label.background or i >= count else i + 1 for i, e in enumerate(self.asked)],
+            dtype=np.uint16,
+        )
+        limits = np.array(
+            [threshold if e.label.threshold is None else e.label.threshold for e in self.asked],
+            dtype=np.float32,
+        )
+        found: NDArray[np.uint16] = np.where(probability >= limits[best], numbers[best], 0)
+        return found.astype(np.uint16)
+
+
+def vocabulary(labels: Sequence[Label], clip: ClipModel, parameters: OvssParameters) -> Vocabulary:
+    """What to look for.
 
     Raises:
         InputError: no labels, or a name twice.
     """
     _check_labels(labels)
-    proposed, seconds = encoded.proposed, dict(encoded.seconds)
-    with timed(seconds, "text"):
-        asked = knowledge.phrases(labels, enrich=parameters.knowledge)
-        texts = encode_phrases(clip, asked, parameters.knowledge)
+    asked = knowledge.phrases(labels, enrich=parameters.knowledge)
+    texts = encode_phrases(clip, asked, parameters.knowledge)
+    return Vocabulary(tuple(labels), tuple(asked), texts)
+
+
+def pixel_classes(
+    encoded: EncodedImage,
+    words: Vocabulary,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    seconds: dict[str, float],
+    learnt: Prototypes | None = None,
+) -> SemanticMap:
+    """The probabilities of all classes, at the size of the masks; its stages add their seconds."""
+    proposed = encoded.proposed
     with timed(seconds, "crops"):
-        fused = fuse(encoded, clip, texts, owners(asked), parameters)
+        fused = fuse(encoded, clip, words.texts, words.owners, parameters)
+    cosines = (fused @ words.texts.T).cpu().numpy()
+    if learnt is not None:
+        with timed(seconds, "prototypes"):
+            keys = prototypes.describe(encoded.image, proposed)
+            evidence = prototypes.judge(keys, learnt, [label.name for label in words.labels])
+            temperature = parameters.temperature or clip.temperature
+            cosines = prototypes.apply(cosines, words.owners, temperature, evidence)
     with timed(seconds, "map"):
-        patch_cosines = features.patch_features(clip, encoded.dense) @ texts.T
-        best, probability = matching.semantic_map(
+        return matching.class_probabilities(
             proposed.masks,
-            (fused @ texts.T).cpu().numpy(),
-            patch_cosines,
-            owners(asked),
+            cosines,
+            features.patch_features(clip, encoded.dense) @ words.texts.T,
+            words.owners,
             map_parameters(proposed, clip, parameters),
         )
-        best, probability = (proposed.at_full_size(x) for x in (best, probability))
-    with timed(seconds, "masks"):
-        class_map = _labelled(best, probability, asked, len(labels), parameters.threshold)
-        classes = _classes(class_map, probability, labels)
-    return ClassSegmentation(tuple(classes), class_map, probability, seconds, parameters)
 
 
 def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
@@ -321,26 +417,6 @@ def _check_labels(labels: Sequence[Label]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"labels given twice: {', '.join(twice)}")
-
-
-def _labelled(
-    best: NDArray[np.uint16],
-    probability: Floats,
-    asked: Sequence[ClassPhrases],
-    count: int,
-    threshold: float,
-) -> NDArray[np.uint16]:
-    """Class indices → label numbers; backgrounds and doubtful pixels → 0."""
-    numbers = np.array(
-        [0 if e.label.background or i >= count else i + 1 for i, e in enumerate(asked)],
-        dtype=np.uint16,
-    )
-    limits = np.array(
-        [threshold if e.label.threshold is None else e.label.threshold for e in asked],
-        dtype=np.float32,
-    )
-    found: NDArray[np.uint16] = np.where(probability >= limits[best], numbers[best], 0)
-    return found.astype(np.uint16)
 
 
 def _classes(

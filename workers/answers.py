@@ -14,6 +14,7 @@ from workers.engine import Engine
 from workers.messages import Runs, SegmentReply, SegmentRequest, SegmentResult
 from workers.pictures import Picture
 from workers.prompts import agreement, to_prompt
+from workers.prototype_messages import versioned
 
 if TYPE_CHECKING:
     from dgl_rsis.pipelines import ClassSegmentation
@@ -40,11 +41,13 @@ class _Answer:
         segments: the masks, as runs or still to be encoded.
         seconds: wall-clock seconds of each stage.
         reason: why there is none.
+        margin: how sure the classes are, [0, 1]; None for what are no classes.
     """
 
     segments: Callable[[], tuple[SegmentResult, ...]]
     seconds: Mapping[str, float]
     reason: str = ""
+    margin: float | None = None
 
 
 def answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
@@ -55,11 +58,12 @@ def answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
         FetchError, ImageError: its image cannot be had, or is none.
         InputError: it cannot be answered as it is.
     """
-    if request.model_version != engine.model_version:
+    expected = versioned(engine.model_version, request.prototypes)
+    if request.model_version != expected:
         # Its reply would be stored, and shown in Label Studio, under the wrong version.
         raise OtherModelError(
             f"this is for the model {request.model_version}, but the worker has "
-            f"{engine.model_version}: retrieve the prediction again"
+            f"{expected}: retrieve the prediction again"
         )
     picture, seconds = engine.pictures.open(request.image, engine.fetch, engine.max_pixels)
     labels = [Label(x.name, x.synonyms, x.threshold, x.background) for x in request.labels]
@@ -73,8 +77,8 @@ def answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
     segments = found.segments()
     seconds = {**seconds, **found.seconds, "runs": time.perf_counter() - answered}
     height, width = picture.pixels.shape[:2]
-    version = engine.model_version
-    return SegmentReply(height, width, version, segments, seconds, found.reason)
+    version = request.model_version
+    return SegmentReply(height, width, version, segments, seconds, found.reason, found.margin)
 
 
 def to_results(
@@ -89,9 +93,14 @@ def to_results(
 def _segmented(
     engine: Engine, picture: Picture, request: SegmentRequest, labels: list[Label]
 ) -> _Answer:
-    found = _in_memory(engine, picture, lambda batch: engine.segment(picture, labels, batch))
+    learnt = engine.recall.prototypes(request.prototypes)
+    found = _in_memory(
+        engine, picture, lambda batch: engine.segment(picture, labels, batch, learnt)
+    )
     return _Answer(
-        lambda: to_results(found, classes=request.classes, objects=request.objects), found.seconds
+        lambda: to_results(found, classes=request.classes, objects=request.objects),
+        found.seconds,
+        margin=float(found.margin),
     )
 
 

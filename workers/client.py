@@ -27,6 +27,7 @@ from workers.messages import (
     SegmentReply,
     SegmentRequest,
 )
+from workers.prototype_client import CorrectionsClient
 from workers.queues import (
     FAILED_SECONDS,
     FINISHED_SECONDS,
@@ -111,10 +112,14 @@ class SegmentClient(Claims):
     Args:
         redis: the queue's server; without `decode_responses`.
         reply_days: how long replies and configs are kept.
+
+    Attributes:
+        corrections: what projects learn from.
     """
 
     def __init__(self, redis: Redis, reply_days: int = 7) -> None:
         super().__init__(redis)
+        self.corrections = CorrectionsClient(redis)
         self._seconds = reply_days * 24 * 3600
         self._segment = open_queue(SEGMENT_QUEUE, redis)
         self._interactive = open_queue(INTERACTIVE_QUEUE, redis)
@@ -220,6 +225,23 @@ class SegmentClient(Claims):
                 return answers
             time.sleep(min(pause, left))
             pause = min(pause * POLL_GROWTH, LAST_POLL_SECONDS)
+
+    @reaching_redis()
+    def forget_failures(self, keys: Sequence[str]) -> None:
+        """Let requests that failed lately be tried again."""
+        if keys:
+            self._redis.delete(*[replies.failure_key(key) for key in keys])
+
+    @reaching_redis()
+    def keep_briefly(self, keys: Sequence[str], seconds: int) -> None:
+        """Keep these replies for some seconds at most: who wanted them has them.
+
+        So a run over any number of images leaves no more than its last ones in Redis.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.expire(replies.reply_key(key), seconds, lt=True)
+            pipe.execute()
 
     @reaching_redis()
     def store_config(self, xml: str) -> str:

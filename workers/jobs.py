@@ -1,4 +1,4 @@
-"""`segment`: the one function that RQ may call on the segment queue.
+"""`segment` and `learn`: the functions that RQ may call on the segment queue.
 
 It raises nothing that it can name. What the user can put right becomes a failure message and one
 line in the log. What may pass by itself is tried again, and what nobody foresaw is tried again with
@@ -7,6 +7,7 @@ something waits for the answer, so that has one try, and its answer is forgotten
 """
 
 import logging
+import time
 from typing import Any
 
 from redis import Redis
@@ -15,12 +16,13 @@ from rq.timeouts import JobTimeoutException
 
 from dgl_rsis import rasters
 from dgl_rsis.types import InputError
-from workers import failures
+from workers import failures, prototype_learning
 from workers.answers import OtherModelError, answer
 from workers.download import FetchError
 from workers.engine import Engine
 from workers.failures import TaskFailure
 from workers.messages import SEGMENT_QUEUE, SegmentRequest
+from workers.prototype_messages import LearnRequest
 from workers.queues import JOB_SECONDS
 from workers.replies import (
     FAILURE_SECONDS,
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3
 RETRY_SECONDS = (15, 60)  # Label Studio restarting must not empty the queue into failures
+LEARN_RETRY_SECONDS = (15, 60, 300)
 ATTEMPTS_KEPT_SECONDS = 24 * 3600
 POINTED_REPLY_SECONDS = 3600  # the next click is another request
 POINTED_FAILURE_SECONDS = 10  # whoever waits may try the same again at once
@@ -89,6 +92,34 @@ def segment(payload: dict[str, Any]) -> Retry | None:
     store_reply(_engine.redis, request.key, reply, kept)
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
     log.info("task %s: %d segments (s: %s)", request.task_id, len(reply.segments), stages)
+    return None
+
+
+def learn(payload: dict[str, Any]) -> Retry | None:
+    """Learn from one annotation. Nobody waits for it, so what goes wrong is only said.
+
+    Args:
+        payload: `LearnRequest.to_json()`.
+
+    Returns:
+        None when it is decided; how to try again when not.
+    """
+    if _engine is None:
+        raise RuntimeError("no engine in this process: only a segment worker runs learn jobs")
+    request = LearnRequest.from_json(payload)
+    started = time.perf_counter()
+    try:
+        outcome = prototype_learning.learn(_engine, request)
+    except EXPECTED as error:
+        job = get_current_job()
+        tries = (job.number_of_retries or 0) if job is not None else 0
+        again = _may_pass(error) and tries < len(LEARN_RETRY_SECONDS)
+        level = logging.INFO if again else logging.WARNING
+        log.log(level, "task %s: nothing is learnt: %s", request.task_id, _one_line(error))
+        most, waits = len(LEARN_RETRY_SECONDS), list(LEARN_RETRY_SECONDS)
+        return Retry(max=most, interval=waits) if again else None
+    seconds = time.perf_counter() - started
+    log.info("task %s: learnt %s (%.2f s)", request.task_id, outcome, seconds)
     return None
 
 

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 SELF_TEST_SIDE = 64  # pixels
 SELF_TEST_LABELS = (Label("building"), Label("water"))
+SELF_TEST_SENTENCE = "the largest building on the right of the blue water"
 IDLE_SECONDS = 300.0  # an idle model is tested this often: a device may fail while nobody looks
 
 
@@ -46,7 +47,10 @@ class ModelWorker(QueueWorker):
             SelfTestError: it did not pass.
         """
         self._test()
-        jobs.use(self._engine)
+        # Lexicons, grammar and gradients load with the first sentence: nobody should wait for them.
+        engine = self._engine
+        engine.refer(_generated(), SELF_TEST_SENTENCE, SELF_TEST_LABELS, engine.batch)
+        jobs.use(engine)
         announce(self.connection, self._announcement())
         log.info("model %s is warm on %s", self._engine.model_version, self._device)
 
@@ -93,11 +97,19 @@ def self_test(engine: Engine) -> None:
     Raises:
         SelfTestError: a size is wrong, or a number is not finite.
     """
+    picture = _generated()
+    found = engine.segment(picture, SELF_TEST_LABELS, engine.batch)
+    if found.class_map.shape != picture.pixels.shape[:2]:
+        raise SelfTestError(
+            f"the class map is {found.class_map.shape}, not {picture.pixels.shape[:2]}"
+        )
+    if not np.isfinite(found.probability).all():
+        raise SelfTestError("some probabilities are not finite numbers")
+
+
+def _generated() -> Picture:
+    """Something blue beside something grey."""
     image = np.zeros((SELF_TEST_SIDE, SELF_TEST_SIDE, 3), dtype=np.uint8)
     image[:, : SELF_TEST_SIDE // 2] = (30, 60, 120)
     image[:, SELF_TEST_SIDE // 2 :] = (180, 170, 160)
-    found = engine.segment(Picture(image), SELF_TEST_LABELS, engine.batch)
-    if found.class_map.shape != image.shape[:2]:
-        raise SelfTestError(f"the class map is {found.class_map.shape}, not {image.shape[:2]}")
-    if not np.isfinite(found.probability).all():
-        raise SelfTestError("some probabilities are not finite numbers")
+    return Picture(image)

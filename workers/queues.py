@@ -13,8 +13,9 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from workers.messages import DELIVERY_FUNCTION, SEGMENT_FUNCTION
+from workers.prototype_messages import LEARN_FUNCTION
 
-ALLOWED_FUNCTIONS = frozenset({SEGMENT_FUNCTION, DELIVERY_FUNCTION})
+ALLOWED_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION, DELIVERY_FUNCTION})
 JOB_SECONDS = 600  # a job of more is stopped; see `worker.QueueWorker` for a hung C call
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300

@@ -15,7 +15,7 @@ from rq.job import Job
 from workers import failures
 from workers.failures import TaskFailure
 from workers.heartbeats import beats, is_alive
-from workers.messages import DELIVERY_QUEUE, INTERACTIVE_QUEUE, SegmentRequest
+from workers.messages import INTERACTIVE_QUEUE, SEGMENT_FUNCTION, SegmentRequest
 from workers.queues import FAILED_SECONDS, open_queue
 from workers.replies import store_failure
 
@@ -148,6 +148,6 @@ def _give_up(queue: Queue, job: Job) -> None:
     """Leave word for whoever waits for the job, and on the status page."""
     payload = job.args[0]
     message = f"its worker died {MOST_RECOVERIES + 1} times: the cause is in that worker's log"
-    if queue.name != DELIVERY_QUEUE:
+    if job.func_name == SEGMENT_FUNCTION:
         store_failure(queue.connection, SegmentRequest.from_json(payload).key, message)
     failures.record(queue.connection, [TaskFailure(queue.name, str(payload["task_id"]), message)])

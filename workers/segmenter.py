@@ -4,17 +4,20 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from dgl_rsis import features, knowledge, matching, models, pipelines, referring
+from dgl_rsis import features, knowledge, matching, models, pipelines, prototypes, referring
 from dgl_rsis.features import DenseFeatures
 from dgl_rsis.models import ClipModel, ModelError
 from dgl_rsis.pipelines import ClassSegmentation, EncodedImage, OvssParameters, timed
+from dgl_rsis.prototypes import Prototypes
 from dgl_rsis.referring import ExpressionSegmentation, ResParameters
 from dgl_rsis.types import InputError, Label, Mask, Prompt, Refined
 from workers import registry
-from workers.image_cache import ImageCache
+from workers.image_cache import Arrays, ImageCache
 from workers.pictures import Picture
 from workers.providers import REGIONS, MaskProvider, Provider, Remembered, load_provider
 from workers.registry import RegistryError
@@ -54,15 +57,44 @@ class Segmenter:
         stem = provider.name.rsplit("/", 1)[-1].rsplit(".", 1)[0].replace(":", "-")
         return f"{version}-{stem}-{provider.fingerprint[:8]}"
 
-    def segment(self, picture: Picture, labels: Sequence[Label], batch: int) -> ClassSegmentation:
+    def segment(
+        self,
+        picture: Picture,
+        labels: Sequence[Label],
+        batch: int,
+        learnt: Prototypes | None = None,
+    ) -> ClassSegmentation:
         """A class for every pixel.
+
+        Args:
+            picture: to segment.
+            labels: the vocabulary.
+            batch: crops at a time.
+            learnt: from corrected masks; None for nothing.
 
         Raises:
             InputError: see `pipelines.segment_classes`.
         """
         parameters = replace(self._classes, batch=batch)
         encoded = self.encode(picture, parameters)
-        return pipelines.classify(encoded, labels, self._clip, parameters)
+        return pipelines.classify(encoded, labels, self._clip, parameters, learnt)
+
+    def learn(
+        self, picture: Picture, marked: NDArray[np.int32], labels: Sequence[str]
+    ) -> Prototypes:
+        """Examples of what somebody marked.
+
+        Args:
+            picture: of the masks.
+            marked: (H, W), index into `labels`; negative for nothing, or two classes.
+            labels: names.
+
+        Raises:
+            InputError: see `prototypes.learn`, or an image too small to have regions.
+        """
+        pipelines.check_size(picture.pixels)
+        proposed = self._provider.propose(picture, self._classes.regions)
+        return prototypes.learn(picture.pixels, proposed, marked, labels)
 
     def refer(
         self, picture: Picture, expression: str, labels: Sequence[Label], batch: int, most: int = 0
@@ -152,17 +184,16 @@ class Segmenter:
 
     def _dense(self, picture: Picture, batch: int) -> DenseFeatures:
         clip = self._clip
-        arrays = self._remembered.get(
-            picture,
-            "dense",
-            (clip.fingerprint, clip.dense_side),
-            lambda: {
-                "values": features.dense_features(clip, picture.pixels, batch).values.cpu().numpy()
-            },
-        )
+
+        def make() -> Arrays:
+            made = features.dense_features(clip, picture.pixels, batch)
+            arrays = {"values": made.values, "states": made.states}
+            return {name: x.cpu().numpy() for name, x in arrays.items() if x is not None}
+
+        arrays = self._remembered.get(picture, "dense", (clip.fingerprint, clip.dense_side), make)
+        found = {name: torch.from_numpy(x).to(clip.device) for name, x in arrays.items()}
         height, width = picture.pixels.shape[:2]
-        values = torch.from_numpy(arrays["values"]).to(clip.device)
-        return DenseFeatures(values, height, width, clip.patch)
+        return DenseFeatures(found["values"], height, width, clip.patch, found.get("states"))
 
     def _features(
         self, picture: Picture, kind: str, encoded: EncodedImage, parameters: OvssParameters

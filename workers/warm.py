@@ -34,6 +34,7 @@ def load_engine(settings: WorkerSettings, redis: Redis) -> Engine:
         refer=segmenter.refer,
         point=segmenter.point,
         label_of=segmenter.label_of,
+        learn=segmenter.learn,
         batch=segmenter.batch,
         model_version=segmenter.model_version,
         fetch=Fetcher.from_settings(settings).fetch,

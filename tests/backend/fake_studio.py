@@ -28,6 +28,8 @@ class FakeStudio:
     Attributes:
         url: where it listens.
         tasks: ids of existing tasks; all in project 1.
+        images: by task id, where a task's image is not the usual one.
+        label_config: of project 1.
         predictions: stored, in order.
         annotations: stored, in order.
         calls: method and path of every call, tokens excluded.
@@ -40,6 +42,8 @@ class FakeStudio:
 
     url: str = ""
     tasks: set[int] = field(default_factory=lambda: {1, 2, 3})
+    images: dict[int, str] = field(default_factory=dict)
+    label_config: str = "<View/>"
     predictions: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -51,12 +55,23 @@ class FakeStudio:
 
     def add(self, row: dict[str, Any]) -> dict[str, Any]:
         """Store one prediction."""
-        if row["task"] not in self.tasks:
-            reason = {"task": [f'Invalid pk "{row["task"]}" - object does not exist.']}
-            abort(_problem(400, "Validation error", validation_errors=reason))
+        self.check(row)
         stored = {"id": len(self.predictions) + 1, "project": 1, **row}
         self.predictions.append(stored)
         return stored
+
+    def check(self, row: dict[str, Any]) -> None:
+        """Refuse a prediction of a task that does not exist."""
+        if row["task"] not in self.tasks:
+            reason = {"task": [f'Invalid pk "{row["task"]}" - object does not exist.']}
+            abort(_problem(400, "Validation error", validation_errors=reason))
+
+    def listed(self, task: int) -> dict[str, Any]:
+        """One task as the data manager lists it."""
+        image = self.images.get(task, f"/data/upload/1/t{task}.png")
+        versions = {p["model_version"] for p in self.predictions if p["task"] == task}
+        listed = {"predictions_model_versions": ",".join(sorted(versions))} if versions else {}
+        return {"id": task, "data": {"image": image}, "predictions": [], **listed}
 
 
 @contextmanager
@@ -79,6 +94,7 @@ def _app(studio: FakeStudio) -> Flask:
     app = Flask(__name__)
     _check_tokens(app, studio)
     _keep_predictions(app, studio)
+    _list_tasks(app, studio)
     return app
 
 
@@ -118,14 +134,38 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
 
     @app.post("/api/projects/1/import/predictions")
     def import_predictions() -> ResponseReturnValue:
-        rows = [studio.add(row) for row in request.get_json()]
-        return jsonify(created=len(rows)), 201
+        rows = request.get_json()
+        for row in rows:  # all or none
+            studio.check(row)
+        stored = [studio.add(row) for row in rows]
+        return _problem(502, "") if studio.lose_answers else (jsonify(created=len(stored)), 201)
 
     @app.get("/api/tasks/<int:task>/annotations/")
     def annotations(task: int) -> ResponseReturnValue:
         if task not in studio.tasks:
             return _problem(404, "No Task matches the given query.")
         return jsonify([a for a in reversed(studio.annotations) if a["task"] == task])
+
+
+def _list_tasks(app: Flask, studio: FakeStudio) -> None:
+    @app.get("/api/projects/<int:project>/")
+    def project(project: int) -> ResponseReturnValue:
+        if project != 1:
+            return _problem(404, "No Project matches the given query.")
+        found = {"id": 1, "title": "a project", "label_config": studio.label_config}
+        return jsonify(**found, task_number=len(studio.tasks))
+
+    @app.get("/api/tasks/")
+    def tasks() -> ResponseReturnValue:
+        if request.args["project"] != "1":
+            return _problem(404, "No Project matches the given query.")
+        query, wanted = json.loads(request.args["query"]), sorted(studio.tasks)
+        for rule in query.get("filters", {}).get("items", ()):
+            wanted = [task for task in wanted if task > rule["value"]]
+        if "selectedItems" in query:
+            wanted = [task for task in wanted if task in query["selectedItems"]["included"]]
+        page = wanted[: request.args.get("page_size", type=int)]
+        return jsonify(tasks=[studio.listed(task) for task in page], total=len(wanted))
 
 
 def _access_token(number: int) -> str:

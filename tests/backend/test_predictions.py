@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -266,3 +267,16 @@ def test_what_is_too_small_to_show_has_no_score() -> None:
 def test_any_score_is_clipped_and_json(score: float) -> None:
     prediction = predict(XML, ("ship", float(score), "class", SHIP))
     assert 0 <= json.loads(json.dumps(prediction, allow_nan=False))["score"] <= 1
+
+
+@pytest.mark.parametrize(("margin", "score"), [(0.25, 0.25), (0.0, 0.0), (None, 0.75)])
+def test_the_margin_is_the_score_where_that_is_wanted(margin: float | None, score: float) -> None:
+    mask = rectangle(slice(0, 10), slice(0, 10))
+    config = label_config.parse(single("BrushLabels"))
+    found = replace(reply(("ship", 0.75, "class", mask)), margin=margin)
+    (usual,) = to_predictions(found, config, "v1")
+    (by_margin,) = to_predictions(found, config, "v1", by_margin=True)
+    assert usual["score"] == 0.75
+    assert by_margin == {**usual, "score": score}
+    (empty,) = to_predictions(replace(found, segments=()), config, "v1", by_margin=True)
+    assert (empty["result"], empty["score"]) == ([], score if margin is not None else 0.0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.studio import StudioClient, StudioError
+from backend.studio import StudioClient, StudioError, versions_of
 from tests.backend.fake_studio import LEGACY_TOKEN, PERSONAL_TOKEN, FakeStudio, fake_studio
 
 PREDICTION = {"result": [{"id": "a"}], "score": 0.5, "model_version": "v1"}
@@ -40,6 +40,23 @@ def test_several_predictions_go_in_one_call(client: StudioClient, studio: FakeSt
 
     assert [p["task"] for p in studio.predictions] == [1, 3]
     assert studio.calls[-1:] == ["POST /api/projects/1/import/predictions"]
+
+
+def test_tasks_are_listed_behind_an_id_with_the_versions_they_have(
+    client: StudioClient, studio: FakeStudio
+) -> None:
+    studio.tasks = {3, 5, 8, 9}
+    client.push_rows(1, [{**PREDICTION, "task": 8}, {**PREDICTION, "task": 8}])
+    client.push_rows(1, [{**PREDICTION, "task": 8, "model_version": "v2"}])
+    found, total = client.tasks_after(1, 3, 2)
+    assert ([task["id"] for task in found], total) == ([5, 8], 3)
+    assert [versions_of(task) for task in found] == [frozenset(), {"v1", "v2"}]
+    assert client.tasks_after(1, 9, 2) == ([], 0)
+    assert [task["id"] for task in client.tasks_of(1, [9, 3, 4])] == [3, 9]
+    for call in (lambda: client.tasks_after(2, 0, 1), lambda: client.project(2)):
+        with pytest.raises(StudioError, match="404"):
+            call()
+    assert client.project(1)["task_number"] == 4
 
 
 def test_annotations_come_oldest_first(client: StudioClient, studio: FakeStudio) -> None:

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from dgl_rsis.matching import MapParameters, best_phrase, match, semantic_map
+from dgl_rsis.matching import (
+    MapParameters,
+    best_phrase,
+    class_probabilities,
+    match,
+    semantic_map,
+)
 
 PARAMETERS = MapParameters(50.0, rows=13 / 4, columns=11 / 4)
 
@@ -101,3 +107,22 @@ def test_pixels_under_no_mask_take_their_patch():
     best, _ = semantic_map(masks, cosines, cells, [0, 1], MapParameters(50.0, 2, 2))
     assert (best[:4] == 0).all()
     assert (best[4:] == 1).all()
+
+
+def test_the_map_of_all_classes_agrees_with_that_of_the_best():
+    masks, cosines, patches = random_case(5)
+    found = class_probabilities(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
+    best, probability = semantic_map(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
+    everywhere = found.classes[found.cell]
+    assert everywhere.sum(axis=2) == pytest.approx(1, abs=1e-5)
+    assert (everywhere.argmax(axis=2) == best).all()
+    assert (everywhere.max(axis=2) == probability).all()
+
+
+def test_the_margin_is_the_mean_lead_of_the_best_class_over_all_pixels():
+    masks, cosines, patches = random_case(5)
+    found = class_probabilities(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
+    ordered = np.sort(found.classes[found.cell], axis=2)
+    assert found.margin == pytest.approx((ordered[..., -1] - ordered[..., -2]).mean(), abs=1e-6)
+    alone = class_probabilities(masks, cosines[:, :1], patches[..., :1], [0], PARAMETERS)
+    assert alone.margin == 1

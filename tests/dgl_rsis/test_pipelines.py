@@ -25,6 +25,14 @@ def test_every_pixel_gets_a_class_of_a_covering_vocabulary(clip: ClipModel):
     assert list(found.seconds) == ["proposals", "dense", "text", "crops", "map", "masks"]
 
 
+def test_the_margin_says_how_sure_the_classes_are(clip: ClipModel):
+    warm, hot = (
+        pipelines.segment_classes(IMAGE, LABELS, clip, OvssParameters(temperature=t))
+        for t in (10.0, 1000.0)
+    )
+    assert 0 <= warm.margin < hot.margin <= 1
+
+
 def test_objects_are_the_parts_of_the_classes(clip: ClipModel):
     found = pipelines.segment_classes(IMAGE, LABELS, clip, OvssParameters(min_object=1))
     union = np.zeros((70, 90), dtype=int)

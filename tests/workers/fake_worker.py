@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from redis import Redis
 
+from dgl_rsis.prototypes import KEY_LENGTH, Prototypes
 from dgl_rsis.types import Floats, InputError, Label, Mask, Prompt, Refined, Segment
 from workers.delivery import run_delivery_worker
 from workers.download import Downloader
@@ -41,10 +42,13 @@ class Brightness:
     objects: tuple[Segment, ...]
     class_map: NDArray[np.uint16]
     probability: Floats
+    margin: float
     seconds: dict[str, float]
 
 
-def segment_by_brightness(picture: Picture, labels: Sequence[Label], batch: int) -> Any:
+def segment_by_brightness(
+    picture: Picture, labels: Sequence[Label], batch: int, learnt: Prototypes | None = None
+) -> Any:
     """The first label takes bright pixels. Some labels make it behave badly instead."""
     if not labels:
         raise InputError("no labels to look for: give at least one")
@@ -71,6 +75,7 @@ def segment_by_brightness(picture: Picture, labels: Sequence[Label], batch: int)
         objects=(Segment(name, 0.5, bright),),
         class_map=bright.astype(np.uint16),
         probability=np.where(bright, 0.75, 0.25).astype(np.float32),
+        margin=0.375,
         seconds={"all": 0.001},
     )
 
@@ -102,6 +107,14 @@ def point_by_brightness(picture: Picture, prompt: Prompt) -> Refined:
 def label_by_brightness(picture: Picture, mask: Mask, labels: Sequence[Label], batch: int) -> str:
     """The first label for bright masks, the last for dark ones."""
     return labels[0 if _bright(picture)[mask].all() else -1].name
+
+
+def learn_colours(picture: Picture, marked: NDArray[np.int32], labels: Sequence[str]) -> Prototypes:
+    """One example for each marked class: the mean of its pixels."""
+    owners = np.unique(marked[marked >= 0]).astype(np.int64)
+    keys = np.zeros((len(owners), KEY_LENGTH), dtype=np.float32)
+    keys[:, 0] = [picture.pixels[marked == owner].mean() for owner in owners]
+    return Prototypes(tuple(labels), keys, owners, np.zeros_like(owners))
 
 
 def _bright(picture: Picture) -> Mask:
@@ -138,6 +151,7 @@ def fake_engine(redis: Redis, root: Path | None = None, *, seconds: float = 5.0)
         refer=refer_by_brightness,
         point=point_by_brightness,
         label_of=label_by_brightness,
+        learn=learn_colours,
         batch=64,
         model_version=VERSION,
         fetch=Fetcher(downloader, root).fetch,

@@ -70,6 +70,27 @@ def test_a_submitted_job_carries_the_request_and_a_short_description(
     assert "upload" not in (job.description or "")
 
 
+def test_a_failure_that_is_forgotten_gets_another_try(client: SegmentClient, redis: Redis) -> None:
+    failed, other = _request(1), _request(2)
+    for each in (failed, other):
+        replies.store_failure(redis, each.key, "no such file")
+    client.forget_failures([])
+    client.forget_failures([failed.key])
+    client.submit([failed, other])
+    assert _queued(redis) == [segment_job_id(failed.key)]
+
+
+def test_a_reply_that_was_taken_is_kept_briefly_and_never_longer_than_before(
+    client: SegmentClient, redis: Redis
+) -> None:
+    long, short = _request(1), _request(2)
+    replies.store_reply(redis, long.key, REPLY, 3600)
+    replies.store_reply(redis, short.key, REPLY, 20)
+    client.keep_briefly([long.key, short.key, "none"], 100)
+    assert 90 < redis.ttl(f"dgl:reply:{long.key}") <= 100
+    assert 10 < redis.ttl(f"dgl:reply:{short.key}") <= 20
+
+
 def test_answered_and_failed_requests_are_not_queued(client: SegmentClient, redis: Redis) -> None:
     answered, failed, fresh = (_request(i) for i in range(3))
     replies.store_reply(redis, answered.key, REPLY, 60)

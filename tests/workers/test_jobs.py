@@ -48,6 +48,7 @@ def test_a_picture_becomes_runs(engine: Engine, caplog: pytest.LogCaptureFixture
         ("bright", "object", 0.5),
     ]
     assert reply.segments[0].runs.counts == (6,) * 16
+    assert reply.margin == 0.375
     assert list(reply.seconds) == ["fetch", "decode", "all", "runs"]
     assert 3600 < engine.redis.ttl(f"dgl:reply:{asked.key}") <= REPLY_SECONDS
     assert not engine.redis.exists(attempts_key(asked.key))
@@ -85,6 +86,7 @@ def test_an_expression_that_nothing_answers_has_its_reason(engine: Engine) -> No
     reply = _answer(engine, asked)
     assert isinstance(reply, SegmentReply)
     assert (reply.segments, reply.reason) == ((), "nothing here is nothing")
+    assert reply.margin is None
 
 
 BAD = {

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from redis import Redis
+from redis.connection import AbstractConnection
 from rq import Queue
 from rq.job import JobStatus
 
@@ -92,6 +93,30 @@ def _declare_dead(client: SegmentClient, redis: Redis) -> None:
     """What the expiry of the heartbeat does after a minute without one."""
     for each in client.workers():
         redis.delete(f"dgl:worker:{each.name}")
+
+
+def test_a_job_takes_few_round_trips(
+    client: SegmentClient, worker: ModelWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RQ alone takes 20, of which nine are its signs of life."""
+    trips: list[float] = []
+    kind = type(worker.connection.connection_pool.get_connection())
+    send = kind.send_packed_command
+
+    def count(connection: AbstractConnection, *arguments: object, **options: object) -> object:
+        trips.append(time.monotonic())
+        return send(connection, *arguments, **options)
+
+    def run(*labels: str) -> int:
+        client.submit([request(label) for label in labels])
+        trips.clear()
+        worker.run(burst=True)
+        return len(trips)
+
+    run("warm")
+    monkeypatch.setattr(kind, "send_packed_command", count)
+    one, eleven = run("a"), run(*"bcdefghijkl")
+    assert 8 <= (eleven - one) / 10 <= 15
 
 
 def test_the_job_of_a_killed_worker_is_done_by_another(
