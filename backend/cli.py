@@ -4,22 +4,31 @@ import importlib
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
+from backend import (
+    adapt,
+    command_settings,
+    config_command,
+    models,
+    prelabel_command,
+    report_command,
+    segment_command,
+    tiles,
+)
 from backend import evaluate as evaluation
-from backend import models
+from backend.command_settings import FOR_PEOPLE, OURS, Device, Model
+from backend.export import command as export_command
 from backend.refusals import refuse, refuse_known
 from backend.settings import Settings
+from backend.supervisor import REFUSED
 from workers.settings import QueueSettings, WorkerSettings
 
-AnySettings = TypeVar("AnySettings", bound=QueueSettings)
-
 LOG = logging.getLogger("backend.cli")  # `__name__` is "__main__" under python -m
+EXTRAS = "pip install 'dgl-rsis[worker]', or with [data] for what needs no model"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-OURS = ("backend", "workers", "dgl_rsis")
 
 app = typer.Typer(
     help="DGL-RSIS pre-labels remote-sensing images in Label Studio with masks.",
@@ -27,8 +36,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-app.add_typer(models.app, name="models")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (env HOST).")]
 Port = Annotated[int | None, typer.Option(help="Port; 0 takes a free one (env PORT).")]
@@ -49,9 +56,9 @@ def up(
     from backend import up as everything
     from workers.embedded import EmbeddedServerError
 
-    settings = _settings(host, port)
-    _read(WorkerSettings, {})  # else it is the workers that refuse them, again and again
-    _log(settings.log_level, "%(message)s")
+    settings = command_settings.read(Settings, host=host, port=port)
+    command_settings.read(WorkerSettings)  # else it is the workers that refuse them, endlessly
+    command_settings.log(settings.log_level, FOR_PEOPLE)
     try:
         status = everything.run(settings, data, state)
     except EmbeddedServerError as error:
@@ -64,8 +71,8 @@ def serve(host: Host = None, port: Port = None, state: State = None) -> None:
     """Run the web server that Label Studio calls."""
     from backend.server import Server, write_state
 
-    settings = _settings(host, port)
-    _log(settings.log_level, LOG_FORMAT)
+    settings = command_settings.read(Settings, host=host, port=port)
+    command_settings.log(settings.log_level, LOG_FORMAT)
     _require_queue(settings)
 
     def listening(address: str) -> None:
@@ -93,52 +100,6 @@ def deliver() -> None:
 
 
 @app.command()
-def segment(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    labels: Annotated[str, typer.Option(help='As in "building,road,water".')] = "",
-    config: Annotated[
-        Path | None, typer.Option(help="A Label Studio label config (XML) instead of --labels.")
-    ] = None,
-    expression: Annotated[
-        str, typer.Option(help='Find this instead of classes: "the white tank on the left".')
-    ] = "",
-    top_k: Annotated[int, typer.Option(min=1, help="Candidates for the expression.")] = 3,
-    explain: Annotated[bool, typer.Option(help="Draw the activation maps, too.")] = False,
-    model: Annotated[str | None, typer.Option(help="As the variable MODEL.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda:0 (env DEVICE).")] = None,
-) -> None:
-    """Segment images, without queue or server: into classes, or by one expression."""
-    from backend import local
-
-    settings = _local_settings(model, device)
-    rest = (
-        out, settings.model, settings.device, settings.max_image_pixels, settings.proposals
-    )  # fmt: skip
-    try:
-        if expression:
-            if labels or config:
-                refuse("give --expression alone: its own noun says what to look for")
-            status = local.refer(local.ReferringRun(images, expression, top_k, explain, *rest))
-        else:
-            status = local.run(local.LocalRun(images, local.read_config(labels, config), *rest))
-    except (local.LocalError, OSError) as error:
-        refuse(str(error))
-    except ValueError as error:
-        refuse_known(error)
-    raise typer.Exit(status)
-
-
-@app.command()
-def parse() -> None:
-    """Split expressions, one a line on standard input, into noun, modifiers and anchors (JSON)."""
-    from backend import local
-
-    for line in local.parse(text.rstrip("\n") for text in sys.stdin):
-        sys.stdout.write(line + "\n")
-
-
-@app.command()
 def evaluate(
     task: Annotated[evaluation.Task, typer.Argument(help="What to measure.")],
     dataset: Annotated[str, typer.Argument(help="NAME or NAME:FOLDER; see README.")],
@@ -155,11 +116,11 @@ def evaluate(
     min_area: Annotated[int, typer.Option(min=1, help="Smaller objects do not count.")] = 100,
     json: Annotated[Path | None, typer.Option(help="File for all numbers.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Folder for pictures.")] = None,
-    model: Annotated[str | None, typer.Option(help="As the variable MODEL.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda:0 (env DEVICE).")] = None,
+    model: Model = None,
+    device: Device = None,
 ) -> None:
     """Measure on a labelled data set, with the whole ladder of what each stage adds."""
-    settings = _local_settings(model, device)
+    settings = command_settings.local(model, device)
     run = evaluation.EvaluationRun(
         task, dataset, split, limit, per_image, piece, top_k, thing, min_area, json, plot,
         settings.model, settings.device,
@@ -173,41 +134,27 @@ def evaluate(
     raise typer.Exit(status)
 
 
-def _settings(host: str | None, port: int | None) -> Settings:
-    """Settings from the environment; options of the command line win."""
-    given = {"host": host, "port": port}
-    return _read(Settings, {name: value for name, value in given.items() if value is not None})
-
-
-def _local_settings(model: str | None, device: str | None) -> WorkerSettings:
-    """The same for a command that works in this process; it logs for people."""
-    given = {"model": model, "device": device}
-    settings = _read(WorkerSettings, {k: v for k, v in given.items() if v is not None})
-    _log(settings.log_level, "%(message)s")
-    return settings
-
-
-def _read(kind: type[AnySettings], given: dict[str, Any]) -> AnySettings:
-    try:
-        return kind(**given)
-    except ValidationError as error:
-        wrong = [(".".join(map(str, e["loc"])).upper(), e["msg"]) for e in error.errors()]
-        refuse("; ".join(f"{name}: {message}" if name else message for name, message in wrong))
-
-
-def _log(level: str, form: str) -> None:
-    """Log what we say from `level` up, and of the libraries only their warnings."""
-    logging.basicConfig(level=logging.WARNING, format=form)
-    for package in OURS:
-        logging.getLogger(package).setLevel(level)
+for command in (
+    segment_command.segment,
+    segment_command.parse,
+    prelabel_command.prelabel,
+    config_command.config,
+    tiles.tile,
+    tiles.untile,
+    export_command.export,
+    report_command.report,
+):
+    app.command()(command)
+app.add_typer(models.app, name="models")
+app.add_typer(adapt.app, name="adapt")
 
 
 def _run(module: str, function: str) -> None:
     """Run a worker; its module is imported here, since it may load torch."""
     from workers.queues import QueueError, reaching_redis
 
-    settings = _read(WorkerSettings, {})
-    _log(settings.log_level, LOG_FORMAT)
+    settings = command_settings.read(WorkerSettings)
+    command_settings.log(settings.log_level, LOG_FORMAT)
     _require_queue(settings)
     try:
         with reaching_redis():
@@ -230,7 +177,14 @@ def _require_queue(settings: QueueSettings) -> None:
 
 def main() -> None:
     """Entry point of the command."""
-    app(prog_name="dgl-rsis")
+    try:
+        app(prog_name="dgl-rsis")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in OURS:
+            raise
+        needed = f"dgl-rsis: this needs {error.name}, which is not installed here: {EXTRAS}"
+        typer.echo(needed, err=True)
+        sys.exit(REFUSED)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend import label_config, local
+from backend import command_settings, label_config, local
 from backend.label_config import LabelConfig
 from backend.prelabel import Prelabel
 from backend.prelabel_engines import Engine, LocalEngine, QueueEngine
@@ -128,9 +128,7 @@ def prelabel(
 
     With no worker alive at the start it refuses; later it waits for one.
     """
-    from backend.cli import _local_settings, _read  # that module registers this one
-
-    settings = _local_settings(model, device)
+    settings = command_settings.local(model, device)
     if root is not None:
         settings = _with_root(settings, root)
     given = Given(
@@ -138,7 +136,7 @@ def prelabel(
         retry_failed, split_mb,
     )  # fmt: skip
     try:
-        status = _run(given, settings, learns=_read(Settings, {}).learn)
+        status = _run(given, settings, learns=command_settings.read(Settings).learn)
     except (PrelabelError, local.LocalError, StudioError, OSError) as error:
         refuse(str(error))
     except ValueError as error:

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from backend import label_config
+from backend import command_settings, label_config
 from backend.export import label_studio
 from backend.export.findings import ExportError
 from backend.export.label_studio import Reading
@@ -49,9 +49,8 @@ def report(
 ) -> None:
     """Say how much annotators changed: per class, for each model version."""
     from backend import report_text
-    from backend.cli import _local_settings  # that module registers this one
 
-    settings = _local_settings(None, None)  # also sets up the log
+    settings = command_settings.local()  # also sets up the log
     if (export is None) == (project is None):
         refuse("give the JSON export of a project, or else --project with its number")
     # Where nobody marked anything, the size of the image does not matter, either.

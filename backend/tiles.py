@@ -1,17 +1,14 @@
 """`dgl-rsis tile` and `untile`: from scenes to Label Studio's tasks, and back."""
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from backend import local, tiling, untiling
+from backend import command_settings, local, tiling, untiling
 from backend.export.findings import ExportError
 from backend.refusals import refuse, refuse_known
-
-OURS = ("backend", "workers", "dgl_rsis")
 
 
 def tile(
@@ -48,7 +45,7 @@ def tile(
     LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to that folder, and add the folder of the tiles to
     the project as an import storage of local files (without syncing it).
     """
-    _log()
+    command_settings.local()  # sets up the log
     try:
         chosen = tiling.read_bands(bands)
         run = tiling.TileRun(scenes, out, size, overlap, stretch, chosen, image_prefix, root)
@@ -80,7 +77,7 @@ def untile(
     they do not agree on is told. 0 is "none"; the labels of the other numbers are in the
     file's tags, its category names, and the report beside it (JSON).
     """
-    _log()
+    command_settings.local()  # sets up the log
     try:
         run = untiling.UntileRun(export, out, tuple(scene or ()))
         if labels or config:
@@ -97,10 +94,3 @@ def untile(
     except ValueError as error:
         refuse_known(error)
     raise typer.Exit(status)
-
-
-def _log() -> None:
-    """Log for people, and of the libraries only their warnings."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for package in OURS:
-        logging.getLogger(package).setLevel(logging.INFO)

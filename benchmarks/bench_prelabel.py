@@ -41,7 +41,6 @@ from workers.worker import worker_connection
 
 SIDE = 64  # pixels
 KILLS = 3
-PRELABEL = "import typer; from backend.prelabel_command import prelabel; typer.run(prelabel)"
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,8 @@ def serving(folder: Path, name: str) -> Iterator[str]:
 
 def command(folder: Path, url: str, out: Path) -> "subprocess.Popen[bytes]":
     """The command over all images."""
-    words = [sys.executable, "-c", PRELABEL, str(folder / "images"), "--labels", "bright"]
+    words = [sys.executable, "-m", "backend.cli", "prelabel", str(folder / "images")]
+    words += ["--labels", "bright"]
     words += ["--out", str(out), "--root", str(folder / "images")]
     with (folder / "prelabel.log").open("ab") as log:
         return subprocess.Popen(words, env=_environment(url), stderr=log)

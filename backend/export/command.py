@@ -1,6 +1,5 @@
 """`dgl-rsis export`: from what people marked to a training set."""
 
-import logging
 import re
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from backend import command_settings
 from backend.export import label_names, run, split
 from backend.export.findings import ExportError
 from backend.export.label_names import LabelNames
@@ -72,8 +72,7 @@ def export(
     """Make a training set of what people marked in Label Studio."""
     if (source is None) == (project is None):
         refuse("give either a JSON export of Label Studio or --project ID")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("backend").setLevel(logging.INFO)
+    command_settings.local()  # sets up the log
     if consensus and annotator:
         refuse("give --consensus or --annotator, not both")
     try:

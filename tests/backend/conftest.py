@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from backend.app import create_app
-from backend.cli import OURS
+from backend.command_settings import OURS
 from backend.settings import Settings
 from tests.backend.worker_end import VERSION
 from workers.client import SegmentClient

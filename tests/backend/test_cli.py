@@ -18,7 +18,8 @@ def dgl_rsis(*arguments: str, **environment: str) -> tuple[int, str]:
 def test_help_names_all_commands() -> None:
     status, output = dgl_rsis("--help")
     assert status == 0
-    for name in ("up", "serve", "worker", "deliver", "segment", "parse", "evaluate"):
+    names = "up serve worker deliver segment parse evaluate prelabel config tile untile export"
+    for name in [*names.split(), "report", "models", "adapt"]:
         assert f" {name} " in output
 
 
@@ -65,8 +66,8 @@ def test_a_worker_without_its_queue_says_so_and_ends_to_be_started_again(
 )
 def test_libraries_are_heard_from_warnings_up(level: str, said: set[str]) -> None:
     code = (
-        "import logging\nfrom backend.cli import _log\n"
-        f"_log({level!r}, '%(name)s %(levelname)s')\n"
+        "import logging\nfrom backend.command_settings import log as set_up\n"
+        f"set_up({level!r}, '%(name)s %(levelname)s')\n"
         f"for name in ({', '.join(map(repr, LOGGERS))}, 'root', 'open_clip.factory'):\n"
         "    log = logging.getLogger(name if name != 'root' else None)\n"
         "    log.debug(''); log.info(''); log.warning('')\n"
@@ -76,12 +77,26 @@ def test_libraries_are_heard_from_warnings_up(level: str, said: set[str]) -> Non
     assert set(ran.stderr.splitlines()) == said | warned
 
 
+def test_a_library_that_is_not_installed_is_named_with_the_way_out() -> None:
+    code = (
+        "import sys\nfrom backend import cli\n"
+        "sys.modules['rasterio'] = None\n"
+        "@cli.app.command()\ndef scene():\n    import rasterio\n"
+        "sys.argv = ['dgl-rsis', 'scene']\n"
+        "cli.main()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, "Traceback" in ran.stderr) == (2, False)
+    assert "needs rasterio, which is not installed here: pip install" in ran.stderr
+
+
 def test_the_web_side_loads_no_torch() -> None:
     code = (
         "import sys\n"
         "import backend.app, backend.cli, backend.server, backend.up\n"
         "import backend.delivery, backend.local\n"
         "heavy = {'torch', 'open_clip', 'dgl_rsis', 'label_studio_sdk', 'label_studio_ml'}\n"
+        "heavy |= {'rasterio', 'pyogrio', 'shapely', 'matplotlib', 'pycocotools', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -147,12 +147,12 @@ def test_killed_and_resumed_nothing_is_lost_and_nothing_is_there_twice(
 ) -> None:
     out = tmp_path / "out"
     words = [str(images), "--labels", "bright", "--out", str(out), "--image-prefix", "p/"]
-    code = "import typer; from backend.prelabel_command import prelabel; typer.run(prelabel)"
     announce(redis, Announcement(VERSION, "cpu", 0.0))
     with worker(valkey, redis) as process:
         os.kill(process.pid or 0, signal.SIGSTOP)
         command = subprocess.Popen(
-            [sys.executable, "-c", code, *words], env=os.environ | {"REDIS_URL": valkey}
+            [sys.executable, "-m", "backend.cli", "prelabel", *words],
+            env=os.environ | {"REDIS_URL": valkey},
         )
         until(lambda: len(redis.keys("rq:job:segment-*")) >= 12)
         command.kill()
@@ -173,11 +173,10 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(
 ) -> None:
     out = tmp_path / "out"
     words = [str(images), "--labels", "bright", "--out", str(out), "--image-prefix", "p/"]
-    code = "import typer; from backend.prelabel_command import prelabel; typer.run(prelabel)"
     with worker(valkey, redis) as process:
         os.kill(process.pid or 0, signal.SIGSTOP)
         command = subprocess.Popen(
-            [sys.executable, "-c", code, *words],
+            [sys.executable, "-m", "backend.cli", "prelabel", *words],
             env=os.environ | {"REDIS_URL": valkey},
             stderr=subprocess.PIPE,
             text=True,
