@@ -239,7 +239,7 @@ def _assemble(
 ) -> None:
     """Write the class map of one scene, and its report."""
     # By name: this package never imports the algorithm's, so that the web server stays small.
-    mosaic = importlib.import_module("dgl_rsis.scenes_mosaic")
+    mosaic = importlib.import_module("dgl_rsis.scene_mosaic")
     overlays = importlib.import_module("dgl_rsis.overlays")
     window = importlib.import_module("dgl_rsis.scene_tiles").Window
     final = np.zeros(len(sheets.numbers) + 1, dtype=np.uint16)
@@ -272,7 +272,7 @@ def _grid(task: UntileRun, scene: _Scene, alone: bool) -> Any:
         path = task.scenes[0]  # it may have been renamed
     width, height = scene.size
     if path is None:
-        mosaic = importlib.import_module("dgl_rsis.scenes_mosaic")
+        mosaic = importlib.import_module("dgl_rsis.scene_mosaic")
         window = importlib.import_module("dgl_rsis.scene_tiles").Window
         tiles = [(window(*place), tile.transform) for place, tile in scene.tiles.items()]
         return mosaic.grid_of(width, height, scene.crs, tiles)

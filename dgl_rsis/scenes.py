@@ -25,7 +25,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from dgl_rsis.scenes_bands import checked_bands, default_bands, palette
+from dgl_rsis.scene_bands import checked_bands, default_bands, palette
 from dgl_rsis.types import RGB, InputError, Mask
 
 LOG = logging.getLogger(__name__)
@@ -243,7 +243,7 @@ def open_scene(
     Args:
         path: a GeoTIFF (also cloud-optimised), PNG or JPEG on this machine.
         bands: three numbers from 1, shown as red, green and blue; None leaves the choice to the
-            file: see `scenes_bands.default_bands`.
+            file: see `scene_bands.default_bands`.
         stretch: of what has more than 8 bits; None for the usual one.
 
     Raises:
