@@ -71,6 +71,13 @@ def report(
         _write(found, json, plots)
     except (ExportError, StudioError, OSError) as error:
         refuse(str(error))
+    unknown = reading.findings.skipped[label_studio.NUMBER_ONLY]
+    if unknown:
+        LOG.warning(
+            "of %d annotations the file has only the number of their pre-label, as exports of "
+            "Label Studio do: read the project itself with --project",
+            unknown,
+        )
     if reading.findings.problems:
         LOG.warning("%d problems: see above", len(reading.findings.problems))
 

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from dgl_rsis import metrics
-from dgl_rsis.types import Floats, Mask, Prompt
+from dgl_rsis import masks, metrics
+from dgl_rsis.types import Mask, Prompt
 
 MOST = 20  # clicks; who needs more is counted with these
 ALWAYS = 5  # clicks that are made however good the mask is: they are reported
@@ -94,17 +93,10 @@ def next_click(mask: Mask, truth: Mask) -> Click | None:
     missing, surplus = truth & ~mask, mask & ~truth
     if not missing.any() and not surplus.any():
         return None
-    depth, other = _depth(missing), _depth(surplus)
+    depth, other = masks.depth(missing), masks.depth(surplus)
     positive = bool(depth.max() >= other.max())
     y, x = np.unravel_index(int((depth if positive else other).argmax()), truth.shape)
     return Click(int(x), int(y), positive)
-
-
-def _depth(region: Mask) -> Floats:
-    """(H, W) distance to the outside, which the surroundings of the image belong to."""
-    padded = np.pad(region, 1).astype(np.uint8)
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(depth[1:-1, 1:-1], dtype=np.float32)
 
 
 def _with(prompt: Prompt, click: Click) -> Prompt:

@@ -69,10 +69,12 @@ class ObjectData:
     Attributes:
         title: for people.
         images: lazily read.
+        label: what all the objects are; "" where they are of several classes.
     """
 
     title: str
     images: Iterable[Instances]
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def open_objects(name: str, folder: Path | None, split: str | None, thing: str) 
         raise DatasetError(f"{data.title} has no class {thing!r}: choose one of {known}")
     samples = data.samples if data.piece is None else datasets.cut(data.samples, data.piece)
     index = data.names.index(thing)
-    return ObjectData(f"{data.title}, {thing}", datasets.objects(samples, index))
+    return ObjectData(f"{data.title}, {thing}", datasets.objects(samples, index), thing)
 
 
 def open_sentences(name: str, folder: Path | None, split: str | None) -> SentenceData:

@@ -1,16 +1,17 @@
 """What clicks led to, as numbers, as text for people and as JSON for programs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from dgl_rsis.clicks import ALWAYS, MOST, TARGETS, ClickRun
+from dgl_rsis.evaluation import Case
 from dgl_rsis.evaluation_text import number, table
 from dgl_rsis.types import Json
 
 REPORTED = (0, 1, 3, ALWAYS)  # clicks
-STARTS = ("nothing", "pre-label")
+STARTS = ("nothing", "pre-label", "segmentation")
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,15 @@ class ClickScores:
 
     Attributes:
         from_nothing: of each object.
-        from_prior: of each object, from its pre-label, in the same order.
+        from_prior: of each object, from the best proposal for it, in the same order.
         images: how many.
         min_area: pixels; smaller objects were left out.
         tree_seconds: mean, of building a region tree.
         click_seconds: of each click.
+        from_segmentation: of each object, from its part of a segmentation where that is worth a
+            correction, else from nothing; empty where nothing was segmented.
+        corrected: how many objects had such a part.
+        worst: from nothing, after `ALWAYS` clicks.
     """
 
     from_nothing: tuple[ClickRun, ...]
@@ -32,15 +37,19 @@ class ClickScores:
     min_area: int
     tree_seconds: float
     click_seconds: tuple[float, ...]
+    from_segmentation: tuple[ClickRun, ...] = ()
+    corrected: int = 0
+    worst: tuple[Case, ...] = field(default=(), repr=False)
 
     @property
     def starts(self) -> dict[str, Sequence[ClickRun]]:
         """Where the clicks began → what they led to."""
-        return dict(zip(STARTS, (self.from_nothing, self.from_prior), strict=True))
+        every = (self.from_nothing, self.from_prior, self.from_segmentation)
+        return {start: runs for start, runs in zip(STARTS, every, strict=True) if runs}
 
-    def saved(self, target: float) -> float:
-        """Mean clicks that the pre-label saves on the way to an IoU."""
-        return clicks_needed(self.from_nothing, target) - clicks_needed(self.from_prior, target)
+    def saved(self, target: float, start: str = "pre-label") -> float:
+        """Mean clicks that a start saves on the way to an IoU."""
+        return clicks_needed(self.from_nothing, target) - clicks_needed(self.starts[start], target)
 
     def click_quantile(self, share: float) -> float:
         """Seconds that this share of all clicks stays below; NaN where nobody clicked."""
@@ -76,13 +85,17 @@ def click_text(scores: ClickScores) -> str:
         for target in TARGETS:
             row += [number(clicks_needed(runs, target), 2), str(failures(runs, target))]
         rows.append(row)
-    saved = ", ".join(f"{scores.saved(t):.2f} to {100 * t:.0f} %" for t in TARGETS)
+    saved = []
+    for start in list(scores.starts)[1:]:
+        by = ", ".join(f"{scores.saved(t, start):.2f} to {100 * t:.0f} %" for t in TARGETS)
+        some = f", which {scores.corrected} objects have" if start == STARTS[2] else ""
+        saved.append(f"clicks that the {start} saves: {by}{some}")
     milliseconds = [number(1000 * scores.click_quantile(share), 0) for share in (0.5, 0.95)]
     return "\n\n".join(
         [
             head,
             table(columns, rows),
-            f"clicks that the pre-label saves: {saved}\n"
+            "\n".join(saved),
             f"tree {scores.tree_seconds:.2f} s/image, click {milliseconds[0]} ms (median), "
             f"{milliseconds[1]} ms (95 %)",
         ]
@@ -103,9 +116,17 @@ def click_json(scores: ClickScores) -> Json:
         "most_clicks": MOST,
         "starts": {start: _start_json(runs) for start, runs in scores.starts.items()},
         "saved": {f"NoC@{100 * t:.0f}": scores.saved(t) for t in TARGETS},
+        **_segmentation_json(scores),
         "tree_seconds": scores.tree_seconds,
         **milliseconds,
     }
+
+
+def _segmentation_json(scores: ClickScores) -> Json:
+    if not scores.from_segmentation:
+        return {}
+    saved = {f"NoC@{100 * t:.0f}": scores.saved(t, STARTS[2]) for t in TARGETS}
+    return {"saved_by_segmentation": saved, "segmentations_corrected": scores.corrected}
 
 
 def _start_json(runs: Sequence[ClickRun]) -> Json:

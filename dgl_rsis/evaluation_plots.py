@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from dgl_rsis import metrics, overlays
+from dgl_rsis.clicks import MOST, TARGETS
 from dgl_rsis.evaluation import Case, ClassMap, ClassScores, ExpressionScores
+from dgl_rsis.evaluation_clicks_text import ClickScores, mean_iou
 from dgl_rsis.evaluation_parts import ProposalScores
 from dgl_rsis.metrics import Confusion
 from dgl_rsis.types import RGB, Segment
@@ -50,6 +52,12 @@ def plot_proposals(scores: ProposalScores, folder: Path) -> list[Path]:
     """`best.png`, how many objects reach which IoU, and `worst-N-NAME.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     return [_save(_reached(scores), folder / "best.png"), *_worst(scores.worst, folder)]
+
+
+def plot_clicks(scores: ClickScores, folder: Path) -> list[Path]:
+    """`clicks.png`, mean IoU over clicks from every start, and `worst-N-NAME.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_save(_curves(scores), folder / "clicks.png"), *_worst(scores.worst, folder)]
 
 
 def _ladder(
@@ -148,6 +156,24 @@ def _reached(scores: ProposalScores) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.legend(title="proposals an image")
+    return figure
+
+
+def _curves(scores: ClickScores) -> Figure:
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    clicks = range(MOST + 1)
+    for (start, runs), colour in zip(scores.starts.items(), (BLUE, ORANGE, GREY), strict=False):
+        means = [mean_iou(runs, count) for count in clicks]
+        axes.plot(clicks, means, color=colour, marker=".", label=start)
+    for target in TARGETS:
+        axes.axhline(target, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_xlabel("clicks")
+    axes.set_ylabel("mean IoU")
+    axes.set_xlim(0, MOST)
+    axes.set_ylim(0, 1)
+    axes.set_xticks(range(0, MOST + 1, 2))
+    axes.legend(title="from", loc="lower right")
     return figure
 
 

@@ -6,7 +6,7 @@ over the mask (TextRegion, MIT: "mask-weighted value pooling"), all masks from o
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ from dgl_rsis import towers
 from dgl_rsis.models import ClipModel
 from dgl_rsis.types import RGB, Mask
 
+OVERLAP = 0.25  # share of a tile that its neighbour covers again
+MOST_KEPT = 2**26  # bytes of the tiles' states; more are made anew when they are asked for
+
 
 @dataclass(frozen=True)
 class DenseFeatures:
@@ -28,12 +31,14 @@ class DenseFeatures:
         values: (h, w, E) float32, value projections of the last block, one a patch.
         height, width: of the image, pixels.
         patch: side of a patch, pixels; the grid covers h · patch ≥ height rows.
+        states: of all tiles, `towers.before_last`; None where they are too many to be kept.
     """
 
     values: Tensor
     height: int
     width: int
     patch: int
+    states: Tensor | None = None
 
 
 def text_features(clip: ClipModel, phrases: Sequence[Sequence[str]]) -> Tensor:
@@ -73,7 +78,9 @@ def crop_features(clip: ClipModel, crops: Tensor, batch: int) -> Tensor:
         return F.normalize(torch.cat(parts).float(), dim=-1)  # (N, D)
 
 
-def dense_features(clip: ClipModel, image: RGB, batch: int, overlap: float = 0.25) -> DenseFeatures:
+def dense_features(
+    clip: ClipModel, image: RGB, batch: int, overlap: float = OVERLAP
+) -> DenseFeatures:
     """Run the image through the model once, tile by tile.
 
     Tiles of `clip.dense_side` overlap; where they do, the values are averaged with weights that
@@ -86,14 +93,21 @@ def dense_features(clip: ClipModel, image: RGB, batch: int, overlap: float = 0.2
         batch: pixels of `batch` crops are encoded at a time.
         overlap: share of a tile that its neighbour covers again, [0, 1).
     """
-
-    def encode(tiles: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return patch_values(clip, tiles)
-
     tiling = tiled(image, clip.dense_side, clip.patch, overlap)
-    values = blended(clip, tiling, encode, batch)
-    return DenseFeatures(values, image.shape[0], image.shape[1], clip.patch)
+    kept: list[Tensor] | None = []
+
+    def values() -> Iterator[Tensor]:
+        nonlocal kept
+        for states in states_of(clip, tiling, batch):
+            if kept is not None:
+                fits = states[0].nbytes * len(tiling.starts) <= MOST_KEPT
+                kept = [*kept, states] if fits else None
+            yield _values(clip, states)
+
+    with torch.no_grad():
+        found = blended(clip, tiling, values())
+    states = None if kept is None else torch.cat(kept)
+    return DenseFeatures(found, image.shape[0], image.shape[1], clip.patch, states)
 
 
 @dataclass(frozen=True)
@@ -158,37 +172,52 @@ def tiled(image: RGB, side: int, patch: int, overlap: float) -> Tiling:
     return Tiling(pixels, -(-height // patch), -(-width // patch), starts, cells, patch)
 
 
-def blended(
-    clip: ClipModel, tiling: Tiling, encode: Callable[[Tensor], Tensor], batch: int
-) -> Tensor:
-    """What a function says of every patch, averaged where tiles overlap.
+def tiles_at_once(clip: ClipModel, tiling: Tiling, batch: int) -> int:
+    """How many tiles have the pixels of `batch` crops."""
+    return max(1, batch * clip.crop_side**2 // (tiling.cells * tiling.patch) ** 2)
+
+
+def states_of(clip: ClipModel, tiling: Tiling, batch: int) -> Iterator[Tensor]:
+    """`towers.before_last` of all tiles in order, without gradients.
+
+    Args:
+        clip: the model.
+        tiling: of the image.
+        batch: pixels of `batch` crops are encoded at a time.
+    """
+    count = tiles_at_once(clip, tiling, batch)
+    for first in range(0, len(tiling.starts), count):
+        tiles = tiling.cut(tiling.starts[first : first + count]).to(clip.device) / 255
+        with torch.no_grad():
+            states = towers.before_last(clip.visual, standardised(clip, tiles))
+        yield states
+
+
+def blended(clip: ClipModel, tiling: Tiling, parts: Iterable[Tensor]) -> Tensor:
+    """What is said of every patch of the tiles, averaged where they overlap.
 
     The weights fall towards a tile's edge, where a patch sees less of its surroundings.
 
     Args:
         clip: the model.
         tiling: of the image.
-        encode: (B, 3, S, S) float32, standardised, → (B, t, t, X) float32.
-        batch: pixels of `batch` crops are encoded at a time.
+        parts: (B, t, t, X) float32 of the next B tiles each, until all have their turn.
 
     Returns:
         (h, w, X) float32.
     """
     cells, patch = tiling.cells, tiling.patch
     window = _window(cells).to(clip.device)  # (t, t, 1)
-    per_batch = max(1, batch * clip.crop_side**2 // (cells * patch) ** 2)
     rows, columns = tiling.pixels.shape[1] // patch, tiling.pixels.shape[2] // patch
     total: Tensor | None = None
     weight = torch.zeros(rows, columns, 1, device=clip.device)
-    for first in range(0, len(tiling.starts), per_batch):
-        part = tiling.starts[first : first + per_batch]
-        found = encode(standardised(clip, tiling.cut(part).to(clip.device) / 255))
+    every = (value for part in parts for value in part)
+    for (top, left), value in zip(tiling.starts, every, strict=True):
         if total is None:
-            total = found.new_zeros(rows, columns, found.shape[-1])
-        for (top, left), value in zip(part, found, strict=True):
-            area = (slice(top, top + cells), slice(left, left + cells))
-            total[area] += value * window
-            weight[area] += window
+            total = value.new_zeros(rows, columns, value.shape[-1])
+        area = (slice(top, top + cells), slice(left, left + cells))
+        total[area] += value * window
+        weight[area] += window
     assert total is not None
     return (total / weight)[: tiling.rows, : tiling.columns]  # without what a small image lacked
 
@@ -203,18 +232,19 @@ def patch_values(clip: ClipModel, tiles: Tensor) -> Tensor:
     Returns:
         (B, h, w, E) float32.
     """
+    return _values(clip, towers.before_last(clip.visual, tiles))
+
+
+def _values(clip: ClipModel, states: Tensor) -> Tensor:
     visual = clip.visual
     if isinstance(visual, ModifiedResNet):
-        return towers.pool_values(visual.attnpool, towers.feature_map(visual, tiles))
-    x = towers.embedded(visual, tiles)  # (B, 1 + K, E)
-    *early, last = visual.transformer.resblocks
-    for block in early:
-        x = block(x)
+        return towers.pool_values(visual.attnpool, states)
+    last = visual.transformer.resblocks[-1]
     # Only the value third of the packed projection is needed: no attention in the last block.
-    width, grid = x.shape[-1], tiles.shape[-1] // clip.patch
+    width, grid = states.shape[-1], round((states.shape[1] - 1) ** 0.5)
     weight, bias = last.attn.in_proj_weight[2 * width :], last.attn.in_proj_bias[2 * width :]
-    values = F.linear(last.ln_1(x[:, 1:]), weight, bias)  # (B, K, E)
-    return values.reshape(len(x), grid, grid, width)
+    values = F.linear(last.ln_1(states[:, 1:]), weight, bias)  # (B, K, E)
+    return values.reshape(len(states), grid, grid, width)
 
 
 def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
@@ -283,8 +313,16 @@ def patch_weights(masks: Mask, rows: float, columns: float) -> Tensor:
     down, across = _shares(height, rows), _shares(width, columns)  # (h, H), (w, W)
     weights = torch.empty(count, len(down), len(across))
     for i, mask in enumerate(masks):  # one at a time: N float masks would not fit in memory
-        weights[i] = down @ torch.from_numpy(mask).float() @ across.T
+        high, wide = _span(mask.any(axis=1)), _span(mask.any(axis=0))
+        shown = torch.from_numpy(mask[high, wide]).float()
+        weights[i] = down[:, high] @ shown @ across[:, wide].T
     return weights
+
+
+def _span(seen: Mask) -> slice:
+    """From the first to the last of them; nothing where there is none."""
+    found = np.flatnonzero(seen)
+    return slice(found[0], found[-1] + 1) if len(found) else slice(0, 0)
 
 
 def _shares(pixels: int, cells: float) -> Tensor:

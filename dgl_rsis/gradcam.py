@@ -12,7 +12,7 @@ feature map before the attention pool), the score y is the softmax of the text a
 the spatial mean of ∂y/∂A, and CAM = ReLU(Σ α · A).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import features, towers
+from dgl_rsis.features import DenseFeatures
 from dgl_rsis.models import ClipModel
 from dgl_rsis.types import RGB, Floats
 
@@ -69,6 +70,7 @@ def cross_scale(
     expression: Tensor,
     others: Tensor,
     parameters: CamParameters | None = None,
+    dense: DenseFeatures | None = None,
 ) -> CrossScaleCam:
     """The local, the global and the fused map.
 
@@ -80,18 +82,26 @@ def cross_scale(
         others: (M, D) float32, L2 norm 1: what else there may be; either text has to win against
             these. Without any the score is the cosine alone.
         parameters: default `CamParameters()`.
+        dense: of the image; its states are not computed again where the tiles are the same.
     """
     parameters = parameters or CamParameters()
     targets = torch.stack([noun, expression])
-    local, whole = normalised(activations(clip, image, targets, others, parameters))
+    local, whole = normalised(activations(clip, image, targets, others, parameters, dense))
     fused = normalised((local * (1 + parameters.eta * whole))[None])[0]
     return CrossScaleCam(local.numpy(), whole.numpy(), fused.numpy())
 
 
 def activations(
-    clip: ClipModel, image: RGB, targets: Tensor, others: Tensor, parameters: CamParameters
+    clip: ClipModel,
+    image: RGB,
+    targets: Tensor,
+    others: Tensor,
+    parameters: CamParameters,
+    dense: DenseFeatures | None = None,
 ) -> Tensor:
     """Grad-CAM of several texts at once, not yet normalised: one forward pass, T backward.
+
+    Only the last block is run back and forth, and of that only what the class token asks for.
 
     An image larger than a tile is run tile by tile, and the tiles are blended before the min-max
     [ours]: normalised one by one, a tile without the target would show its noise as brightly as
@@ -105,6 +115,7 @@ def activations(
         targets: (T, D) float32, L2 norm 1.
         others: (M, D) float32, L2 norm 1.
         parameters: of the maps.
+        dense: see `cross_scale`.
 
     Returns:
         (T, H, W) float32 ≥ 0 on the CPU, bilinear between the patches' middles.
@@ -113,10 +124,17 @@ def activations(
     side = parameters.side or (clip.crop_side if fits else clip.dense_side)
     tiling = features.tiled(image, side, clip.patch, parameters.overlap)
     temperature = parameters.temperature or clip.temperature
+    same = side == clip.dense_side and parameters.overlap == features.OVERLAP
     # Autograd takes no tensors of inference mode, which texts commonly are: the clones are plain.
     with torch.inference_mode(False), torch.enable_grad():
-        encode = partial(_maps, clip.visual, targets.clone(), others.clone(), temperature)
-        cells = features.blended(clip, tiling, encode, parameters.batch)  # (h, w, T)
+        targets, others = targets.clone(), others.clone()
+        if same and dense is not None and dense.states is not None:
+            at_once = features.tiles_at_once(clip, tiling, parameters.batch)
+            parts: Iterable[Tensor] = dense.states.split(at_once)
+        else:
+            parts = features.states_of(clip, tiling, parameters.batch)
+        maps = (_maps(clip.visual, targets, others, temperature, part) for part in parts)
+        cells = features.blended(clip, tiling, maps)  # (h, w, T)
         planes = cells.permute(2, 0, 1)[None].cpu()  # (1, T, h, w)
         large = F.interpolate(planes, scale_factor=clip.patch, mode="bilinear")[0]
     return large[:, : image.shape[0], : image.shape[1]]
@@ -134,25 +152,25 @@ def _maps(
     targets: Tensor,
     others: Tensor,
     temperature: float,
-    tiles: Tensor,
+    states: Tensor,
 ) -> Tensor:
-    """Grad-CAM of each tile: (B, 3, S, S) → (B, h, w, T).
+    """Grad-CAM of each tile: `towers.before_last` of B tiles → (B, h, w, T).
 
     No hooks: the tower is split at the activations, so nothing has to be cleaned up, no parameter
-    gets a gradient, and threads may share the model.
+    gets a gradient, and threads may share the model. K · α, the sum over
+    the patches of ∂y/∂A, is the gradient by one vector that is added to all of them.
     """
     with torch.no_grad():
-        active, finish = _split(visual, tiles)
-    active.requires_grad_()
-    scores = _scores(F.normalize(finish(active), dim=-1), targets, others, temperature)  # (T,)
-    values = _cells(visual, active.detach())  # (B, K, E)
+        values, finish = _split(visual, states)  # (B, K, E)
+    added = values.new_zeros(len(values), 1, values.shape[2], requires_grad=True)
+    scores = _scores(F.normalize(finish(added), dim=-1), targets, others, temperature)  # (T,)
     maps = []
     for score in scores:
-        (gradient,) = torch.autograd.grad(score, active, retain_graph=True)
-        alpha = _cells(visual, gradient).mean(dim=1)  # (B, E)
+        (gradient,) = torch.autograd.grad(score, added, retain_graph=True)  # (B, 1, E)
+        alpha = gradient[:, 0] / values.shape[1]  # (B, E)
         maps.append((values @ alpha[:, :, None])[..., 0].relu())  # (B, K)
     grid = round(values.shape[1] ** 0.5)
-    return torch.stack(maps, dim=-1).reshape(len(tiles), grid, grid, -1)
+    return torch.stack(maps, dim=-1).reshape(len(states), grid, grid, -1)
 
 
 def _scores(embedded: Tensor, targets: Tensor, others: Tensor, temperature: float) -> Tensor:
@@ -168,25 +186,26 @@ def _scores(embedded: Tensor, targets: Tensor, others: Tensor, temperature: floa
 
 
 def _split(
-    visual: VisionTransformer | ModifiedResNet, tiles: Tensor
+    visual: VisionTransformer | ModifiedResNet, states: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """The activations, and the rest of the tower: activations → (B, D)."""
+    """The activations of the patches, (B, K, E), and the rest of the tower.
+
+    The rest takes what is added to all patches, (B, 1, E), and gives the embedding, (B, D).
+    """
     if isinstance(visual, ModifiedResNet):
-        return towers.feature_map(visual, tiles), partial(towers.attention_pooled, visual.attnpool)
-    x = towers.embedded(visual, tiles)  # (B, 1 + K, E)
-    *early, last = visual.transformer.resblocks
-    for block in early:
-        x = block(x)
-    return last.ln_1(x), partial(_finish, visual, x)
+        return states.flatten(2).transpose(1, 2), partial(_pooled, visual, states)
+    active = visual.transformer.resblocks[-1].ln_1(states)
+    return active[:, 1:], partial(_finished, visual, states, active)
 
 
-def _finish(visual: VisionTransformer, before: Tensor, active: Tensor) -> Tensor:
-    """The last block and what follows: (B, 1 + K, E), the block's input, and its norm → (B, D)."""
+def _pooled(visual: ModifiedResNet, maps: Tensor, added: Tensor) -> Tensor:
+    return towers.attention_pooled(visual.attnpool, maps + added.transpose(1, 2)[..., None])
+
+
+def _finished(visual: VisionTransformer, states: Tensor, active: Tensor, added: Tensor) -> Tensor:
+    """The last block and what follows, for no more tokens than are read."""
     last = visual.transformer.resblocks[-1]
-    after = towers.fed_forward(last, before + towers.attended(last, active))
+    count = 1 if towers.reads_token(visual) else None
+    normed = torch.cat([active[:, :1], active[:, 1:] + added], dim=1)  # (B, 1 + K, E)
+    after = towers.fed_forward(last, states[:, :count] + towers.attended(last, normed, count))
     return towers.read_all(visual, after[:, 0], after[:, 1:])
-
-
-def _cells(visual: VisionTransformer | ModifiedResNet, x: Tensor) -> Tensor:
-    """The patch grid of activations, or of their gradient, as a row: (B, K, E)."""
-    return x.flatten(2).transpose(1, 2) if isinstance(visual, ModifiedResNet) else x[:, 1:]

@@ -1,12 +1,13 @@
-"""Binary masks: run lengths, boxes, connected components."""
+"""Binary masks: run lengths, boxes, depths, connected components."""
 
 from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dgl_rsis.types import Mask
+from dgl_rsis.types import Floats, Mask
 
 
 def to_runs(mask: Mask) -> tuple[int, ...]:
@@ -53,6 +54,20 @@ def box(mask: Mask) -> tuple[int, int, int, int]:
     if rows.size == 0:
         raise ValueError("an empty mask has no box")
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def depth(mask: Mask) -> Floats:
+    """(H, W) float32, distance to the nearest pixel outside; beyond the image is outside."""
+    padded = np.pad(mask, 1).astype(np.uint8)
+    found = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(found[1:-1, 1:-1], dtype=np.float32)
+
+
+def largest_share(mask: Mask) -> float:
+    """The share of a mask that its largest connected part holds (8-neighbourhood); 0 if empty."""
+    _, _, found, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = found[1:, cv2.CC_STAT_AREA]
+    return float(areas.max() / areas.sum()) if len(areas) else 0.0
 
 
 def components(mask: Mask, min_area: int) -> Iterator[Mask]:

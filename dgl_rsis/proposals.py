@@ -4,13 +4,15 @@
 levels. Every proposal is a node of the tree.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
-from dgl_rsis import region_tree
+from dgl_rsis import masks, region_tree
 from dgl_rsis.region_tree import RegionTree, TreeParameters
-from dgl_rsis.types import RGB, Proposals
+from dgl_rsis.types import RGB, Mask, Proposals
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,36 @@ def cut(tree: RegionTree, parameters: RegionParameters) -> Proposals:
     nodes = _cuts(tree, parameters)
     nodes += _strongest(tree, set(nodes), parameters)
     return region_tree.as_proposals(tree, nodes)
+
+
+def joined(proposed: Proposals, found: Sequence[Mask]) -> Proposals:
+    """Further masks behind the proposals, with a middling quality.
+
+    Args:
+        proposed: N of them.
+        found: (h, w) bool each, none empty; at least one.
+    """
+    count, rows, columns = proposed.masks.shape
+    scale = np.array([proposed.width / columns, proposed.height / rows] * 2)
+    inside = np.array([masks.box(part) for part in found])
+    known = proposed.boxes / scale
+    known = np.hstack([np.floor(known[:, :2]), np.ceil(known[:, 2:])]).astype(np.int64)
+    # Only what lies in the boxes is copied: most of these planes is empty and stays untouched.
+    planes = np.zeros((count + len(found), rows, columns), dtype=np.bool_)
+    corners = np.concatenate([known, inside]).tolist()
+    for plane, mask, box in zip(planes, chain(proposed.masks, found), corners, strict=True):
+        left, top, right, bottom = box
+        plane[top:bottom, left:right] = mask[top:bottom, left:right]
+    boxes = inside * scale
+    boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
+    quality = np.full(len(found), np.median(proposed.quality), dtype=np.float32)
+    return Proposals(
+        planes,
+        np.concatenate([proposed.boxes, boxes]),
+        np.concatenate([proposed.quality, quality]),
+        proposed.height,
+        proposed.width,
+    )
 
 
 def _cuts(tree: RegionTree, parameters: RegionParameters) -> list[int]:

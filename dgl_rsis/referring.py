@@ -27,6 +27,7 @@ from dgl_rsis import (
     masks,
     matching,
     pipelines,
+    proposals,
     selection,
 )
 from dgl_rsis.geometry import GeometryParameters
@@ -244,6 +245,7 @@ def _by_stages(
             question.sentence[0],
             question.texts[~_of(question, 0)],
             parameters.cam,
+            encoded.dense,
         )
         activation = _shrunk(cam.fused, proposed)
     with timed(seconds, "selection"):
@@ -291,23 +293,13 @@ def _with_parts(
     found = list(islice(masks.components(best == 0, smallest), parameters.parts))
     if not found:
         return proposed, classes
-    stacked = np.stack(found)
-    scale = np.array([proposed.width, proposed.height] * 2) / ([*stacked.shape[:0:-1]] * 2)
-    inside = np.array([masks.box(part) for part in found]) * scale
-    boxes = np.hstack([np.floor(inside[:, :2]), np.ceil(inside[:, 2:])]).astype(np.int32)
-    quality = np.full(len(found), np.median(proposed.quality), dtype=np.float32)
-    pooled = features.mask_features(clip, encoded.dense, stacked) @ question.texts.T
+    together = proposals.joined(proposed, found)
+    added = together.masks[len(proposed) :]
+    pooled = features.mask_features(clip, encoded.dense, added) @ question.texts.T
     own = matching.best_phrase(
         pooled.cpu().numpy(),
         question.owners,
         parameters.encoding.temperature or clip.temperature,
-    )
-    together = Proposals(
-        np.concatenate([proposed.masks, stacked]),
-        np.concatenate([proposed.boxes, boxes]),
-        np.concatenate([proposed.quality, quality]),
-        proposed.height,
-        proposed.width,
     )
     return together, np.concatenate([classes, own])
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from dgl_rsis import masks
 from dgl_rsis.refinement_labels import Costs, Ranks, labelled
 from dgl_rsis.refinement_points import (
     SHAPES,
@@ -21,6 +22,7 @@ from dgl_rsis.refinement_points import (
     Points,
     at_full_size,
     at_leaf_size,
+    at_pixels,
     checked,
     has_shape,
     located,
@@ -47,6 +49,10 @@ class RefinementParameters:
             taken in: objects seldom fill their boxes.
         start_weight: cost of a mask that shares nothing with what the positive points alone give.
         prior_weight: cost of adding or removing as much as the prior mask holds.
+        prior_trust: cost of a mask that shares nothing with a prior of one part, before any click
+            contradicted it; n clicks that do leave 1 / (1 + n) of it.
+        prior_part: share of a prior that its largest connected part has to hold for that: one of
+            many parts is no object, and clicks on one of them say nothing of the others.
         snap: pixels by which GrabCut may move the edge; 0 for not at all.
         snap_pixels: the largest window that GrabCut is used in; it takes time.
     """
@@ -61,6 +67,8 @@ class RefinementParameters:
     box_filling: float = 0.8
     start_weight: float = 1.0
     prior_weight: float = 8.0
+    prior_trust: float = 8.0
+    prior_part: float = 0.8
     snap: int = 4
     snap_pixels: int = 200_000
 
@@ -122,20 +130,83 @@ def _turns(tree: RegionTree, parameters: RefinementParameters) -> Costs:
 def _around(
     points: Points, tree: RegionTree, turns: Costs, parameters: RefinementParameters
 ) -> Mask:
-    """What the clicks point at. The negative ones change what the others alone would give."""
-    wanted, unwanted = points.leaves[points.positive], points.leaves[~points.positive]
+    """What the clicks point at."""
     costs = np.zeros((tree.leaf_count, 2))
-    start = labelled(tree, turns, costs, wanted, NO_LEAVES, NO_LEAVES)
+    return at_full_size(tree, _explained(points, tree, turns, costs, NO_LEAVES, parameters))
+
+
+def _explained(
+    points: Points,
+    tree: RegionTree,
+    turns: Costs,
+    costs: Costs,
+    free: Ranks,
+    parameters: RefinementParameters,
+) -> Mask:
+    """(L,) the leaves inside. Negative points change what the positive ones alone would give.
+
+    Args:
+        points: the clicks.
+        tree: of the image.
+        turns: see `_turns`.
+        costs: (L, 2) of each leaf outside and inside, for the positive points alone.
+        free: leaves that may differ from what is around them, likewise.
+        parameters: see there.
+    """
+    wanted, unwanted = points.leaves[points.positive], points.leaves[~points.positive]
+    start = labelled(tree, turns, costs, wanted, NO_LEAVES, free)
     if not start[unwanted].any():
-        return at_full_size(tree, start)
+        return start
     area = np.bincount(tree.leaves.reshape(-1), minlength=tree.leaf_count)
     share = parameters.start_weight * area / area[start].sum()
-    costs[start, 0], costs[~start, 1] = share[start], share[~start]
-    found = labelled(tree, turns, costs, wanted, unwanted, np.flatnonzero(start))
-    return at_full_size(tree, found)
+    again = np.zeros_like(costs)
+    again[start, 0], again[~start, 1] = share[start], share[~start]
+    return labelled(tree, turns, again, wanted, unwanted, np.flatnonzero(start))
 
 
 def _corrected(
+    prior: Mask,
+    points: Points,
+    tree: RegionTree,
+    turns: Costs,
+    parameters: RefinementParameters,
+) -> Mask:
+    """The prior mask as far as the points leave it standing.
+
+    It is changed around the points that contradict it. If it is one thing, that only tells where
+    its middle is, and everything is labelled anew: each contradiction makes the prior less likely
+    to be the thing that is meant, and the outlines of the tree more.
+    """
+    wrong = int((points.inside(prior) != points.positive).sum())
+    mask = _patched(prior, points, tree, turns, parameters)
+    if not wrong or masks.largest_share(prior) < parameters.prior_part:
+        return mask
+    points = _with_middle(mask, points, tree)
+    if not points.positive.any():
+        return mask
+    share = at_leaf_size(tree, prior)
+    held, area = _count(tree, share), np.bincount(tree.leaves.reshape(-1))
+    scale = parameters.prior_trust / (1 + wrong) / max(1, int(share.sum()))
+    costs = scale * np.stack([held, area - held], axis=1)  # (L, 2)
+    found = _explained(points, tree, turns, costs, np.flatnonzero(held), parameters)
+    # Leaves on the side that most of them had keep their pixels: a line drawn by hand stays.
+    changed = at_full_size(tree, found != (2 * held > area))
+    inside: Mask = np.where(changed, at_full_size(tree, found), prior)
+    return inside
+
+
+def _with_middle(mask: Mask, points: Points, tree: RegionTree) -> Points:
+    """The points, and as a positive one the deepest pixel of the mask but for the negative ones."""
+    left = mask.copy()
+    left[tuple(points.pixels[~points.positive].T)] = False
+    depth = masks.depth(left)
+    if depth.max() <= 1:
+        return points
+    middle = np.array(np.unravel_index([int(depth.argmax())], depth.shape)).T  # (1, 2)
+    return points.joined(at_pixels(middle, np.ones(1, dtype=np.bool_), tree))
+
+
+def _patched(
     prior: Mask,
     points: Points,
     tree: RegionTree,

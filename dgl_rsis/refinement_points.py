@@ -32,6 +32,14 @@ class Points:
         """Some of them."""
         return Points(self.pixels[chosen], self.positive[chosen], self.leaves[chosen])
 
+    def joined(self, others: "Points") -> "Points":
+        """All of both."""
+        return Points(
+            np.concatenate([self.pixels, others.pixels]),
+            np.concatenate([self.positive, others.positive]),
+            np.concatenate([self.leaves, others.leaves]),
+        )
+
     def inside(self, mask: Mask) -> Mask:
         """(n,) whether the mask holds each."""
         found: Mask = mask[self.pixels[:, 0], self.pixels[:, 1]]
@@ -100,6 +108,11 @@ def located(prompt: Prompt, tree: RegionTree) -> Points:
             f"the pixel at x {column}, y {row} is marked as inside and as outside: remove one of "
             "the two points"
         )
+    return at_pixels(pixels, positive, tree)
+
+
+def at_pixels(pixels: Pixels, positive: Mask, tree: RegionTree) -> Points:
+    """Points at (n, 2) rows and columns of the image."""
     rows, columns = _small(pixels, tree).T
     return Points(pixels, positive, tree.leaves[rows, columns].astype(np.int64))
 

@@ -110,7 +110,7 @@ def along(stroke: Mask) -> Points:
     Returns:
         (n, 2) float64, x and y of the centres of pixels, n between 1 and `STROKE_POINTS`.
     """
-    depth = _depth(stroke)
+    depth = masks.depth(stroke)
     middle = stroke & (depth >= cv2.dilate(depth, np.ones((3, 3), dtype=np.uint8)))
     rows, columns = np.nonzero(middle)
     order = np.argsort(-depth[rows, columns], kind="stable")  # the surest first
@@ -133,15 +133,8 @@ def _spread(points: Points, most: int, apart: float = 0.0) -> Points:
 
 def _deepest(mask: Mask) -> Points:
     """(2,) float64, x and y of the pixel farthest from the mask's edge."""
-    row, column = np.unravel_index(int(_depth(mask).argmax()), mask.shape)
+    row, column = np.unravel_index(int(masks.depth(mask).argmax()), mask.shape)
     return np.array([column + 0.5, row + 0.5])
-
-
-def _depth(mask: Mask) -> Floats:
-    """(H, W) float32, distance to the nearest pixel outside; beyond the image is outside."""
-    padded = np.pad(mask, 1).astype(np.uint8)
-    depth: Floats = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32)
-    return depth
 
 
 def _around(mask: Mask) -> Box:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from dgl_rsis.masks import box
 from dgl_rsis.types import Floats, Mask
 
 LEAST = 1e-4  # what a part of 0 counts as: it sinks a candidate without hiding the other parts
@@ -66,13 +67,14 @@ def rank(
         parameters: see there.
     """
     scores = combined(parts, parameters)
-    kept: list[int] = []
+    kept: dict[int, _Cut] = {}
     for index in np.argsort(-scores, kind="stable").tolist():
         if len(kept) == most:
             break
-        if all(_iou(masks[index], masks[other]) <= parameters.overlap for other in kept):
-            kept.append(index)
-    order = np.array(kept, dtype=np.int64)
+        found = _Cut.of(masks[index])
+        if all(found.iou(other) <= parameters.overlap for other in kept.values()):
+            kept[index] = found
+    order = np.array(list(kept), dtype=np.int64)
     return Ranking(order, scores[order])
 
 
@@ -117,12 +119,39 @@ def contrast(masks: Mask, activation: Floats) -> Floats:
     """
     flat = activation.reshape(-1).astype(np.float64)
     inside = np.array([flat[mask.reshape(-1)].sum() for mask in masks])
-    areas = masks.sum(axis=(1, 2), dtype=np.int64)
+    areas = np.array([np.count_nonzero(mask) for mask in masks])
     outside = (flat.sum() - inside) / np.maximum(flat.size - areas, 1)
     scores: Floats = ((1 + inside / np.maximum(areas, 1) - outside) / 2).astype(np.float32)
     return scores
 
 
-def _iou(first: Mask, second: Mask) -> float:
-    union = np.count_nonzero(first | second)
-    return float(np.count_nonzero(first & second) / union) if union else 0.0
+@dataclass(frozen=True)
+class _Cut:
+    """A mask and where to look at it.
+
+    Attributes:
+        mask: (h, w) bool.
+        box: XYXY, around it.
+        area: pixels.
+    """
+
+    mask: Mask
+    box: tuple[int, int, int, int]
+    area: int
+
+    @classmethod
+    def of(cls, mask: Mask) -> "_Cut":
+        area = np.count_nonzero(mask)
+        return cls(mask, box(mask) if area else (0, 0, 0, 0), area)
+
+    def iou(self, other: "_Cut") -> float:
+        """Intersection over union; 0 of two empty masks."""
+        (left, top), (right, bottom) = (
+            map(choose, self.box[i : i + 2], other.box[i : i + 2])
+            for i, choose in ((0, max), (2, min))
+        )
+        if left >= right or top >= bottom:
+            return 0.0
+        area = (slice(top, bottom), slice(left, right))
+        common = np.count_nonzero(self.mask[area] & other.mask[area])
+        return common / (self.area + other.area - common)

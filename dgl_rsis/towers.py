@@ -36,11 +36,44 @@ def embedded(visual: VisionTransformer, tiles: Tensor) -> Tensor:
     return first
 
 
-def attended(block: Any, normed: Tensor) -> Tensor:
-    """What a block adds to its input by attention: (B, L, E), from its normalised input."""
+def before_last(visual: VisionTransformer | ModifiedResNet, tiles: Tensor) -> Tensor:
+    """What the last block of a tower is given; no text has had a say so far.
+
+    Args:
+        visual: the tower.
+        tiles: (B, 3, S, S) float32, standardised; S a multiple of the patch.
+
+    Returns:
+        (B, 1 + K, E) float32, the class token first; of a ResNet, whose last block is the attention
+        pool, its feature map, (B, E, h, w).
+    """
+    if isinstance(visual, ModifiedResNet):
+        return feature_map(visual, tiles)
+    x = embedded(visual, tiles)
+    for block in visual.transformer.resblocks[:-1]:
+        x = block(x)
+    return x
+
+
+def attended(block: Any, normed: Tensor, count: int | None = None) -> Tensor:
+    """What a block adds to its input by attention.
+
+    Args:
+        block: of a vision transformer.
+        normed: (B, L, E) float32, its normalised input.
+        count: only the first so many tokens ask, all are seen; None for all.
+
+    Returns:
+        (B, L or count, E) float32.
+    """
     if isinstance(block, ResidualAttentionBlock):
-        return _scaled(block, block.attention(normed))
-    return _scaled(block, block.ln_attn(block.attn(normed)))
+        return _scaled(block, block.attention(normed[:, :count], normed, normed))
+    return _scaled(block, block.ln_attn(block.attn(normed))[:, :count])
+
+
+def reads_token(visual: VisionTransformer) -> bool:
+    """Whether `read_all` reads the class token alone."""
+    return visual.attn_pool is None and visual.pool_type != "avg"
 
 
 def mixed(block: Any, values: Tensor) -> Tensor:

@@ -48,12 +48,14 @@ class Studio:
         account: the user who owns it.
         session: HTTP session with the user's rights.
         program: the process.
+        files: folder whose files Label Studio serves, to projects that have it as a storage.
     """
 
     base_url: str
     account: Account
     session: requests.Session
     program: Program
+    files: Path
 
     def api(self, method: str, path: str, **options: Any) -> Any:
         """Call Label Studio's REST API.
@@ -122,7 +124,7 @@ def label_studio(data_dir: Path, port: int, python: Path = STUDIO_PYTHON) -> Ite
     with running(command, environment, log) as program, _direct_session() as session:
         program.wait_until(lambda: _answers(f"{base_url}/health"), seconds=300)
         session.headers["Authorization"] = f"Token {account.legacy_token}"
-        studio = Studio(base_url, account, session, program)
+        studio = Studio(base_url, account, session, program, _files(data_dir))
         yield replace(studio, account=_with_personal_token(studio, data_dir / "account.json"))
 
 
@@ -195,6 +197,8 @@ def _studio_environment(data_dir: Path, base_url: str, account: Account) -> dict
     return inherited | {
         "LABEL_STUDIO_BASE_DATA_DIR": str(data_dir.resolve()),
         "LABEL_STUDIO_HOST": base_url,
+        "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(_files(data_dir)),
         "LABEL_STUDIO_USERNAME": account.email,
         "LABEL_STUDIO_PASSWORD": account.password,
         "LABEL_STUDIO_USER_TOKEN": account.legacy_token,
@@ -210,6 +214,12 @@ def _studio_environment(data_dir: Path, base_url: str, account: Account) -> dict
         "SENTRY_DSN": "",
         "FRONTEND_SENTRY_DSN": "",
     }
+
+
+def _files(data_dir: Path) -> Path:
+    folder = data_dir.resolve() / "files"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _direct_session() -> requests.Session:

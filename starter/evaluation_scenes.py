@@ -63,7 +63,8 @@ def open_objects(name: str, folder: Path | None, split: str | None, thing: str) 
         raise DatasetError(f"scenes have no {thing!r}: choose all or one of {', '.join(CLASSES)}")
     count = _count(split)
     labels = frozenset(CLASSES) - LAND if thing == "all" else frozenset({thing})
-    return ObjectData(f"{count} generated scenes, {thing}", instances(count, labels))
+    label = "" if thing == "all" else thing
+    return ObjectData(f"{count} generated scenes, {thing}", instances(count, labels), label)
 
 
 def open_sentences(name: str, folder: Path | None, split: str | None) -> SentenceData:

@@ -20,6 +20,8 @@ IMAGE = "image"
 EXPRESSION = "expression"
 
 MeasureImage = Callable[[str], Size | None]
+# Label Studio's own JSON export holds no masks of predictions; its API does.
+NUMBER_ONLY = "pre-labels of which only the number is known"
 
 
 @dataclass
@@ -185,6 +187,8 @@ class _TaskReader:
                 return prediction
         if isinstance(held, Mapping) and held.get("result"):
             return self._prediction(held)
+        if wanted is not None:
+            self.how.findings.skip(NUMBER_ONLY)
         return None
 
     def _prediction(self, one: Json) -> Prediction:

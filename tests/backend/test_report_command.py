@@ -127,6 +127,16 @@ def test_an_export_without_pre_labels_says_so(tmp_path: Path) -> None:
     )
 
 
+def test_pre_labels_of_which_the_file_has_only_the_number_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mask = brushed(box(0, 0, 10, 10), "house", id="a", origin="prediction")
+    rows = [task(1, annotation(mask, parent_prediction=7), predictions=[7])]
+    status, _, _ = dgl_rsis(str(written(tmp_path / "export.json", *rows)))
+    assert status == 0
+    assert "of 1 annotations the file has only the number of their pre-label" in caplog.text
+
+
 def test_the_command_line_loads_nothing_heavy() -> None:
     code = (
         "import sys\nfrom backend import config_command, report_command\n"

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,3 +63,49 @@ def test_the_report_is_json_and_text():
 def test_no_object_is_large_enough():
     with pytest.raises(DatasetError, match="no object of 5000 pixels"):
         evaluation_clicks.measure([squares()], min_area=5000)
+
+
+def test_a_segmentation_is_corrected_where_it_is_worth_it():
+    entry = squares()
+    first, second = entry.numbers == 1, entry.numbers == 2
+    sliver = second & (np.arange(64) < 33)
+    assert evaluation_clicks.best_part([sliver, first], second) is None
+    assert evaluation_clicks.best_part([], second) is None
+    assert evaluation_clicks.best_part([sliver, first], first) is first
+    scores = evaluation_clicks.measure([entry], segment=lambda image: [sliver, first])
+    assert scores.corrected == 1
+    perfect, other = scores.from_segmentation
+    assert perfect.ious[0] == 1
+    assert other == scores.from_nothing[1]
+    assert scores.saved(0.85, "segmentation") == pytest.approx(0.5)
+    text = evaluation_clicks_text.click_text(scores)
+    assert "the segmentation saves: 0.50 to 80 %, 0.50 to 85 %, which 1 objects have" in text
+    found = evaluation_clicks_text.click_json(scores)
+    assert found["saved_by_segmentation"]["NoC@85"] == pytest.approx(0.5)
+    assert set(found["starts"]) == {"nothing", "pre-label", "segmentation"}
+
+
+def test_the_pictures_are_the_curves_and_the_worst(tmp_path: Path):
+    data = ObjectData("two squares", [squares()])
+    report = evaluation_clicks.evaluate_clicks(data, Options("fair", worst=1))
+    curves, worst = report.plot(tmp_path / "new")
+    assert curves.name == "clicks.png"
+    assert worst.name.startswith("worst-1-squares_object_")
+    for path in (curves, worst):
+        assert path.stat().st_size > 1000
+
+
+def test_objects_of_one_class_are_also_clicked_from_what_the_model_segments(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    asked: list[str] = []
+
+    def segmenting(label: str, options: Options) -> evaluation_clicks.Segment:
+        asked.append(label)
+        return lambda image: [image[..., 0] > 120]
+
+    monkeypatch.setattr(evaluation_clicks, "segmenting", segmenting)
+    data = ObjectData("squares", [squares()], "building")
+    report = evaluation_clicks.evaluate_clicks(data, Options("fair"))
+    assert asked == ["building"]
+    assert "segmentation" in report.json["starts"]

@@ -159,6 +159,26 @@ def test_tiles_show_the_image():
 def test_an_image_that_is_blended_from_its_tiles_is_itself(clip: ClipModel):
     picture = image(130, 170)
     tiling = features.tiled(picture, 64, 8, 0.5)
-    found = features.blended(clip, tiling, lambda tiles: tiles[:, :, ::8, ::8].movedim(1, -1), 4)
+    tiles = tiling.cut(tiling.starts)
+    shown = features.standardised(clip, tiles / 255)[:, :, ::8, ::8].movedim(1, -1)
+    found = features.blended(clip, tiling, shown.split(4))
     expected = (picture[::8, ::8] / 255 - clip.mean) / clip.std
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_states_of_a_large_image_are_not_kept(clip: ClipModel, monkeypatch: pytest.MonkeyPatch):
+    picture = image(100, 130)
+    kept = features.dense_features(clip, picture, 1)
+    assert kept.states is not None
+    tiling = features.tiled(picture, clip.dense_side, clip.patch, features.OVERLAP)
+    assert len(kept.states) == len(tiling.starts)
+    monkeypatch.setattr(features, "MOST_KEPT", kept.states.nbytes - 1)
+    found = features.dense_features(clip, picture, 1)
+    assert found.states is None
+    assert torch.equal(found.values, kept.values)
+
+
+def test_an_empty_mask_weighs_nothing():
+    weights = features.patch_weights(np.zeros((2, 9, 9), dtype=bool), 3, 3)
+    assert weights.shape == (2, 3, 3)
+    assert not weights.any()

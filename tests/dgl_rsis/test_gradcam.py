@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import open_clip
@@ -275,3 +276,30 @@ def test_the_tiles_are_those_of_the_dense_pass_unless_a_crop_holds_the_image(cli
             for s in (side, None)
         )
         assert torch.equal(given, default)
+
+
+def test_states_of_the_dense_pass_give_the_same_maps(tower: ClipModel, monkeypatch):
+    side = tower.dense_side + tower.patch
+    image, (targets, others) = picture(side, side), texts(tower, 6).split(2)[:2]
+    plain = CamParameters(side=tower.dense_side)
+    expected = gradcam.activations(tower, image, targets, others, plain)
+    dense = features.dense_features(tower, image, 64)
+    assert dense.states is not None
+    split = replace(plain, side=tower.crop_side)
+    other = gradcam.activations(tower, image, targets, others, split)
+    # Tiles of another size are encoded anew.
+    assert torch.equal(gradcam.activations(tower, image, targets, others, split, dense), other)
+    monkeypatch.setattr(features, "states_of", None)
+    for batch in (1, 64):
+        wanted = replace(plain, batch=batch)
+        found = gradcam.activations(tower, image, targets, others, wanted, dense)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_states_made_in_inference_mode_are_fine(clip: ClipModel):
+    image, (targets, others) = picture(100, 130), texts(clip, 6).split(3)
+    with torch.inference_mode():
+        dense = features.dense_features(clip, image, 64)
+    found = gradcam.activations(clip, image, targets, others, CamParameters(), dense)
+    plain = gradcam.activations(clip, image, targets, others, CamParameters())
+    torch.testing.assert_close(found, plain, atol=1e-4, rtol=1e-4)

@@ -65,3 +65,20 @@ def test_components_are_disjoint_large_enough_and_in_order(mask, min_area):
 def test_corners_connect():
     mask = np.eye(4, dtype=bool)
     assert len(list(masks.components(mask, 1))) == 1
+
+
+@given(MASKS)
+def test_the_depth_is_the_distance_to_the_outside(mask):
+    inside = np.pad(mask, 1)
+    outside = np.argwhere(~inside)
+    for row, column in np.argwhere(inside):
+        nearest = np.hypot(*(outside - (row, column)).T).min()
+        assert masks.depth(mask)[row - 1, column - 1] == pytest.approx(nearest, abs=1e-4)
+    assert (masks.depth(mask)[~mask] == 0).all()
+
+
+@given(MASKS)
+def test_the_largest_share_is_that_of_the_first_component(mask):
+    first = next(masks.components(mask, 1), None)
+    expected = 0.0 if first is None else first.sum() / mask.sum()
+    assert masks.largest_share(mask) == pytest.approx(expected)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgl_rsis.proposals import RegionParameters, propose
+from dgl_rsis.proposals import RegionParameters, joined, propose
+from dgl_rsis.types import Proposals
 
 DEFAULT = RegionParameters()
 
@@ -126,3 +127,17 @@ def test_quality_is_the_strength_of_the_outline():
 
     strong = quality(slice(10, 20), slice(10, 20))
     assert strong > quality(slice(10, 20), slice(60, 70))
+
+
+def test_further_masks_stand_behind_the_proposals():
+    masks = np.zeros((2, 10, 20), dtype=bool)
+    masks[0, :5], masks[1, 3:7, 4:9] = True, True
+    boxes = np.array([[0, 0, 40, 10], [8, 6, 18, 14]], dtype=np.int32)
+    proposed = Proposals(masks, boxes, np.array([0.2, 0.6], dtype=np.float32), 20, 40)
+    further = np.zeros((10, 20), dtype=bool)
+    further[8, 2], further[9, 5] = True, True
+    found = joined(proposed, [further])
+    assert (found.masks == np.stack([*masks, further])).all()
+    assert found.boxes.tolist() == [*boxes.tolist(), [4, 16, 12, 20]]
+    assert found.quality.tolist() == pytest.approx([0.2, 0.6, 0.4])
+    assert (found.height, found.width) == (20, 40)

@@ -78,6 +78,32 @@ def test_a_prior_that_agrees_is_kept():
     assert (mask == ROOF).all()
 
 
+def test_the_other_parts_of_a_prior_stay_as_they_are():
+    both = ROOF | OTHER
+    mask = refined(Prompt(negative=points((32, 30)), prior=both), replace(DEFAULT, snap=0))
+    assert not mask[30, 32]
+    assert (mask & OTHER == OTHER).all()
+
+
+def test_lines_drawn_by_hand_stay_where_no_click_says_otherwise():
+    drawn = ROOF | WING
+    drawn[22:26, 20:24] = False  # less than half of any leaf
+    plain = replace(DEFAULT, snap=0)
+    mask = refined(Prompt(negative=points((52, 30)), prior=drawn), plain)
+    assert not mask[30, 52]
+    assert iou(mask & ROOF, drawn & ROOF) > 0.95
+    assert not mask[22:26, 20:24].any()
+
+
+def test_clicks_get_the_better_of_a_prior_that_they_contradict():
+    shifted = np.roll(ROOF, 12, axis=0)
+    start = iou(shifted, ROOF)
+    clicked = Prompt(positive=points((32, 22)), negative=points((32, 48)), prior=shifted)
+    assert iou(refined(clicked), ROOF) > max(0.85, start + 0.2)
+    stubborn = replace(DEFAULT, prior_trust=1000.0)
+    assert iou(refined(clicked, stubborn), ROOF) < iou(refined(clicked), ROOF)
+
+
 def test_a_box_takes_what_fits_it():
     assert iou(refined(Prompt(box=(18, 18, 46, 42))), ROOF) > 0.85
     assert iou(refined(Prompt(box=(62, 42, 18, 18))), ROOF | WING) > 0.85  # drawn backwards

@@ -8,17 +8,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from redis import Redis
 
-from tests.workers.fake_worker import picture, request, run_delivery
+from dgl_rsis.decoupling import decouple
+from tests.workers.fake_worker import fake_engine, picture, request, run_delivery
 from workers import jobs
 from workers.client import SegmentClient
 from workers.delivery import run_delivery_worker
 from workers.messages import DELIVERY_QUEUE, SegmentReply, SegmentRequest, VisualPrompt
-from workers.model_worker import self_test
+from workers.model_worker import ModelWorker, self_test
+from workers.pictures import Picture
+from workers.queues import open_queue
 from workers.settings import WorkerSettings
 from workers.warm import load_engine, run_interactive_worker, run_segment_worker
 
@@ -29,6 +33,21 @@ WEIGHTS = Path(str(files("starter"))) / "weights" / "open_clip_model.safetensors
 def forgotten() -> Iterator[None]:
     yield
     jobs._engine = None
+
+
+def test_nobody_waits_for_what_the_first_sentence_loads(redis: Redis, forgotten: None) -> None:
+    engine = fake_engine(redis)
+    answer, asked = engine.refer, []
+
+    def refer(picture: Picture, expression: str, *arguments: Any, **named: Any) -> Any:
+        asked.append(expression)
+        return answer(picture, expression, *arguments, **named)
+
+    engine.refer = refer
+    worker = ModelWorker(open_queue("sentences", redis), engine, "cpu")
+    worker.warm_up()
+    assert len(asked) == 1
+    assert decouple(asked[0]).modifiers
 
 
 @pytest.mark.skipif(not WEIGHTS.exists(), reason="the starter weights are not there")
