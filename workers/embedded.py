@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 30.0  # a long append-only file takes its time to load
 STOP_SECONDS = 10.0
+ADDRESS = "address"  # file in the folder, while the server runs
 LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 
 
@@ -61,9 +62,24 @@ def embedded_server(folder: Path) -> Iterator[str]:
         try:
             _wait_until_ready(process, url, folder)
             log.info("embedded Valkey runs as process %d, data in %s", process.pid, folder)
+            (folder / ADDRESS).write_text(url, "utf-8")
             yield url
         finally:
+            (folder / ADDRESS).unlink(missing_ok=True)
             _stop(process)
+
+
+def running_server(folder: Path) -> str | None:
+    """REDIS_URL of the server that runs on a folder's data; None when none does."""
+    try:
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:  # its process holds the lock, so the address is not a dead one's
+        with contextlib.suppress(OSError):
+            return (folder / ADDRESS).read_text("utf-8")
+    except OSError:
+        return None
+    return None
 
 
 def _start(folder: Path, socket: Path) -> "subprocess.Popen[bytes]":

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from workers.embedded import EmbeddedServerError, embedded_server
+from workers.embedded import EmbeddedServerError, embedded_server, running_server
 
 PARENT = """
 import sys, time
@@ -37,6 +37,16 @@ def test_data_outlive_the_server_and_no_process_does(tmp_path: Path) -> None:
     assert _servers(folder) == []
     with embedded_server(folder) as url, Redis.from_url(url) as redis:
         assert redis.get("kept") == b"value"
+
+
+def test_a_command_finds_the_server_of_its_folder_while_it_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    assert running_server(folder) is None
+    with embedded_server(folder) as url:
+        assert running_server(folder) == url
+    assert running_server(folder) is None
+    (folder / "address").write_text("unix:///of/one/that/was/killed", "utf-8")
+    assert running_server(folder) is None
 
 
 def test_only_its_user_can_reach_it(tmp_path: Path) -> None:
