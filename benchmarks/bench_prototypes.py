@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dgl_rsis import datasets, pipelines, proposals, prototypes
+from dgl_rsis import datasets, pipelines, proposals, prototypes, vocabulary
 from dgl_rsis.datasets import DUBAI_CLASSES, Sample
 from dgl_rsis.metrics import Confusion
 from dgl_rsis.models import ClipModel, load_clip
@@ -67,8 +67,9 @@ class Draws:
 
     def _scored(self, learnt: Prototypes | None) -> Confusion:
         confusion = Confusion.empty(DUBAI_CLASSES)
+        words = vocabulary.prepare(LABELS, self.clip, remember=False)
         for encoded, sample in self.tests:
-            found = pipelines.classify(encoded, LABELS, self.clip, self.parameters, learnt)
+            found = pipelines.classify(encoded, words, self.clip, self.parameters, learnt)
             confusion.add(sample.truth, found.class_map)
         return confusion
 

@@ -80,17 +80,23 @@ class Report:
     plot: Callable[[Path], Sequence[Path]]
 
 
-def class_rungs() -> dict[str, OvssParameters]:
-    """The OVSS ladder above the majority class; the last rung is the default."""
+def class_rungs(*, remembers: bool) -> dict[str, OvssParameters]:
+    """The OVSS ladder above the majority class; the last rung is the default.
+
+    Args:
+        remembers: the model has prototypes of its own, which are a rung, too.
+    """
     default = OvssParameters()
-    crop = replace(default, crops=WHOLE_CROP, mask_share=0.0, knowledge=False)
+    words = replace(default, remember=False)
+    crop = replace(words, crops=WHOLE_CROP, mask_share=0.0, knowledge=False)
     context = replace(crop, crops=default.crops)
-    return {
+    ladder = {
         "whole-crop CLIP": crop,
         "+ context-aware crop": context,
         "+ RS knowledge": replace(context, knowledge=True),
-        "+ mask-guided feature": default,
+        "+ mask-guided feature": words,
     }
+    return ladder | ({"+ the model's prototypes": default} if remembers else {})
 
 
 def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent) -> Report:
@@ -102,10 +108,11 @@ def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent
     clip = load_clip(options.model, options.device)
     labels = [Label(name, background=knowledge.means_background(name)) for name in data.names]
     backgrounds = [i for i, label in enumerate(labels) if label.background]
+    rungs = class_rungs(remembers=clip.prototypes is not None)
     scores = evaluation.evaluate_classes(
         islice(_pieces(data, options), options.limit),
         data.names,
-        {rung: _segmenter(labels, clip, p) for rung, p in class_rungs().items()},
+        {rung: _segmenter(labels, clip, p) for rung, p in rungs.items()},
         unlabelled=backgrounds[0] if backgrounds else None,
         worst=options.worst,
         progress=progress,

@@ -6,7 +6,7 @@ folder or a checkpoint file; `dgl_rsis.towers` opens these towers up.
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 STARTER = "starter"
 TEMPERATURE = 50.0
+PROTOTYPES = "prototypes.safetensors"  # beside the weights; see `dgl_rsis.prototypes`
 RESNET_STRIDE = 32  # pixels between the cells of a ResNet's last feature map
 
 
@@ -43,6 +44,7 @@ class ClipModel:
             CLIP trains at 100).
         fingerprint: SHA-256 of the weight file, hexadecimal.
         device: where it lives.
+        prototypes: file of what the classes look like that it was trained on; None for none.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ClipModel:
     temperature: float
     fingerprint: str
     device: str
+    prototypes: Path | None = None
 
     @property
     def visual(self) -> VisionTransformer | ModifiedResNet:
@@ -74,7 +77,8 @@ def load_clip(name: str, device: str = "cpu") -> ClipModel:
 
     Args:
         name: "starter" for the weights that ship with the project; a folder with
-            `open_clip_config.json` and `open_clip_model.safetensors`; or "ARCH:FILE", an
+            `open_clip_config.json`, `open_clip_model.safetensors` and perhaps
+            `prototypes.safetensors`; or "ARCH:FILE", an
             architecture that open_clip lists and a checkpoint of it
             ("ViT-B-32:models/RemoteCLIP-ViT-B-32.pt").
         device: "cpu" or "cuda:0".
@@ -103,7 +107,9 @@ def _from_folder(name: str, folder: Path, device: str) -> ClipModel:
     except FileNotFoundError:
         raise ModelError(f"{folder} holds no open_clip_config.json") from None
     weights = folder / "open_clip_model.safetensors"
-    return _load(name, f"local-dir:{folder}", weights, config.get("dgl_rsis", {}), device)
+    clip = _load(name, f"local-dir:{folder}", weights, config.get("dgl_rsis", {}), device)
+    file = folder / PROTOTYPES
+    return replace(clip, prototypes=file) if file.is_file() else clip
 
 
 def _load(

@@ -2,7 +2,7 @@
 
 Open-vocabulary semantic segmentation [paper, local branch]:
 
-    labels ──knowledge──► phrases ──features──► text features ─────────────┐
+    labels ──vocabulary──► text features ──────────────────────────────────┐
     image ──proposals──► masks ──crops──► crop features ─┐                 │
       └─────features────► dense values ──► mask features ┴─► v_i ─matching─┴─► semantic map ─► masks
 """
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import (
+    checkpoints,
     crops,
     features,
     knowledge,
@@ -31,16 +32,17 @@ from dgl_rsis import (
     matching,
     proposals,
     prototypes,
+    vocabulary,
 )
 from dgl_rsis.crops import CropParameters
 from dgl_rsis.features import DenseFeatures
-from dgl_rsis.knowledge import ClassPhrases
 from dgl_rsis.mask_features import MaskFeature
 from dgl_rsis.matching import MapParameters, SemanticMap
 from dgl_rsis.models import ClipModel
 from dgl_rsis.proposals import RegionParameters
 from dgl_rsis.prototypes import Prototypes
 from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
+from dgl_rsis.vocabulary import Vocabulary
 
 MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
 
@@ -63,6 +65,7 @@ class OvssParameters:
             goes before it.
         knowledge: use the project's phrases, templates and implicit background; without it the
             bare class names are asked for.
+        remember: use the model's own prototypes, where it has some and they know all labels.
         min_object: pixels; smaller connected parts are no objects.
         max_objects: of each class, the largest.
         margin: only masks whose two best classes are closer than this, [0, 1], are also encoded as
@@ -78,6 +81,7 @@ class OvssParameters:
     area_exponent: float = 1.0
     threshold: float = 0.0
     knowledge: bool = True
+    remember: bool = True
     min_object: int = 32
     max_objects: int = 300
     margin: float = 1.0
@@ -149,6 +153,8 @@ def model_version(clip: ClipModel, parameters: OvssParameters, *others: Any) -> 
     relevant = {key: value for key, value in asdict(parameters).items() if key != "batch"}
     relevant |= {type(other).__name__: asdict(other) for other in others}
     own = f"{clip.crop_side} {clip.dense_side} {clip.temperature}"
+    if clip.prototypes is not None:
+        own += f" {checkpoints.fingerprint(clip.prototypes)}"
     content = f"{clip.fingerprint} {own} {knowledge.fingerprint()} {sorted(relevant.items())}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     stem = clip.name.replace(":", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
@@ -173,13 +179,18 @@ def segment_classes(
         InputError: no labels, a name twice, or an image too small to have regions.
     """
     parameters = parameters or OvssParameters()
-    _check_labels(labels)
-    return classify(encode_image(image, clip, parameters), labels, clip, parameters)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "text"):
+        words = vocabulary.prepare(
+            labels, clip, enrich=parameters.knowledge, remember=parameters.remember
+        )
+    found = classify(encode_image(image, clip, parameters), words, clip, parameters)
+    return replace(found, seconds=seconds | found.seconds)
 
 
 def classify(
     encoded: EncodedImage,
-    labels: Sequence[Label],
+    words: Vocabulary,
     clip: ClipModel,
     parameters: OvssParameters,
     learnt: Prototypes | None = None,
@@ -188,79 +199,20 @@ def classify(
 
     Args:
         encoded: the image.
-        labels: the vocabulary.
+        words: what to look for.
         clip: the model.
         parameters: that it was encoded with.
         learnt: from corrected masks; None for nothing.
-
-    Raises:
-        InputError: no labels, or a name twice.
     """
     proposed, seconds = encoded.proposed, dict(encoded.seconds)
-    with timed(seconds, "text"):
-        words = vocabulary(labels, clip, parameters)
     found = pixel_classes(encoded, words, clip, parameters, seconds, learnt)
     with timed(seconds, "masks"):
         best, probability = (proposed.at_full_size(x) for x in (found.best, found.probability))
         class_map = words.labelled(best, probability, parameters.threshold)
-        classes = _classes(class_map, probability, labels)
+        classes = _classes(class_map, probability, words.labels)
     return ClassSegmentation(
         tuple(classes), class_map, probability, seconds, parameters, found.margin
     )
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Labels, ready to be looked for in any number of images.
-
-    Attributes:
-        labels: as given.
-        asked: C classes: the labels in order, then implicit backgrounds.
-        texts: (P, D) float32, L2 norm 1, the phrases of all classes in order.
-    """
-
-    labels: tuple[Label, ...]
-    asked: tuple[ClassPhrases, ...]
-    texts: Tensor
-
-    @property
-    def owners(self) -> list[int]:
-        """The class index of each phrase."""
-        return owners(self.asked)
-
-    def labelled(
-        self, best: NDArray[np.uint16], probability: Floats, threshold: float
-    ) -> NDArray[np.uint16]:
-        """Class indices → label numbers; backgrounds and doubtful pixels → 0.
-
-        Args:
-            best: (...), class index.
-            probability: (...) in [0, 1], of that class.
-            threshold: of classes that have none of their own.
-        """
-        count = len(self.labels)
-        numbers = np.array(
-            [0 if e.label.background or i >= count else i + 1 for i, e in enumerate(self.asked)],
-            dtype=np.uint16,
-        )
-        limits = np.array(
-            [threshold if e.label.threshold is None else e.label.threshold for e in self.asked],
-            dtype=np.float32,
-        )
-        found: NDArray[np.uint16] = np.where(probability >= limits[best], numbers[best], 0)
-        return found.astype(np.uint16)
-
-
-def vocabulary(labels: Sequence[Label], clip: ClipModel, parameters: OvssParameters) -> Vocabulary:
-    """What to look for.
-
-    Raises:
-        InputError: no labels, or a name twice.
-    """
-    _check_labels(labels)
-    asked = knowledge.phrases(labels, enrich=parameters.knowledge)
-    texts = encode_phrases(clip, asked, parameters.knowledge)
-    return Vocabulary(tuple(labels), tuple(asked), texts)
 
 
 def pixel_classes(
@@ -276,10 +228,11 @@ def pixel_classes(
     with timed(seconds, "crops"):
         fused = fuse(encoded, clip, words.texts, words.owners, parameters)
     cosines = (fused @ words.texts.T).cpu().numpy()
-    if learnt is not None:
+    known = [each for each in (words.known, learnt) if each is not None]
+    if known:
         with timed(seconds, "prototypes"):
-            keys = prototypes.describe(encoded.image, proposed)
-            evidence = prototypes.judge(keys, learnt, [label.name for label in words.labels])
+            keys, joined = prototypes.describe(encoded.image, proposed), prototypes.joined(known)
+            evidence = prototypes.judge(keys, joined, [label.name for label in words.labels])
             temperature = parameters.temperature or clip.temperature
             cosines = prototypes.apply(cosines, words.owners, temperature, evidence)
     with timed(seconds, "map"):
@@ -302,10 +255,22 @@ def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> Enc
     seconds: dict[str, float] = {}
     with timed(seconds, "proposals"):
         proposed = proposals.propose(image, parameters.regions)
-    with timed(seconds, "dense"):
+    return encode_proposed(image, proposed, clip, parameters, seconds)
+
+
+def encode_proposed(
+    image: RGB,
+    proposed: Proposals,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    seconds: Mapping[str, float],
+) -> EncodedImage:
+    """`encode_image` of an image whose masks are there, after so many seconds of other stages."""
+    spent = dict(seconds)
+    with timed(spent, "dense"):
         dense = features.dense_features(clip, image, parameters.batch)
         by_mask = encode_masks(image, proposed, dense, clip, parameters)
-    return EncodedImage(image, proposed, dense, by_mask, seconds)
+    return EncodedImage(image, proposed, dense, by_mask, spent)
 
 
 def check_size(image: RGB) -> None:
@@ -378,18 +343,6 @@ def map_parameters(
     )
 
 
-def encode_phrases(clip: ClipModel, asked: Sequence[ClassPhrases], templated: bool) -> Tensor:
-    """Text features of all phrases of all classes, in order: (P, D)."""
-    words = [phrase for entry in asked for phrase in entry.phrases]
-    asked_for = [knowledge.prompts(word) if templated else (word,) for word in words]
-    return features.text_features(clip, asked_for)
-
-
-def owners(asked: Sequence[ClassPhrases]) -> list[int]:
-    """The class index of each of those phrases."""
-    return [i for i, entry in enumerate(asked) for _ in entry.phrases]
-
-
 def encode_crops(
     clip: ClipModel,
     encoded: EncodedImage,
@@ -408,15 +361,6 @@ def encode_crops(
         shown = encoded.proposed.masks if chosen is None else encoded.proposed.masks[chosen]
     cut = crops.crop(encoded.image, boxes, clip.crop_side, clip.device, background, shown)
     return features.crop_features(clip, cut, parameters.batch)
-
-
-def _check_labels(labels: Sequence[Label]) -> None:
-    if not labels:
-        raise InputError("no labels to look for: give at least one")
-    names = [label.name for label in labels]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"labels given twice: {', '.join(twice)}")
 
 
 def _classes(

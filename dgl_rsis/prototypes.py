@@ -13,14 +13,18 @@ Prototypes decide among the classes that were corrected, and text alone decides 
 all others: a class that nobody marked yet neither gains nor loses by what was learnt of others.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from dgl_rsis.types import RGB, Floats, InputError, Mask, Proposals
+from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals
 
 Indices = NDArray[np.int64]
 
@@ -41,7 +45,8 @@ class PrototypeParameters:
         purity: least share of a region's pixels that its class must have.
         most_examples: of a class in one annotation, over all sizes of regions.
         fewest_examples: of a class in all annotations; with fewer it counts as not corrected.
-        shrinkage: of the covariance towards a sphere, [0, 1].
+        shrinkage: of the covariance towards a sphere, [0, 1], at most.
+        few: annotations; of n of them the shrinkage is no more than few / (n + few).
         weight: α of the log-likelihoods in the limit of many annotations.
         half_weight: annotations at which α is half of that.
     """
@@ -50,8 +55,9 @@ class PrototypeParameters:
     most_examples: int = 64
     fewest_examples: int = 4
     shrinkage: float = 0.5
-    weight: float = 3.0
-    half_weight: float = 6.0
+    few: float = 9.0
+    weight: float = 9.0
+    half_weight: float = 27.0
 
 
 @dataclass(frozen=True)
@@ -174,8 +180,9 @@ def judge(
     logits = np.zeros((len(keys), len(labels)), dtype=np.float32)
     if corrected.sum() > 1:
         known = [each for each, counts in zip(examples, corrected, strict=True) if counts]
-        found = _log_likelihoods(keys.astype(np.float64), known, parameters.shrinkage)
         count = len(np.unique(prototypes.sources))
+        shrinkage = min(parameters.shrinkage, parameters.few / (count + parameters.few))
+        found = _log_likelihoods(keys.astype(np.float64), known, shrinkage)
         alpha = parameters.weight * count / (count + parameters.half_weight)
         logits[:, corrected] = alpha * (found - found.mean(axis=1, keepdims=True))
     return Evidence(logits, corrected)
@@ -213,19 +220,70 @@ def apply(cosines: Floats, owners: Sequence[int], temperature: float, evidence: 
 
 
 def joined(parts: Sequence[Prototypes]) -> Prototypes:
-    """The examples of several annotations together; the i-th is source i."""
+    """The examples of several annotations, or of several such collections, together."""
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
     numbers = {label: i for i, label in enumerate(labels)}
     owners = [np.array([numbers[p.labels[o]] for o in p.owners], dtype=np.int64) for p in parts]
     empty = np.zeros(0, dtype=np.int64)
     keys = [np.zeros((0, KEY_LENGTH), dtype=np.float32), *(part.keys for part in parts)]
-    sources = [np.full(len(part), i) for i, part in enumerate(parts)]
+    counts = [int(part.sources.max(initial=0)) + 1 for part in parts]
+    firsts = np.cumsum([0, *counts])
+    sources = [first + part.sources for first, part in zip(firsts, parts, strict=False)]
     return Prototypes(
         labels,
         np.concatenate(keys),
         np.concatenate([empty, *owners]),
         np.concatenate([empty, *sources]),
     )
+
+
+def named(prototypes: Prototypes, labels: Sequence[Label]) -> Prototypes | None:
+    """What a model's own prototypes know, under the names that a vocabulary has for it.
+
+    A label is known by its name or by one of its synonyms. A discriminant of some classes cannot
+    say that a region is of another, so it has to know all of them.
+
+    Args:
+        prototypes: their labels in lower case.
+        labels: the vocabulary.
+
+    Returns:
+        None when a label that is no background is unknown.
+    """
+    known = {}
+    for label in (each for each in labels if not each.background):
+        words = [word.lower() for word in (label.name, *label.synonyms)]
+        found = next((word for word in words if word in prototypes.labels), None)
+        if found is None or found in known:
+            return None
+        known[found] = label.name
+    return replace(prototypes, labels=tuple(known.get(name, "") for name in prototypes.labels))
+
+
+def save(prototypes: Prototypes, path: Path) -> None:
+    """Write prototypes as safetensors: keys in half precision, the labels as metadata."""
+    arrays = {
+        "keys": prototypes.keys.astype(np.float16),
+        "owners": prototypes.owners.astype(np.int16),
+        "sources": prototypes.sources.astype(np.int16),
+    }
+    save_file(arrays, path, metadata={"labels": json.dumps(prototypes.labels)})
+
+
+def load(path: Path) -> Prototypes:
+    """Read what `save` wrote.
+
+    Raises:
+        InputError: no such file, or nothing that `save` wrote.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            labels = tuple(json.loads(file.metadata()["labels"]))
+            keys = file.get_tensor("keys").astype(np.float32)
+            owners, sources = (file.get_tensor(n).astype(np.int64) for n in ("owners", "sources"))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} holds no prototypes ({error}): restore it or remove it") from None
+    return Prototypes(labels, keys, owners, sources)
 
 
 def _key(mask: Mask, lab: Floats, texture: Floats) -> Floats:

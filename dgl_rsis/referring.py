@@ -29,6 +29,7 @@ from dgl_rsis import (
     pipelines,
     proposals,
     selection,
+    vocabulary,
 )
 from dgl_rsis.geometry import GeometryParameters
 from dgl_rsis.gradcam import CamParameters, CrossScaleCam
@@ -194,11 +195,10 @@ def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
 def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Question:
     decoupled = decoupling.decouple(expression, parameters.parser)
     nouns = list(dict.fromkeys([decoupled.noun, *(a.noun for a in decoupled.anchors)]))
-    asked = knowledge.phrases([Label(noun) for noun in nouns])
-    texts = pipelines.encode_phrases(clip, asked, templated=True)
+    words = vocabulary.prepare([Label(noun) for noun in nouns], clip, remember=False)
     classes = {noun: i for i, noun in enumerate(nouns)}
     sentence = features.text_features(clip, [(expression,)])
-    return _Question(decoupled, texts, pipelines.owners(asked), classes, sentence)
+    return _Question(decoupled, words.texts, words.owners, classes, sentence)
 
 
 def _likeness(

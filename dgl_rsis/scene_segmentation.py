@@ -12,18 +12,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dgl_rsis import features, pipelines, proposals, scene_blending, scene_regions
+from dgl_rsis import features, pipelines, proposals, scene_blending, scene_regions, vocabulary
 from dgl_rsis.models import ClipModel
-from dgl_rsis.pipelines import EncodedImage, OvssParameters, Vocabulary
+from dgl_rsis.pipelines import EncodedImage, OvssParameters
 from dgl_rsis.scene_blending import Axis, Blender, Block
 from dgl_rsis.scene_regions import Kept
 from dgl_rsis.scenes import Scene
 from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals
+from dgl_rsis.vocabulary import Vocabulary
 
-DENSE_OVERLAP = 0.25  # of the tiles of the dense pass, as in a single image
 SAMPLE_SIDE = 512  # pixels
 SMALL_SCENE = 10**7  # pixels; larger scenes can afford more samples
 LEAST_VALID = 0.5  # share of a sample
+USUAL_OVERLAP = 224  # pixels
 
 Propose = Callable[[RGB], Proposals]
 Progress = Callable[[int, int], None]
@@ -35,14 +36,14 @@ class WindowParameters:
 
     Attributes:
         side: of a window, pixels, at most. Memory grows with its square.
-        overlap: of two windows, pixels, at least.
+        overlap: of two windows, pixels, at least; None for 224, or less where windows are small.
         context: share of an overlap, half of it at each end, where a window does not count.
         surroundings: further pixels on all sides that regions grow into before they are cut at the
             window: this is cheaper than more overlap.
     """
 
     side: int = 1024
-    overlap: int = 224
+    overlap: int | None = None
     context: float = 0.3
     surroundings: int = 64
 
@@ -93,7 +94,9 @@ def segment_scene(
         InputError: no labels, a name twice, a scene or windows too small, or a damaged file.
     """
     parameters, windows = parameters or OvssParameters(), windows or WindowParameters()
-    words = pipelines.vocabulary(labels, clip, parameters)
+    words = vocabulary.prepare(
+        labels, clip, enrich=parameters.knowledge, remember=parameters.remember
+    )
     # Masks at full size: in a window that is shrunk, regions would be larger than in another.
     whole = max(parameters.regions.max_side, windows.side + 2 * windows.surroundings)
     parameters = replace(parameters, regions=replace(parameters.regions, max_side=whole))
@@ -193,9 +196,12 @@ def _axes(scene: Scene, clip: ClipModel, windows: WindowParameters) -> tuple[Axi
             f"{pipelines.MIN_SIDE} × {pipelines.MIN_SIDE} are needed"
         )
     probe = np.zeros((1, 2 * tile, 3), dtype=np.uint8)
-    step = features.tiled(probe, tile, clip.patch, DENSE_OVERLAP).starts[1][1] * clip.patch
+    step = features.tiled(probe, tile, clip.patch, features.OVERLAP).starts[1][1] * clip.patch
+    overlap = windows.overlap
+    if overlap is None:
+        overlap = min(USUAL_OVERLAP, scene_blending.widest_overlap(windows.side, tile, step))
     rows, columns = (
-        scene_blending.axis(length, windows.side, windows.overlap, tile, step)
+        scene_blending.axis(length, windows.side, overlap, tile, step)
         for length in (grid.height, grid.width)
     )
     return rows, columns
@@ -232,10 +238,7 @@ def _encoded(
         proposed = scene_regions.propose(shot.image, parameters.regions, costs, window, kept)
     else:
         proposed = proposals.propose(image, parameters.regions)
-    proposed = _only(proposed, shot.valid)
-    dense = features.dense_features(clip, image, parameters.batch, DENSE_OVERLAP)
-    by_mask = pipelines.encode_masks(image, proposed, dense, clip, parameters)
-    return EncodedImage(image, proposed, dense, by_mask, {})
+    return pipelines.encode_proposed(image, _only(proposed, shot.valid), clip, parameters, {})
 
 
 def _only(proposed: Proposals, valid: Mask) -> Proposals:

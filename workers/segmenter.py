@@ -9,20 +9,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dgl_rsis import features, knowledge, matching, models, pipelines, prototypes, referring
+from dgl_rsis import features, matching, models, pipelines, prototypes, referring, vocabulary
 from dgl_rsis.features import DenseFeatures
 from dgl_rsis.models import ClipModel, ModelError
 from dgl_rsis.pipelines import ClassSegmentation, EncodedImage, OvssParameters, timed
 from dgl_rsis.prototypes import Prototypes
 from dgl_rsis.referring import ExpressionSegmentation, ResParameters
 from dgl_rsis.types import InputError, Label, Mask, Prompt, Refined
+from dgl_rsis.vocabulary import Vocabulary
 from workers import registry
 from workers.image_cache import Arrays, ImageCache
 from workers.pictures import Picture
 from workers.providers import REGIONS, MaskProvider, Provider, Remembered, load_provider
 from workers.registry import RegistryError
 
-MOST_VOCABULARIES = 16  # of which the text features are kept: a click must not encode them again
+MOST_VOCABULARIES = 16  # of which the text features are kept: the next task has the same labels
 
 
 class Segmenter:
@@ -39,7 +40,7 @@ class Segmenter:
         self._provider = provider
         self._remembered = remembered
         self._classes, self._referring = OvssParameters(), ResParameters()
-        self._texts: OrderedDict[tuple[Label, ...], tuple[Tensor, list[int]]] = OrderedDict()
+        self._vocabularies: OrderedDict[tuple[Label, ...], Vocabulary] = OrderedDict()
 
     @property
     def batch(self) -> int:
@@ -76,8 +77,12 @@ class Segmenter:
             InputError: see `pipelines.segment_classes`.
         """
         parameters = replace(self._classes, batch=batch)
+        seconds: dict[str, float] = {}
+        with timed(seconds, "text"):
+            words = self._vocabulary(labels)
         encoded = self.encode(picture, parameters)
-        return pipelines.classify(encoded, labels, self._clip, parameters, learnt)
+        found = pipelines.classify(encoded, words, self._clip, parameters, learnt)
+        return replace(found, seconds=seconds | found.seconds)
 
     def learn(
         self, picture: Picture, marked: NDArray[np.int32], labels: Sequence[str]
@@ -156,9 +161,9 @@ class Segmenter:
             return named[0].name
         dense = self._dense(picture, batch)
         feature = features.mask_features(self._clip, dense, mask[None])
-        texts, owners = self._vocabulary(labels)
+        words = self._vocabulary(labels)
         temperature = self._classes.temperature or self._clip.temperature
-        scores = matching.match(feature, texts, owners, temperature)[0]
+        scores = matching.match(feature, words.texts, words.owners, temperature)[0]
         best = max(range(len(labels)), key=lambda i: (not labels[i].background, scores[i]))
         return labels[best].name
 
@@ -191,9 +196,15 @@ class Segmenter:
             return {name: x.cpu().numpy() for name, x in arrays.items() if x is not None}
 
         arrays = self._remembered.get(picture, "dense", (clip.fingerprint, clip.dense_side), make)
-        found = {name: torch.from_numpy(x).to(clip.device) for name, x in arrays.items()}
+        values, states = torch.from_numpy(arrays["values"]), arrays.get("states")
         height, width = picture.pixels.shape[:2]
-        return DenseFeatures(found["values"], height, width, clip.patch, found.get("states"))
+        return DenseFeatures(
+            values.to(clip.device),
+            height,
+            width,
+            clip.patch,
+            None if states is None else torch.from_numpy(states),  # few questions need them
+        )
 
     def _features(
         self, picture: Picture, kind: str, encoded: EncodedImage, parameters: OvssParameters
@@ -221,17 +232,18 @@ class Segmenter:
         )
         return torch.from_numpy(arrays["features"]).to(clip.device)
 
-    def _vocabulary(self, labels: Sequence[Label]) -> tuple[Tensor, list[int]]:
-        """Text features of the labels' phrases, and the class of each."""
-        asked_for = tuple(labels)
-        if asked_for not in self._texts:
-            asked = knowledge.phrases(labels, enrich=self._classes.knowledge)
-            texts = pipelines.encode_phrases(self._clip, asked, self._classes.knowledge)
-            self._texts[asked_for] = texts, pipelines.owners(asked)
-            if len(self._texts) > MOST_VOCABULARIES:
-                self._texts.popitem(last=False)
-        self._texts.move_to_end(asked_for)
-        return self._texts[asked_for]
+    def _vocabulary(self, labels: Sequence[Label]) -> Vocabulary:
+        """`vocabulary.prepare`, once for the same labels."""
+        kept, wanted = self._vocabularies, tuple(labels)
+        if wanted not in kept:
+            classes = self._classes
+            kept[wanted] = vocabulary.prepare(
+                wanted, self._clip, enrich=classes.knowledge, remember=classes.remember
+            )
+            if len(kept) > MOST_VOCABULARIES:
+                kept.popitem(last=False)
+        kept.move_to_end(wanted)
+        return kept[wanted]
 
 
 def load_segmenter(

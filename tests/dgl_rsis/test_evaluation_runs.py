@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,13 @@ from tests.dgl_rsis.evaluation_cases import (
 
 
 def test_the_class_ladder_adds_one_thing_at_a_time():
-    rungs = list(evaluation_runs.class_rungs().values())
-    first, context, knowledge, whole = rungs
+    first, context, knowledge, words, whole = evaluation_runs.class_rungs(remembers=True).values()
     assert first.crops == CropParameters(min_scale=1.0, max_scale=1.0, min_side=1)
     assert (first.mask_share, first.knowledge) == (0.0, False)
     assert context.crops == OvssParameters().crops
     assert (context.mask_share, context.knowledge) == (0.0, False)
     assert (knowledge.mask_share, knowledge.knowledge) == (0.0, True)
+    assert words == replace(OvssParameters(), remember=False)
     assert whole == OvssParameters()
 
 
@@ -67,7 +68,10 @@ def test_evaluate_ovss(options: Options, tmp_path: Path):
     assert len(per_class.splitlines()) == 1 + 3
     assert theirs.startswith("Published by others")
     assert "SegEarth-OV3" not in title + ladder + per_class
-    assert list(report.json["rungs"]) == [MAJORITY, *evaluation_runs.class_rungs()]
+    assert list(report.json["rungs"]) == [
+        MAJORITY,
+        *evaluation_runs.class_rungs(remembers=False),
+    ]
     assert (report.json["task"], report.json["dataset"], report.json["limit"]) == (
         "ovss", "potsdam", 2,
     )  # fmt: skip

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from dgl_rsis.prototypes import (
     PrototypeParameters,
     Prototypes,
 )
-from dgl_rsis.types import RGB, Floats, InputError, Mask, Proposals
+from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals
 
 LABELS = ("roof", "grass", "sea")
 
@@ -236,3 +237,53 @@ def test_joined_parts_keep_their_labels_and_know_their_source() -> None:
     assert found.owners.tolist() == [0, 1, 1]
     assert found.sources.tolist() == [0, 0, 1]
     assert len(prototypes.joined([])) == 0
+
+
+def test_prototypes_come_back_from_their_file(tmp_path: Path):
+    learnt = clouds(three_centres())
+    prototypes.save(learnt, tmp_path / "p.safetensors")
+    found = prototypes.load(tmp_path / "p.safetensors")
+    assert found.labels == learnt.labels
+    np.testing.assert_array_equal(found.keys, learnt.keys.astype(np.float16))
+    np.testing.assert_array_equal(found.owners, learnt.owners)
+    np.testing.assert_array_equal(found.sources, learnt.sources)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no tensors", bytes(64)])
+def test_what_is_no_file_of_prototypes_is_named(tmp_path: Path, content: bytes | None):
+    path = tmp_path / "p.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"p\.safetensors holds no prototypes"):
+        prototypes.load(path)
+
+
+def test_collections_keep_their_annotations_apart():
+    many = clouds(three_centres())  # of five annotations
+    one = replace(many, sources=np.zeros_like(many.sources))
+    together = prototypes.joined([many, one, many])
+    assert len(together) == 3 * len(many)
+    assert len(np.unique(together.sources)) == 5 + 1 + 5
+
+
+def test_labels_are_known_by_name_or_synonym_and_all_of_them_or_none():
+    learnt = clouds(three_centres())
+    roofs, lawn = Label("Roof"), Label("lawn", ("grass", "meadow"))
+    ground = Label("ground", background=True)
+    found = prototypes.named(learnt, [roofs, lawn, ground])
+    assert found is not None
+    assert found.labels == ("Roof", "lawn", "")
+    assert prototypes.named(learnt, [roofs, Label("ship")]) is None
+    assert prototypes.named(learnt, [roofs, Label("shed", ("roof",))]) is None
+
+
+def test_with_many_annotations_less_is_shrunk():
+    learnt = clouds(three_centres())
+    keys = learnt.keys[:5]
+    once = replace(learnt, sources=np.zeros_like(learnt.sources))
+    often = replace(learnt, sources=np.arange(len(learnt)))
+    fixed = PrototypeParameters(few=1e9)
+    few, many = (prototypes.judge(keys, each, LABELS).logits for each in (once, often))
+    same = prototypes.judge(keys, once, LABELS, fixed).logits
+    np.testing.assert_array_equal(few, same)
+    assert not np.allclose(many, prototypes.judge(keys, often, LABELS, fixed).logits)
