@@ -19,7 +19,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
 from backend import errors, status
-from backend.corrections import Corrections
+from backend.corrections import Corrections, head_of
 from backend.errors import RequestError
 from backend.metrics import Metrics
 from backend.service import Answer, PredictionService, open_client
@@ -93,12 +93,9 @@ def predict() -> Response:
 
 
 def webhook() -> tuple[dict[str, str], int]:
-    """Take every event that Label Studio posts, and answer before it is looked at.
-
-    An unread body would break the connection, so it is read whole.
-    """
+    """Take every event that Label Studio posts, and answer before it is looked at."""
     corrections: Corrections = current_app.extensions["dgl_corrections"]
-    taken = corrections.accept(request.get_data(cache=False))
+    taken = corrections.accept(head_of(request.stream))
     return {"status": "ignored" if taken is None else "accepted"}, 201
 
 

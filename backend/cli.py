@@ -35,6 +35,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # else the lines of a docstring stay lines
 )
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (env HOST).")]

@@ -1,4 +1,7 @@
-"""Settings and log of commands: from the environment, where options of the command line win."""
+"""Settings and log of commands, and the options that several of them share.
+
+Settings are from the environment, where options of the command line win.
+"""
 
 import logging
 from pathlib import Path
@@ -8,17 +11,32 @@ import typer
 from pydantic import ValidationError
 
 from backend.refusals import refuse
+from backend.studio import StudioClient
 from workers.settings import QueueSettings, WorkerSettings
 
 AnySettings = TypeVar("AnySettings", bound=QueueSettings)
+Client = TypeVar("Client", bound=StudioClient)
 
 FOR_PEOPLE = "%(message)s"
 OURS = ("backend", "workers", "dgl_rsis")
 
 Model = Annotated[str | None, typer.Option(help="As the variable MODEL.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda:0 (env DEVICE).")]
+Labels = Annotated[str, typer.Option(help='As in "building,road,water".')]
 Config = Annotated[
     Path | None, typer.Option(help="A Label Studio label config (XML) instead of --labels.")
+]
+ProjectId = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Id of a Label Studio project, instead of files (env LABEL_STUDIO_URL, "
+        "LABEL_STUDIO_API_KEY).",
+    ),
+]
+Bands = Annotated[
+    str,
+    typer.Option(help='GeoTIFF: shown as red, green and blue: "4,3,2"; else the file decides.'),
 ]
 
 
@@ -41,6 +59,25 @@ def local(model: str | None = None, device: str | None = None) -> WorkerSettings
     settings = read(WorkerSettings, model=model, device=device)
     log(settings.log_level, FOR_PEOPLE)
     return settings
+
+
+def studio(settings: WorkerSettings, kind: type[Client]) -> Client:
+    """A client of Label Studio for --project; without an address or a token the command ends."""
+    url, key = settings.label_studio_url, settings.label_studio_api_key
+    if url is None or key is None:
+        refuse("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for --project")
+    bundle = settings.requests_ca_bundle
+    return kind(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))
+
+
+def bands(text: str) -> tuple[int, ...] | None:
+    """The numbers of "4,3,2"; None for an empty text. Anything else ends the command."""
+    if not text.strip():
+        return None
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        refuse(f"--bands {text!r}: give three numbers from 1, as in 4,3,2")
 
 
 def log(level: str, form: str) -> None:

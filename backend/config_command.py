@@ -1,8 +1,7 @@
 """`dgl-rsis config`: writes a label config for this backend, or says what becomes of one."""
 
-import json
+import json as json_of
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from xml.sax.saxutils import quoteattr
 
 import typer
 
-from backend import config_check, config_colours, label_config
+from backend import config_check, config_colours, label_config, local
+from backend.command_settings import Labels
 from backend.refusals import refuse
 
 PLACEHOLDER = "Find one thing, with Auto-Annotation on: the large building on the left"
@@ -35,7 +35,7 @@ class Wanted:
 
 
 def config(
-    labels: Annotated[str, typer.Option(help='As in "building,road,water".')] = "",
+    labels: Labels = "",
     polygons: Annotated[
         bool, typer.Option("--polygons", help="Outlines instead of brush masks.")
     ] = False,
@@ -48,21 +48,19 @@ def config(
     check: Annotated[
         Path | None, typer.Option(help="Say what becomes of this label config (XML) instead.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="With --check: as JSON.")] = False,
+    json: Annotated[Path | None, typer.Option(help="With --check: file for all that.")] = None,
 ) -> None:
     """Print a label config that is ready to use, or check one, label by label."""
     if check is not None:
         if labels or polygons or instances or expression:
             refuse("give --check FILE alone, or with --json: it changes nothing in the file")
-        raise typer.Exit(_check(check, as_json))
-    if as_json:
+        raise typer.Exit(_check(check, json))
+    if json is not None:
         refuse("--json goes with --check FILE")
-    names = [name.strip() for name in labels.split(",") if name.strip()]
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if not names:
-        refuse('no labels: give some, as in --labels "building,road,water", or --check FILE')
-    if twice:
-        refuse(f"labels given twice: {', '.join(twice)}")
+    try:
+        names = local.read_names(labels)
+    except local.LocalError as error:
+        refuse(f"{error}; or --check FILE" if not labels else str(error))
     xml = write(Wanted(names, polygons, instances, expression))
     problems = label_config.parse(xml).problems
     if problems:
@@ -102,7 +100,7 @@ def _control(start: str, names: Sequence[str], colours: dict[str, str]) -> list[
     return [f"  <{start}>", *inside, f"  </{start.split()[0]}>"]
 
 
-def _check(file: Path, as_json: bool) -> int:
+def _check(file: Path, json: Path | None) -> int:
     """Write what becomes of a config; the exit status."""
     try:
         text = file.read_text("utf-8")
@@ -111,8 +109,12 @@ def _check(file: Path, as_json: bool) -> int:
     except UnicodeDecodeError:
         refuse(f"{file} is no text in UTF-8: export the label config again")
     found = config_check.check(text)
-    if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
-    else:
-        sys.stdout.write(config_check.table(found))
+    sys.stdout.write(config_check.table(found))
+    if json is not None:
+        text = json_of.dumps(found.to_json(), ensure_ascii=False, indent=1)
+        try:
+            json.parent.mkdir(parents=True, exist_ok=True)
+            json.write_text(text + "\n", "utf-8")
+        except OSError as error:
+            refuse(f"{json} cannot be written: {error.strerror}")
     return 0 if found.usable else 1

@@ -10,12 +10,14 @@ import json
 import logging
 import re
 import threading
+import time
+import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import IO, Any
 
 from backend import label_config
 from backend.export.findings import Findings
@@ -31,8 +33,13 @@ LOG = logging.getLogger(__name__)
 LEARN_ACTIONS = frozenset({"ANNOTATION_CREATED", "ANNOTATION_UPDATED"})
 FORGET_ACTIONS = frozenset({"ANNOTATIONS_DELETED", "TASKS_DELETED"})
 FIRST_ACTION = re.compile(rb'\s{0,9}\{\s{0,9}"action"\s{0,9}:\s{0,9}"([A-Z_]{1,64})"')
-MOST_WAITING = 16  # bodies, and
-MOST_WAITING_BYTES = 2**28  # their bytes, that wait for the thread; what comes then is dropped
+# A larger event is not read: parsing holds up all other threads of the process, /health included.
+# The masks of a tile take some 100 KB.
+MOST_EVENT_BYTES = 2**23
+MOST_WAITING = 4096  # events, and
+MOST_WAITING_BYTES = 2**25  # their packed bytes, that wait for the thread; then some are dropped
+FAST_COMPRESSION = 1
+CHUNK_BYTES = 2**16
 MICROSECONDS = 1_000_000
 
 
@@ -71,20 +78,24 @@ class Corrections:
         self._waiting, self._bytes = 0, 0
 
     def accept(self, body: bytes) -> Future[None] | None:
-        """Take an event; None when there is nothing to do about it."""
+        """Take an event, as `head_of` read it; None when there is nothing to do about it."""
         if not self._learns or not concerns(body):
             return None
+        if len(body) > MOST_EVENT_BYTES:
+            LOG.warning("an event of more than %d MiB is dropped", MOST_EVENT_BYTES // 2**20)
+            return None
+        packed = zlib.compress(body, FAST_COMPRESSION)  # masks shrink to a fifth
         with self._lock:
-            if self._waiting >= MOST_WAITING or self._bytes + len(body) > MOST_WAITING_BYTES:
+            if self._waiting >= MOST_WAITING or self._bytes + len(packed) > MOST_WAITING_BYTES:
                 LOG.warning("an event is dropped: %d wait already", self._waiting)
                 return None
-            self._waiting, self._bytes = self._waiting + 1, self._bytes + len(body)
-        return self._thread.submit(self._handle, body)
+            self._waiting, self._bytes = self._waiting + 1, self._bytes + len(packed)
+        return self._thread.submit(self._handle, packed)
 
-    def _handle(self, body: bytes) -> None:
-        with self._leaving(len(body)):
+    def _handle(self, packed: bytes) -> None:
+        with self._leaving(len(packed)):
             try:
-                self._see_to(body)
+                self._see_to(zlib.decompress(packed))
             except (EventError, TaskError) as error:
                 LOG.warning("nothing is learnt from an event: %s", error)
             except QueueError as error:
@@ -96,7 +107,8 @@ class Corrections:
         found = read(body)
         if isinstance(found, Taken):
             self._client.corrections.forget(found.project, found.annotations, found.tasks)
-            LOG.info("project %s: %d annotations taken back", found.project, len(found.annotations))
+            counts = len(found.annotations), len(found.tasks)
+            LOG.info("project %s: %d annotations and %d tasks taken back", found.project, *counts)
         elif found is not None and self._client.corrections.learn(found):
             LOG.info("task %s: %d masks to learn from", found.task_id, len(found.regions))
 
@@ -107,6 +119,19 @@ class Corrections:
         finally:
             with self._lock:
                 self._waiting, self._bytes = self._waiting - 1, self._bytes - size
+
+
+def head_of(stream: IO[bytes]) -> bytes:
+    """An event's body, or somewhat more than `MOST_EVENT_BYTES` of it.
+
+    Read to its end all the same: an unread one would break the connection.
+    """
+    parts, size = [], 0
+    while chunk := stream.read(CHUNK_BYTES):
+        if size <= MOST_EVENT_BYTES:
+            parts.append(chunk)
+            size += len(chunk)
+    return b"".join(parts)
 
 
 def concerns(body: bytes) -> bool:
@@ -173,10 +198,10 @@ def _regions(result: Any, where: str) -> tuple[Any, ...]:
 def _stamp(updated: Any) -> int:
     """Microseconds since the epoch; now, where Label Studio does not say."""
     try:
-        when = datetime.fromisoformat(updated)
-    except (TypeError, ValueError):
-        when = datetime.now(UTC)
-    return round(when.timestamp() * MICROSECONDS)
+        seconds = datetime.fromisoformat(updated).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        seconds = time.time()
+    return round(seconds * MICROSECONDS)
 
 
 def _id(event: Mapping[str, Any], name: str) -> str:

@@ -126,14 +126,14 @@ def _push(
     request: DeliveryRequest, reply: SegmentReply, client: SegmentClient, studio: StudioClient
 ) -> str:
     """Convert and push, unless it was done before."""
-    stored = studio.predictions(request.task_id, request.model_version)
+    stored = studio.predictions(request.task_id, reply.model_version)
     xml = client.config(request.config)
     if xml is None and stored:
         return "stored before"
     if xml is None:
         outcome = "impossible: its label config is no longer kept; retrieve the prediction again"
         return _never(request, client, outcome)
-    predictions = to_predictions(reply, label_config.parse(xml), request.model_version)
+    predictions = to_predictions(reply, label_config.parse(xml), reply.model_version)
     missing = predictions[len(stored) :]  # the candidates of an expression are several
     for prediction in missing:
         studio.push(request.task_id, prediction)

@@ -83,7 +83,7 @@ def read_config(labels: str, file: Path | None) -> LabelConfig:
         LocalError: both or neither, a label twice, or a file that cannot be read.
     """
     if file is None:
-        return _brush_config([name.strip() for name in labels.split(",") if name.strip()])
+        return _brush_config(read_names(labels))
     if labels:
         raise LocalError("give --labels or --config, not both")
     try:
@@ -94,12 +94,22 @@ def read_config(labels: str, file: Path | None) -> LabelConfig:
         raise LocalError(f"{file} is no text in UTF-8: export the label config again") from None
 
 
-def _brush_config(names: Sequence[str]) -> LabelConfig:
+def read_names(labels: str) -> list[str]:
+    """Names with commas between them.
+
+    Raises:
+        LocalError: none, or one twice.
+    """
+    names = [name.strip() for name in labels.split(",") if name.strip()]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names:
         raise LocalError('no labels: give some, as in --labels "building,road,water"')
     if twice:
         raise LocalError(f"labels given twice: {', '.join(twice)}")
+    return names
+
+
+def _brush_config(names: Sequence[str]) -> LabelConfig:
     labels = "".join(f"<Label value={quoteattr(name)}/>" for name in names)
     return label_config.parse(
         '<View><Image name="image" value="$image"/>'

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from backend import command_settings, label_config, local
+from backend.command_settings import Config, Device, Labels, Model, ProjectId
 from backend.label_config import LabelConfig
 from backend.prelabel import Prelabel
 from backend.prelabel_engines import Engine, LocalEngine, QueueEngine
@@ -74,18 +75,9 @@ def prelabel(
             "JSON list of tasks."
         ),
     ] = None,
-    labels: Annotated[str, typer.Option(help='As in "building,road,water".')] = "",
-    config: Annotated[
-        Path | None, typer.Option(help="A Label Studio label config (XML) instead of --labels.")
-    ] = None,
-    project: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="The tasks of this Label Studio project that have no prediction of this model "
-            "version, instead of sources (env LABEL_STUDIO_URL, LABEL_STUDIO_API_KEY).",
-        ),
-    ] = None,
+    labels: Labels = "",
+    config: Config = None,
+    project: ProjectId = None,
     push: Annotated[
         bool, typer.Option("--push", help="With --project: store the predictions there at once.")
     ] = False,
@@ -117,10 +109,12 @@ def prelabel(
     split_mb: Annotated[
         int, typer.Option(min=1, max=250, help="Size of a file; an upload takes 250 MB.")
     ] = MOST_BYTES // MB,
-    model: Annotated[str | None, typer.Option(help="With --local: as MODEL.")] = None,
-    device: Annotated[str | None, typer.Option(help="With --local: cpu or cuda:0.")] = None,
+    model: Model = None,
+    device: Device = None,
 ) -> None:
     """Pre-label whole data sets: import JSON for Label Studio, or pushed into a project.
+
+    Of a project, the tasks that have no prediction of this model version.
 
     May be ended at any time: the same command goes on, and does nothing twice.
 
@@ -128,6 +122,8 @@ def prelabel(
 
     With no worker alive at the start it refuses; later it waits for one.
     """
+    if (model or device) and not here:
+        refuse("--model and --device go with --local: else it is the workers that hold the model")
     settings = command_settings.local(model, device)
     if root is not None:
         settings = _with_root(settings, root)
@@ -198,11 +194,7 @@ def _check(given: Given, settings: WorkerSettings) -> StudioClient | None:
         return None
     if given.labels or given.config:
         raise PrelabelError("with --project the label config is that of the project")
-    url, key = settings.label_studio_url, settings.label_studio_api_key
-    if url is None or key is None:
-        raise PrelabelError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for --project")
-    bundle = settings.requests_ca_bundle
-    return StudioClient(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))
+    return command_settings.studio(settings, StudioClient)
 
 
 def _config(given: Given, studio: StudioClient | None) -> LabelConfig:

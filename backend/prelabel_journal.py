@@ -93,12 +93,12 @@ class Journal:
         self._file = self._locked()
         try:
             lines = self._read()
+            for line in lines[1:]:
+                self.progress.take(line)
             self._agree(lines[0] if lines else None, dict(about))
         except BaseException:
             self._file.close()
             raise
-        for line in lines[1:]:
-            self.progress.take(line)
 
     @classmethod
     def about(cls, folder: Path) -> Json:
@@ -168,7 +168,11 @@ class Journal:
             self._append([about])
             return
         differ = [name for name in about if before.get(name) != about[name]]
-        if differ:
+        if differ and not (self.progress.done or self.progress.unsettled or self.progress.part):
+            self._file.truncate(0)  # all of it failed: nothing there would be mixed with
+            self.progress = Progress()
+            self._append([about])
+        elif differ:
             what = "; ".join(f"{n}: {before.get(n)!r} there, {about[n]!r} now" for n in differ)
             raise PrelabelError(
                 f"{self.path.parent} holds the results of another run ({what}): give another --out"

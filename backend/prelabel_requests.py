@@ -4,9 +4,9 @@ import base64
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from backend.image_references import below
 from backend.label_config import LabelConfig
 from backend.prelabel_items import Item, ItemError
-from backend.prelabel_sources import below
 from backend.tasks import LONGEST_ID, TaskError
 from workers.messages import SegmentRequest
 

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, urlsplit
 
 from backend.export.findings import ExportError
 from backend.export.json_stream import elements
+from backend.image_references import LOCAL_FILES, below, served
 from backend.prelabel_items import Item, PrelabelError
 from backend.tasks import TaskError, image_of
 
@@ -26,7 +27,7 @@ LOG = logging.getLogger(__name__)
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 UNSHOWN_SUFFIXES = frozenset({".tif", ".tiff"})
 LONGEST_NAME = 512
-LOCAL_FILES = "/data/local-files/?d="
+LONGEST_REFERENCE = 4096  # of a path
 
 Entry = Path | str  # a file, or a reference that is left as it is
 
@@ -64,18 +65,10 @@ class Shown:
             ValueError: nothing leads Label Studio to this file.
         """
         if self.prefix:
-            return self.prefix + quote(file.relative_to(base).as_posix())
+            return served(self.prefix, file.relative_to(base).as_posix())
         if (inside := below(file, self.root)) is not None:
             return inside
         raise ValueError(f"{file} is not below {self.root}")
-
-
-def below(file: Path, root: Path | None) -> str | None:
-    """Label Studio's reference to a local file; None when it does not lie below the root."""
-    resolved = file.resolve()
-    if root is None or not resolved.is_relative_to(root):
-        return None
-    return LOCAL_FILES + quote(resolved.relative_to(root).as_posix())
 
 
 def read_sources(given: Sequence[str], shown: Shown, key: str) -> Source:
@@ -150,7 +143,7 @@ def _entry(line: str, folder: Path) -> Entry:
 
 def _check_shown(entries: Iterable[Entry], shown: Shown) -> None:
     files = [entry for entry in entries if isinstance(entry, Path)]
-    outside = [f for f in files if not shown.prefix and below(f, shown.root) is None]
+    outside = [f for f in files if not shown.prefix and not _is_below(f, shown.root)]
     if outside:
         where = "no root is known" if shown.root is None else f"not below {shown.root}"
         raise PrelabelError(
@@ -160,10 +153,15 @@ def _check_shown(entries: Iterable[Entry], shown: Shown) -> None:
         )
     if rasters := [file for file in files if file.suffix.lower() in UNSHOWN_SUFFIXES]:
         LOG.warning(
-            "Label Studio shows no TIFF: %s and %d more; cut scenes with `dgl-rsis tile` first",
+            "Label Studio shows no TIFF, and %d files are some, such as %s; cut scenes with "
+            "`dgl-rsis tile` first",
+            len(rasters),
             rasters[0],
-            len(rasters) - 1,
         )
+
+
+def _is_below(file: Path, root: Path | None) -> bool:
+    return root is not None and file.resolve().is_relative_to(root)
 
 
 def _item(entry: Entry, base: Path, shown: Shown, key: str) -> Item:
@@ -172,6 +170,10 @@ def _item(entry: Entry, base: Path, shown: Shown, key: str) -> Item:
         return Item(name, {"data": {key: entry}})
     try:
         reference = shown.reference(entry, base)
+    except UnicodeEncodeError:
+        shown_as = str(entry).encode("utf-8", "backslashreplace").decode()
+        problem = f"{shown_as}: its name is not in UTF-8, so no address follows from it: rename it"
+        return Item(shown_as, {"data": {key: shown_as}}, problem=problem)
     except ValueError:
         problem = f"it lies outside {base}, so no address follows from --image-prefix"
         return Item(str(entry), {"data": {key: str(entry)}}, problem=problem)
@@ -207,14 +209,32 @@ def _digest(content: Any) -> str:
 
 
 def _beside(task: Mapping[str, Any], folder: Path, key: str) -> Path | None:
-    """The image when the task names a file next to the list, instead of an address."""
+    """The image when it lies next to the list or below: a path, or a local file of Label Studio.
+
+    So a list that `tile` wrote needs no LOCAL_FILES_DOCUMENT_ROOT. What leads out of the folder is
+    left to the workers, who know what they may read.
+    """
     try:
         reference = image_of(task, key)
     except TaskError:
         return None  # said when the item is asked for
-    if ":" in reference or reference.startswith("/") or len(reference) > 4096:
+    if len(reference) > LONGEST_REFERENCE or "\0" in reference:
         return None
-    return file if (file := folder / reference).is_file() else None
+    if reference.startswith(LOCAL_FILES):
+        asked = parse_qs(urlsplit(reference).query).get("d", [""])[0]
+        file = folder / Path(asked).name
+        return file if asked and file.as_posix().endswith(f"/{asked}") and _is_file(file) else None
+    path = Path(reference)
+    if ":" in reference or path.is_absolute() or ".." in path.parts:
+        return None
+    return file if _is_file(file := folder / path) else None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long a name, half a character
+        return False
 
 
 def _unique(items: Iterable[Item]) -> Iterator[Item]:

@@ -251,11 +251,23 @@ def _iou(one: Runs, other: Runs) -> float:
     return shared / union if union else 1.0
 
 
+def _spans(regions: Sequence[Region]) -> NDArray[np.int64]:
+    """First and one behind the last pixel of each mask, in the order of rows: (N, 2)."""
+    counts = [masks.lengths(region.runs) for region in regions]
+    rest = [int(each[-1]) if len(each) % 2 else 0 for each in counts]
+    return np.array([(int(c[0]), int(c.sum()) - r) for c, r in zip(counts, rest, strict=True)])
+
+
 def _overlapping(olds: list[Region], news: list[Region]) -> list[tuple[Region, Region]]:
     """As many pairs as possible that overlap enough, and among those the best."""
     if not olds or not news:
         return []
-    ious = np.array([[_iou(old.runs, new.runs) for new in news] for old in olds])
+    before, after = _spans(olds), _spans(news)  # (O, 2), (N, 2)
+    near = (before[:, :1] < after[:, 1]) & (after[:, 0] < before[:, 1:])  # (O, N)
+    near |= (before[:, :1] >= before[:, 1:]) & (after[:, 0] >= after[:, 1])  # both without a pixel
+    ious = np.zeros(near.shape)
+    for i, j in np.argwhere(near):  # of a thousand small objects each, a few that share a row
+        ious[i, j] = _iou(olds[i].runs, news[j].runs)
     # A pair counts more than all overlaps together, and an equal pair more than other overlaps.
     most = min(ious.shape) + 1
     worth = np.where(ious > SAME_OBJECT, 2 * most + ious + (ious == 1), 0)

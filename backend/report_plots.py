@@ -1,7 +1,6 @@
 """Pictures of the report, as PNG files."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from backend.export.file_names import FileNames
 from backend.report import Report, Tally, Version
 
 DPI = 120
@@ -25,8 +25,9 @@ def plot(report: Report, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     saved = []
-    for name, stem in _stems(report.versions).items():
-        version = report.versions[name]
+    names = FileNames()
+    for name, version in sorted(report.versions.items()):
+        stem = names.give(name, "version")
         if version.labels:
             saved.append(_save(_ious(name, version), folder / f"{stem}-iou.png"))
             saved.append(_save(_regions(name, version), folder / f"{stem}-regions.png"))
@@ -117,17 +118,6 @@ def _frequent(version: Version) -> list[tuple[str, Tally]]:
 
 def _short(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _stems(versions: Mapping[str, Version]) -> dict[str, str]:
-    """A different file name for each version."""
-    found: dict[str, str] = {}
-    for name in sorted(versions):
-        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "version"
-        while stem in found.values():
-            stem += "-2"
-        found[name] = stem
-    return found
 
 
 def _save(figure: Figure, path: Path) -> Path:

@@ -2,13 +2,16 @@
 
 import importlib
 import logging
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -26,9 +29,15 @@ from backend.local import LocalError
 LOG = logging.getLogger(__name__)
 
 SUFFIXES = (".tif", ".tiff")
-FORMATS = ("gpkg", "geojson")
 MOST_LABELS = 65_535  # of a uint16 class raster
 USUAL_WINDOW = 1024  # pixels; a raster of more than this, squared, is no photo to be held whole
+
+
+class Polygons(StrEnum):
+    """What polygons are written as."""
+
+    GEOPACKAGE = "gpkg"
+    GEOJSON = "geojson"
 
 
 @dataclass(frozen=True)
@@ -36,15 +45,15 @@ class SceneOptions:
     """What photos do not have.
 
     Attributes:
-        bands: as in "4,3,2"; empty leaves the choice to each file.
-        polygons: "gpkg", "geojson", or empty for none.
+        bands: three numbers from 1; None leaves the choice to each file.
+        polygons: as what to write them; None for none.
         min_area: of polygons, m²; pixels for a scene without a CRS.
         probability: write the probability of each pixel's class, too.
         window, overlap: of the windows, pixels; None for the usual ones.
     """
 
-    bands: str = ""
-    polygons: str = ""
+    bands: tuple[int, ...] | None = None
+    polygons: Polygons | None = None
     min_area: float = 0.0
     probability: bool = False
     window: int | None = None
@@ -104,9 +113,9 @@ def run(task: SceneRun) -> int:
         Exit status: 0, or 1 when a scene could not be segmented.
 
     Raises:
-        LocalError: two scenes share a stem, or an option is wrong.
+        LocalError: two scenes share a stem, or the labels do not fit a raster.
     """
-    bands = _check(task)
+    _check(task)
     task.out.mkdir(parents=True, exist_ok=True)
     # By name: this package never imports the algorithm's, so that the web server stays small.
     scenes = importlib.import_module("workers.local_scenes")
@@ -115,8 +124,8 @@ def run(task: SceneRun) -> int:
     job = scenes.SceneJob(
         task.config.prompts,
         {label.name: label.colour for label in task.config.labels if label.colour},
-        bands,
-        options.polygons or None,
+        options.bands,
+        options.polygons,
         options.min_area,
         options.probability,
         options.window,
@@ -142,7 +151,7 @@ def _segment(segmenter: Any, path: Path, out: Path, job: Any, bars: Progress) ->
         LOG.error("%s: cannot be read or written: %s", path, error.strerror or error)
         return False
     except ValueError as error:  # of the raster and the algorithm: fit for users
-        LOG.error("%s: %s", path, error)
+        LOG.error("%s", error if path.name in str(error) else f"{path}: {error}")
         return False
     except Exception:
         LOG.exception("%s: an internal error", path)
@@ -162,8 +171,7 @@ def _segment(segmenter: Any, path: Path, out: Path, job: Any, bars: Progress) ->
     return True
 
 
-def _check(task: SceneRun) -> tuple[int, ...] | None:
-    """The bands, once nothing is wrong with the rest."""
+def _check(task: SceneRun) -> None:
     stems = Counter(path.stem for path in task.scenes)
     twice = sorted(stem for stem, count in stems.items() if count > 1)
     if twice:
@@ -172,26 +180,6 @@ def _check(task: SceneRun) -> tuple[int, ...] | None:
         raise LocalError("; ".join(task.config.problems) or "no labels: give some")
     if len(task.config.labels) > MOST_LABELS:
         raise LocalError(f"{len(task.config.labels)} labels: at most {MOST_LABELS} fit a raster")
-    if task.options.polygons not in ("", *FORMATS):
-        formats = ", ".join(FORMATS)
-        raise LocalError(f"polygons as {task.options.polygons!r}: choose one of {formats}")
-    if task.options.min_area < 0:
-        raise LocalError(f"the smallest area is {task.options.min_area}: give 0 or more")
-    return parse_bands(task.options.bands)
-
-
-def parse_bands(text: str) -> tuple[int, ...] | None:
-    """Numbers of "4,3,2"; None for nothing.
-
-    Raises:
-        LocalError: no numbers.
-    """
-    if not text.strip():
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise LocalError(f"bands {text!r}: give three numbers, as in 4,3,2") from None
 
 
 class _Rate(ProgressColumn):
@@ -210,4 +198,6 @@ def _progress() -> Progress:
         _Rate(),
         TimeRemainingColumn(),
         speed_estimate_period=600,  # a window takes seconds
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
     )

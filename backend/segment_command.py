@@ -8,27 +8,27 @@ from typing import Annotated
 import typer
 
 from backend import command_settings, local, scene_command
-from backend.command_settings import Config, Device, Model
+from backend.command_settings import Bands, Config, Device, Labels, Model
 from backend.label_config import LabelConfig
 from backend.refusals import refuse, refuse_known
-from backend.scene_command import SceneOptions, SceneRun
+from backend.scene_command import Polygons, SceneOptions, SceneRun
 from workers.settings import WorkerSettings
 
 
 def segment(
     images: Annotated[list[Path], typer.Argument(help="Image files, and GeoTIFFs of any size.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    labels: Annotated[str, typer.Option(help='As in "building,road,water".')] = "",
+    labels: Labels = "",
     config: Config = None,
     expression: Annotated[
         str, typer.Option(help='Find this instead of classes: "the white tank on the left".')
     ] = "",
     top_k: Annotated[int, typer.Option(min=1, help="Candidates for the expression.")] = 3,
     explain: Annotated[bool, typer.Option(help="Draw the activation maps, too.")] = False,
-    bands: Annotated[
-        str, typer.Option(help='GeoTIFF: shown as red, green, blue: "4,3,2"; else the file says.')
-    ] = "",
-    polygons: Annotated[str, typer.Option(help="GeoTIFF: polygons, too: gpkg or geojson.")] = "",
+    bands: Bands = "",
+    polygons: Annotated[
+        Polygons | None, typer.Option(help="GeoTIFF: polygons, too, as this.")
+    ] = None,
     min_area: Annotated[
         float, typer.Option(min=0, help="GeoTIFF: smaller polygons are left out; m².")
     ] = 0.0,
@@ -50,7 +50,9 @@ def segment(
     and becomes rasters (and polygons) on its own grid.
     """
     settings = command_settings.local(model, device)
-    options = SceneOptions(bands, polygons, min_area, probability, window, overlap)
+    options = SceneOptions(
+        command_settings.bands(bands), polygons, min_area, probability, window, overlap
+    )
     rest = (
         out, settings.model, settings.device, settings.max_image_pixels, settings.proposals
     )  # fmt: skip

@@ -63,14 +63,12 @@ class _Call:
 
     Attributes:
         xml: the label config.
-        version: of the model.
         owner: name of its claims.
         single: it is one task, so that the answer is complete with it.
         deadline: when it waits no longer, monotonic seconds.
     """
 
     xml: str
-    version: str
     owner: str
     single: bool
     deadline: float
@@ -103,7 +101,7 @@ class PredictionService:
         self.metrics = metrics
         self._settings = settings
         self._last_version: str | None = None
-        self._last_prototypes: dict[str, str] = {}  # by project
+        self._last_prototypes: dict[str, str] = {}  # by the id of a project that learnt something
         self._asks_again_at = 0.0
         self._signs = Signs()
         self._slots = threading.BoundedSemaphore(settings.waiting_requests)
@@ -118,7 +116,7 @@ class PredictionService:
         Args:
             project: as Label Studio names it; empty for the model alone.
         """
-        announced, prototypes = self._last_version, self._last_prototypes.get(project, "")
+        announced, prototypes = self._last_version, self._last_prototypes.get(_id_of(project), "")
         if announced is None or time.monotonic() >= self._asks_again_at:
             try:
                 announced = self._announced()
@@ -182,7 +180,7 @@ class PredictionService:
         with self._slot() as free:
             left = started + self._settings.single_task_seconds - time.monotonic()
             reply = self.client.wait([request.key], max(0.0, left) if free else 0.0)[request.key]
-        answer, cause = _suggested(reply, config, version)
+        answer, cause = _suggested(reply, config)
         if cause:
             self._refuse([TaskFailure(INTERACTIVE, request.task_id, one_line(cause))])
             return NOTHING
@@ -206,8 +204,8 @@ class PredictionService:
         version = versioned(version, prototypes)
         asks = self._submit(xml, tasks, version, prototypes, at_front=single)
         if single or not self._settings.delivers:
-            return self._wait(asks, xml, version, single=single)
-        self._deliver(asks, xml, version)
+            return self._wait(asks, xml, single=single)
+        self._deliver(asks, xml)
         return iter([NOTHING] * len(tasks))
 
     def _submit(
@@ -234,32 +232,31 @@ class PredictionService:
 
     def _prototypes(self, project: str, version: str | None) -> str:
         """What the project learnt so far, as `SegmentRequest.prototypes`; empty for nothing."""
-        named = PROJECT.fullmatch(project)
-        if version is None or named is None or not self._settings.learn:
+        number = _id_of(project)
+        if version is None or not number or not self._settings.learn:
             return ""
-        found = self.client.corrections.prototypes(named[1])
-        self._last_prototypes[project] = found
+        found = self.client.corrections.prototypes(number)
+        if found:
+            self._last_prototypes[number] = found
+        else:
+            self._last_prototypes.pop(number, None)
         return found
 
-    def _deliver(self, asks: Sequence[_Ask | None], xml: str, version: str) -> None:
+    def _deliver(self, asks: Sequence[_Ask | None], xml: str) -> None:
         """Have the predictions pushed when they are ready."""
         wanted = [ask for ask in asks if ask is not None and STORED_TASK.fullmatch(ask.task_id)]
         if not wanted:
             return
         digest = self.client.store_config(xml)
-        self.client.deliver(
-            [DeliveryRequest(int(ask.task_id), ask.key, digest, version) for ask in wanted]
-        )
+        self.client.deliver([DeliveryRequest(int(ask.task_id), ask.key, digest) for ask in wanted])
         self.metrics.tasks.labels("queued").inc(len(wanted))
 
-    def _wait(
-        self, asks: Sequence[_Ask | None], xml: str, version: str, *, single: bool
-    ) -> Iterator[Answer]:
+    def _wait(self, asks: Sequence[_Ask | None], xml: str, *, single: bool) -> Iterator[Answer]:
         """Wait for the masks within the budget; whatever is late stays for the next call."""
         budget = self._settings.single_task_seconds if single else self._settings.batch_seconds
         with self._slot() as free:
             deadline = time.monotonic() + (budget if free else 0.0)
-            call = _Call(xml, version, uuid.uuid4().hex, single, deadline)
+            call = _Call(xml, uuid.uuid4().hex, single, deadline)
             for ask in asks:
                 try:
                     yield self._answer(ask, call)
@@ -290,7 +287,7 @@ class PredictionService:
         if reply is None:
             LOG.info("task %s is not ready yet", ask.task_id)
             if self._settings.delivers:
-                self._deliver([ask], call.xml, call.version)
+                self._deliver([ask], call.xml)
             return NOTHING
         return self._claimed(ask, reply, call)
 
@@ -300,7 +297,7 @@ class PredictionService:
             LOG.info("task %s is being answered by another call", ask.task_id)
             self.metrics.tasks.labels("duplicate").inc()
             return NOTHING
-        found = predictions.to_predictions(reply, read_config(call.xml), call.version)
+        found = predictions.to_predictions(reply, read_config(call.xml), reply.model_version)
         self.metrics.tasks.labels("answered").inc()
         if reply.reason:
             LOG.info("task %s: %s", ask.task_id, reply.reason)
@@ -315,6 +312,12 @@ class PredictionService:
     def _say(self, task_id: str, message: str) -> None:
         self.metrics.tasks.labels("failed").inc()
         LOG.warning("task %s gets []: %s", task_id, message)
+
+
+def _id_of(project: str) -> str:
+    """Label Studio's id of a project, digits; empty for what is none."""
+    named = PROJECT.fullmatch(project)
+    return named[1] if named else ""
 
 
 def _request(
@@ -334,9 +337,7 @@ def _request(
         return TaskFailure(stage, task_id_of(task), one_line(str(error)))
 
 
-def _suggested(
-    reply: SegmentReply | Failure | None, config: LabelConfig, version: str
-) -> tuple[Answer, str]:
+def _suggested(reply: SegmentReply | Failure | None, config: LabelConfig) -> tuple[Answer, str]:
     """The best candidate for a prompt, and why there is none; empty when there is one."""
     if isinstance(reply, Failure):
         return NOTHING, reply.message
@@ -344,7 +345,7 @@ def _suggested(
         return NOTHING, "no mask in time: the workers are busy with other images; ask again"
     if not reply.segments:
         return NOTHING, reply.reason or "nothing was found"
-    best = predictions.to_predictions(reply, config, version)[0]
+    best = predictions.to_predictions(reply, config, reply.model_version)[0]
     if not best["result"]:
         return NOTHING, "the mask that was found is too small for a region, or its label has none"
     return best, ""

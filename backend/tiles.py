@@ -1,13 +1,15 @@
 """`dgl-rsis tile` and `untile`: from scenes to Label Studio's tasks, and back."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from backend import command_settings, local, tiling, untiling
+from backend import command_settings, tiling, untiling
+from backend.command_settings import Bands, Config
+from backend.export import label_names
 from backend.export.findings import ExportError
+from backend.export.label_names import LabelNames
 from backend.refusals import refuse, refuse_known
 
 
@@ -16,9 +18,7 @@ def tile(
     out: Annotated[Path, typer.Option(help="Folder for the tiles and import.json.")],
     size: Annotated[int, typer.Option(min=16, help="Side of a tile, pixels.")] = 1024,
     overlap: Annotated[int, typer.Option(min=0, help="Of neighbouring tiles, pixels.")] = 64,
-    bands: Annotated[
-        str, typer.Option(help='Shown as red, green and blue: "4,3,2"; else the file decides.')
-    ] = "",
+    bands: Bands = "",
     stretch: Annotated[
         bool, typer.Option("--stretch", help="Spread the values of 8-bit scenes, too.")
     ] = False,
@@ -40,6 +40,7 @@ def tile(
     """Cut scenes into PNG tiles, with the tasks to import into Label Studio (import.json).
 
     Each task carries where its tile lies, so that `untile` can put the annotations together again.
+
     The tiles are referred to as /data/local-files/?d=PATH, PATH seen from --root: start Label
     Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
     LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to that folder, and add the folder of the tiles to
@@ -47,7 +48,7 @@ def tile(
     """
     command_settings.local()  # sets up the log
     try:
-        chosen = tiling.read_bands(bands)
+        chosen = command_settings.bands(bands)
         run = tiling.TileRun(scenes, out, size, overlap, stretch, chosen, image_prefix, root)
         status = tiling.run(run)
     except (tiling.TilingError, OSError) as error:
@@ -67,9 +68,7 @@ def untile(
     labels: Annotated[
         str, typer.Option(help='Numbered from 1 in this order: "building,road"; else sorted.')
     ] = "",
-    config: Annotated[
-        Path | None, typer.Option(help="A Label Studio label config (XML) instead of --labels.")
-    ] = None,
+    config: Config = None,
 ) -> None:
     """Put annotated tiles together: a class GeoTIFF on the grid of each scene.
 
@@ -79,17 +78,9 @@ def untile(
     """
     command_settings.local()  # sets up the log
     try:
-        run = untiling.UntileRun(export, out, tuple(scene or ()))
-        if labels or config:
-            known = local.read_config(labels, config)
-            run = replace(
-                run,
-                labels=tuple(label.name for label in known.labels),
-                colours={label.name: label.colour for label in known.labels if label.colour},
-                image_key=known.image_key,
-            )
-        status = untiling.run(run)
-    except (local.LocalError, ExportError, OSError) as error:
+        names = label_names.read(labels, config) or LabelNames()
+        status = untiling.run(untiling.UntileRun(export, out, tuple(scene or ()), names))
+    except (ExportError, OSError) as error:
         refuse(str(error))
     except ValueError as error:
         refuse_known(error)

@@ -14,12 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 from PIL import Image
-from rich.progress import track
+
+from backend.image_references import LOCAL_FILES, served
+from backend.progress import track
 
 LOG = logging.getLogger(__name__)
 
 IMPORT = "import.json"
-LOCAL_FILES = "/data/local-files/?d="
 COMPRESSION = 4  # of PNG, 0-9: twice as fast as the usual 6, and a few per cent larger
 
 
@@ -52,20 +53,6 @@ class TileRun:
     root: Path | None = None
 
 
-def read_bands(text: str) -> list[int] | None:
-    """The numbers of "4,3,2"; None for an empty text.
-
-    Raises:
-        TilingError: anything but numbers.
-    """
-    if not text.strip():
-        return None
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise TilingError(f"--bands {text!r}: give numbers from 1, as in 4,3,2") from None
-
-
 def run(task: TileRun) -> int:
     """Cut all scenes; a scene that cannot be read is reported, and the others go on.
 
@@ -73,10 +60,16 @@ def run(task: TileRun) -> int:
         Exit status: 0, or 1 when a scene could not be tiled; its tiles are taken away again.
 
     Raises:
-        TilingError: two scenes of one name, or a folder that Label Studio does not serve.
+        TilingError: two scenes of one name, a folder that Label Studio does not serve, or one that
+            holds the tasks of an earlier run.
         ValueError: of the algorithm: an overlap that does not fit the size.
     """
     _check_stems(task.scenes)
+    if (task.out / IMPORT).exists():
+        raise TilingError(
+            f"{task.out / IMPORT} holds the tasks of an earlier run: remove it, or give another "
+            "--out"
+        )
     prefix = _prefix(task)
     tiling = importlib.import_module("dgl_rsis.scene_tiles").Tiling(task.size, task.overlap)
     task.out.mkdir(parents=True, exist_ok=True)
@@ -110,8 +103,7 @@ def _check_stems(scenes: Sequence[Path]) -> None:
 def _prefix(task: TileRun) -> str:
     """What stands before the name of a tile in its reference."""
     if task.image_prefix:
-        joint = "" if task.image_prefix[-1] in "/=" else "/"
-        return task.image_prefix + joint
+        return served(task.image_prefix, "")
     out = task.out.resolve()
     root = task.root.resolve() if task.root else out.parent
     if not out.is_relative_to(root):

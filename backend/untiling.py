@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
-from backend import masks
-from backend.export import label_studio
+from backend.export import label_studio, planes
+from backend.export.file_names import FileNames
 from backend.export.findings import ExportError, Findings
+from backend.export.label_names import LabelNames
 from backend.export.label_studio import Reading
-from backend.export.records import Annotation, Item, Place, Region
+from backend.export.records import Annotation, Item, Place
+from backend.progress import track
 from backend.tiling import IMPORT
 
 LOG = logging.getLogger(__name__)
@@ -42,17 +43,13 @@ class UntileRun:
         export: Label Studio's JSON export.
         out: file, or folder for several scenes.
         scenes: raster files whose grids to use; without them the grid is what the tasks say.
-        labels: in the order of their numbers, from 1; empty for all that come up, sorted.
-        colours: CSS colours of some of them.
-        image_key: of the image in a task's data.
+        names: labels in the order of their numbers, from 1; without any, all that come up, sorted.
     """
 
     export: Path
     out: Path
     scenes: Sequence[Path] = ()
-    labels: Sequence[str] = ()
-    colours: Mapping[str, str] = field(default_factory=dict)
-    image_key: str = label_studio.IMAGE
+    names: LabelNames = field(default_factory=LabelNames)
 
 
 @dataclass(frozen=True)
@@ -140,30 +137,17 @@ class _Sheets:
         scene.tiles[place.window] = _Tile(file, newest.updated, place.transform)
 
     def _classes(self, annotation: Annotation, height: int, width: int) -> Classes:
-        """(height, width) uint16; of regions that overlap the smaller one is on top.
-
-        This is how the semantic export draws them, too.
-        """
-        classes: Classes = np.zeros((height, width), dtype=np.uint16)
-        overlapping = False
-        for region in sorted(annotation.regions, key=self._order):
-            number = self.numbers.setdefault(region.label, len(self.numbers) + 1)
-            if number > MOST_LABELS:
-                raise ExportError(f"more than {MOST_LABELS} labels: a class map holds no more")
-            crop = masks.cropped(region.runs)
-            if crop is None:
-                continue
-            rows = classes[crop.top : crop.top + len(crop.mask)]
-            below = rows[crop.mask]
-            overlapping |= bool(((below != 0) & (below != number)).any())
-            rows[crop.mask] = number
+        """(height, width) uint16 as the semantic export draws them, in the numbers of all tiles."""
+        labels = self.labels or sorted({region.label for region in annotation.regions})
+        own = {label: number for number, label in enumerate(labels, start=1)}
+        classes, overlapping = planes.class_map(annotation.regions, own, height, width)
         if overlapping:
             self.counts["tasks have labels that overlap: the smaller region counts"] += 1
-        return classes
-
-    def _order(self, region: Region) -> tuple[int, int, str, str]:
-        position = self.labels.index(region.label) if self.labels else 0
-        return -masks.area(region.runs), position, region.label, region.id
+        numbers = [self.numbers.setdefault(label, len(self.numbers) + 1) for label in labels]
+        if len(self.numbers) > MOST_LABELS:
+            raise ExportError(f"more than {MOST_LABELS} labels: a class map holds no more")
+        found: Classes = np.array([0, *numbers], dtype=np.uint16)[classes]
+        return found
 
 
 def run(task: UntileRun) -> int:
@@ -181,7 +165,7 @@ def run(task: UntileRun) -> int:
     with TemporaryDirectory(dir=task.out.parent, prefix=".untile-") as folder:
         sheets = _read(task, Path(folder))
         _tell_unused(task, sheets)
-        labels = tuple(task.labels) or tuple(sorted(sheets.numbers))
+        labels = tuple(task.names.labels) or tuple(sorted(sheets.numbers))
         outs = _outs(task, sheets)
         for scene in sheets.scenes.values():
             try:
@@ -195,10 +179,12 @@ def run(task: UntileRun) -> int:
 
 def _read(task: UntileRun, folder: Path) -> _Sheets:
     """All tiles of the export, spooled."""
-    reading = Reading(labels=task.labels, image_key=task.image_key)
-    numbers = {label: number for number, label in enumerate(task.labels, start=1)}
-    sheets = _Sheets(folder, reading.findings, task.labels, numbers)
-    for item in track(label_studio.read(task.export, reading), "Reading", total=None):
+    names = task.names
+    labels = tuple(names.labels)
+    reading = Reading(labels=labels, ignored=names.ignored, image_key=names.image_key)
+    numbers = {label: number for number, label in enumerate(labels, start=1)}
+    sheets = _Sheets(folder, reading.findings, labels, numbers)
+    for item in track(label_studio.read(task.export, reading), "Reading"):
         sheets.add(item)
     for what, count in [*sheets.counts.items(), *reading.findings.skipped.items()]:
         LOG.info("%d %s", count, what)
@@ -230,8 +216,11 @@ def _outs(task: UntileRun, sheets: _Sheets) -> dict[str, Path]:
             )
         return {names[0]: task.out}
     stems = Counter(Path(name).stem for name in names)
-    unique = {name: Path(name).stem if stems[Path(name).stem] == 1 else name for name in names}
-    return {name: task.out / f"{stem}_labels.tif" for name, stem in unique.items()}
+    files = FileNames()  # scenes are called what the tasks say
+    return {
+        name: task.out / f"{files.give(stem if stems[stem] == 1 else name, 'scene')}_labels.tif"
+        for name, stem in ((name, Path(name).stem) for name in names)
+    }
 
 
 def _assemble(
@@ -255,8 +244,9 @@ def _assemble(
     if grid.crs is None:
         way_out = " (give the scene itself by --scene)" if scene.crs else ""
         LOG.info("%s: no CRS for its pixels%s: writing a plain TIFF", scene.name, way_out)
+    colours = {name: colour for name, colour in task.names.labels.items() if colour}
     legend = importlib.import_module("dgl_rsis.scene_outputs").Legend(
-        labels, overlays.colours(labels, task.colours)
+        labels, overlays.colours(labels, colours)
     )
     places = [window(*place) for place in scene.tiles]
     found = mosaic.assemble(places, load, grid, legend, out)

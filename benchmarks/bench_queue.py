@@ -53,7 +53,7 @@ def run(redis: Redis, tasks: int) -> None:
         SegmentRequest(f"/data/upload/1/{i:06}.png", LABELS, "v1", task_id=str(i))
         for i in range(tasks)
     ]
-    deliveries = [DeliveryRequest(i, r.key, "digest", "v1") for i, r in enumerate(requests)]
+    deliveries = [DeliveryRequest(i, r.key, "digest") for i, r in enumerate(requests)]
     keys = [request.key for request in requests]
     with timed(f"submit {tasks} new requests", tasks):
         client.submit(requests)

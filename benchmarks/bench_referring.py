@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dgl_rsis import knowledge, matching, pipelines, referring
+from dgl_rsis import matching, pipelines, referring, vocabulary
 from dgl_rsis.models import ClipModel, load_clip
 from dgl_rsis.pipelines import OvssParameters
 from dgl_rsis.types import RGB, Label
@@ -73,9 +73,8 @@ def cost(images: list[RGB], clip: ClipModel) -> float:
 def agreement(images: list[RGB], clip: ClipModel) -> dict[float, tuple[float, float]]:
     """Margin → share of masks with the same class, and share of crops that were needed."""
     default = OvssParameters()
-    asked = knowledge.phrases(LABELS)
-    texts = pipelines.encode_phrases(clip, asked, templated=True)
-    owners = pipelines.owners(asked)
+    words = vocabulary.prepare(LABELS, clip)
+    texts, owners = words.texts, words.owners
     same: dict[float, list[bool]] = {margin: [] for margin in MARGINS}
     needed: dict[float, list[bool]] = {margin: [] for margin in MARGINS}
     for image in images:

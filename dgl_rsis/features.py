@@ -31,7 +31,8 @@ class DenseFeatures:
         values: (h, w, E) float32, value projections of the last block, one a patch.
         height, width: of the image, pixels.
         patch: side of a patch, pixels; the grid covers h · patch ≥ height rows.
-        states: of all tiles, `towers.before_last`; None where they are too many to be kept.
+        states: float32, `towers.before_last` of all tiles, perhaps on the CPU; None where they are
+            too many to be kept.
     """
 
     values: Tensor
@@ -94,19 +95,17 @@ def dense_features(
         overlap: share of a tile that its neighbour covers again, [0, 1).
     """
     tiling = tiled(image, clip.dense_side, clip.patch, overlap)
-    kept: list[Tensor] | None = []
+    kept: list[Tensor] = []
 
     def values() -> Iterator[Tensor]:
-        nonlocal kept
         for states in states_of(clip, tiling, batch):
-            if kept is not None:
-                fits = states[0].nbytes * len(tiling.starts) <= MOST_KEPT
-                kept = [*kept, states] if fits else None
+            if states[0].nbytes * len(tiling.starts) <= MOST_KEPT:  # all tiles, or none
+                kept.append(states)
             yield _values(clip, states)
 
     with torch.no_grad():
         found = blended(clip, tiling, values())
-    states = None if kept is None else torch.cat(kept)
+    states = torch.cat(kept) if kept else None
     return DenseFeatures(found, image.shape[0], image.shape[1], clip.patch, states)
 
 

@@ -130,7 +130,7 @@ def activations(
         targets, others = targets.clone(), others.clone()
         if same and dense is not None and dense.states is not None:
             at_once = features.tiles_at_once(clip, tiling, parameters.batch)
-            parts: Iterable[Tensor] = dense.states.split(at_once)
+            parts: Iterable[Tensor] = (part.to(clip.device) for part in dense.states.split(at_once))
         else:
             parts = features.states_of(clip, tiling, parameters.batch)
         maps = (_maps(clip.visual, targets, others, temperature, part) for part in parts)
@@ -157,8 +157,8 @@ def _maps(
     """Grad-CAM of each tile: `towers.before_last` of B tiles → (B, h, w, T).
 
     No hooks: the tower is split at the activations, so nothing has to be cleaned up, no parameter
-    gets a gradient, and threads may share the model. K · α, the sum over
-    the patches of ∂y/∂A, is the gradient by one vector that is added to all of them.
+    gets a gradient, and threads may share the model. K · α, the sum over the patches of ∂y/∂A, is
+    the gradient by one vector that is added to all of them.
     """
     with torch.no_grad():
         values, finish = _split(visual, states)  # (B, K, E)

@@ -84,7 +84,7 @@ def axis(length: int, side: int, overlap: int, tile: int = 1, step: int = 1) -> 
     """
     if length <= side:
         return Axis((0,), (length,))
-    own = tile + (side - tile) // step * step
+    own = _whole(side, tile, step)
     stride = (own - overlap) // step * step
     if overlap < 0 or own < tile or stride < 1 or 2 * stride < own:  # else three windows meet
         raise InputError(
@@ -94,6 +94,17 @@ def axis(length: int, side: int, overlap: int, tile: int = 1, step: int = 1) -> 
     count = -(-(length - own) // stride) + 1
     starts = tuple(stride * i for i in range(count))
     return Axis(starts, tuple(min(start + own, length) for start in starts))
+
+
+def widest_overlap(side: int, tile: int = 1, step: int = 1) -> int:
+    """The most that windows of `side` pixels may overlap, pixels; see `axis`."""
+    own = _whole(side, tile, step)
+    return max(0, own - -(-own // (2 * step)) * step)
+
+
+def _whole(side: int, tile: int, step: int) -> int:
+    """Pixels of a tile and whole steps, `side` at most."""
+    return tile + (side - tile) // step * step
 
 
 @dataclass(frozen=True)

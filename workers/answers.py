@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from dgl_rsis import masks
+from dgl_rsis.prototypes import Prototypes
 from dgl_rsis.types import InputError, Label, Mask, Prompt, Segment
 from workers.engine import Engine
 from workers.messages import Runs, SegmentReply, SegmentRequest, SegmentResult
@@ -67,17 +68,18 @@ def answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
         )
     picture, seconds = engine.pictures.open(request.image, engine.fetch, engine.max_pixels)
     labels = [Label(x.name, x.synonyms, x.threshold, x.background) for x in request.labels]
+    used, learnt = engine.recall.prototypes(request.prototypes)
     if request.pointed is not None:
         found = _pointed(engine, picture, request, labels)
     elif request.expression:
         found = _referred(engine, picture, request, labels)
     else:
-        found = _segmented(engine, picture, request, labels)
+        found = _segmented(engine, picture, request, labels, learnt)
     answered = time.perf_counter()
     segments = found.segments()
     seconds = {**seconds, **found.seconds, "runs": time.perf_counter() - answered}
     height, width = picture.pixels.shape[:2]
-    version = request.model_version
+    version = versioned(engine.model_version, used)
     return SegmentReply(height, width, version, segments, seconds, found.reason, found.margin)
 
 
@@ -91,9 +93,12 @@ def to_results(
 
 
 def _segmented(
-    engine: Engine, picture: Picture, request: SegmentRequest, labels: list[Label]
+    engine: Engine,
+    picture: Picture,
+    request: SegmentRequest,
+    labels: list[Label],
+    learnt: Prototypes | None,
 ) -> _Answer:
-    learnt = engine.recall.prototypes(request.prototypes)
     found = _in_memory(
         engine, picture, lambda batch: engine.segment(picture, labels, batch, learnt)
     )

@@ -1,6 +1,6 @@
 """`segment` and `learn`: the functions that RQ may call on the segment queue.
 
-It raises nothing that it can name. What the user can put right becomes a failure message and one
+They raise nothing that they can name. What the user can put right becomes a failure message and one
 line in the log. What may pass by itself is tried again, and what nobody foresaw is tried again with
 its traceback in the log; after `MOST_ATTEMPTS` each becomes a failure, too. Somebody who points at
 something waits for the answer, so that has one try, and its answer is forgotten soon.
@@ -38,7 +38,9 @@ MOST_ATTEMPTS = 3
 RETRY_SECONDS = (15, 60)  # Label Studio restarting must not empty the queue into failures
 LEARN_RETRY_SECONDS = (15, 60, 300)
 ATTEMPTS_KEPT_SECONDS = 24 * 3600
-POINTED_REPLY_SECONDS = 3600  # the next click is another request
+# The next click is another request; and what a project learnt or unlearnt in the meantime must not
+# answer for the version that was asked for, should that come back.
+PASSING_REPLY_SECONDS = 3600
 POINTED_FAILURE_SECONDS = 10  # whoever waits may try the same again at once
 DEADLY = (
     f"the worker process died {MOST_ATTEMPTS} times while it worked on this image: save it again "
@@ -87,8 +89,8 @@ def segment(payload: dict[str, Any]) -> Retry | None:
     except Exception:
         return _unexpected(_engine, request, attempt)
     kept = _engine.reply_seconds
-    if request.pointed is not None:
-        kept = min(kept, POINTED_REPLY_SECONDS)
+    if request.pointed is not None or reply.model_version != request.model_version:
+        kept = min(kept, PASSING_REPLY_SECONDS)
     store_reply(_engine.redis, request.key, reply, kept)
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
     log.info("task %s: %d segments (s: %s)", request.task_id, len(reply.segments), stages)
@@ -111,16 +113,25 @@ def learn(payload: dict[str, Any]) -> Retry | None:
     try:
         outcome = prototype_learning.learn(_engine, request)
     except EXPECTED as error:
-        job = get_current_job()
-        tries = (job.number_of_retries or 0) if job is not None else 0
-        again = _may_pass(error) and tries < len(LEARN_RETRY_SECONDS)
-        level = logging.INFO if again else logging.WARNING
-        log.log(level, "task %s: nothing is learnt: %s", request.task_id, _one_line(error))
-        most, waits = len(LEARN_RETRY_SECONDS), list(LEARN_RETRY_SECONDS)
-        return Retry(max=most, interval=waits) if again else None
+        return _not_learnt(request, _one_line(error), may_pass=_may_pass(error))
+    except Exception as error:
+        log.exception("task %s: learning failed", request.task_id)
+        _engine.suspect = True
+        return _not_learnt(request, f"an internal error: {type(error).__name__}", may_pass=True)
     seconds = time.perf_counter() - started
     log.info("task %s: learnt %s (%.2f s)", request.task_id, outcome, seconds)
     return None
+
+
+def _not_learnt(request: LearnRequest, cause: str, *, may_pass: bool) -> Retry | None:
+    job = get_current_job()
+    tries = (job.number_of_retries or 0) if job is not None else 0
+    again = may_pass and tries < len(LEARN_RETRY_SECONDS)
+    level = logging.INFO if again else logging.WARNING
+    log.log(level, "task %s: nothing is learnt: %s", request.task_id, cause)
+    if not again:
+        return None
+    return Retry(max=len(LEARN_RETRY_SECONDS), interval=list(LEARN_RETRY_SECONDS))
 
 
 def _most_attempts(request: SegmentRequest) -> int:

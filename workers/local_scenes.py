@@ -38,7 +38,7 @@ class SceneJob:
         prompts: the vocabulary.
         colours: CSS colours of labels; others get the next of the palette.
         bands: shown as red, green and blue; None leaves the choice to each file.
-        polygons: "gpkg", "geojson", or "" for none.
+        polygons: "gpkg", "geojson", or None for none.
         min_area: of polygons, m²; pixels for a scene without a CRS.
         probability: write the probability of each pixel's class, too.
         window: side of a window, pixels; None for the usual one.
@@ -61,11 +61,10 @@ class SceneJob:
 
     @property
     def windows(self) -> WindowParameters:
-        """As asked for, or the usual ones; a small window has an overlap that fits it."""
+        """As asked for, or the usual ones."""
         usual = WindowParameters()
         side = usual.side if self.window is None else self.window
-        overlap = min(usual.overlap, side // 2) if self.overlap is None else self.overlap
-        return replace(usual, side=side, overlap=overlap)
+        return replace(usual, side=side, overlap=self.overlap)
 
 
 @dataclass(frozen=True)

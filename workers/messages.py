@@ -212,7 +212,8 @@ class SegmentReply:
     Attributes:
         height: rows of the image as a browser shows it (EXIF orientation applied), pixels.
         width: columns, pixels.
-        model_version: of the worker that computed it.
+        model_version: of what it was computed with. Another than the request's when the project
+            has learnt or unlearnt since.
         segments: masks; empty when nothing was found.
         seconds: wall-clock seconds of each stage, in order.
         reason: why nothing was found for an expression; empty otherwise.
@@ -261,13 +262,11 @@ class DeliveryRequest:
         task_id: Label Studio's id of the task.
         key: `SegmentRequest.key` of the segmentation.
         config: digest under which the project's label config is stored.
-        model_version: version that /setup reported when the task was accepted.
     """
 
     task_id: int
     key: str
     config: str
-    model_version: str
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it."""

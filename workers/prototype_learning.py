@@ -35,7 +35,9 @@ def learn(engine: Engine, request: LearnRequest) -> str:
     if request.regions:
         picture, _ = engine.pictures.open(request.image, engine.fetch, engine.max_pixels)
         labels = tuple(dict.fromkeys(label for label, _ in request.regions))
-        learnt = engine.learn(picture, marked(request.regions, labels), labels)
+        height, width = picture.pixels.shape[:2]
+        plane = marked(request.regions, labels, (height, width))
+        learnt = engine.learn(picture, plane, labels)
         share = pack(learnt)
         counts = Counter(learnt.labels[owner] for owner in learnt.owners)
         found = ", ".join(f"{counts[label]} of {label}" for label in labels)
@@ -45,18 +47,32 @@ def learn(engine: Engine, request: LearnRequest) -> str:
     return f"{found or 'nothing'}; project {project} is at {revision or 'no'} revision now"
 
 
-def marked(regions: Sequence[tuple[str, Runs]], labels: Sequence[str]) -> NDArray[np.int32]:
+def marked(
+    regions: Sequence[tuple[str, Runs]], labels: Sequence[str], size: tuple[int, int]
+) -> NDArray[np.int32]:
     """What is marked where: (H, W), index into `labels`; negative for nothing, or two classes.
 
+    Args:
+        regions: label and mask of each.
+        labels: names.
+        size: H and W of the image, pixels.
+
     Raises:
-        InputError: the masks are of different sizes.
+        InputError: a mask is of another size, or no mask.
     """
-    height, width = regions[0][1].height, regions[0][1].width
-    plane = np.full((height, width), UNMARKED, dtype=np.int32)
+    plane = np.full(size, UNMARKED, dtype=np.int32)
     for label, runs in regions:
-        if (runs.height, runs.width) != (height, width):
-            raise InputError("the masks of the annotation are of different sizes")
-        mask, index = masks.from_runs(runs.counts, height, width), labels.index(label)
+        # Before anything is made of it: what a request says of its size may be anything.
+        if (runs.height, runs.width) != size:
+            raise InputError(
+                f"a mask is of an image of {runs.width} × {runs.height} pixels, but it has "
+                f"{size[1]} × {size[0]}: it was replaced after it was marked"
+            )
+        try:
+            mask = masks.from_runs(runs.counts, *size)
+        except ValueError as error:
+            raise InputError(f"a mask of {label!r} is damaged: {error}") from None
+        index = labels.index(label)
         before = plane[mask]
         plane[mask] = np.where((before == UNMARKED) | (before == index), index, CONTESTED)
     return plane

@@ -5,8 +5,9 @@ from collections import OrderedDict
 
 from dgl_rsis import prototypes
 from dgl_rsis.prototypes import Prototypes
+from workers.prototype_messages import names
 from workers.prototype_shares import unpack
-from workers.prototype_store import PrototypeStore
+from workers.prototype_store import PrototypeStore, by_number
 
 log = logging.getLogger(__name__)
 
@@ -24,32 +25,36 @@ class Recall:
         self._store = store
         self._kept: OrderedDict[str, Prototypes] = OrderedDict()
 
-    def prototypes(self, name: str) -> Prototypes | None:
-        """What a request names.
+    def prototypes(self, name: str) -> tuple[str, Prototypes | None]:
+        """What a request names, and the name of what it is.
 
-        Only the newest revision exists. Where it has moved on since the request was made, the
-        newest is used: what is shown is never older than its version says, and an annotation that
-        was taken back has no effect any more.
+        Only the newest revision exists. Where a request waited for longer than its revision stood,
+        the newest is used, under its own name (empty when there is none): else a revision that
+        comes back, once a bad annotation is taken back, would bring back what that one did.
 
         Args:
             name: `SegmentRequest.prototypes`.
         """
         if not name:
-            return None
+            return "", None
         if name not in self._kept:
-            project, _, wanted = name.rpartition("@")
-            revision, shares = self._store.shares(project)
-            parts = [unpack(shares[each]) for each in sorted(shares, key=_number)]
+            name = self._load(name)
+        if not name:
+            return "", None
+        self._kept.move_to_end(name)
+        return name, self._kept[name]
+
+    def _load(self, name: str) -> str:
+        """Keep the newest revision of a project; returns its name, empty when there is none."""
+        project, _, wanted = name.rpartition("@")
+        revision, shares = self._store.shares(project)
+        if revision != wanted:
+            log.info("project %s: revision %r instead of %s", project, revision, wanted)
+        newest = names(project, revision)
+        if newest and newest not in self._kept:
+            parts = [unpack(shares[each]) for each in sorted(shares, key=by_number)]
             found = prototypes.joined([part for part in parts if part is not None])
-            if revision != wanted:
-                log.info("project %s: revision %s instead of %s", project, revision, wanted)
-                return found
-            self._kept[name] = found
+            self._kept[newest] = found
             while len(self._kept) > KEPT_PROJECTS:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(name)
-        return self._kept[name]
-
-
-def _number(annotation: str) -> tuple[int, str]:
-    return (int(annotation) if annotation.isdecimal() else 0, annotation)
+        return newest

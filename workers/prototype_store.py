@@ -25,7 +25,7 @@ from rq.utils import as_text
 PROJECTS_KEY = "dgl:prototypes"
 MOST_BYTES = 16 * 2**20  # of a project's shares; beyond, the oldest annotations go
 GONE = 2**62  # stamp of an annotation that was deleted: newer than any change
-KINDS = ("stamps", "tasks", "shares", "digests", "revision")
+KINDS = ("stamps", "tasks", "shares", "digests", "revision")  # in the order of `_REMOVE`
 
 _REVISE = """
 local function revise(digests, revision)
@@ -166,8 +166,7 @@ class PrototypeStore:
     def remove(self, project: str, annotations: Sequence[str]) -> None:
         """Take annotations back, for good: they were deleted."""
         if annotations:
-            kinds = ("stamps", "tasks", "shares", "digests", "revision")
-            self._remove([_key(project, kind) for kind in kinds], [GONE, *annotations])
+            self._remove([_key(project, kind) for kind in KINDS], [GONE, *annotations])
 
     def annotations_of(self, project: str, tasks: Sequence[str]) -> list[str]:
         """The annotations of some tasks that are known."""
@@ -185,13 +184,13 @@ class PrototypeStore:
 
     def projects(self) -> list[str]:
         """Those that learnt something or were switched off."""
-        return sorted((as_text(each) for each in self._redis.smembers(PROJECTS_KEY)), key=_order)
+        return sorted((as_text(each) for each in self._redis.smembers(PROJECTS_KEY)), key=by_number)
 
     def learnt(self, project: str) -> Learnt:
         """How a project stands."""
         revision, shares = self.shares(project)
         known = {as_text(each) for each in self._redis.hkeys(_key(project, "tasks"))}
-        annotations = tuple(sorted(shares, key=_order))
+        annotations = tuple(sorted(shares, key=by_number))
         size = sum(map(len, shares.values()))
         others = len(known - set(shares))
         return Learnt(project, self.is_off(project), revision, annotations, size, others)
@@ -215,6 +214,6 @@ def _key(project: str, kind: str) -> str:
     return f"{PROJECTS_KEY}:{project}:{kind}"
 
 
-def _order(number: str) -> tuple[int, str]:
+def by_number(number: str) -> tuple[int, str]:
     """Ids by number, where they are numbers."""
     return (int(number) if number.isdecimal() else 0, number)

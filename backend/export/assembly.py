@@ -16,13 +16,11 @@ from typing import IO, Self
 
 from backend.export import selection, split
 from backend.export.dataset import Example, Split
+from backend.export.file_names import FileNames
 from backend.export.findings import Findings
 from backend.export.images import ImageMissing, Images, measured, path_of
 from backend.export.records import Item
 from backend.export.selection import Choice, LeftOut, Truth
-
-LONGEST_STEM = 100
-UNSAFE = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class Assembly:
     Attributes:
         source: what examples are made by.
         findings: what could not be used.
+        folder: for the file, which is as large as all masks together.
         scenes: how many images each has.
         labels: how many regions each has.
         agreements: between people, of the items that several marked.
@@ -56,6 +55,7 @@ class Assembly:
 
     source: Source
     findings: Findings
+    folder: Path
     scenes: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     agreements: list[float] = field(default_factory=list)
@@ -63,8 +63,8 @@ class Assembly:
     annotators: Counter[str] = field(default_factory=Counter)
 
     def __enter__(self) -> Self:
-        self._stems: set[str] = set()
-        self._file: IO[bytes] = tempfile.TemporaryFile()
+        self._names = FileNames()
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=self.folder)
         return self
 
     def __exit__(
@@ -117,8 +117,9 @@ class Assembly:
         path = path_of(item.image)
         scene = split.scene_of(item, path or f"task-{item.task_id}", self.source.scene_pattern)
         slim = replace(item, annotations=(), predictions=())  # the masks are in the truth
+        name = self._names.give(Path(path).stem, f"task-{item.task_id}", item.task_id) + suffix
         example = Example(
-            slim, truth.regions, "train", scene, self._name(item, path, suffix), file,
+            slim, truth.regions, "train", scene, name, file,
             truth.annotation and replace(truth.annotation, regions=(), predicted=None),
             truth.model_version,
         )  # fmt: skip
@@ -138,12 +139,3 @@ class Assembly:
             self.annotators[truth.annotation.annotator or "unknown"] += 1
         elif not truth.model_version:
             self.annotators["several (consensus)"] += 1
-
-    def _name(self, item: Item, path: str, suffix: str) -> str:
-        """A file name of its own, whatever is a capital letter and whatever is not."""
-        stem = UNSAFE.sub("_", Path(path).stem)[:LONGEST_STEM].strip(".") or f"task-{item.task_id}"
-        name, number = stem, 1
-        while name.lower() in self._stems:
-            name, number = f"{stem}-{item.task_id if number == 1 else number}", number + 1
-        self._stems.add(name.lower())
-        return name + suffix

@@ -11,6 +11,7 @@ from backend.export.dataset import Split, Vocabulary
 from backend.export.statistics import SplitCounts
 
 MOST_LISTED = 50
+NUMBERS = "statistics.json"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def write(card: Card, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "README.md").write_text(to_markdown(card), "utf-8")
     numbers = json.dumps(to_json(card), ensure_ascii=False, indent=1)
-    (out / "statistics.json").write_text(numbers + "\n", "utf-8")
+    (out / NUMBERS).write_text(numbers + "\n", "utf-8")
 
 
 def to_json(card: Card) -> dict[str, Any]:

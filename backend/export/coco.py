@@ -102,25 +102,29 @@ class _File:
 
 def to_annotation(runs: Runs, *, polygons: bool = False) -> Json:
     """What COCO says of a mask: `segmentation`, `area` (pixels), `bbox` (x, y, width, height)."""
-    mask = masks.from_runs(runs)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    left, right = int(columns[0]), int(columns[-1]) + 1
-    outlined = [ring.ravel().tolist() for ring in outlines.along_edges(mask)] if polygons else None
+    part, left, top = _boxed(runs)
+    if polygons:
+        rings = [ring + np.array([left, top]) for ring in outlines.along_edges(part)]
+        found: Any = [ring.ravel().tolist() for ring in rings]
+    else:
+        found = compressed(runs)
     return {
-        "segmentation": compressed(mask) if outlined is None else outlined,
+        "segmentation": found,
         "area": masks.area(runs),
-        "bbox": [left, top, right - left, bottom - top],
+        "bbox": [left, top, part.shape[1], part.shape[0]],
         "iscrowd": 0,
     }
 
 
-def compressed(mask: Mask) -> Json:
+def compressed(runs: Runs) -> Json:
     """COCO's compressed run lengths: column-major, each less the one two before, in base 32."""
-    counts = masks.to_runs(mask.T).counts
+    part, left, top = _boxed(runs)  # its own columns: there may be thousands of small masks
+    columns = np.zeros((runs.height, part.shape[1]), dtype=np.bool_)
+    columns[top : top + len(part)] = part
+    counts = outlines.placed(columns.T, left, runs.width).counts
     differences = (count - (counts[i - 2] if i > 2 else 0) for i, count in enumerate(counts))
     text = "".join(letter for each in differences for letter in _letters(each))
-    return {"size": list(mask.shape), "counts": text}
+    return {"size": [runs.height, runs.width], "counts": text}
 
 
 def _letters(number: int) -> Iterator[str]:
@@ -131,3 +135,12 @@ def _letters(number: int) -> Iterator[str]:
         yield chr(48 + bits + (0 if ends else 32))
         if ends:
             return
+
+
+def _boxed(runs: Runs) -> tuple[Mask, int, int]:
+    """The part of a mask within its box, (h, w) bool, and the box's left and top, pixels."""
+    crop = masks.cropped(runs)
+    assert crop is not None  # readers leave masks without a pixel out
+    columns = np.flatnonzero(crop.mask.any(axis=0))
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    return np.ascontiguousarray(crop.mask[:, left:right]), left, crop.top

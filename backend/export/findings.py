@@ -25,11 +25,21 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
+    _said: set[str] = field(default_factory=set)
 
-    def problem(self, where: str, what: str) -> None:
-        """Note and log something that was left out."""
+    def problem(self, where: str, what: str, *, once: bool = False) -> None:
+        """Note and log something that was left out.
+
+        Args:
+            where: names the task and the region.
+            what: is wrong, and the way out.
+            once: the log says it the first time only, since it comes up again and again.
+        """
         self.problems.append(f"{where}: {what}")
-        LOG.warning("%s: %s", where, what)
+        if not once or what not in self._said:
+            LOG.warning("%s: %s%s", where, what, " (said once)" if once else "")
+        if once:
+            self._said.add(what)
 
     def leave_out(self, where: str, why: str) -> None:
         """Note a task that is left out as asked for."""

@@ -7,7 +7,7 @@ semantic segmentation expect it. `load_dataset(FOLDER)` finds it by the card.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,7 +19,6 @@ from backend.export.dataset import SPLITS, Example, Split, Vocabulary, copy_imag
 
 # What `datasets` calls the parts.
 SPLIT_NAMES: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
-MOST_IN_A_BYTE = 255
 
 
 def write(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Path:
@@ -27,7 +26,7 @@ def write(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Pat
 
     Args:
         examples: gone over once.
-        vocabulary: of at most 65,535 labels.
+        vocabulary: of at most 65,534 labels.
         out: folder.
 
     Returns:
@@ -51,18 +50,12 @@ def write(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Pat
     names = dict(enumerate(semantic.class_names(vocabulary)))
     text = json.dumps(names, ensure_ascii=False, indent=1)
     (out / "id2label.json").write_text(text + "\n", "utf-8")
-    (out / "README.md").write_text(card(vocabulary, counts), "utf-8")
+    (out / "README.md").write_text(_card(vocabulary, counts), "utf-8")
     return out
 
 
-def card(vocabulary: Vocabulary, counts: dict[Split, int], body: str = "") -> str:
-    """The card: a YAML header that `datasets` and the Hub read, and a text for people.
-
-    Args:
-        vocabulary: the labels.
-        counts: images of each split.
-        body: the text; empty for a table of the classes.
-    """
+def _card(vocabulary: Vocabulary, counts: Mapping[Split, int]) -> str:
+    """The card: a YAML header that `datasets` and the Hub read, and a text for people."""
     used = [split for split in SPLITS if counts.get(split)]
     # JSON texts are YAML, too, and need no care with colons, quotes and the like.
     lines = [
@@ -71,7 +64,7 @@ def card(vocabulary: Vocabulary, counts: dict[Split, int], body: str = "") -> st
         "- image-segmentation",
         "configs:",
         "- config_name: default",
-        *(["  data_files:"] if used else ["  data_files: []"]),
+        "  data_files:" if used else "  data_files: []",
     ]
     for split in used:
         name = SPLIT_NAMES[split]
@@ -79,10 +72,10 @@ def card(vocabulary: Vocabulary, counts: dict[Split, int], body: str = "") -> st
     lines += ["id2label:"]
     names = semantic.class_names(vocabulary)
     lines += [f"  {i}: {json.dumps(name, ensure_ascii=False)}" for i, name in enumerate(names)]
-    return "\n".join([*lines, "---", "", body or _body(vocabulary, counts)])
+    return "\n".join([*lines, "---", "", _body(vocabulary, counts)])
 
 
-def _body(vocabulary: Vocabulary, counts: dict[Split, int]) -> str:
+def _body(vocabulary: Vocabulary, counts: Mapping[Split, int]) -> str:
     names = semantic.class_names(vocabulary)
     lines = [
         "# Masks",
@@ -106,7 +99,7 @@ def _line(example: Example, vocabulary: Vocabulary, folder: Path) -> str:
     mask = folder / "masks" / f"{example.stem}.png"
     mask.parent.mkdir(exist_ok=True)
     numbers = semantic.index_map(example, vocabulary)
-    in_a_byte = len(vocabulary.labels) <= MOST_IN_A_BYTE
+    in_a_byte = len(vocabulary.labels) <= semantic.MOST_IN_A_BYTE
     # Without a palette: `datasets` gives what the file holds, and a palette would turn to colours.
     Image.fromarray(numbers.astype(np.uint8) if in_a_byte else numbers).save(mask, optimize=True)
     place, annotation = example.item.place, example.annotation

@@ -42,6 +42,7 @@ class Images:
         self._cache = cache
         self._count = 0
         self._found: tuple[str, Path] | None = None  # the last, asked for its size and then again
+        self._taken: dict[Path, str] = {}  # file of the folder → path of the reference it is for
 
     def find(self, reference: str) -> Path:
         """The file that holds the image, upright: without the turn that EXIF asks for.
@@ -57,8 +58,22 @@ class Images:
         if self._folder is not None:
             for path in _candidates(reference):
                 if (file := _inside(self._folder, path)) is not None:
+                    self._take(file, path_of(reference))
                     return file
         return self._download(reference)
+
+    def _take(self, file: Path, path: str) -> None:
+        """Note whose image a file is: the end of a path may fit several.
+
+        Raises:
+            ImageMissing: it is that of another reference already.
+        """
+        other = self._taken.setdefault(file, path)
+        if other != path:
+            raise ImageMissing(
+                f"its image may be {file}, but that was taken for {other}, too: keep the folders "
+                f"of both references below --images, as in {path}"
+            )
 
     def _upright(self, file: Path) -> Path:
         """Browsers show images turned as EXIF says, so masks are; training code seldom does."""
@@ -82,8 +97,10 @@ class Images:
         except Exception as error:
             if not _is_fetch_error(error):
                 raise
-            where = f"not in {self._folder}, and " if self._folder is not None else ""
-            raise ImageMissing(f"its image is missing: {where}{error}") from None
+            where = "no folder is given by --images"
+            if self._folder is not None:
+                where = f"not in {self._folder}"
+            raise ImageMissing(f"its image is missing: {where}, and {error}") from None
         file = self._new_file()
         file.write_bytes(data)
         return file

@@ -77,6 +77,8 @@ class _Reading:
                 if self._is_wrong(error) or not self._grow(more):
                     raise self._broken(error.msg) from None
                 more *= 2
+            except (ValueError, RecursionError):  # a number of thousands of digits; [[[[…
+                raise self._broken("no export has such numbers or lists") from None
             else:
                 # A number that was cut may go on: "0." is read as 0.
                 if self.text[end : end + 1] in ENDS or not self._grow(more):

@@ -4,14 +4,14 @@ Not `label_config`: that asks what a model may predict, this what people may mar
 labels with `model_skip` count here.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
-from backend import label_config
+from backend import label_config, local
 from backend.export.findings import ExportError
 from backend.export.label_studio import EXPRESSION, IMAGE
 from backend.export.label_studio_regions import KINDS
@@ -34,18 +34,34 @@ class LabelNames:
     expression_key: str = EXPRESSION
 
 
+def read(labels: str, file: Path | None) -> LabelNames | None:
+    """What --labels or --config say; None when neither was given.
+
+    Raises:
+        ExportError: both, or what was given cannot be used.
+    """
+    if labels and file is not None:
+        raise ExportError("give --labels or --config, not both")
+    if file is None:
+        return from_list(labels) if labels else None
+    try:
+        return from_config(file.read_text("utf-8"))
+    except OSError as error:
+        raise ExportError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ExportError(f"{file} is no text in UTF-8: export the label config again") from None
+
+
 def from_list(text: str) -> LabelNames:
     """Names with commas between them.
 
     Raises:
         ExportError: none, or one twice.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if not names or twice:
-        raise ExportError(
-            f"labels given twice: {', '.join(twice)}" if twice else "--labels names no label"
-        )
+    try:
+        names = local.read_names(text)
+    except local.LocalError as error:
+        raise ExportError(str(error)) from None
     return _without_background(dict.fromkeys(names))
 
 

@@ -13,11 +13,20 @@ from typing import Any
 from backend import tasks
 from backend.export import json_stream
 from backend.export.findings import ExportError, Findings
-from backend.export.label_studio_regions import Json, Size, Wanted, image_size, read_regions
+from backend.export.label_studio_regions import (
+    Json,
+    Size,
+    Wanted,
+    image_size,
+    read_regions,
+    readable,
+    score_of,
+)
 from backend.export.records import Annotation, Item, Place, Prediction, Region
 
 IMAGE = "image"
 EXPRESSION = "expression"
+LARGEST_IMAGE = 100_000_000  # pixels, as of what workers take: what a task says becomes arrays
 
 MeasureImage = Callable[[str], Size | None]
 # Label Studio's own JSON export holds no masks of predictions; its API does.
@@ -77,22 +86,23 @@ def tasks_of(path: Path) -> Iterator[Json]:
         ExportError: no such file, or not such an export.
     """
     for number, task in enumerate(json_stream.elements(path)):
-        if not isinstance(task, Mapping) or "data" not in task:
+        is_task = isinstance(task, Mapping) and "data" in task
+        if not is_task and number == 0:
             minimal = isinstance(task, Mapping) and "annotation_id" in task
             raise ExportError(
-                f"{path}: entry {number + 1} is no task with data and annotations"
+                f"{path} begins with what is no task with data and annotations"
                 + (" (it looks like JSON_MIN)" if minimal else "")
                 + ": in Label Studio, export the project as JSON"
             )
-        yield task
+        yield task if isinstance(task, Mapping) else {}
 
 
 def _item(task: Json, how: Reading) -> Item | None:
     """One task; None, with a message, when it has no image or no size."""
     where = f"task {tasks.task_id_of(task)}"
     try:
-        image = tasks.image_of(task, how.image_key)
-        expression = tasks.expression_of(task, how.expression_key)
+        image = readable(tasks.image_of(task, how.image_key))
+        expression = readable(tasks.expression_of(task, how.expression_key))
     except tasks.TaskError as error:
         how.findings.problem(where, str(error))
         return None
@@ -103,12 +113,8 @@ def _item(task: Json, how: Reading) -> Item | None:
         how.findings.skip("tasks without any mark")
         return None
     size = size or how.measure(image)
-    if size is None:
-        how.findings.problem(
-            where,
-            "it is left out: nothing is marked on it, which would tell the size of its image, and "
-            "the image cannot be had",
-        )
+    if (reason := _no_size(size)) or size is None:
+        how.findings.problem(where, reason)
         return None
     if place is not None and (place.window[3], place.window[2]) != size:
         how.findings.problem(
@@ -117,9 +123,8 @@ def _item(task: Json, how: Reading) -> Item | None:
         place = None
     reader = _TaskReader(where, size, how)
     predictions = reader.predictions(predicted)
-    identity = task.get("id")
     return Item(
-        task_id=identity if isinstance(identity, int) else 0,
+        task_id=_number(task.get("id")) or 0,
         image=image,
         height=size[0],
         width=size[1],
@@ -141,6 +146,21 @@ def _size(results: Iterable[Json], place: Place | None) -> Size | None:
     if size is None and place is not None:
         return place.window[3], place.window[2]
     return size
+
+
+def _no_size(size: Size | None) -> str:
+    """Why a task cannot be used because of its size; empty when it can."""
+    if size is None:
+        return (
+            "it is left out: nothing is marked on it, which would tell the size of its image, and "
+            "the image cannot be had"
+        )
+    if size[0] * size[1] > LARGEST_IMAGE:
+        return (
+            f"it is left out: {size[1]} × {size[0]} pixels are more than {LARGEST_IMAGE:,}; cut "
+            "such images with `dgl-rsis tile`"
+        )
+    return ""
 
 
 @dataclass(frozen=True)
@@ -198,7 +218,7 @@ class _TaskReader:
         return Prediction(
             id=identity,
             model_version=_text(one.get("model_version")),
-            score=_score(one.get("score")),
+            score=score_of(one),
             regions=regions,
         )
 
@@ -248,13 +268,8 @@ def _person(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return str(value) if isinstance(value, str | int) else ""
+    return readable(str(value)) if isinstance(value, str | int) else ""
 
 
 def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _score(value: Any) -> float | None:
-    is_score = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_score else None

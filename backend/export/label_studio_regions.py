@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from backend import bitmask, brush, interactive_regions, masks
+from backend import bitmask, brush, interactive_regions, masks, shapes
 from backend.export.findings import Findings
 from backend.export.records import Region
 from backend.interactive_regions import MOST_PIXELS, size_of, value_of
-from backend.masks import Mask
 from backend.tasks import TaskError
 from workers.messages import Runs
 
@@ -71,16 +70,22 @@ def read_regions(
             findings.skip(f"{kind or 'unknown'} regions")
             continue
         names = _labels(region, kind)
-        place = f"{where}, region {region.get('id', '?')}"
+        place = readable(f"{where}, region {region.get('id', '?')}")
         known = [name for name in names if not wanted.labels or name in wanted.labels]
         if not names:
             findings.skip("regions without a label")
         for name in sorted({*names} - {*known} - {*wanted.ignored}):
-            findings.problem(place, f"the label {name!r} is not among the labels asked for")
+            what = f"the label {name!r} is not among the labels asked for"
+            findings.problem(place, what, once=True)
         if known and (runs := _mask(region, kind, size, place, findings)) is not None:
             for name in known:
                 found = _record(region, name, runs, KINDS[kind])
                 yield replace(found, texts=texts.get(found.id, ()))
+
+
+def readable(text: str) -> str:
+    """Text that can be written: half a character, which JSON can hold, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def image_size(result: Any) -> Size | None:
@@ -109,7 +114,7 @@ def _texts(result: Any) -> dict[str, tuple[str, ...]]:
             text = value_of(region).get("text")
             every = text if isinstance(text, list) else [text]
             identity = str(region.get("id", ""))
-            held = tuple(each for each in every if isinstance(each, str) and each.strip())
+            held = tuple(readable(each) for each in every if isinstance(each, str) and each.strip())
             found[identity] = found.get(identity, ()) + held
     return found
 
@@ -118,7 +123,7 @@ def _labels(region: Json, kind: str) -> list[str]:
     value = value_of(region)
     names = value.get(kind) or value.get("labels")
     every = names if isinstance(names, list) else []
-    return list(dict.fromkeys(name for name in every if isinstance(name, str) and name))
+    return list(dict.fromkeys(readable(name) for name in every if isinstance(name, str) and name))
 
 
 def _mask(region: Json, kind: str, size: Size, place: str, findings: Findings) -> Runs | None:
@@ -143,16 +148,21 @@ def _mask(region: Json, kind: str, size: Size, place: str, findings: Findings) -
 
 
 def _record(region: Json, label: str, runs: Runs, kind: str) -> Region:
-    score = region.get("score")
-    is_score = isinstance(score, int | float) and not isinstance(score, bool)
     return Region(
-        id=str(region.get("id", "")),
+        id=readable(str(region.get("id", ""))),
         label=label,
         runs=runs,
         kind=kind,
-        score=float(score) if is_score else None,  # type: ignore[arg-type]
-        origin=str(region.get("origin", "manual")),
+        score=score_of(region),
+        origin=readable(str(region.get("origin", "manual"))),
     )
+
+
+def score_of(marked: Json) -> float | None:
+    """What a model gave a region or a prediction; None for nothing that one can compare with."""
+    score = marked.get("score")
+    is_score = isinstance(score, int | float) and not isinstance(score, bool)
+    return float(score) if is_score and math.isfinite(score) else None  # type: ignore[arg-type]
 
 
 def _size(region: Json) -> Size:
@@ -171,29 +181,21 @@ def _bitmask(region: Json) -> Runs:
 
 
 def _polygon(region: Json) -> Runs:
-    from rasterio.features import rasterize  # 0.2 s, which no other region needs
-
-    height, width = _drawable(region)
-    ring = [(x * width, y * height) for x, y in interactive_regions.outline(region)]
-    shape = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-    # A prompt's outline includes its border; of an annotation that would be half a pixel too much.
-    drawn = rasterize([(shape, 1)], out_shape=(height, width), dtype="uint8")
-    return masks.to_runs(drawn > 0)
+    size = _drawable(region)
+    corners = np.array(interactive_regions.outline(region)) * (size[1], size[0])
+    return shapes.polygon(corners, size)
 
 
 def _rectangle(region: Json) -> Runs:
-    height, width = _drawable(region)
-    x, y, across, down = _numbers(region, ("x", "y", "width", "height"), (height, width))
-    columns, rows = _turned_back(region, (height, width), (x, y))
-    return masks.to_runs((columns >= 0) & (columns < across) & (rows >= 0) & (rows < down))
+    size = _drawable(region)
+    x, y, across, down = _numbers(region, ("x", "y", "width", "height"), size)
+    return shapes.polygon(shapes.rectangle((x, y), (across, down), _turn(region)), size)
 
 
 def _ellipse(region: Json) -> Runs:
-    height, width = _drawable(region)
-    x, y, across, down = _numbers(region, ("x", "y", "radiusX", "radiusY"), (height, width))
-    columns, rows = _turned_back(region, (height, width), (x, y))
-    inside: Mask = (columns / across) ** 2 + (rows / down) ** 2 <= 1
-    return masks.to_runs(inside)
+    size = _drawable(region)
+    x, y, across, down = _numbers(region, ("x", "y", "radiusX", "radiusY"), size)
+    return shapes.ellipse((x, y), (across, down), _turn(region), size)
 
 
 def _numbers(region: Json, names: tuple[str, str, str, str], size: Size) -> tuple[float, ...]:
@@ -209,21 +211,13 @@ def _numbers(region: Json, names: tuple[str, str, str, str], size: Size) -> tupl
     return tuple(number * size[(i + 1) % 2] / 100 for i, number in enumerate(percent))
 
 
-def _turned_back(
-    region: Json, size: Size, origin: tuple[float, float]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """X and y of all pixel centres from an origin, in the axes of a turned region.
+def _turn(region: Json) -> float:
+    """Clockwise, radians.
 
-    Returns:
-        Two arrays that broadcast to (H, W), pixels.
+    Raises:
+        ValueError: no number.
     """
-    angle = math.radians(_number(value_of(region).get("rotation", 0), "rotation") % 360)
-    x = np.arange(size[1])[np.newaxis] + 0.5 - origin[0]  # (1, W)
-    y = np.arange(size[0])[:, np.newaxis] + 0.5 - origin[1]  # (H, 1)
-    if angle == 0:
-        return x, y
-    cosine, sine = math.cos(angle), math.sin(angle)
-    return x * cosine + y * sine, y * cosine - x * sine
+    return math.radians(_number(value_of(region).get("rotation", 0), "rotation") % 360)
 
 
 def _number(value: Any, name: str) -> float:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from backend import masks
 from backend.export.records import Region
 from backend.masks import Mask
+from workers.messages import Runs
 
 Ring = NDArray[np.int64]  # (N, 2) XY, pixels; closed without repeating the first
 
@@ -22,10 +23,26 @@ Ring = NDArray[np.int64]  # (N, 2) XY, pixels; closed without repeating the firs
 def parts(region: Region) -> Iterator[Region]:
     """The connected parts of a region (also by corners), each as a region."""
     plane = masks.from_runs(region.runs)
-    count, numbered = cv2.connectedComponents(plane.view(np.uint8), connectivity=8)
+    count, numbered, boxes, _ = cv2.connectedComponentsWithStats(
+        plane.view(np.uint8), connectivity=8
+    )
     for number in range(1, count):
         identity = region.id if count == 2 else f"{region.id}-{number}"
-        yield replace(region, id=identity, runs=masks.to_runs(numbered == number))
+        top, rows = int(boxes[number, cv2.CC_STAT_TOP]), int(boxes[number, cv2.CC_STAT_HEIGHT])
+        part = numbered[top : top + rows] == number  # its own rows: there may be thousands
+        yield replace(region, id=identity, runs=placed(part, top, region.runs.height))
+
+
+def placed(rows: Mask, top: int, height: int) -> Runs:
+    """The runs of a mask of some height, of which these are all rows with foreground."""
+    first, *rest = masks.to_runs(rows).counts
+    last = (height - top - len(rows)) * rows.shape[1]
+    counts = [top * rows.shape[1] + first, *rest]
+    if len(counts) % 2:  # ends with background
+        counts[-1] += last
+    elif last:
+        counts.append(last)
+    return Runs(height, rows.shape[1], tuple(counts))
 
 
 def number_of_parts(region: Region) -> int:

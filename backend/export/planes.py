@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backend import masks
 from backend.export.records import Region
@@ -17,6 +18,40 @@ def by_label(regions: Iterable[Region]) -> dict[str, Mask]:
         held = found.get(region.label)
         found[region.label] = mask if held is None else held | mask
     return found
+
+
+def class_map(
+    regions: Iterable[Region], numbers: Mapping[str, int], height: int, width: int
+) -> tuple[NDArray[np.uint16], bool]:
+    """The class of each pixel.
+
+    [ours] Where regions overlap, the smaller one is on top; of equal ones, the label with the
+    larger number.
+
+    Args:
+        regions: all of that size.
+        numbers: of their labels, from 1.
+        height: of the map, pixels.
+        width: of the map, pixels.
+
+    Returns:
+        (H, W) uint16, 0 where nothing is; whether regions of different labels overlap.
+    """
+
+    def order(region: Region) -> tuple[int, int, str]:
+        return -masks.area(region.runs), numbers[region.label], region.id
+
+    found = np.zeros((height, width), dtype=np.uint16)
+    overlapping = False
+    for region in sorted(regions, key=order):
+        crop = masks.cropped(region.runs)
+        if crop is None:
+            continue
+        rows, number = found[crop.top : crop.top + len(crop.mask)], numbers[region.label]
+        below = rows[crop.mask]
+        overlapping |= bool(((below != 0) & (below != number)).any())
+        rows[crop.mask] = number
+    return found, overlapping
 
 
 def agreement(one: Mapping[str, Mask], other: Mapping[str, Mask]) -> float:

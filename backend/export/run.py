@@ -3,16 +3,16 @@
 import importlib
 import logging
 import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from rich.progress import track
 
 from backend.export import card, label_names, label_studio, split, statistics
 from backend.export.assembly import Assembly, Source
@@ -25,10 +25,12 @@ from backend.export.label_studio import Reading
 from backend.export.label_studio_regions import Json
 from backend.export.selection import Choice
 from backend.export.studio_source import StudioSource
+from backend.progress import track
 
 LOG = logging.getLogger(__name__)
 
 MOST_SHOWN = 20
+Write = Callable[..., Any]  # of examples, vocabulary and folder
 
 
 class Format(StrEnum):
@@ -62,6 +64,7 @@ class ExportRun:
     Attributes:
         source: a JSON export of Label Studio; None for a project.
         project: id of a project to read by API; None for a file.
+        studio: where the project is; None for a file.
         formats: each once.
         out: folder for the set; a folder of a format in it must be empty.
         images: folder to look for images in first; None for none.
@@ -74,6 +77,7 @@ class ExportRun:
 
     source: Path | None
     project: int | None
+    studio: StudioSource | None
     formats: Sequence[Format]
     out: Path
     images: Path | None
@@ -89,14 +93,19 @@ class ExportRun:
 def run(task: ExportRun) -> int:
     """Write the set: a folder for each format, `README.md` and `statistics.json`.
 
+    A format that cannot hold the set, as one of sentences where there is none, is reported, and the
+    others go on.
+
     Returns:
         Exit status: 0, or 1 when something could not be used because of an error.
 
     Raises:
-        ExportError: nothing to export, or the folder is not empty.
+        ExportError: nothing to export, no format could be written, a folder is not empty, or a
+            library is missing.
         StudioError: the project cannot be read.
     """
     _check_empty(task)
+    writers = {each: _writer(each, task) for each in task.formats}
     findings = Findings()
     every, names = _tasks(task)
     task.out.mkdir(parents=True, exist_ok=True)
@@ -104,31 +113,58 @@ def run(task: ExportRun) -> int:
         images = Images(task.images, _lazy_fetch(), Path(cache))
         reading = _reading(names or LabelNames(), findings, images, task.choice)
         source = Source(task.choice, images, task.scene_pattern)
-        with Assembly(source, findings) as assembly:
-            assembly.add_all(label_studio.read_tasks(track(every, "Reading", total=None), reading))
-            _write(task, assembly, _vocabulary(names, assembly))
+        with Assembly(source, findings, Path(cache)) as assembly:
+            assembly.add_all(label_studio.read_tasks(track(every, "Reading"), reading))
+            _write(task, writers, assembly, _vocabulary(names, assembly))
     _report(findings)
     return 1 if findings.problems else 0
 
 
-def _write(task: ExportRun, assembly: Assembly, vocabulary: Vocabulary) -> None:
+def _write(
+    task: ExportRun, writers: Mapping[Format, Write], assembly: Assembly, vocabulary: Vocabulary
+) -> None:
     total = assembly.scenes.total()
     if not total:
-        reasons = [*assembly.findings.problems, *assembly.findings.left_out][:3]
-        raise ExportError("there is nothing to export: " + ("; ".join(reasons) or "no tasks"))
+        raise ExportError("there is nothing to export: " + _reasons(assembly.findings))
     parts = split.assign(assembly.scenes, task.ratios, task.seed)
 
     def examples(what: str) -> Iterator[Example]:
         return iter(track(assembly.examples(parts), what, total=total))
 
-    for each in task.formats:
-        _writer(each, task)(examples(f"Writing {each}"), vocabulary, task.out / each)
+    written = []
+    for each, write in writers.items():
+        try:
+            with _whole(task.out / each) as folder:
+                write(examples(f"Writing {each}"), vocabulary, folder)
+            written.append(each)
+        except ExportError as error:
+            if not written and each is task.formats[-1]:
+                raise
+            assembly.findings.problem(f"--format {each}", str(error))
     counts = statistics.count(examples("Counting"), vocabulary)
-    card.write(_card(task, assembly, vocabulary, counts), task.out)
+    card.write(_card(task, written, assembly, vocabulary, counts), task.out)
     LOG.info("%d images in %s", total, task.out)
 
 
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder that was empty; what fails on the way leaves none: half a set looks like a whole."""
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _reasons(findings: Findings) -> str:
+    passed_over = [f"{number} {what}" for what, number in findings.skipped.items()]
+    first, *rest = [*findings.problems, *findings.left_out, *passed_over, "no tasks"]
+    return first + (f" (and {len(rest) - 1} more)" if len(rest) > 1 else "")
+
+
 def _check_empty(task: ExportRun) -> None:
+    if (task.out / card.NUMBERS).exists():
+        raise ExportError(f"{task.out} holds a set already: remove it, or give another --out")
     for each in task.formats:
         folder = task.out / each
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -140,17 +176,10 @@ def _tasks(task: ExportRun) -> tuple[Iterable[Json], LabelNames | None]:
     if task.source is not None:
         return label_studio.tasks_of(task.source), task.names
     assert task.project is not None  # `export` sees to it
-    settings = importlib.import_module("workers.settings").WorkerSettings()
-    if settings.label_studio_url is None or settings.label_studio_api_key is None:
-        raise ExportError("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for --project")
-    bundle = settings.requests_ca_bundle
-    client = StudioSource(
-        settings.label_studio_url,
-        settings.label_studio_api_key.get_secret_value(),
-        verify=True if bundle is None else str(bundle),
-    )
-    config = client.project(task.project)["label_config"]
-    return client.tasks_with_masks(task.project), task.names or label_names.from_config(config)
+    assert task.studio is not None
+    config = task.studio.project(task.project)["label_config"]
+    every = task.studio.tasks_with_masks(task.project)
+    return every, task.names or label_names.from_config(config)
 
 
 def _reading(names: LabelNames, findings: Findings, images: Images, choice: Choice) -> Reading:
@@ -173,7 +202,7 @@ def _vocabulary(names: LabelNames | None, assembly: Assembly) -> Vocabulary:
     return Vocabulary.of(list(names.labels), colours)
 
 
-def _writer(each: Format, task: ExportRun) -> Callable[..., Any]:
+def _writer(each: Format, task: ExportRun) -> Write:
     module, function = WRITERS[each]
     try:
         write = getattr(importlib.import_module(f"backend.export.{module}"), function)
@@ -181,7 +210,7 @@ def _writer(each: Format, task: ExportRun) -> Callable[..., Any]:
         raise ExportError(f"--format {each} needs {error.name}: install dgl-rsis[data]") from error
     if each is Format.COCO:
         return partial(write, polygons=task.polygons, objects=task.objects)
-    found: Callable[..., Any] = write
+    found: Write = write
     return found
 
 
@@ -199,6 +228,7 @@ def _lazy_fetch() -> Callable[[str], bytes]:
 
 def _card(
     task: ExportRun,
+    formats: Sequence[Format],
     assembly: Assembly,
     vocabulary: Vocabulary,
     counts: dict[Split, statistics.SplitCounts],
@@ -207,7 +237,7 @@ def _card(
     return Card(
         source=name,
         date=datetime.now(UTC).date().isoformat(),
-        formats=[str(each) for each in task.formats],
+        formats=[str(each) for each in formats],
         vocabulary=vocabulary,
         splits=counts,
         ratios=task.ratios,
@@ -246,4 +276,4 @@ def _report(findings: Findings) -> None:
     for what, number in sorted(findings.skipped.items()):
         LOG.info("passed over: %d %s", number, what)
     if findings.problems:
-        LOG.warning("%d could not be used", len(findings.problems))
+        LOG.warning("%d could not be used, listed in statistics.json", len(findings.problems))

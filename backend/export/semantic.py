@@ -3,8 +3,6 @@
 Layout: a folder for each split, which this project's own reader of plain folders reads
 (`evaluate classes NAME:FOLDER`), with `classes.txt`, `images/NAME.*` and `labels/NAME.png`. 0 is
 the background, i the i-th label; the palette holds the labels' colours.
-
-[ours] Where regions overlap, the smaller one is on top; of equal ones, the later label.
 """
 
 from collections.abc import Iterable
@@ -14,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend import masks
+from backend.export import planes
 from backend.export.dataset import BACKGROUND, Example, Vocabulary, copy_image
-from backend.export.records import Region
 
 BLACK = (0, 0, 0)
 MOST_IN_A_BYTE = 254  # 255 means "ignored" to readers
@@ -35,7 +32,8 @@ def write(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Non
         folder = out / example.split
         if not (folder / "classes.txt").exists():
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "classes.txt").write_text("\n".join(class_names(vocabulary)) + "\n", "utf-8")
+            lines = [" ".join(name.split()) + "\n" for name in class_names(vocabulary)]
+            (folder / "classes.txt").write_text("".join(lines), "utf-8")
         copy_image(example, folder / "images")
         file = folder / "labels" / f"{example.stem}.png"
         file.parent.mkdir(exist_ok=True)
@@ -50,14 +48,8 @@ def class_names(vocabulary: Vocabulary) -> tuple[str, ...]:
 
 def index_map(example: Example, vocabulary: Vocabulary) -> NDArray[np.uint16]:
     """The class of each pixel: (H, W) uint16; 0 = none, i = the i-th label."""
-
-    def order(region: Region) -> tuple[int, int, str]:
-        return -masks.area(region.runs), vocabulary.numbers[region.label], region.id
-
-    numbers = np.zeros((example.item.height, example.item.width), dtype=np.uint16)
-    for region in sorted(example.regions, key=order):
-        numbers[masks.from_runs(region.runs)] = vocabulary.numbers[region.label] + 1
-    return numbers
+    numbers = {label: number + 1 for label, number in vocabulary.numbers.items()}
+    return planes.class_map(example.regions, numbers, example.item.height, example.item.width)[0]
 
 
 def _picture(numbers: NDArray[np.uint16], vocabulary: Vocabulary) -> Image.Image:

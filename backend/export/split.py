@@ -30,7 +30,8 @@ def scene_of(item: Item, name: str, pattern: re.Pattern[str] | None = None) -> s
     found = pattern.search(name) if pattern is not None else None
     if found is None:
         return name
-    return found.group(1) if found.re.groups and found.group(1) is not None else found.group()
+    part = found.group(1) if found.re.groups else None
+    return part or found.group() or name
 
 
 def ratios_of(text: str) -> tuple[float, float, float]:

@@ -58,7 +58,10 @@ def to_lines(
         for part in outlines.parts(region):
             if masks.area(part.runs) < smallest:
                 continue
-            (ring,) = outlines.through_centres(masks.from_runs(part.runs))
+            crop = masks.cropped(part.runs)
+            assert crop is not None  # a part has pixels
+            (ring,) = outlines.through_centres(crop.mask)
+            ring = ring + np.array([0, crop.top])
             ring = ring[np.arange(max(len(ring), FEWEST_POINTS)) % len(ring)]
             shares = (ring + 0.5) / (part.runs.width, part.runs.height)  # (N, 2)
             numbers = " ".join(f"{share:.{DIGITS}f}" for share in shares.ravel())
@@ -72,5 +75,7 @@ def _description(vocabulary: Vocabulary, splits: set[str]) -> str:
     if "test" in splits:
         held["test"] = "test"
     lines = [f"{key}: images/{folder}" for key, folder in held.items()]
-    names = [f"  {i}: {json.dumps(name)}" for i, name in enumerate(vocabulary.labels)]
+    # JSON texts are YAML, too; characters as they are, since YAML knows no pairs of surrogates.
+    quoted = (json.dumps(name, ensure_ascii=False) for name in vocabulary.labels)
+    names = [f"  {number}: {name}" for number, name in enumerate(quoted)]
     return "\n".join([*lines, "names:", *names]) + "\n"

@@ -47,8 +47,8 @@ def dgl_rsis(*arguments: str) -> tuple[int, str]:
 def checked(xml: str, folder: Path) -> tuple[int, dict[str, Any]]:
     file = folder / "config.xml"
     file.write_text(xml, "utf-8")
-    status, output = dgl_rsis("--check", str(file), "--json")
-    return status, json.loads(output)
+    status, _ = dgl_rsis("--check", str(file), "--json", str(folder / "new" / "checked.json"))
+    return status, json.loads((folder / "new" / "checked.json").read_text("utf-8"))
 
 
 def fate(found: dict[str, Any], label: str, control: str) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def test_a_background_gets_no_smart_tool() -> None:
         (["--labels", "background"], "no labels to predict"),
         (["--labels", "bell\x07"], "not well-formed"),
         (["--labels", ",".join(f"l{n}" for n in range(1001))], "at most 1000"),
-        (["--labels", "a", "--json"], "--json goes with --check"),
+        (["--labels", "a", "--json", "x.json"], "--json goes with --check"),
         (["--labels", "a", "--check", "x.xml"], "give --check FILE alone"),
         (["--check", "nowhere.xml"], "nowhere.xml cannot be read"),
     ],

@@ -1,6 +1,9 @@
 import contextlib
+import io
 import json
 import logging
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from backend import brush, masks
-from backend.corrections import Corrections, EventError, Taken, concerns, read
+from backend.corrections import Corrections, EventError, Taken, concerns, head_of, read
 from backend.tasks import TaskError
 from tests.backend.conftest import MakeApp
 from tests.backend.worker_end import PROJECT, VERSION, XML, predict_body, task
@@ -218,6 +221,72 @@ def test_only_so_many_events_wait(redis: Redis, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("backend.corrections.MOST_WAITING_BYTES", 10)
     assert full.accept(body(event())) is None
     full._thread.shutdown()
+
+
+def test_a_flood_is_taken_and_seen_to_in_its_order(corrections: Corrections, redis: Redis) -> None:
+    stamp = "2026-11-23T07:46:{:02}.{:06}Z"
+    events = [event(updated_at=stamp.format(*divmod(i, 50)), id=i % 7) for i in range(300)]
+    taken = [corrections.accept(body(each)) for each in events]
+    assert None not in taken
+    for done in taken:
+        assert done is not None
+        done.result(timeout=60)
+    newest = {each["annotation"]["id"]: learn_request(each).stamp for each in events}
+    store = PrototypeStore(redis)
+    assert all(store.is_current("1", str(a), stamp) for a, stamp in newest.items())
+    assert (corrections._waiting, corrections._bytes) == (0, 0)
+
+
+def test_an_event_beyond_all_measure_is_dropped_and_read_to_its_end(
+    corrections: Corrections,
+    make_app: MakeApp,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    content = body(event()) + b" " * 200_000
+    monkeypatch.setattr("backend.corrections.MOST_EVENT_BYTES", 1000)
+    assert corrections.accept(content) is None
+    assert "is dropped" in caplog.text
+    stream = io.BytesIO(content)
+    assert 1000 < len(head_of(stream)) < len(content)
+    assert stream.read() == b""
+    response = make_app().post("/webhook", data=content)
+    assert (response.status_code, response.json) == (201, {"status": "ignored"})
+    assert redis.dbsize() == 0
+
+
+POLYGON = brush_region(type="polygonlabels") | {
+    "value": {"points": [[25, 25], [75, 25], [75, 75], [25, 75]], "polygonlabels": ["ship"]}
+}
+ELLIPSE = brush_region(type="ellipselabels") | {
+    "original_width": 8192,
+    "original_height": 8192,
+    "value": {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "ellipselabels": ["ship"]},
+}
+READING = """
+import resource, sys
+from backend import app
+from backend.corrections import read
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = read(sys.stdin.buffer.read())
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+loaded = {"rasterio", "shapely", "torch", "dgl_rsis"} & set(sys.modules)
+print(len(found.regions), sum(found.regions[0][1].counts[1::2]), grown < 32 * 1024, loaded or "")
+"""
+
+
+@pytest.mark.parametrize(("shape", "area"), [(POLYGON, 32 * 32), (ELLIPSE, 4_216_500)])
+def test_the_web_process_stays_small_whatever_is_drawn(shape: Any, area: int) -> None:
+    """It has neither rasterio nor room for planes of the image's size."""
+    done = subprocess.run(
+        [sys.executable, "-c", READING],
+        input=body(event(shape)),
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout.decode().split() == ["1", str(area), "True"]
 
 
 def test_other_events_are_passed_over_unread() -> None:

@@ -52,7 +52,7 @@ def push(client: SegmentClient, rest: StudioClient) -> Push:
 def request_1(client: SegmentClient) -> DeliveryRequest:
     """A claimed delivery to task 1, as the web side leaves it."""
     client.claim_push(1, KEY)
-    return DeliveryRequest(1, KEY, client.store_config(CONFIG), VERSION)
+    return DeliveryRequest(1, KEY, client.store_config(CONFIG))
 
 
 def candidates() -> SegmentReply:
@@ -223,7 +223,7 @@ def test_a_refusal_ends_the_delivery(
     reply: SegmentReply,
 ) -> None:
     studio.troubles = [403]
-    request = DeliveryRequest(task, KEY, request_1.config, VERSION)
+    request = DeliveryRequest(task, KEY, request_1.config)
 
     outcome = push(request)
 
@@ -236,7 +236,7 @@ def test_a_refusal_ends_the_delivery(
 def test_a_forgotten_config_ends_the_delivery(
     client: SegmentClient, push: Push, studio: FakeStudio, reply: SegmentReply
 ) -> None:
-    request = DeliveryRequest(1, KEY, "f" * 64, VERSION)
+    request = DeliveryRequest(1, KEY, "f" * 64)
 
     assert "config is no longer kept" in push(request)
     assert client.failure_counts() == {"delivery": 1}

@@ -66,7 +66,9 @@ def test_no_file_is_larger_than_allowed(tmp_path: Path, most: int) -> None:
     assert len(tasks(tmp_path)) == 20
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=8),
     tails=st.lists(st.binary(max_size=30), min_size=8, max_size=8),

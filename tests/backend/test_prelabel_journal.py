@@ -70,9 +70,19 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+def test_what_only_failed_may_be_tried_otherwise(tmp_path: Path) -> None:
+    with Journal(tmp_path, ABOUT) as journal:
+        journal.write([{"failed": "a", "reason": "no image"}])
+    with Journal(tmp_path, ABOUT | {"model_version": "v2"}) as journal:
+        assert journal.progress == Progress()
+        journal.write([{"pushed": ["a"]}])
+    with Journal(tmp_path, ABOUT | {"model_version": "v2"}) as journal:
+        assert journal.progress.done == {"a"}
+
+
 def test_predictions_of_two_models_do_not_mix(tmp_path: Path) -> None:
-    with Journal(tmp_path, ABOUT):
-        pass
+    with Journal(tmp_path, ABOUT) as journal:
+        journal.write([{"pushed": ["a"]}])
     with pytest.raises(PrelabelError, match=r"model_version: 'v1' there, 'v2' now.*another --out"):
         Journal(tmp_path, {**ABOUT, "model_version": "v2"})
 

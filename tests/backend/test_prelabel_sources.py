@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,39 @@ def test_workers_get_a_path_below_their_root_or_else_the_bytes(images: Path) -> 
     (images / "b.png").unlink()
     with pytest.raises(ItemError, match="cannot be read: No such file"):
         Requests(CONFIG, "v1", None, 100).of(item)
+
+
+def test_a_list_that_tile_wrote_needs_no_root(images: Path) -> None:
+    references_ = [
+        "/data/local-files/?d=all%20images/b.png",
+        "/data/local-files/?d=other/b.png",
+        "/data/local-files/?d=all%20images/none.png",
+        "/data/local-files/?d=",
+    ]
+    (images / "import.json").write_text(json.dumps([{"image": each} for each in references_]))
+    found = items(images / "import.json")
+    assert [item.file for item in found] == [images / "b.png", None, None, None]
+    assert references(found[:1]) == references([Item("", {"data": {"image": references_[0]}})])
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "deep/../../secret.png", "x" * 300, "a\0b"])
+def test_tasks_lead_to_no_file_outside_of_the_folder(images: Path, name: str) -> None:
+    (images.parent / "secret.png").write_bytes(b"secret")
+    (images / "tasks.json").write_text(json.dumps([{"image": name}]))
+    (item,) = items(images / "tasks.json")
+    assert item.file is None
+
+
+def test_a_prefix_needs_no_slash(images: Path) -> None:
+    for prefix in ("https://host/x", "https://host/x/"):
+        assert references(items(images / "b.png", prefix=prefix)) == ["https://host/x/b.png"]
+    assert references(items(images / "b.png", prefix="/f?d=")) == ["/f?d=b.png"]
+
+
+def test_a_file_whose_name_is_no_text_is_a_problem_of_its_own(images: Path) -> None:
+    (images / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    found = items(images, prefix="p/")
+    assert len(found) == 4
+    (odd,) = (item for item in found if item.problem)
+    assert "not in UTF-8" in odd.problem
+    json.dumps([odd.name, odd.task], ensure_ascii=False).encode()

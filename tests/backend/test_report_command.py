@@ -42,7 +42,7 @@ def tasks() -> list[dict[str, Any]]:
 def test_an_export_becomes_a_table_numbers_and_pictures(tmp_path: Path) -> None:
     export = written(tmp_path / "export.json", *tasks())
     out, plots = tmp_path / "new" / "report.json", tmp_path / "plots"
-    status, table, _ = dgl_rsis(str(export), "--json", str(out), "--plots", str(plots))
+    status, table, _ = dgl_rsis(str(export), "--json", str(out), "--plot", str(plots))
     assert status == 0
     first, _, second = table.split("\n\n")[0], *table.split("\n\n")[1:3]
     assert first == (
@@ -59,7 +59,7 @@ def test_an_export_becomes_a_table_numbers_and_pictures(tmp_path: Path) -> None:
     numbers = json.loads(out.read_text("utf-8"))
     assert numbers["versions"]["v1"]["labels"]["house"]["accepted_share"] == 0.5
     assert numbers["versions"]["$v2$"]["total"]["removed"] == 1
-    names = ["v1-iou.png", "v1-regions.png", "v2-iou.png", "v2-regions.png", "versions.png"]
+    names = ["_v2_-iou.png", "_v2_-regions.png", "v1-iou.png", "v1-regions.png", "versions.png"]
     assert sorted(path.name for path in plots.iterdir()) == names
     for name in names:
         with Image.open(plots / name) as picture:
@@ -144,3 +144,20 @@ def test_the_command_line_loads_nothing_heavy() -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_could_not_be_used_is_told_by_the_exit_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tmp_path / "config.xml"
+    config.write_text(
+        '<View><Image name="i" value="$photo"/>'
+        '<BrushLabels name="b" toName="i"><Label value="house"/></BrushLabels></View>'
+    )
+    rows = [{**one, "data": {"photo": "/a.png"}} for one in tasks()]
+    export = str(written(tmp_path / "export.json", *rows))
+    assert dgl_rsis(export, "--config", str(config))[0] == 0
+    status, table, _ = dgl_rsis(export)
+    assert status == 1
+    assert table.startswith("0 tasks")
+    assert "5 could not be used" in caplog.text

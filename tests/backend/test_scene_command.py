@@ -6,7 +6,7 @@ from PIL import Image
 
 from backend import local, scene_command
 from backend.local import LocalError
-from backend.scene_command import SceneOptions, SceneRun, is_scene, parse_bands
+from backend.scene_command import SceneOptions, SceneRun, is_scene
 from tests.small_scene import picture, write_scene
 
 CONFIG = local.read_config("ship,car,tree,field,water", None)
@@ -63,30 +63,12 @@ def test_a_bad_scene_is_reported_and_the_others_go_on(
 
 def test_bands_reach_the_scene(model_folder: Path, tmp_path: Path, caplog) -> None:
     scene = write_scene(tmp_path / "a.tif", picture(60, 60))
-    assert scene_command.run(task(tmp_path, model_folder, scene, bands="3,2,1")) == 0
-    assert scene_command.run(task(tmp_path, model_folder, scene, bands="4,3,2")) == 1
+    assert scene_command.run(task(tmp_path, model_folder, scene, bands=(3, 2, 1))) == 0
+    assert scene_command.run(task(tmp_path, model_folder, scene, bands=(4, 3, 2))) == 1
     assert "no band 4" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"polygons": "shp"}, "choose one of gpkg, geojson"),
-        ({"bands": "red"}, "three numbers"),
-        ({"min_area": -1.0}, "0 or more"),
-    ],
-)
-def test_wrong_options_are_said(model_folder: Path, tmp_path: Path, options, message) -> None:
-    with pytest.raises(LocalError, match=message):
-        scene_command.run(task(tmp_path, model_folder, tmp_path / "a.tif", **options))
 
 
 def test_scenes_of_one_stem_are_refused(model_folder: Path, tmp_path: Path) -> None:
     paths = [tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif"]
     with pytest.raises(LocalError, match="called x"):
         scene_command.run(task(tmp_path, model_folder, *paths))
-
-
-def test_bands_as_numbers() -> None:
-    assert parse_bands(" 4, 3,2") == (4, 3, 2)
-    assert parse_bands("") is None

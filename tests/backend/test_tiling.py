@@ -13,7 +13,7 @@ from rasterio.control import GroundControlPoint
 from typer.testing import CliRunner
 
 from backend import tiles
-from backend.tiling import TileRun, TilingError, read_bands, run
+from backend.tiling import TileRun, TilingError, run
 
 TRANSFORM = rasterio.Affine(0.5, 0, 733601, 0, -0.5, 3725139)
 
@@ -140,9 +140,18 @@ def test_scenes_of_one_name_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["red", "1,,2", "1;2;3"])
-def test_bands_must_be_numbers(text):
-    with pytest.raises(TilingError, match="give numbers from 1"):
-        read_bands(text)
+def test_bands_must_be_numbers(tmp_path, text):
+    result = cli(scene(tmp_path / "a.tif"), "--out", tmp_path / "out", "--bands", text)
+    assert result.exit_code == 2
+    assert "numbers from 1" in result.output
+
+
+def test_the_tasks_of_an_earlier_run_are_not_replaced(tmp_path):
+    assert run(TileRun([scene(tmp_path / "a.tif")], tmp_path / "out")) == 0
+    before = tasks_in(tmp_path / "out")
+    with pytest.raises(TilingError, match="tasks of an earlier run"):
+        run(TileRun([scene(tmp_path / "b.tif")], tmp_path / "out"))
+    assert tasks_in(tmp_path / "out") == before
 
 
 def test_an_overlap_that_does_not_fit_is_refused(tmp_path):

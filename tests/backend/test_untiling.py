@@ -19,12 +19,14 @@ from typer.testing import CliRunner
 
 from backend import brush, masks, tiles
 from backend.export.findings import ExportError
+from backend.export.label_names import LabelNames
 from backend.tiling import TileRun
 from backend.tiling import run as tile
 from backend.untiling import UntileRun, run
 
 TRANSFORM = rasterio.Affine(0.5, 0, 733601, 0, -0.5, 3725139)
 LABELS = ("road", "building", "tree")
+NAMES = LabelNames(dict.fromkeys(LABELS))
 
 
 def scene(path, width=70, height=50, **profile):
@@ -115,7 +117,7 @@ def test_what_was_not_changed_comes_back_exactly(data):
         tasks = annotated(cut(folder, path, size=size, overlap=overlap), classes)
         tasks = data.draw(st.permutations(tasks))
         export, out = written(folder / "export.json", tasks), folder / "labels.tif"
-        assert run(UntileRun(export, out, labels=LABELS)) == 0
+        assert run(UntileRun(export, out, names=NAMES)) == 0
         assert (read(out) == classes).all()
         report = json.loads((folder / "labels.tif.json").read_text())
         with rasterio.open(out) as found, rasterio.open(path) as source:
@@ -166,7 +168,7 @@ def test_several_scenes_make_a_file_each(tmp_path):
     export = written(tmp_path / "e.json", annotated(cut(tmp_path, a, b), classes))
     with pytest.raises(ExportError, match=r"2 scenes \(a.tif, b.tif\).*give a folder"):
         run(UntileRun(export, tmp_path / "l.tif"))
-    assert run(UntileRun(export, tmp_path / "labels", labels=LABELS)) == 0
+    assert run(UntileRun(export, tmp_path / "labels", names=NAMES)) == 0
     for stem in "ab":
         assert (read(tmp_path / "labels" / f"{stem}_labels.tif") == classes).all()
 
@@ -177,7 +179,7 @@ def test_a_scene_without_crs_becomes_a_plain_tiff(tmp_path, caplog):
     classes = random_classes(50, 70)
     export = written(tmp_path / "e.json", annotated(cut(tmp_path, path), classes))
     with caplog.at_level(logging.INFO):
-        assert run(UntileRun(export, tmp_path / "l.tif", labels=LABELS)) == 0
+        assert run(UntileRun(export, tmp_path / "l.tif", names=NAMES)) == 0
     assert (read(tmp_path / "l.tif") == classes).all()
     assert "a.png: no CRS for its pixels: writing a plain TIFF" in caplog.text
 
@@ -222,7 +224,7 @@ def test_the_newest_of_several_annotations_counts(tmp_path, caplog):
     task |= {"id": 1, "annotations": [new, old]}
     with caplog.at_level(logging.INFO):
         export = written(tmp_path / "e.json", [task, again])
-        assert run(UntileRun(export, tmp_path / "l.tif", labels=LABELS)) == 0
+        assert run(UntileRun(export, tmp_path / "l.tif", names=NAMES)) == 0
     assert (read(tmp_path / "l.tif") == 3).all()
     assert "1 tasks have several annotations: the newest counts" in caplog.text
     assert "1 tasks are of a tile that others are of, too" in caplog.text
@@ -256,7 +258,7 @@ def test_of_regions_that_overlap_the_smaller_one_is_on_top(tmp_path, caplog):
     task |= {"id": 1, "annotations": [annotation(brushed(small, "tree"), brushed(large, "road"))]}
     with caplog.at_level(logging.INFO):
         export = written(tmp_path / "e.json", [task])
-        assert run(UntileRun(export, tmp_path / "l.tif", labels=LABELS)) == 0
+        assert run(UntileRun(export, tmp_path / "l.tif", names=NAMES)) == 0
     assert (read(tmp_path / "l.tif") == np.where(small, 3, 1)).all()
     assert "labels that overlap" in caplog.text
 
@@ -271,7 +273,7 @@ def test_shapes_are_drawn(tmp_path):
     ]
     task |= {"id": 1, "annotations": [annotation(*shapes)]}
     export = written(tmp_path / "e.json", [task])
-    assert run(UntileRun(export, tmp_path / "l.tif", labels=LABELS)) == 0
+    assert run(UntileRun(export, tmp_path / "l.tif", names=NAMES)) == 0
     found = read(tmp_path / "l.tif")
     assert (found[10:, 11:29] == 1).all()
     assert (found[1:9, 1:9] == 3).all()
@@ -322,3 +324,35 @@ def test_a_scene_name_cannot_lead_out_of_the_folder(tmp_path):
         task["data"]["scene"] = "../../evil.tif"
     assert run(UntileRun(written(tmp_path / "e.json", tasks), tmp_path / "x" / "labels")) == 0
     assert (tmp_path / "x" / "labels" / "evil_labels.tif").exists()
+
+
+def test_names_of_scenes_stay_in_the_folder(tmp_path):
+    names = ["../../../evil.tif", "..", "/etc/x.tif", "a\0b.tif", "a\nb.tif", "A_B.tif", "é" * 200]
+    place = {"crs": "", "transform": None, "window": [0, 0, 8, 8], "scene_size": [8, 8]}
+    tasks = [
+        {
+            "id": number, "predictions": [],
+            "annotations": [annotation(brushed(np.ones((8, 8), bool), "road"))],
+            "data": {"image": "a.png", "scene": name, **place},
+        }
+        for number, name in enumerate(names)
+    ]  # fmt: skip
+    export = written(tmp_path / "export.json", tasks)
+    assert run(UntileRun(export, tmp_path / "x" / "y" / "out")) == 0
+    files = {path for path in tmp_path.rglob("*") if path.is_file()} - {export}
+    assert all(path.parent == tmp_path / "x" / "y" / "out" for path in files)
+    assert len([path for path in files if path.suffix == ".tif"]) == len(names)
+
+
+def test_a_label_config_says_what_people_may_mark(tmp_path):
+    config = tmp_path / "config.xml"
+    config.write_text(
+        '<View><Image name="i" value="$image"/><BrushLabels name="m" toName="i">'
+        '<Label value="background"/><Label value="road" model_skip="true"/></BrushLabels></View>'
+    )
+    classes = random_classes(50, 70, 2)
+    tasks = annotated(cut(tmp_path, scene(tmp_path / "a.tif")), classes, ("background", "road"))
+    export, out = written(tmp_path / "export.json", tasks), tmp_path / "l.tif"
+    result = cli(export, "--out", out, "--config", config)
+    assert result.exit_code == 0, result.output
+    assert (read(out) == (classes == 2)).all()

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dgl_rsis import pipelines
+from dgl_rsis import pipelines, vocabulary
 from dgl_rsis.models import ClipModel
 from dgl_rsis.pipelines import OvssParameters
 from dgl_rsis.proposals import RegionParameters
@@ -22,7 +22,7 @@ def test_every_pixel_gets_a_class_of_a_covering_vocabulary(clip: ClipModel):
         number = 1 + [x.name for x in LABELS].index(segment.label)
         assert ((found.class_map == number) == segment.mask).all()
         assert 0 <= segment.score <= 1
-    assert list(found.seconds) == ["proposals", "dense", "text", "crops", "map", "masks"]
+    assert list(found.seconds) == ["text", "proposals", "dense", "crops", "map", "masks"]
 
 
 def test_the_margin_says_how_sure_the_classes_are(clip: ClipModel):
@@ -138,9 +138,8 @@ def test_the_background_of_crops_reaches_the_model(clip: ClipModel):
 
 
 def test_crops_are_made_for_doubtful_masks_only(clip: ClipModel):
-    asked = pipelines.knowledge.phrases(LABELS)
-    texts = pipelines.encode_phrases(clip, asked, templated=True)
-    owners = pipelines.owners(asked)
+    words = vocabulary.prepare(LABELS, clip)
+    texts, owners = words.texts, words.owners
     encoded = pipelines.encode_image(IMAGE, clip, OvssParameters())
     every = pipelines.fuse(encoded, clip, texts, owners, OvssParameters())
     none = pipelines.fuse(encoded, clip, texts, owners, OvssParameters(margin=0.0))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dgl_rsis.scene_blending import Axis, Blender, axis, places
+from dgl_rsis.scene_blending import Axis, Blender, axis, places, widest_overlap
 from dgl_rsis.types import InputError
 
 LENGTHS, SIDES, OVERLAPS = st.integers(8, 3000), st.integers(64, 1200), st.integers(0, 256)
@@ -32,6 +32,16 @@ def test_windows_cover_a_length_on_the_grid_of_the_tiles(length, side, overlap, 
         assert (found.side(i) - tile) % step == 0
     for first, third in zip(found.ends, found.starts[2:], strict=False):
         assert first <= third  # never three at one pixel
+
+
+@given(st.integers(1201, 3000), SIDES, TILINGS)
+def test_the_widest_overlap_is_one_and_a_wider_one_is_none(length, side, tiling):
+    tile, _ = tiling
+    assume(side >= tile)
+    widest = widest_overlap(side, *tiling)
+    assert axis(length, side, widest, *tiling).shared(0) == widest
+    with pytest.raises(InputError, match="take windows of"):
+        axis(length, side, widest + 1, *tiling)
 
 
 @given(LENGTHS, SIDES, OVERLAPS, TILINGS, st.floats(0, 1))

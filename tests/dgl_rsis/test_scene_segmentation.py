@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgl_rsis import features, pipelines, proposals, scene_segmentation
+from dgl_rsis import features, pipelines, proposals
 from dgl_rsis.models import ClipModel
 from dgl_rsis.proposals import RegionParameters
 from dgl_rsis.scene_segmentation import SceneBlock, WindowParameters, segment_scene
@@ -59,7 +59,7 @@ def test_windows_cover_the_scene_once_and_report_progress(clip: ClipModel, tmp_p
 
 def test_every_place_is_seen_through_the_same_tiles_in_any_window(clip: ClipModel):
     image = picture(300, 304)
-    whole = features.dense_features(clip, image, 64, scene_segmentation.DENSE_OVERLAP).values
+    whole = features.dense_features(clip, image, 64).values
     part = features.dense_features(clip, image[48:256, 96:304], 64).values  # on the grid, 208²
     edge = 2  # patches that a tile of a neighbouring window sees, too
     inside = part[edge:-edge, edge:]

@@ -1,1 +1,38 @@
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from rq import Queue
+
 from tests.workers.shelves import shelf as shelf
+from workers.client import SegmentClient
+from workers.messages import SEGMENT_QUEUE
+from workers.queues import open_queue
+
+
+@pytest.fixture
+def client(redis: Redis) -> SegmentClient:
+    return SegmentClient(redis)
+
+
+@pytest.fixture
+def queue(redis: Redis) -> Queue:
+    return open_queue(SEGMENT_QUEUE, redis)
+
+
+@pytest.fixture
+def worker(redis: Redis, queue: Queue, tmp_path: Path) -> Iterator[object]:
+    """A `ModelWorker` in this process, to be run in one burst."""
+    from tests.workers.fake_worker import fake_engine  # torch, which few of these tests need
+    from workers import jobs
+    from workers.model_worker import ModelWorker
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    worker = ModelWorker(queue, fake_engine(redis, tmp_path), "cpu")
+    worker.warm_up()
+    yield worker
+    jobs._engine = None
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

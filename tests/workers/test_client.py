@@ -37,7 +37,7 @@ def _request(number: int) -> SegmentRequest:
 
 
 def _delivery(task: int, key: str) -> DeliveryRequest:
-    return DeliveryRequest(task, key, "digest", "v1")
+    return DeliveryRequest(task, key, "digest")
 
 
 def _queued(redis: Redis, name: str = SEGMENT_QUEUE) -> list[str]:

@@ -78,11 +78,32 @@ def test_a_failure_leaves_nothing(segmenter: LocalSceneSegmenter, tmp_path: Path
     assert list(out.iterdir()) == []
 
 
-def test_a_small_window_gets_an_overlap_that_fits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [64, 100, 208])
+def test_a_small_window_gets_an_overlap_that_fits(
+    segmenter: LocalSceneSegmenter, tmp_path: Path, side: int
+) -> None:
     assert SceneJob(PROMPTS, {}).windows.side == 1024
-    small = SceneJob(PROMPTS, {}, window=256).windows
-    assert (small.side, small.overlap <= 128) == (256, True)
     assert SceneJob(PROMPTS, {}, window=256, overlap=32).windows.overlap == 32
+    scene = write_scene(tmp_path / "a.tif", picture(220, 230))
+    job = SceneJob(PROMPTS, {}, probability=True, window=side)
+    report = segmenter.segment(scene, tmp_path, job, nothing)
+    with rasterio.open(report.files[-1]) as dataset:
+        assert (dataset.read(1) > 0).all()
+
+
+def test_a_scene_of_one_colour_has_few_polygons_and_an_empty_one_none(
+    segmenter: LocalSceneSegmenter, tmp_path: Path
+) -> None:
+    plain = np.full((300, 300, 3), 90, dtype=np.uint8)
+    job = SceneJob(PROMPTS, {}, polygons="gpkg", window=208)
+    path = write_scene(tmp_path / "plain.tif", plain)
+    assert 1 <= (segmenter.segment(path, tmp_path, job, nothing).polygons or 0) <= len(WORDS)
+    path = write_scene(tmp_path / "empty.tif", plain, np.zeros((300, 300), dtype=bool))
+    report = segmenter.segment(path, tmp_path, job, nothing)
+    assert report.polygons == 0
+    with rasterio.open(report.files[0]) as dataset:
+        assert not dataset.read(1).any()
+    assert pyogrio.read_info(tmp_path / "empty.gpkg")["features"] == 0
 
 
 def test_no_such_model_is_said() -> None:

@@ -85,7 +85,7 @@ def test_a_reply_crosses_the_queue_unchanged() -> None:
 
 
 def test_a_delivery_crosses_the_queue_unchanged() -> None:
-    delivery = DeliveryRequest(7, "0" * 32, "digest", "v1")
+    delivery = DeliveryRequest(7, "0" * 32, "digest")
     assert DeliveryRequest.from_json(json.loads(json.dumps(delivery.to_json()))) == delivery
 
 

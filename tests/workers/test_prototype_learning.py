@@ -94,12 +94,24 @@ def test_a_share_of_other_keys_is_none() -> None:
 
 def test_marks_of_two_classes_are_contested() -> None:
     both = Runs(8, 12, (0, 96))
-    plane = marked([("a", both), ("b", RIGHT), ("a", LEFT)], ["a", "b"])
+    plane = marked([("a", both), ("b", RIGHT), ("a", LEFT)], ["a", "b"], (8, 12))
     assert (plane[:, :6] == 0).all()
     assert (plane[:, 6:] == CONTESTED).all()
-    assert (marked([("b", RIGHT)], ["a", "b"])[:, :6] == UNMARKED).all()
-    with pytest.raises(InputError, match="different sizes"):
-        marked([("a", both), ("a", Runs(1, 1, (1,)))], ["a"])
+    assert (marked([("b", RIGHT)], ["a", "b"], (8, 12))[:, :6] == UNMARKED).all()
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        (Runs(1, 1, (1,)), "1 × 1 pixels"),
+        (Runs(10**6, 10**6, (10**12,)), "1000000 × 1000000 pixels"),  # must not be drawn
+        (Runs(8, 12, (0, 95)), "damaged"),
+        (Runs(8, 12, (100, -4)), "damaged"),
+    ],
+)
+def test_masks_that_do_not_fit_the_image_are_refused(runs: Runs, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        marked([("a", LEFT), ("a", runs)], ["a"], (8, 12))
 
 
 def test_a_correction_makes_a_revision(engine: Engine, client: SegmentClient) -> None:
@@ -107,7 +119,8 @@ def test_a_correction_makes_a_revision(engine: Engine, client: SegmentClient) ->
     project, _, revision = found.partition("@")
     assert project == "7"
     assert len(revision) == 8
-    used = engine.recall.prototypes(found)
+    name, used = engine.recall.prototypes(found)
+    assert name == found
     assert used is not None
     assert [used.labels[owner] for owner in used.owners] == ["dark", "bright"]
     assert used.keys[:, 0].tolist() == [0, 255]
@@ -119,14 +132,14 @@ def test_learning_twice_changes_nothing(engine: Engine, client: SegmentClient) -
 
 def test_a_bad_annotation_taken_back_restores_all(engine: Engine, client: SegmentClient) -> None:
     before = learnt(client, learn_request("1"))
-    kept = engine.recall.prototypes(before)
+    _, kept = engine.recall.prototypes(before)
     bad = learnt(client, learn_request("2", regions=(("bright", LEFT),)))
     assert bad != before
-    assert len(engine.recall.prototypes(bad) or ()) == 3
+    assert len(engine.recall.prototypes(bad)[1] or ()) == 3
     client.corrections.forget("7", ["2"])
     assert client.corrections.prototypes("7") == before
     again = PrototypeStore(engine.redis)
-    after = type(engine.recall)(again).prototypes(before)
+    _, after = type(engine.recall)(again).prototypes(before)
     assert kept is not None
     assert after is not None
     assert np.array_equal(kept.keys, after.keys)
@@ -198,7 +211,21 @@ def test_masks_of_another_size_teach_nothing(
 ) -> None:
     regions = (("dark", LEFT), ("bright", Runs(1, 2, (1, 1))))
     assert learnt(client, learn_request(regions=regions)) == ""
-    assert "different sizes" in caplog.text
+    assert "2 × 1 pixels" in caplog.text
+
+
+def test_what_nobody_foresaw_is_tried_again_and_the_model_tested(
+    engine: Engine, client: SegmentClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    def learn(*_: Any) -> Any:
+        raise RuntimeError("CUDA error")
+
+    engine.learn = learn
+    asked = learn_request()
+    client.corrections.learn(asked)
+    assert isinstance(jobs.learn(asked.to_json()), Retry)
+    assert engine.suspect
+    assert "CUDA error" in caplog.text
 
 
 def test_a_request_with_prototypes_is_answered_under_its_version(
@@ -238,11 +265,33 @@ def test_a_revision_that_has_gone_is_replaced_by_the_newest(
 ) -> None:
     caplog.set_level(logging.INFO)
     old = learnt(client, learn_request("1"))
-    learnt(client, learn_request("2"))
-    assert len(engine.recall.prototypes(old) or ()) == 4
+    new = learnt(client, learn_request("2"))
+    name, used = engine.recall.prototypes(old)
+    assert (name, len(used or ())) == (new, 4)
     assert "instead of" in caplog.text
     client.corrections.reset("7")
-    assert len(engine.recall.prototypes("7@00000000") or ()) == 0
+    assert engine.recall.prototypes("7@00000000") == ("", None)
+
+
+def test_a_reply_stands_under_what_it_was_computed_with_and_not_for_long(
+    engine: Engine, client: SegmentClient, redis: Redis
+) -> None:
+    """Else a bad annotation would be back with the revision that stood before it."""
+    good = learnt(client, learn_request("1"))
+    waits = replace(request("bright"), prototypes=good, model_version=versioned(VERSION, good))
+    bad = learnt(client, learn_request("2", regions=(("bright", LEFT),)))
+    jobs.segment(waits.to_json())
+    reply = replies.look_up(redis, [waits.key])[waits.key]
+    assert isinstance(reply, SegmentReply)
+    assert reply.model_version == versioned(VERSION, bad) != waits.model_version
+    assert redis.ttl(replies.reply_key(waits.key)) <= jobs.PASSING_REPLY_SECONDS
+    client.corrections.reset("7")
+    redis.delete(replies.reply_key(waits.key))
+    engine.recall._kept.clear()
+    jobs.segment(waits.to_json())
+    reply = replies.look_up(redis, [waits.key])[waits.key]
+    assert isinstance(reply, SegmentReply)
+    assert reply.model_version == VERSION
 
 
 def test_names() -> None:

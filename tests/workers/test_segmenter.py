@@ -1,13 +1,15 @@
 """What is remembered of a picture, with a small untrained model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from dgl_rsis import features, pipelines, region_tree
-from dgl_rsis.models import ModelError, load_clip
+from dgl_rsis.models import ClipModel, ModelError, load_clip
 from dgl_rsis.pipelines import OvssParameters
 from dgl_rsis.referring import ResParameters
 from dgl_rsis.types import InputError, Label, Prompt
@@ -84,6 +86,25 @@ def test_a_picture_is_encoded_once_whatever_is_asked(
     assert calls == ["mask_features"]  # of other cuts of the same tree
     segmenter.refer(picture, "the water", LABELS, 8, most=9)
     assert calls == ["mask_features"]
+
+
+def test_the_labels_of_a_project_are_encoded_once(
+    model_folder: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter, encode, asked = _segmenter(model_folder), features.text_features, []
+
+    def text_features(clip: ClipModel, phrases: Sequence[Sequence[str]]) -> Tensor:
+        asked.append(len(phrases))
+        return encode(clip, phrases)
+
+    monkeypatch.setattr(features, "text_features", text_features)
+    first = segmenter.segment(picture, LABELS, 8)
+    assert len(asked) == 1
+    again = segmenter.segment(picture, LABELS, 8)
+    assert len(asked) == 1
+    assert (again.class_map == first.class_map).all()
+    segmenter.segment(picture, [replace(LABELS[0], threshold=1.0), *LABELS[1:]], 8)
+    assert len(asked) == 2
 
 
 def test_a_click_on_a_cold_picture_needs_no_features(

@@ -33,10 +33,10 @@ def source(tmp_path: Path) -> Source:
     return Source(Choice(), Images(tmp_path, nothing, tmp_path), re.compile(r"(b)_\d"))
 
 
-def test_names_are_different_and_plain(source: Source) -> None:
+def test_names_are_different_and_plain(source: Source, tmp_path: Path) -> None:
     mask = region(box(1, 1, 5, 5))
     names = ("x/a.png", "y/a.png", "y/A.png", "odd name!.png", "y/a.png")
-    with Assembly(source, Findings()) as assembly:
+    with Assembly(source, Findings(), tmp_path) as assembly:
         assembly.add_all(item(i, name, mask) for i, name in enumerate(names))
         found = list(assembly.examples(dict.fromkeys(names, "train")))
     files = ["a.png", "a-1.png", "A-2.png", "odd_name_.png", "a-4.png"]
@@ -46,8 +46,8 @@ def test_names_are_different_and_plain(source: Source) -> None:
     assert found[0].annotation.annotator == "ann"
 
 
-def test_examples_come_as_often_as_wanted_and_by_scene(source: Source) -> None:
-    with Assembly(source, Findings()) as assembly:
+def test_examples_come_as_often_as_wanted_and_by_scene(source: Source, tmp_path: Path) -> None:
+    with Assembly(source, Findings(), tmp_path) as assembly:
         assembly.add_all(item(i, f"b_{i}.png", region(box(1, 1, 5, 5))) for i in (1, 2))
         assembly.add_all([item(3, "x/a.png")])
         assert assembly.scenes == {"b": 2, "x/a.png": 1}
@@ -59,16 +59,16 @@ def test_examples_come_as_often_as_wanted_and_by_scene(source: Source) -> None:
             assert found[0].regions == (region(box(1, 1, 5, 5)),)
 
 
-def test_another_image_than_the_one_that_was_marked(source: Source) -> None:
+def test_another_image_than_the_one_that_was_marked(source: Source, tmp_path: Path) -> None:
     findings = Findings()
-    with Assembly(source, findings) as assembly:
+    with Assembly(source, findings, tmp_path) as assembly:
         assembly.add_all([item(4, "b_1.png", size=(9, 9)), item(5, "b_2.png")])
         assert assembly.scenes.total() == 1
     (problem,) = findings.problems
     assert problem.startswith("task 4: its image b_1.png has 60 × 40 pixels, its masks 9 × 9")
 
 
-def test_does_not_hold_what_was_chosen(source: Source) -> None:
+def test_does_not_hold_what_was_chosen(source: Source, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).random((H, W)) < 0.5
     held = len(masks.to_runs(noise).counts) * 8 * 2000
 
@@ -78,7 +78,7 @@ def test_does_not_hold_what_was_chosen(source: Source) -> None:
 
     tracemalloc.start()
     try:
-        with Assembly(source, Findings()) as assembly:
+        with Assembly(source, Findings(), tmp_path) as assembly:
             assembly.add_all(many())
             assert sum(len(each.regions) for each in assembly.examples({"b": "val"})) == 2000
         assert tracemalloc.get_traced_memory()[1] < held / 5

@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
-from backend.export import studio_source
+from backend.export import run, studio_source
 from backend.export.command import export
 from dgl_rsis import datasets
 from tests.backend.export.exports import (
@@ -223,6 +223,10 @@ def test_a_label_config_gives_order_colours_and_background(tmp_path: Path) -> No
         (["--split", "0.5,0.1"], "1 together"),
         (["--scene-pattern", "("], "no regular expression"),
         (["--labels", "a,a"], "given twice"),
+        (["--labels", "a", "--config", "x.xml"], "not both"),
+        (["--config", "nowhere.xml"], "cannot be read"),
+        (["--min-score", "0.5"], "goes with --prelabels"),
+        (["--format", "yolo", "--polygons"], "go with --format coco"),
     ],
 )
 def test_refuses_with_a_reason(tmp_path: Path, options: list[str], why: str) -> None:
@@ -267,3 +271,45 @@ def test_reads_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "401" in refused.output
     monkeypatch.delenv("LABEL_STUDIO_URL")
     assert "LABEL_STUDIO_URL" in called("--project", 1, "--out", tmp_path / "other", *rest).output
+
+
+def test_a_format_that_cannot_hold_the_set_does_not_stop_the_others(tmp_path: Path) -> None:
+    images = pictures(tmp_path, *range(2))
+    source = written(tmp_path / "export.json", *tiles(2, scenes=2))
+    out = tmp_path / "out"
+    arguments = (source, "--images", images, "--out", out)
+    result = called(*arguments, "--format", "refsegrs", "--format", "coco")
+    assert result.exit_code == 1, result.output
+    found = json.loads((out / "statistics.json").read_text())
+    assert found["formats"] == ["coco"]
+    assert found["problems"][0].startswith("--format refsegrs: no task has both a sentence and")
+    assert not (out / "refsegrs").exists()
+    alone = called(source, "--images", images, "--out", tmp_path / "b", "--format", "refsegrs")
+    assert alone.exit_code == 2
+    assert not (tmp_path / "b" / "statistics.json").exists()
+    again = called(*arguments, "--format", "yolo")
+    assert again.exit_code == 2
+    assert "holds a set already" in " ".join(again.output.split())
+
+
+def test_names_of_images_and_scenes_stay_in_the_folder(tmp_path: Path) -> None:
+    images = pictures(tmp_path / "images", 1)
+    names = ("../../evil.png", "%2e%2e/..png", "図" * 80 + ".png")
+    for name in names:
+        (images / Path(name).name).write_bytes((images / "tiles/001.png").read_bytes())
+    marked = annotation(brushed(box(1, 1, 9, 9), "../../label", id="../r"))
+    place = {
+        "scene": "../a", "crs": "", "transform": None, "window": [0, 0, W, H], "scene_size": [W, H]
+    }  # fmt: skip
+    rows = [
+        task(i, marked, image=f"/data/local-files/?d={name}", **place)
+        for i, name in enumerate(names)
+    ]
+    source = written(tmp_path / "export.json", *rows)
+    formats = [part for name in run.Format for part in ("--format", name)]
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    called(source, "--images", images, "--out", tmp_path / "x" / "out", *formats)
+    after = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert len(after) > 10
+    assert all(path.is_relative_to(tmp_path / "x" / "out") for path in after)
+    assert len(list((tmp_path / "x/out/coco/images").rglob("*.png"))) == len(names)

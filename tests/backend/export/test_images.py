@@ -116,3 +116,11 @@ def test_fetches_as_workers_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     there = picture(tmp_path / "x/a.png")
     monkeypatch.setenv("LOCAL_FILES_DOCUMENT_ROOT", str(tmp_path))
     assert fetcher()("/data/local-files/?d=x/a.png") == there.read_bytes()
+
+
+def test_two_references_do_not_share_a_file_in_silence(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    images = Images(tmp_path, nothing, tmp_path)
+    assert images.find("s3://bucket/x/a.png") == images.find("https://host/x/a.png?token=2")
+    with pytest.raises(ImageMissing, match=r"was taken for x/a\.png, too: keep the folders"):
+        images.find("s3://bucket/y/a.png")

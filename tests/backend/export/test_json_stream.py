@@ -76,3 +76,11 @@ def test_a_wrong_element_is_not_searched_to_the_end(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 2**24 / 2
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[" + "9" * 5_000 + "]"])
+def test_what_python_cannot_hold_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(ExportError, match="no export has such"):
+        list(json_stream.elements(path))

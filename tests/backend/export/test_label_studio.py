@@ -263,7 +263,7 @@ def test_reads_a_file(tmp_path: Path) -> None:
     ("text", "why"),
     [
         (json.dumps([{"id": 1, "image": "a.png", "annotation_id": 2}]), "JSON_MIN"),
-        (json.dumps([3]), "entry 1 is no task"),
+        (json.dumps([3]), "begins with what is no task"),
         (json.dumps({"tasks": []}), "does not begin with a list"),
         ("id,image\n1,a.png", "does not begin with a list"),
         ("", "does not begin with a list"),
@@ -306,3 +306,53 @@ def test_nothing_that_somebody_wrote_stops_the_others(
     right = task(2, annotation(brushed(box(1, 1, 5, 5), "road")))
     found, _ = items(wrong, right, measure=lambda reference: (H, W))
     assert found[-1].task_id == 2
+
+
+def test_what_a_task_says_never_fills_the_memory(tmp_path: Path) -> None:
+    vast = brushed(box(1, 1, 5, 5), "road", original_width=500_000, original_height=500_000)
+    place = {"scene": "a.tif", "crs": "", "transform": None, "scene_size": [10**6, 10**6]}
+    reading = Reading()
+    path = written(
+        tmp_path / "export.json",
+        task(1, annotation(vast)),
+        task(2, annotation(), window=[0, 0, 10**6, 10**6], **place),
+        task(3, annotation(brushed(box(1, 1, 5, 5), "road"))),
+    )
+    assert [item.task_id for item in label_studio.read(path, reading)] == [3]
+    first, second = reading.findings.problems
+    assert "task 1: it is left out: 500000 × 500000 pixels are more than" in first
+    assert second.startswith("task 2: it is left out: 1000000 × 1000000")
+
+
+def test_half_characters_become_readable(tmp_path: Path) -> None:
+    mask = brushed(box(1, 1, 5, 5), "ro\ud800ad", id="\udfff")
+    path = written(tmp_path / "export.json", task(1, annotation(mask, by="\ud800"), scene="\ud800"))
+    (item,) = label_studio.read(path)
+    (region_,) = item.annotations[0].regions
+    assert (region_.label, region_.id, item.annotations[0].annotator) == ("ro?ad", "?", "?")
+
+
+def test_scores_that_are_no_numbers_are_none(tmp_path: Path) -> None:
+    mask = brushed(box(1, 1, 5, 5), "road", score=float("nan"))
+    odd = prediction(mask, score=float("inf"))
+    (item,) = label_studio.read(written(tmp_path / "export.json", task(1, predictions=[odd])))
+    assert item.predictions[0].score is None
+    assert item.predictions[0].regions[0].score is None
+
+
+def test_what_is_no_task_does_not_stop_the_others(tmp_path: Path) -> None:
+    good = task(1, annotation(brushed(box(1, 1, 5, 5), "road")))
+    reading = Reading()
+    path = written(tmp_path / "export.json", good, 3, {"x": 1}, {**good, "id": 2})  # type: ignore[arg-type]
+    assert [item.task_id for item in label_studio.read(path, reading)] == [1, 2]
+    assert len(reading.findings.problems) == 2
+
+
+def test_a_label_that_nobody_asked_for_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given_ = [task(i, annotation(brushed(box(1, 1, 5, 5), "tram"))) for i in range(5)]
+    reading = Reading(labels={"road"})
+    list(label_studio.read(written(tmp_path / "export.json", *given_), reading))
+    assert len(reading.findings.problems) == 5
+    assert caplog.text.count("'tram'") == 1
