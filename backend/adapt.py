@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 import typer
-from pydantic import ValidationError
 
+from backend import command_settings
 from backend.refusals import refuse
 from workers.client import QueueError, SegmentClient
 from workers.prototype_client import CorrectionsClient
@@ -72,13 +72,13 @@ def table(client: CorrectionsClient, project: int | None) -> str:
 
 def _asking(question: Callable[[CorrectionsClient], Result]) -> Result:
     """Ask the queue's server; end with the reason where it cannot be."""
+    url = command_settings.queue_url(command_settings.read(QueueSettings))
+    if url is None:
+        refuse(
+            "REDIS_URL is not set and `dgl-rsis up` does not run in this folder: give the address "
+            "of the queue's Redis or Valkey server"
+        )
     try:
-        settings = QueueSettings()
-    except ValidationError as error:
-        refuse(str(error))
-    if settings.redis_url is None:
-        refuse("REDIS_URL is not set: give the address of the queue's Redis or Valkey server")
-    try:
-        return question(SegmentClient.from_url(settings.redis_url).corrections)
+        return question(SegmentClient.from_url(url).corrections)
     except QueueError as error:
         refuse(str(error))

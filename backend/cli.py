@@ -51,7 +51,7 @@ def up(
     host: Host = None,
     port: Port = None,
     state: State = None,
-    data: Data = Path(".dgl-rsis"),
+    data: Data = command_settings.DATA,
 ) -> None:
     """Run everything on this machine: queue, workers and web server."""
     from backend import up as everything

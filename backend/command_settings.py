@@ -12,11 +12,13 @@ from pydantic import ValidationError
 
 from backend.refusals import refuse
 from backend.studio import StudioClient
+from workers.embedded import running_server
 from workers.settings import QueueSettings, WorkerSettings
 
 AnySettings = TypeVar("AnySettings", bound=QueueSettings)
 Client = TypeVar("Client", bound=StudioClient)
 
+DATA = Path(".dgl-rsis")  # of the embedded server that `up` starts
 FOR_PEOPLE = "%(message)s"
 OURS = ("backend", "workers", "dgl_rsis")
 
@@ -68,6 +70,15 @@ def studio(settings: WorkerSettings, kind: type[Client]) -> Client:
         refuse("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for --project")
     bundle = settings.requests_ca_bundle
     return kind(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))
+
+
+def queue_url(settings: QueueSettings) -> str | None:
+    """Address of the queue's server: REDIS_URL, or the one that `up` runs in this folder.
+
+    Returns:
+        None when there is neither.
+    """
+    return settings.redis_url or running_server(DATA)
 
 
 def bands(text: str) -> tuple[int, ...] | None:
