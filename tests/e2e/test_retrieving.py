@@ -21,6 +21,12 @@ SETTLE_SECONDS = 3  # in which a prediction too many would come
 
 
 @pytest.fixture(scope="module")
+def project(studio: Studio, backend: str) -> Project:
+    """Three tiles that nobody annotates: what a project learns asks for new predictions."""
+    return make_project(studio, "retrieved", backend, images=3)
+
+
+@pytest.fixture(scope="module")
 def stored(studio: Studio, project: Project) -> list[dict[str, Any]]:
     """What is stored after "Retrieve Predictions" on all tasks."""
     assert retrieve(studio, project) < 30, "Label Studio waited for the masks"
