@@ -8,19 +8,10 @@ from typing import Annotated
 
 import typer
 
-from backend import (
-    adapt,
-    command_settings,
-    config_command,
-    models,
-    prelabel_command,
-    report_command,
-    segment_command,
-    tiles,
-)
+from backend import command_settings
 from backend import evaluate as evaluation
 from backend.command_settings import FOR_PEOPLE, OURS, Device, Model
-from backend.export import command as export_command
+from backend.commands import STYLE, Commands
 from backend.refusals import refuse, refuse_known
 from backend.settings import Settings
 from backend.supervisor import REFUSED
@@ -32,10 +23,9 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 app = typer.Typer(
     help="DGL-RSIS pre-labels remote-sensing images in Label Studio with masks.",
+    cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # else the lines of a docstring stay lines
+    **STYLE,
 )
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (env HOST).")]
@@ -133,21 +123,6 @@ def evaluate(
     except ValueError as error:
         refuse_known(error)
     raise typer.Exit(status)
-
-
-for command in (
-    segment_command.segment,
-    segment_command.parse,
-    prelabel_command.prelabel,
-    config_command.config,
-    tiles.tile,
-    tiles.untile,
-    export_command.export,
-    report_command.report,
-):
-    app.command()(command)
-app.add_typer(models.app, name="models")
-app.add_typer(adapt.app, name="adapt")
 
 
 def _run(module: str, function: str) -> None:

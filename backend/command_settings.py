@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from backend.refusals import refuse
 from backend.studio import StudioClient
-from workers.embedded import running_server
 from workers.settings import QueueSettings, WorkerSettings
 
 AnySettings = TypeVar("AnySettings", bound=QueueSettings)
@@ -78,6 +77,8 @@ def queue_url(settings: QueueSettings) -> str | None:
     Returns:
         None when there is neither.
     """
+    from workers.embedded import running_server  # loads Redis' client, which few commands need
+
     return settings.redis_url or running_server(DATA)
 
 

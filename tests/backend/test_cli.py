@@ -95,8 +95,19 @@ def test_the_web_side_loads_no_torch() -> None:
         "import sys\n"
         "import backend.app, backend.cli, backend.server, backend.up\n"
         "import backend.delivery, backend.local\n"
+        "import importlib\nfrom backend.commands import ELSEWHERE\n"
+        "for module, name in ELSEWHERE.values(): importlib.import_module(module)\n"
         "heavy = {'torch', 'open_clip', 'dgl_rsis', 'label_studio_sdk', 'label_studio_ml'}\n"
         "heavy |= {'rasterio', 'pyogrio', 'shapely', 'matplotlib', 'pycocotools', 'scipy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_server_does_not_load_what_other_commands_need() -> None:
+    code = (
+        "import sys, backend.cli\n"
+        "others = {'numpy', 'cv2', 'PIL', 'redis', 'rq', 'defusedxml'}\n"
+        "assert not others & set(sys.modules), others & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
