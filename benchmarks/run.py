@@ -33,6 +33,7 @@ def main() -> int:
     failed = 0
     if options.dubai.is_dir():
         failed += _evaluate("ovss", f"dubai:{options.dubai}", "--split", options.tiles)
+        failed += _bench("bench_prototypes", "--dubai", str(options.dubai))
     else:
         _say(f"no {options.dubai}: the Dubai numbers are left out")
     if options.fair.is_dir():
@@ -51,9 +52,16 @@ def main() -> int:
         "bench_brush",
         "bench_web",
         "bench_queue",
+        "bench_prelabel",
+        "bench_scenes",
+        "bench_sam",
     ):
-        failed += _run(sys.executable, "-m", f"benchmarks.{name}")
+        failed += _bench(name)
     return 1 if failed else 0
+
+
+def _bench(name: str, *arguments: str) -> int:
+    return _run(sys.executable, "-m", f"benchmarks.{name}", *arguments)
 
 
 def _evaluate(*arguments: str) -> int:

@@ -14,7 +14,7 @@ from dgl_rsis.types import InputError, Label, Mask, Prompt, Segment
 from workers.engine import Engine
 from workers.messages import Runs, SegmentReply, SegmentRequest, SegmentResult
 from workers.pictures import Picture
-from workers.prompts import agreement, to_prompt
+from workers.prompts import agreement, to_labels, to_prompt
 from workers.prototype_messages import versioned
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
             f"{expected}: retrieve the prediction again"
         )
     picture, seconds = engine.pictures.open(request.image, engine.fetch, engine.max_pixels)
-    labels = [Label(x.name, x.synonyms, x.threshold, x.background) for x in request.labels]
+    labels = to_labels(request.labels)
     used, learnt = engine.recall.prototypes(request.prototypes)
     if request.pointed is not None:
         found = _pointed(engine, picture, request, labels)

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from dgl_rsis import decoupling, masks, overlays, rasters
 from dgl_rsis.referring import ExpressionSegmentation, ResParameters
-from dgl_rsis.types import RGB, Label, Segment
+from dgl_rsis.types import RGB, Segment
 from workers.answers import to_results
 from workers.messages import LabelPrompt, SegmentReply
 from workers.pictures import Picture
+from workers.prompts import to_labels
 from workers.providers import REGIONS
 from workers.segmenter import load_segmenter
 
@@ -86,7 +87,7 @@ class LocalSegmenter:
             ImageError, InputError: it is no image, or one that cannot be segmented.
         """
         image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
-        labels = [Label(p.name, p.synonyms, p.threshold, p.background) for p in prompts]
+        labels = to_labels(prompts)
         found = self._segmenter.segment(Picture(image), labels, self._segmenter.batch)
         height, width = image.shape[:2]
         reply = SegmentReply(

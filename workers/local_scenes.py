@@ -22,6 +22,7 @@ from workers import registry
 from workers.image_cache import ImageCache
 from workers.messages import LabelPrompt
 from workers.pictures import Picture
+from workers.prompts import to_labels
 from workers.providers import REGIONS, Remembered, load_provider
 from workers.registry import RegistryError
 
@@ -57,7 +58,7 @@ class SceneJob:
     @property
     def labels(self) -> list[Label]:
         """As the algorithm knows them."""
-        return [Label(p.name, p.synonyms, p.threshold, p.background) for p in self.prompts]
+        return to_labels(self.prompts)
 
     @property
     def windows(self) -> WindowParameters:

@@ -1,4 +1,4 @@
-"""What somebody points at, as it crosses the queue → in pixels of the image; and what agrees."""
+"""What somebody asks for, as it crosses the queue → as the algorithm knows it; and what agrees."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,16 @@ import cv2
 import numpy as np
 
 from dgl_rsis import masks
-from dgl_rsis.types import Floats, InputError, Mask, Prompt
-from workers.messages import Point, Runs, VisualPrompt
+from dgl_rsis.types import Floats, InputError, Label, Mask, Prompt
+from workers.messages import LabelPrompt, Point, Runs, VisualPrompt
 
 SHIFT = 4  # fractional bits of the corners that OpenCV fills: a sixteenth of a pixel
 FAR = 2**15  # pixels; corners outside the image are brought this near
+
+
+def to_labels(prompts: Sequence[LabelPrompt]) -> list[Label]:
+    """The vocabulary of a request."""
+    return [Label(p.name, p.synonyms, p.threshold, p.background) for p in prompts]
 
 
 def to_prompt(pointed: VisualPrompt, height: int, width: int) -> Prompt:
