@@ -7,20 +7,37 @@ over the mask (TextRegion, MIT: "mask-weighted value pooling"), all masks from o
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from open_clip.modified_resnet import ModifiedResNet
+from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import towers
+from dgl_rsis import masks as mask_arrays
+from dgl_rsis import pixel_tower, towers
 from dgl_rsis.models import ClipModel
 from dgl_rsis.types import RGB, Mask
 
 OVERLAP = 0.25  # share of a tile that its neighbour covers again
+BAND = 512  # pixels; rows that the pixel tower sees at a time
+PIXEL_SHARE = 1.0  # measured on Dubai tile 5 and generated scenes (docs/LOG.md)
 MOST_KEPT = 2**26  # bytes of the tiles' states; more are made anew when they are asked for
+
+
+@dataclass(frozen=True)
+class PixelFeatures:
+    """What the pixel tower says of an image, where a model has one.
+
+    Attributes:
+        coordinates: (h, w, R) float32, L2 norm 1, one for `pixel_tower.STRIDE` × STRIDE pixels.
+        outline: (h, w) float32 in [0, 1], how likely the border of an object lies there.
+    """
+
+    coordinates: Tensor
+    outline: Tensor
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,7 @@ class DenseFeatures:
         patch: side of a patch, pixels; the grid covers h · patch ≥ height rows.
         states: float32, `towers.before_last` of all tiles, perhaps on the CPU; None where they are
             too many to be kept.
+        pixels: of the model's pixel tower; None where it has none.
     """
 
     values: Tensor
@@ -40,6 +58,7 @@ class DenseFeatures:
     width: int
     patch: int
     states: Tensor | None = None
+    pixels: PixelFeatures | None = None
 
 
 def text_features(clip: ClipModel, phrases: Sequence[Sequence[str]]) -> Tensor:
@@ -106,7 +125,42 @@ def dense_features(
     with torch.no_grad():
         found = blended(clip, tiling, values())
     states = torch.cat(kept) if kept else None
-    return DenseFeatures(found, image.shape[0], image.shape[1], clip.patch, states)
+    dense = DenseFeatures(found, image.shape[0], image.shape[1], clip.patch, states)
+    return replace(dense, pixels=pixel_features(clip, image, dense))
+
+
+def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFeatures | None:
+    """Run an image through the model's pixel tower; None where it has none.
+
+    Args:
+        clip: the model.
+        image: (H, W, 3) uint8.
+        dense: of the image.
+    """
+    if clip.pixels is None:
+        return None
+    patches = patch_features(clip, dense).permute(2, 0, 1)  # (D, h, w)
+    rows = patches.shape[1]
+    pixels = _padded(image, clip.patch, clip.patch)  # (3, h · patch, w · patch)
+    stride, halo = pixel_tower.STRIDE, -(-pixel_tower.REACH // clip.patch)
+    band = max(1, BAND // clip.patch)  # a whole large image's layers would not fit in memory
+    coordinates, outline = [], []
+    for top in range(0, rows, band):
+        first, last = max(0, top - halo), min(rows, top + band + halo)
+        shown = pixels[None, :, first * clip.patch : last * clip.patch].to(clip.device) / 255
+        with torch.inference_mode():
+            found, border = clip.pixels(standardised(clip, shown), patches[None, :, first:last])
+        kept = slice(
+            (top - first) * clip.patch // stride,
+            (min(top + band, rows) - first) * clip.patch // stride,
+        )
+        unit = F.normalize(found[0, :, kept].permute(1, 2, 0), dim=-1)
+        coordinates.append(unit.half().float())  # so that a cache of halves changes nothing
+        outline.append(border[0, 0, kept].sigmoid())
+    height, width = -(-image.shape[0] // stride), -(-image.shape[1] // stride)
+    return PixelFeatures(
+        torch.cat(coordinates)[:height, :width], torch.cat(outline)[:height, :width]
+    )
 
 
 @dataclass(frozen=True)
@@ -267,21 +321,57 @@ def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
     return F.normalize(towers.read(visual, x), dim=-1)  # (..., N, D)
 
 
-def mask_features(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:
-    """Features of masks by mask-weighted value pooling.
+def mask_features(
+    clip: ClipModel, dense: DenseFeatures, masks: Mask, pixel_share: float = PIXEL_SHARE
+) -> Tensor:
+    """Features of masks by mask-weighted value pooling, and by the pixel tower's means over them.
 
     Args:
         clip: the model.
         dense: of the image.
         masks: (N, H, W) bool, none empty, or smaller ones of the same proportions.
+        pixel_share: weight of the pixel tower's features, [0, 1], where the image has some.
 
     Returns:
         (N, D) float32, L2 norm 1.
     """
+    if dense.pixels is None:
+        pixel_share = 0.0
+    elif pixel_share == 1:
+        return pooled_pixels(clip, dense.pixels, masks)
     rows, columns = dense.height / dense.patch, dense.width / dense.patch
     weights = patch_weights(masks, rows, columns).to(clip.device)  # (N, h, w)
     with torch.inference_mode():
-        return pool(clip, dense.values.flatten(0, 1), weights.flatten(1))
+        by_patch = pool(clip, dense.values.flatten(0, 1), weights.flatten(1))
+    if dense.pixels is None or pixel_share == 0:
+        return by_patch
+    by_pixel = pooled_pixels(clip, dense.pixels, masks)
+    return F.normalize(pixel_share * by_pixel + (1 - pixel_share) * by_patch, dim=-1)
+
+
+def pooled_pixels(clip: ClipModel, pixels: PixelFeatures, masks: Mask) -> Tensor:
+    """Means of the pixel tower's features over masks: (N, D) float32, L2 norm 1.
+
+    Args:
+        clip: a model with a pixel tower.
+        pixels: of the image.
+        masks: (N, H, W) bool, none empty, of the image's proportions.
+    """
+    assert clip.pixels is not None
+    height, width = masks.shape[1:]
+    rows, columns = pixels.coordinates.shape[:2]
+    first, cell = mask_arrays.cells(masks)  # (U,), (H, W)
+    down = (np.arange(height) * rows) // height
+    across = (np.arange(width) * columns) // width
+    place = down[:, None] * columns + across  # (H, W), which feature each pixel has
+    seen = sparse.csr_array(
+        (np.ones(cell.size, np.float32), (cell.reshape(-1), place.reshape(-1))),
+        shape=(len(first), rows * columns),
+    )
+    sums = seen @ pixels.coordinates.flatten(0, 1).cpu().numpy()  # (U, R)
+    members = masks.reshape(len(masks), -1)[:, first].astype(np.float32)  # (N, U)
+    means = torch.from_numpy(members @ sums).to(clip.device)
+    return F.normalize(means, dim=-1) @ clip.pixels.basis
 
 
 def patch_features(clip: ClipModel, dense: DenseFeatures) -> Tensor:

@@ -85,6 +85,16 @@ def named(noun: str, labels: Sequence[Label]) -> str | None:
     return None
 
 
+def rivals(nouns: Sequence[str]) -> tuple[str, ...]:
+    """One phrase for every known class that none of the nouns means, contains or is part of."""
+    meant = _covered([Label(noun) for noun in nouns])
+    return tuple(
+        entry["phrases"][0]
+        for name, entry in _classes().items()
+        if name not in meant and not meant & set(entry.get("covers", ()))
+    )
+
+
 def means_background(name: str) -> bool:
     """Whether a label of this name says "none of the others"."""
     return _normal(name) in _knowledge()["background_names"]

@@ -1,6 +1,7 @@
 """Binary masks: run lengths, boxes, depths, connected components."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -80,12 +81,64 @@ def components(mask: Mask, min_area: int) -> Iterator[Mask]:
     Yields:
         Disjoint (H, W) bool masks.
     """
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
-    areas: NDArray[np.int64] = np.bincount(labels.reshape(-1), minlength=count + 1)[1:]
+    labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    return parts(labels, min_area)
+
+
+def parts(labels: NDArray[np.integer[Any]], min_area: int) -> Iterator[Mask]:
+    """Numbered parts of an image, largest first, one at a time.
+
+    Args:
+        labels: (H, W), the number of each pixel's part, 0 for none.
+        min_area: parts of fewer pixels are left out.
+
+    Yields:
+        Disjoint (H, W) bool masks.
+    """
+    areas: NDArray[np.int64] = np.bincount(labels.reshape(-1), minlength=1)[1:]
     boxes = ndimage.find_objects(labels)
     for i in np.argsort(-areas, kind="stable"):
         if areas[i] < min_area:
             return
-        part = np.zeros_like(mask)
+        part = np.zeros(labels.shape, dtype=np.bool_)
         part[boxes[i]] = labels[boxes[i]] == i + 1
         yield part
+
+
+def cells(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sets of pixels that lie under the same masks: far fewer than pixels.
+
+    Args:
+        masks: (N, H, W) bool.
+
+    Returns:
+        One pixel of each set, as an index into the flat image, and the set of each pixel, (H, W).
+    """
+    count, height, width = masks.shape
+    # Every mask adds a random number to its pixels: equal sums for equal sets, and for different
+    # ones with a probability of about 2⁻⁶⁴ a pair.
+    numbers = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
+    keys = np.zeros((height, width), dtype=np.uint64)
+    for mask, number in zip(masks, numbers, strict=True):
+        seen = np.flatnonzero(mask.any(axis=1))
+        if len(seen):
+            rows = slice(seen[0], seen[-1] + 1)
+            np.add(keys[rows], number, out=keys[rows], where=mask[rows])
+    _, first, cell = np.unique(keys, return_index=True, return_inverse=True)
+    return first.astype(np.int64), cell.reshape(height, width).astype(np.int64)
+
+
+def likest(masks: Mask, others: Mask) -> Floats:
+    """How like the most similar one of other masks each mask is: (N,) float32, the IoU.
+
+    Args:
+        masks: (N, H, W) bool.
+        others: (M, H, W) bool.
+    """
+    first, cell = cells(np.concatenate([masks, others]))
+    pixels = np.bincount(cell.reshape(-1)).astype(np.float32)  # (U,)
+    ours, theirs = (x.reshape(len(x), -1)[:, first].astype(np.float32) for x in (masks, others))
+    common = (ours * pixels) @ theirs.T  # (N, M)
+    union = (ours @ pixels)[:, None] + theirs @ pixels - common
+    found: Floats = (common / np.maximum(union, 1)).max(axis=1, initial=0.0)
+    return found

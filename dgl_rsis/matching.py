@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from dgl_rsis.masks import cells
 from dgl_rsis.types import Floats, Mask
 
 Positions = NDArray[np.floating[Any]]  # (n,)
@@ -135,7 +136,7 @@ def class_probabilities(
         parameters: temperature, grid and blending.
     """
     # Pixels under the same masks have the same mean: there are far fewer such cells than pixels.
-    first, cell = _cells(masks)  # (U,), (H, W)
+    first, cell = cells(masks)  # (U,), (H, W)
     members = masks.reshape(len(masks), -1)[:, first].T.astype(np.float32)  # (U, N)
     areas = np.maximum([np.count_nonzero(mask) for mask in masks], 1)
     weights = (areas / areas.max(initial=1)) ** -parameters.area_exponent
@@ -156,26 +157,6 @@ def class_probabilities(
         cell[bare] = len(classes) + np.arange(len(alone))
         classes = np.concatenate([classes, alone])
     return SemanticMap(cell, classes)
-
-
-def _cells(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sets of pixels that lie under the same masks.
-
-    Returns:
-        One pixel of each set, as an index into the flat image, and the set of each pixel, (H, W).
-    """
-    count, height, width = masks.shape
-    # Every mask adds a random number to its pixels: equal sums for equal sets, and for different
-    # ones with a probability of about 2⁻⁶⁴ a pair.
-    numbers = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
-    keys = np.zeros((height, width), dtype=np.uint64)
-    for mask, number in zip(masks, numbers, strict=True):
-        seen = np.flatnonzero(mask.any(axis=1))
-        if len(seen):
-            rows = slice(seen[0], seen[-1] + 1)
-            np.add(keys[rows], number, out=keys[rows], where=mask[rows])
-    _, first, cell = np.unique(keys, return_index=True, return_inverse=True)
-    return first.astype(np.int64), cell.reshape(height, width).astype(np.int64)
 
 
 def _at(cells: Tensor, down: Positions, across: Positions) -> Floats:

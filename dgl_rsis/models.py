@@ -4,6 +4,7 @@ Any model of open_clip whose image tower is its own vision transformer or its ow
 folder or a checkpoint file; `dgl_rsis.towers` opens these towers up.
 """
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass, replace
@@ -18,13 +19,16 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import nn
 
+from dgl_rsis import pixel_tower
 from dgl_rsis.checkpoints import ModelError as ModelError
 from dgl_rsis.checkpoints import build_clip, fill, fingerprint, require_clip
+from dgl_rsis.pixel_tower import PixelTower
 
 log = logging.getLogger(__name__)
 
 STARTER = "starter"
 TEMPERATURE = 50.0
+PIXELS = "pixel_tower.safetensors"  # beside the weights; see `dgl_rsis.pixel_tower`
 PROTOTYPES = "prototypes.safetensors"  # beside the weights; see `dgl_rsis.prototypes`
 RESNET_STRIDE = 32  # pixels between the cells of a ResNet's last feature map
 
@@ -42,9 +46,10 @@ class ClipModel:
         dense_side: S of a tile of the dense pass, pixels; a multiple of the patch.
         temperature: τ at which its probabilities are meant to be read (SegEarth-OV, TextRegion: 50;
             CLIP trains at 100).
-        fingerprint: SHA-256 of the weight file, hexadecimal.
+        fingerprint: SHA-256 of the weight file, or of several, hexadecimal.
         device: where it lives.
         prototypes: file of what the classes look like that it was trained on; None for none.
+        pixels: a tower for details that its patches are too large for; None for none.
     """
 
     name: str
@@ -58,6 +63,7 @@ class ClipModel:
     fingerprint: str
     device: str
     prototypes: Path | None = None
+    pixels: PixelTower | None = None
 
     @property
     def visual(self) -> VisionTransformer | ModifiedResNet:
@@ -78,7 +84,7 @@ def load_clip(name: str, device: str = "cpu") -> ClipModel:
     Args:
         name: "starter" for the weights that ship with the project; a folder with
             `open_clip_config.json`, `open_clip_model.safetensors` and perhaps
-            `prototypes.safetensors`; or "ARCH:FILE", an
+            `prototypes.safetensors` and `pixel_tower.safetensors`; or "ARCH:FILE", an
             architecture that open_clip lists and a checkpoint of it
             ("ViT-B-32:models/RemoteCLIP-ViT-B-32.pt").
         device: "cpu" or "cuda:0".
@@ -108,8 +114,17 @@ def _from_folder(name: str, folder: Path, device: str) -> ClipModel:
         raise ModelError(f"{folder} holds no open_clip_config.json") from None
     weights = folder / "open_clip_model.safetensors"
     clip = _load(name, f"local-dir:{folder}", weights, config.get("dgl_rsis", {}), device)
-    file = folder / PROTOTYPES
-    return replace(clip, prototypes=file) if file.is_file() else clip
+    if (file := folder / PROTOTYPES).is_file():
+        clip = replace(clip, prototypes=file)
+    if (file := folder / PIXELS).is_file():
+        clip = _with_pixels(clip, file)
+    return clip
+
+
+def _with_pixels(clip: ClipModel, file: Path) -> ClipModel:
+    tower = pixel_tower.load(file, int(clip.visual.output_dim), clip.patch, clip.device)
+    both = hashlib.sha256(f"{clip.fingerprint} {fingerprint(file)}".encode()).hexdigest()
+    return replace(clip, pixels=tower, fingerprint=both)
 
 
 def _load(

@@ -56,6 +56,9 @@ class OvssParameters:
         crops: context of the crops.
         mask_feature: how v_mask is made: "pooling" (the default, by measurement), "class-tokens" or
             "late-masking".
+        pixel_share: φ, weight of the pixel tower's features against everything else, [0, 1], where
+            the model has such a tower and masks are pooled. At 1 no crop is encoded; measured on
+            Dubai tile 5 and generated scenes (docs/LOG.md).
         mask_share: β, weight of the mask feature against the crop feature, [0, 1]; measured on
             Dubai tile 5 (docs/LOG.md).
         temperature: τ of the softmax over cosines; None for the model's own.
@@ -76,6 +79,7 @@ class OvssParameters:
     regions: RegionParameters = field(default_factory=RegionParameters)
     crops: CropParameters = field(default_factory=CropParameters)
     mask_feature: MaskFeature = "pooling"
+    pixel_share: float = features.PIXEL_SHARE
     mask_share: float = 0.7
     temperature: float | None = None
     area_exponent: float = 1.0
@@ -291,7 +295,7 @@ def encode_masks(
 ) -> Tensor:
     """Mask-guided features of proposals: (N, D) float32, L2 norm 1."""
     if parameters.mask_feature == "pooling":  # from the dense values that are here already
-        return features.mask_features(clip, dense, proposed.masks)
+        return features.mask_features(clip, dense, proposed.masks, parameters.pixel_share)
     return mask_features.mask_guided(
         clip, image, proposed.masks, parameters.mask_feature, parameters.batch
     )
@@ -311,10 +315,12 @@ def fuse(
 ) -> Tensor:
     """v_i = β · v_mask,i + (1 − β) · v_crop,i, normalised: (N, D) float32.
 
+    Where pixel features are in v_mask, they are spared: crops weigh (1 − φ) · (1 − β).
+
     [ours] the fast path: a crop costs a forward pass, so with a `margin` below 1 only those masks
     get one that their mask feature leaves in doubt.
     """
-    share, by_mask = parameters.mask_share, encoded.by_mask
+    share, by_mask = mask_share(clip, parameters), encoded.by_mask
     if share == 1:
         return by_mask
     chosen: NDArray[np.int64] = np.arange(len(by_mask))
@@ -329,6 +335,13 @@ def fuse(
         index = torch.from_numpy(chosen).to(by_mask.device)
         fused[index] = F.normalize(share * by_mask[index] + (1 - share) * by_crop, dim=-1)
     return fused
+
+
+def mask_share(clip: ClipModel, parameters: OvssParameters) -> float:
+    """What the mask features of this model weigh against the crop features, [0, 1]."""
+    if clip.pixels is None or parameters.mask_feature != "pooling":
+        return parameters.mask_share
+    return 1 - (1 - parameters.mask_share) * (1 - parameters.pixel_share)
 
 
 def map_parameters(

@@ -29,6 +29,7 @@ from dgl_rsis import (
     pipelines,
     proposals,
     selection,
+    things,
     vocabulary,
 )
 from dgl_rsis.geometry import GeometryParameters
@@ -37,6 +38,7 @@ from dgl_rsis.models import ClipModel
 from dgl_rsis.pipelines import EncodedImage, OvssParameters, timed
 from dgl_rsis.proposals import RegionParameters
 from dgl_rsis.selection import Ranking, SelectionParameters
+from dgl_rsis.things import ThingParameters
 from dgl_rsis.types import RGB, Decoupled, Floats, InputError, Label, Mask, Proposals
 
 Mode = Literal["clip", "global-local", "dgl", "geometry"]
@@ -44,7 +46,7 @@ MODES: Mapping[Mode, Mapping[str, float]] = {
     "clip": {"sentence": 1.0},
     "global-local": {"sentence": 1.0},
     "dgl": {"class": 1.0, "cam": 1.0},
-    "geometry": {"class": 1.0, "geometry": 2.0, "cam": 0.5, "quality": 0.25},
+    "geometry": {"class": 1.0, "geometry": 2.0, "cam": 0.5, "quality": 0.25, "whole": 1.0},
 }
 
 
@@ -60,7 +62,9 @@ class ResParameters:
         top_k: candidates returned at most.
         parser: source of `decoupling.decouple`.
         encoding: regions, crops and fusion; `margin` keeps crops to the doubtful masks.
-        parts: connected parts of the noun's own map that are candidates beside the proposals.
+        parts: connected parts of the noun's own map that are candidates beside the proposals, where
+            the model has no pixel tower.
+        things: such parts where it has one.
         geometry, cam, selection: of those stages; the mode sets the selection's weights.
     """
 
@@ -74,6 +78,7 @@ class ResParameters:
         )
     )
     parts: int = 100
+    things: ThingParameters = field(default_factory=ThingParameters)
     geometry: GeometryParameters = field(default_factory=GeometryParameters)
     cam: CamParameters = field(default_factory=CamParameters)
     selection: SelectionParameters = field(default_factory=SelectionParameters)
@@ -198,7 +203,10 @@ def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Questi
     words = vocabulary.prepare([Label(noun) for noun in nouns], clip, remember=False)
     classes = {noun: i for i, noun in enumerate(nouns)}
     sentence = features.text_features(clip, [(expression,)])
-    return _Question(decoupled, words.texts, words.owners, classes, sentence)
+    rivals = vocabulary.rivals(nouns, clip)
+    other = len(nouns)  # rivals and the implicit background are one class: everything else
+    texts, owners = torch.cat([words.texts, rivals]), [*words.owners, *[other] * len(rivals)]
+    return _Question(decoupled, texts, owners, classes, sentence)
 
 
 def _likeness(
@@ -232,7 +240,9 @@ def _by_stages(
         temperature = encoding.temperature or clip.temperature
         cosines = (fused @ question.texts.T).cpu().numpy()
         classes = matching.best_phrase(cosines, question.owners, temperature)  # (N, C)
-        proposed, classes = _with_parts(encoded, question, clip, cosines, classes, parameters)
+        proposed, classes, whole = _with_parts(
+            encoded, question, clip, cosines, classes, parameters
+        )
     if len(proposed) == 0 or classes[:, 0].max() < parameters.selection.least:
         best = float(classes[:, 0].max(initial=0.0))
         reason = f"nothing here looks like {decoupled.noun!r}: the best mask has {best:.0%} of it"
@@ -252,6 +262,8 @@ def _by_stages(
         parts = {"class": classes[:, 0], "cam": selection.contrast(proposed.masks, activation)}
         if parameters.mode == "geometry":
             parts["quality"] = proposed.quality
+            if whole is not None:
+                parts["whole"] = whole
             parts["geometry"] = _geometry(encoded.image, proposed, question, classes, parameters)
         ranking = _rank(proposed, parts, parameters)
         together = _together(decoupled, ranking, parameters)
@@ -273,35 +285,42 @@ def _with_parts(
     cosines: Floats,
     classes: Floats,
     parameters: ResParameters,
-) -> tuple[Proposals, Floats]:
-    """The proposals, and the connected parts of what the masks together call the noun.
+) -> tuple[Proposals, Floats, Floats | None]:
+    """The proposals, and the connected parts of the noun's own map.
 
     An object that no node of the hierarchy holds whole is often whole in the map.
 
     Returns:
-        (N + parts) proposals and their class probabilities.
+        (N + parts) proposals, their class probabilities, and how like a whole thing each is, in
+        [0, 1]; None where the model has no map of pixels.
     """
-    proposed = encoded.proposed
-    best, _ = matching.semantic_map(
-        proposed.masks,
-        cosines,
-        features.patch_features(clip, encoded.dense) @ question.texts.T,
-        question.owners,
-        pipelines.map_parameters(proposed, clip, parameters.encoding),
-    )
-    smallest = parameters.encoding.min_object
-    found = list(islice(masks.components(best == 0, smallest), parameters.parts))
+    proposed, pixels = encoded.proposed, encoded.dense.pixels
+    temperature = parameters.encoding.temperature or clip.temperature
+    height, width = proposed.masks.shape[1:]
+    if pixels is None or clip.pixels is None:
+        best, _ = matching.semantic_map(
+            proposed.masks,
+            cosines,
+            features.patch_features(clip, encoded.dense) @ question.texts.T,
+            question.owners,
+            pipelines.map_parameters(proposed, clip, parameters.encoding),
+        )
+        smallest = parameters.encoding.min_object
+        found = list(islice(masks.components(best == 0, smallest), parameters.parts))
+    else:
+        directions = question.texts @ clip.pixels.basis.T
+        plane = things.likely(pixels, directions, question.owners, temperature, (height, width))
+        border = things.borders(pixels, (height, width))
+        found = list(things.found(plane, border, parameters.things))
     if not found:
-        return proposed, classes
+        return proposed, classes, None
     together = proposals.joined(proposed, found)
     added = together.masks[len(proposed) :]
-    pooled = features.mask_features(clip, encoded.dense, added) @ question.texts.T
-    own = matching.best_phrase(
-        pooled.cpu().numpy(),
-        question.owners,
-        parameters.encoding.temperature or clip.temperature,
-    )
-    return together, np.concatenate([classes, own])
+    share = parameters.encoding.pixel_share
+    pooled = features.mask_features(clip, encoded.dense, added, share)
+    own = matching.match(pooled, question.texts, question.owners, temperature)
+    whole = None if pixels is None else masks.likest(together.masks, added)
+    return together, np.concatenate([classes, own]), whole
 
 
 def _geometry(

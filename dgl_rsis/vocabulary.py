@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -88,6 +89,25 @@ def prepare(
     if remember and clip.prototypes is not None:
         known = prototypes.named(_of_file(clip.prototypes), labels)
     return Vocabulary(tuple(labels), tuple(asked), features.text_features(clip, prompts), known)
+
+
+def rivals(nouns: Sequence[str], clip: ClipModel) -> Tensor:
+    """What else the things that nouns mean could be [ours, as CLIP-ES has a set of its own].
+
+    Returns:
+        (P, D) float32, L2 norm 1.
+    """
+    known = _every(clip)
+    found = [known[phrase] for phrase in knowledge.rivals(nouns)]
+    return torch.stack(found)
+
+
+@lru_cache(maxsize=2)
+def _every(clip: ClipModel) -> dict[str, Tensor]:
+    """The first phrase of every known class, encoded once for a model."""
+    phrases = knowledge.rivals(())
+    encoded = features.text_features(clip, [knowledge.prompts(phrase) for phrase in phrases])
+    return dict(zip(phrases, encoded, strict=True))
 
 
 _of_file = lru_cache(maxsize=4)(prototypes.load)

@@ -1,75 +1,94 @@
 """The descent of a training: its plan, its optimizers, its state on disk, several processes."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, distributed
-
-from dgl_rsis.models import ClipModel
+from torch import Tensor, distributed, nn
 
 log = logging.getLogger("starter")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train on and for how long.
+    """For how long to train, and how.
 
     Attributes:
         minutes: of training, counted over all starts; the learning rate follows them.
-        batch: windows a step in each process, half of them real.
-        side: of a window, pixels.
-        cells: regions a window.
-        crops: of each window.
-        patches: of each window that are contrasted alone.
-        balanced: share of windows centred on a class drawn uniformly.
         learning_rate: peak, of AdamW.
-        matrix_rate: peak, of Muon, which trains the matrices of the blocks.
-        weight_decay: of the embeddings and projections.
+        matrix_rate: peak, of Muon, which trains matrices or filters.
+        weight_decay: of embeddings and projections, by AdamW.
+        steady: share of the minutes after which the rates fall to nothing.
         averaging: decay of the averaged weights, which are the ones saved.
         save_seconds: between two saved states.
         seed: of everything random.
     """
 
     minutes: float
-    batch: int = 32
-    side: int = 128
-    cells: int = 12
-    crops: int = 1
-    patches: int = 64
-    balanced: float = 0.5
     learning_rate: float = 1e-3
     matrix_rate: float = 0.005
     weight_decay: float = 0.1
+    steady: float = 0.6
     averaging: float = 0.998
     save_seconds: float = 180.0
     seed: int = 0
 
 
 class Run:
-    """Weights, optimizers and clock of one training, which goes on where it was stopped."""
+    """Weights, optimizers and clock of one training, which goes on where it was stopped.
 
-    def __init__(self, plan: Plan, clip: ClipModel, folder: Path) -> None:
-        self.plan, self.clip, self.folder = plan, clip, folder
+    Args:
+        plan: see there.
+        model: what is trained.
+        optimizers: of it; each group's rate is its peak.
+        folder: of the state.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        folder: Path,
+    ) -> None:
+        self.plan, self.model, self.folder = plan, model, folder
         self.averaged = torch.optim.swa_utils.AveragedModel(
-            clip.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.averaging)
+            model,
+            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.averaging),
+            use_buffers=True,
         )
-        self.optimizers = _optimizers(clip, plan)
+        self.optimizers = optimizers
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["peak"] = group["lr"]
         self.step, self.seconds = 0, 0.0
 
     def descend(self, loss: Tensor, elapsed: float) -> None:
         """One step down, `elapsed` seconds after the start of the training."""
-        _set_rates(self.optimizers, self.plan, self.step, elapsed / (self.plan.minutes * 60))
-        self.clip.model.zero_grad(set_to_none=True)
+        self._set_rates(elapsed / (self.plan.minutes * 60))
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
-        _average_gradients(self.clip)
-        torch.nn.utils.clip_grad_norm_(self.clip.model.parameters(), 1.0)
+        _average_gradients(self.model)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
-        self.averaged.update_parameters(self.clip.model)
+        self.averaged.update_parameters(self.model)
         self.step, self.seconds = self.step + 1, elapsed
+
+    def _set_rates(self, progress: float) -> None:
+        """Linear warm-up over 50 steps; after the plan's steady part the rates fall to nothing.
+
+        Twice with a higher rate of the matrices, and a cosine, the losses stood still until it had
+        fallen (docs/LOG.md).
+        """
+        fall = (1 - progress) / (1 - self.plan.steady)
+        factor = min(1.0, (self.step + 1) / 50, max(0.01, fall))
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * factor
 
     def save(self) -> None:
         """Write everything that `resume` reads; a stop while it writes harms nothing."""
@@ -77,7 +96,7 @@ class Run:
         temporary = self.folder / "state.tmp"
         torch.save(
             {
-                "model": self.clip.model.state_dict(),
+                "model": self.model.state_dict(),
                 "averaged": self.averaged.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "step": self.step,
@@ -87,19 +106,57 @@ class Run:
         )
         temporary.rename(self.folder / "state.pt")
 
-    def resume(self) -> None:
+    def resume(self, device: str) -> None:
         """Take up what the folder holds, if anything."""
         if not (self.folder / "state.pt").is_file():
             return
-        saved = torch.load(
-            self.folder / "state.pt", map_location=self.clip.device, weights_only=True
-        )
-        self.clip.model.load_state_dict(saved["model"])
+        saved = torch.load(self.folder / "state.pt", map_location=device, weights_only=True)
+        self.model.load_state_dict(saved["model"])
         self.averaged.load_state_dict(saved["averaged"])
         for optimizer, content in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(content)
         self.step, self.seconds = saved["step"], saved["elapsed"]
         log.info("resumed at step %d after %.0f s", self.step, self.seconds)
+
+
+class FilterMuon(torch.optim.Optimizer):
+    """Muon for the filters of convolutions, whose lengths it keeps.
+
+    An update is the momentum, orthogonalised as a matrix of filters by their inputs; filters are
+    scaled back to unit length before it, since batch norm follows them and takes any length.
+    torch's own Muon takes matrices only. Update and constants: Jordan et al., "Muon", 2024.
+
+    Args:
+        filters: (O, I, k, k) each.
+        lr: rate.
+        momentum: decay of past gradients.
+    """
+
+    def __init__(self, filters: Sequence[Tensor], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(filters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step down."""
+        for group in self.param_groups:
+            for filters in group["params"]:
+                state: dict[str, Any] = self.state[filters]
+                past = state.setdefault("past", torch.zeros_like(filters))
+                past.mul_(group["momentum"]).add_(filters.grad)
+                ahead = filters.grad + group["momentum"] * past
+                filters.mul_(len(filters) ** 0.5 / filters.norm())
+                filters.sub_(group["lr"] * orthogonalised(ahead.flatten(1)).view_as(filters))
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """(O, I) → about U Vᵀ of its singular value decomposition, by Newton and Schulz."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x: Tensor = matrix.T if tall else matrix
+    x = x / x.norm().clamp_min(1e-7)
+    for _ in range(5):
+        squared = x @ x.T
+        x = 3.4445 * x + (2.0315 * squared @ squared - 4.7750 * squared) @ x
+    return x.T if tall else x
 
 
 def rank() -> int:
@@ -116,48 +173,12 @@ def agreed(seconds: float) -> float:
     return float(clock)
 
 
-def _average_gradients(clip: ClipModel) -> None:
+def _average_gradients(model: nn.Module) -> None:
     if not distributed.is_initialized():
         return
-    found = [p.grad for p in clip.model.parameters() if p.grad is not None]
+    found = [p.grad for p in model.parameters() if p.grad is not None]
     flat = torch.cat([grad.reshape(-1) for grad in found])
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()
     for grad, mean in zip(found, flat.split([g.numel() for g in found]), strict=True):
         grad.copy_(mean.reshape(grad.shape))
-
-
-def _optimizers(clip: ClipModel, plan: Plan) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for everything else.
-
-    After 200 steps Muon's losses stood where AdamW's stood after 300 (docs/LOG.md).
-    """
-    trained = {n: p for n, p in clip.model.named_parameters() if p.requires_grad}
-    blocks = [p for n, p in trained.items() if "resblocks" in n and p.ndim == 2]
-    rest = [p for n, p in trained.items() if "resblocks" not in n or p.ndim != 2]
-    return [
-        torch.optim.Muon(blocks, lr=plan.matrix_rate, weight_decay=0.01, momentum=0.95),
-        torch.optim.AdamW(
-            [
-                {"params": [p for p in rest if p.ndim >= 2], "weight_decay": plan.weight_decay},
-                {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=plan.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        ),
-    ]
-
-
-def _set_rates(
-    optimizers: Sequence[torch.optim.Optimizer], plan: Plan, step: int, progress: float
-) -> None:
-    """Linear warm-up over 50 steps; from six tenths of the minutes on the rates fall to nothing.
-
-    Twice with a higher rate of the matrices, and a cosine, the losses stood still until it had
-    fallen (docs/LOG.md).
-    """
-    factor = min(1.0, (step + 1) / 50, max(0.01, (1 - progress) / 0.4))
-    for optimizer, peak in zip(optimizers, (plan.matrix_rate, plan.learning_rate), strict=True):
-        for group in optimizer.param_groups:
-            group["lr"] = peak * factor

@@ -50,8 +50,10 @@ def bank(images: list[Tensor], labels: list[Tensor], per_class: int = 20000) -> 
     return Bank(canvas, truth, sizes, anchors)
 
 
-def sample(source: Bank, count: int, side: int, balanced: float) -> tuple[Tensor, Tensor]:
-    """Random windows: any rotation, mirrored, at 0.5 to 2 times the resolution.
+def sample(
+    source: Bank, count: int, side: int, balanced: float, reach: float = 2.0
+) -> tuple[Tensor, Tensor]:
+    """Random windows: any rotation, mirrored, at up to `reach` times the resolution or less.
 
     Args:
         source: where to cut.
@@ -59,6 +61,7 @@ def sample(source: Bank, count: int, side: int, balanced: float) -> tuple[Tensor
         side: S, pixels.
         balanced: share of windows centred on a pixel of a class drawn uniformly; the others are
             centred anywhere.
+        reach: 1 keeps the resolution; 2 draws one from half to twice of it.
 
     Returns:
         (B, 3, S, S) float32 in [0, 1] and (B, S, S) int64 labels. Beyond its edge an image is
@@ -66,7 +69,8 @@ def sample(source: Bank, count: int, side: int, balanced: float) -> tuple[Tensor
     """
     device = source.images.device
     index, centre = _centres(source, count, balanced)
-    scale = torch.exp(torch.empty(count, device=device).uniform_(-math.log(2), math.log(2)))
+    spread = math.log(reach)
+    scale = torch.exp(torch.empty(count, device=device).uniform_(-spread, spread))
     angle = torch.empty(count, device=device).uniform_(0, 2 * math.pi)
     mirror = (torch.rand(count, device=device) < 0.5).float() * 2 - 1
     fine = 2 * side  # four samples a pixel, averaged: shrinking must not alias

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dgl_rsis import features, matching, models, pipelines, prototypes, referring, vocabulary
-from dgl_rsis.features import DenseFeatures
+from dgl_rsis.features import DenseFeatures, PixelFeatures
 from dgl_rsis.models import ClipModel, ModelError
 from dgl_rsis.pipelines import ClassSegmentation, EncodedImage, OvssParameters, timed
 from dgl_rsis.prototypes import Prototypes
@@ -160,7 +160,8 @@ class Segmenter:
         if len(named) == 1:
             return named[0].name
         dense = self._dense(picture, batch)
-        feature = features.mask_features(self._clip, dense, mask[None])
+        share = self._classes.pixel_share
+        feature = features.mask_features(self._clip, dense, mask[None], share)
         words = self._vocabulary(labels)
         temperature = self._classes.temperature or self._clip.temperature
         scores = matching.match(feature, words.texts, words.owners, temperature)[0]
@@ -182,7 +183,7 @@ class Segmenter:
             encoded = EncodedImage(picture.pixels, proposed, dense, torch.empty(0), seconds)
             by_mask = self._features(picture, "mask", encoded, parameters)
         encoded = replace(encoded, by_mask=by_mask)
-        if parameters.margin < 1 or parameters.mask_share == 1:
+        if parameters.margin < 1 or pipelines.mask_share(self._clip, parameters) == 1:
             return encoded  # which crops are needed depends on the question
         with timed(seconds, "all crops"):
             return replace(encoded, by_crop=self._features(picture, "crop", encoded, parameters))
@@ -193,6 +194,8 @@ class Segmenter:
         def make() -> Arrays:
             made = features.dense_features(clip, picture.pixels, batch)
             arrays = {"values": made.values, "states": made.states}
+            if made.pixels is not None:  # halves already: nothing is lost
+                arrays |= {"pixels": made.pixels.coordinates.half(), "outline": made.pixels.outline}
             return {name: x.cpu().numpy() for name, x in arrays.items() if x is not None}
 
         arrays = self._remembered.get(picture, "dense", (clip.fingerprint, clip.dense_side), make)
@@ -204,6 +207,7 @@ class Segmenter:
             width,
             clip.patch,
             None if states is None else torch.from_numpy(states),  # few questions need them
+            _pixels(arrays, clip.device),
         )
 
     def _features(
@@ -225,7 +229,9 @@ class Segmenter:
             clip.dense_side,
             self._provider.identity,
             parameters.regions,
-            parameters.crops if kind == "crop" else parameters.mask_feature,
+            parameters.crops
+            if kind == "crop"
+            else (parameters.mask_feature, parameters.pixel_share),
         )
         arrays = self._remembered.get(
             picture, kind, made_with, lambda: {"features": make().cpu().numpy()}
@@ -244,6 +250,13 @@ class Segmenter:
                 kept.popitem(last=False)
         kept.move_to_end(wanted)
         return kept[wanted]
+
+
+def _pixels(arrays: Arrays, device: str) -> PixelFeatures | None:
+    if "pixels" not in arrays:
+        return None
+    coordinates, outline = (torch.from_numpy(arrays[name]) for name in ("pixels", "outline"))
+    return PixelFeatures(coordinates.to(device).float(), outline.to(device))
 
 
 def load_segmenter(

@@ -40,6 +40,9 @@ def test_the_class_ladder_adds_one_thing_at_a_time():
     assert (knowledge.mask_share, knowledge.knowledge) == (0.0, True)
     assert words == replace(OvssParameters(), remember=False)
     assert whole == OvssParameters()
+    *lower, masks, pixels = evaluation_runs.class_rungs(remembers=False, pixels=True).values()
+    assert all(rung.pixel_share == 0 for rung in [*lower, masks])
+    assert (masks.mask_share, pixels) == (words.mask_share, words)
 
 
 def scene(name: str) -> Sample:

@@ -87,3 +87,12 @@ def test_a_noun_names_its_label_by_name_then_synonym_then_knowledge():
     assert knowledge.named("zebra", labels) is None
     # The label's own word goes before another label's table.
     assert knowledge.named("house", [Label("building"), Label("house")]) == "house"
+
+
+def test_rivals_are_all_known_classes_but_those_that_are_meant():
+    every, ships = knowledge.rivals(()), knowledge.rivals(["ship", "roundabout"])
+    assert set(every) - set(ships) == {"ship", "roundabout"}
+    assert knowledge.rivals(["flying saucer"]) == every
+    green = knowledge.rivals(["vegetation"])
+    assert not {"trees", "grass", "farmland", "vegetation"} & set(green)
+    assert "vegetation" not in knowledge.rivals(["tree"])

@@ -82,3 +82,25 @@ def test_the_largest_share_is_that_of_the_first_component(mask):
     first = next(masks.components(mask, 1), None)
     expected = 0.0 if first is None else first.sum() / mask.sum()
     assert masks.largest_share(mask) == pytest.approx(expected)
+
+
+@given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9))))
+def test_pixels_of_a_cell_lie_under_the_same_masks(found: np.ndarray):
+    first, cell = masks.cells(found)
+    columns = found.reshape(len(found), -1)
+    assert len(first) == len(np.unique(columns, axis=1).T)
+    assert (columns[:, first][:, cell.reshape(-1)] == columns).all()
+
+
+def test_parts_come_by_their_numbers_and_the_largest_first():
+    labels = np.array([[1, 1, 0, 2], [3, 3, 3, 2]])
+    assert [int(part.sum()) for part in masks.parts(labels, 2)] == [3, 2, 2]
+    assert [part.tolist() for part in masks.parts(labels, 3)] == [(labels == 3).tolist()]
+    assert list(masks.parts(np.zeros((2, 2), np.int32), 1)) == []
+
+
+def test_the_likest_of_other_masks_is_told_by_iou():
+    ours, theirs = np.zeros((3, 6, 6), bool), np.zeros((2, 6, 6), bool)
+    ours[0, :2], ours[1, 3:], ours[2, 0, 0] = True, True, True
+    theirs[0, :3], theirs[1, 3:] = True, True
+    assert masks.likest(ours, theirs) == pytest.approx([2 / 3, 1, 1 / 18])

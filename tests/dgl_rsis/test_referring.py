@@ -42,7 +42,7 @@ def test_every_mode_ranks_candidates_of_the_images_size(clip: ClipModel, mode: r
         assert candidate.mask.shape == (96, 96)
         assert candidate.mask.any()
         assert 0 <= candidate.score <= 1
-        assert set(candidate.parts) == set(referring.MODES[mode])
+        assert set(candidate.parts) == set(referring.MODES[mode]) - {"whole"}  # of a pixel tower
     scores = [candidate.score for candidate in found.candidates]
     assert scores == sorted(scores, reverse=True)
     assert (found.cam is None) == (mode in ("clip", "global-local"))

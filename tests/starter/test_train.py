@@ -14,7 +14,7 @@ from dgl_rsis import features, knowledge
 from dgl_rsis.datasets import DatasetError
 from dgl_rsis.models import load_clip
 from starter import targets, train, vocabularies, windows
-from starter.descent import Plan
+from starter.train import TowerPlan
 from starter.vocabularies import SOURCES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*expandable_segments.*")
@@ -87,13 +87,13 @@ def test_training_learns_resumes_and_writes_weights(
     caplog.set_level(logging.INFO, "starter")
     torch.manual_seed(0)
     bank = train.dubai_bank(dubai, [1])
-    plan = Plan(minutes=0.15, batch=4, averaging=0.5, save_seconds=3)
+    plan = TowerPlan(minutes=0.15, batch=4, averaging=0.5, save_seconds=3)
     train.train(plan, [bank], bank, "cpu", tmp_path / "state", tmp_path / "out")
     assert "held-out patches" in caplog.text
 
     picture = np.asarray(Image.open(dubai / "tile1_001.jpg"))[:128, 16:144]
     for minutes in (0.2, 0.4, 0.8, 1.6):  # on a busy machine a step takes seconds
-        longer = Plan(minutes=minutes, batch=4, averaging=0.5)
+        longer = TowerPlan(minutes=minutes, batch=4, averaging=0.5)
         train.train(longer, [bank], bank, "cpu", tmp_path / "state", tmp_path / "out")
         if left_and_right(tmp_path / "out", picture) == [0, 1]:
             break

@@ -1,0 +1,100 @@
+"""The things of a noun: connected parts of its own map, as candidates beside the proposals.
+
+[ours] An object that no proposal holds whole is often whole in the map of its class.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgl_rsis import masks, matching
+from dgl_rsis.features import PixelFeatures
+from dgl_rsis.types import Floats, Mask
+
+
+@dataclass(frozen=True)
+class ThingParameters:
+    """Which parts of a noun's map are things. Measured on generated scenes (docs/LOG.md).
+
+    Attributes:
+        least: probability of the noun that a thing's pixels have, [0, 1].
+        outline: what is likelier to be the border of an object parts things, too, [0, 1].
+        reach: pixels; how far things that such borders part grow back into them.
+        smallest: pixels; smaller parts are none.
+        most: parts before borders part them, and after, the largest.
+    """
+
+    least: float = 0.3
+    outline: float = 0.5
+    reach: float = 3.0
+    smallest: int = 16
+    most: int = 100
+
+
+def likely(
+    pixels: PixelFeatures,
+    directions: Tensor,
+    owners: Sequence[int],
+    temperature: float,
+    shape: tuple[int, int],
+) -> Floats:
+    """How likely each pixel shows the noun: (H, W) float32 in [0, 1].
+
+    Args:
+        pixels: of the image.
+        directions: (P, R) float32, the phrases in the coordinates of the pixels.
+        owners: P class indices; 0 is the noun.
+        temperature: τ of the softmax.
+        shape: H and W.
+    """
+    cosines = (pixels.coordinates @ directions.T).cpu().numpy()
+    of_noun = matching.best_phrase(cosines, owners, temperature)[..., 0]
+    return _resized(torch.from_numpy(np.ascontiguousarray(of_noun)), shape)
+
+
+def borders(pixels: PixelFeatures, shape: tuple[int, int]) -> Floats:
+    """How likely the border of an object runs through each pixel: (H, W) float32 in [0, 1]."""
+    return _resized(pixels.outline.cpu(), shape)
+
+
+def found(plane: Floats, border: Floats, parameters: ThingParameters) -> Iterator[Mask]:
+    """The things that a map shows: its connected parts, and those that borders part.
+
+    Args:
+        plane: (H, W) float32 in [0, 1], probability of the noun.
+        border: (H, W) float32 in [0, 1], of the border of an object.
+        parameters: see there.
+    """
+    seen = plane >= parameters.least
+    yield from islice(masks.components(seen, parameters.smallest), parameters.most)
+    apart = parted(seen, border < parameters.outline, parameters.reach)
+    yield from islice(masks.parts(apart, parameters.smallest), parameters.most)
+
+
+def parted(seen: Mask, inner: Mask, reach: float) -> NDArray[np.int32]:
+    """Parts of a mask that thin borders separate, grown back into these.
+
+    Args:
+        seen: (H, W) bool.
+        inner: (H, W) bool, what is no border.
+        reach: pixels.
+
+    Returns:
+        (H, W) int32, the number of the part from 1, 0 for none.
+    """
+    cores, _ = ndimage.label(seen & inner)
+    far, nearest = ndimage.distance_transform_edt(cores == 0, return_indices=True)
+    grown: NDArray[np.int32] = np.where(seen & (far <= reach), cores[tuple(nearest)], 0)
+    return grown.astype(np.int32)
+
+
+def _resized(plane: Tensor, shape: tuple[int, int]) -> Floats:
+    sized: Floats = F.interpolate(plane[None, None], size=shape, mode="bilinear")[0, 0].numpy()
+    return sized

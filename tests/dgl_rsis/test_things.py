@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch.nn import functional as F
+
+from dgl_rsis import things
+from dgl_rsis.features import PixelFeatures
+from dgl_rsis.things import ThingParameters
+
+
+def test_touching_things_are_parted_at_their_border():
+    plane, border = np.zeros((40, 60), np.float32), np.zeros((40, 60), np.float32)
+    plane[10:20, 10:21], plane[10:20, 21:32], plane[30:38, 40:50] = 0.9, 0.8, 0.7
+    border[10:20, 20:22] = 0.9
+    found = list(things.found(plane, border, ThingParameters()))
+    areas = sorted(int(mask.sum()) for mask in found)
+    assert areas == [80, 80, 110, 110, 220]  # both ways of seeing them
+    assert all((plane[mask] > 0).all() for mask in found)
+
+
+def test_specks_and_doubtful_pixels_are_no_things():
+    plane = np.zeros((40, 40), np.float32)
+    plane[5:8, 5:8], plane[20:30, 20:30] = 0.9, 0.2
+    assert list(things.found(plane, np.zeros_like(plane), ThingParameters())) == []
+
+
+@given(hnp.arrays(np.bool_, (14, 17)), hnp.arrays(np.bool_, (14, 17)), st.floats(0, 4, width=32))
+def test_parts_lie_in_their_mask_and_hold_its_inner_pixels(
+    seen: np.ndarray, inner: np.ndarray, reach: float
+):
+    labels = things.parted(seen, inner, reach)
+    assert not labels[~seen].any()
+    assert labels[seen & inner].all()
+
+
+def test_a_pixel_is_as_likely_as_its_cosines_say():
+    coordinates = F.normalize(torch.rand(4, 6, 3), dim=-1)
+    pixels = PixelFeatures(coordinates, torch.rand(4, 6))
+    directions = F.normalize(torch.rand(2, 3), dim=-1)
+    found = things.likely(pixels, directions, [0, 1], 10.0, (4, 6))
+    expected = (10 * coordinates @ directions.T).softmax(dim=-1)[..., 0]
+    assert found == pytest.approx(expected.numpy(), abs=1e-5)
+    assert things.likely(pixels, directions, [0, 1], 10.0, (8, 12)).shape == (8, 12)
+    assert things.borders(pixels, (4, 6)) == pytest.approx(pixels.outline.numpy())
