@@ -8,9 +8,11 @@ over the mask (TextRegion, MIT: "mask-weighted value pooling"), all masks from o
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from open_clip.modified_resnet import ModifiedResNet
 from scipy import sparse
 from torch import Tensor
@@ -19,7 +21,7 @@ from torch.nn import functional as F
 from dgl_rsis import masks as mask_arrays
 from dgl_rsis import pixel_tower, towers
 from dgl_rsis.models import ClipModel
-from dgl_rsis.types import RGB, Mask
+from dgl_rsis.types import RGB, Floats, Mask
 
 OVERLAP = 0.25  # share of a tile that its neighbour covers again
 BAND = 512  # pixels; rows that the pixel tower sees at a time
@@ -357,21 +359,43 @@ def pooled_pixels(clip: ClipModel, pixels: PixelFeatures, masks: Mask) -> Tensor
         pixels: of the image.
         masks: (N, H, W) bool, none empty, of the image's proportions.
     """
-    assert clip.pixels is not None
-    height, width = masks.shape[1:]
-    rows, columns = pixels.coordinates.shape[:2]
     first, cell = mask_arrays.cells(masks)  # (U,), (H, W)
+    sums = _pixel_sums(pixels, cell, len(first))  # (U, R)
+    members = masks.reshape(len(masks), -1)[:, first].astype(np.float32)  # (N, U)
+    return _placed(clip, members @ sums)
+
+
+def pooled_parts(clip: ClipModel, pixels: PixelFeatures, labels: NDArray[np.int32]) -> Tensor:
+    """Means of the pixel tower's features over numbered parts: (M, D) float32, L2 norm 1.
+
+    Args:
+        clip: a model with a pixel tower.
+        pixels: of the image.
+        labels: (H, W) of the image's proportions, numbers from 0 to M − 1; one that no pixel has
+            gets a feature of zeros.
+    """
+    return _placed(clip, _pixel_sums(pixels, labels, int(labels.max()) + 1))
+
+
+def _pixel_sums(pixels: PixelFeatures, cell: NDArray[np.integer[Any]], count: int) -> Floats:
+    """Sums of coordinates over numbered cells: (H, W) → (count, R) float32."""
+    height, width = cell.shape
+    rows, columns = pixels.coordinates.shape[:2]
     down = (np.arange(height) * rows) // height
     across = (np.arange(width) * columns) // width
     place = down[:, None] * columns + across  # (H, W), which feature each pixel has
     seen = sparse.csr_array(
         (np.ones(cell.size, np.float32), (cell.reshape(-1), place.reshape(-1))),
-        shape=(len(first), rows * columns),
+        shape=(count, rows * columns),
     )
-    sums = seen @ pixels.coordinates.flatten(0, 1).cpu().numpy()  # (U, R)
-    members = masks.reshape(len(masks), -1)[:, first].astype(np.float32)  # (N, U)
-    means = torch.from_numpy(members @ sums).to(clip.device)
-    return F.normalize(means, dim=-1) @ clip.pixels.basis
+    sums: Floats = seen @ pixels.coordinates.flatten(0, 1).cpu().numpy()
+    return sums
+
+
+def _placed(clip: ClipModel, coordinates: Floats) -> Tensor:
+    assert clip.pixels is not None
+    directions = F.normalize(torch.from_numpy(coordinates).to(clip.device), dim=-1)
+    return directions @ clip.pixels.basis
 
 
 def patch_features(clip: ClipModel, dense: DenseFeatures) -> Tensor:

@@ -82,10 +82,11 @@ def components(mask: Mask, min_area: int) -> Iterator[Mask]:
         Disjoint (H, W) bool masks.
     """
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
-    return parts(labels, min_area)
+    for _, part in parts(labels, min_area):
+        yield part
 
 
-def parts(labels: NDArray[np.integer[Any]], min_area: int) -> Iterator[Mask]:
+def parts(labels: NDArray[np.integer[Any]], min_area: int) -> Iterator[tuple[int, Mask]]:
     """Numbered parts of an image, largest first, one at a time.
 
     Args:
@@ -93,16 +94,16 @@ def parts(labels: NDArray[np.integer[Any]], min_area: int) -> Iterator[Mask]:
         min_area: parts of fewer pixels are left out.
 
     Yields:
-        Disjoint (H, W) bool masks.
+        The number of a part and its mask, (H, W) bool.
     """
     areas: NDArray[np.int64] = np.bincount(labels.reshape(-1), minlength=1)[1:]
     boxes = ndimage.find_objects(labels)
-    for i in np.argsort(-areas, kind="stable"):
+    for i in np.argsort(-areas, kind="stable").tolist():
         if areas[i] < min_area:
             return
         part = np.zeros(labels.shape, dtype=np.bool_)
         part[boxes[i]] = labels[boxes[i]] == i + 1
-        yield part
+        yield i + 1, part
 
 
 def cells(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -128,17 +129,22 @@ def cells(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return first.astype(np.int64), cell.reshape(height, width).astype(np.int64)
 
 
-def likest(masks: Mask, others: Mask) -> Floats:
-    """How like the most similar one of other masks each mask is: (N,) float32, the IoU.
+def likest(
+    masks: Mask, boxes: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]
+) -> Floats:
+    """How like the most similar one of an image's parts each mask is: (N,) float32, the IoU.
 
     Args:
         masks: (N, H, W) bool.
-        others: (M, H, W) bool.
+        boxes: (N, 4) XYXY pixels, nothing of a mask lies outside its box.
+        labels: (H, W), the number of each pixel's part, 0 for none.
     """
-    first, cell = cells(np.concatenate([masks, others]))
-    pixels = np.bincount(cell.reshape(-1)).astype(np.float32)  # (U,)
-    ours, theirs = (x.reshape(len(x), -1)[:, first].astype(np.float32) for x in (masks, others))
-    common = (ours * pixels) @ theirs.T  # (N, M)
-    union = (ours @ pixels)[:, None] + theirs @ pixels - common
-    found: Floats = (common / np.maximum(union, 1)).max(axis=1, initial=0.0)
+    areas = np.bincount(labels.reshape(-1))
+    found = np.zeros(len(masks), dtype=np.float32)
+    for index, (mask, box) in enumerate(zip(masks, boxes.tolist(), strict=True)):
+        left, top, right, bottom = box
+        window = (slice(top, bottom), slice(left, right))
+        common = np.bincount(labels[window][mask[window]], minlength=len(areas))
+        unions = common.sum() + areas - common
+        found[index] = np.max(common[1:] / unions[1:], initial=0.0)
     return found

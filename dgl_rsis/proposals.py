@@ -4,11 +4,14 @@
 levels. Every proposal is a node of the tree.
 """
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dgl_rsis import masks, region_tree
 from dgl_rsis.region_tree import RegionTree, TreeParameters
@@ -65,6 +68,13 @@ def cut(tree: RegionTree, parameters: RegionParameters) -> Proposals:
     return region_tree.as_proposals(tree, nodes)
 
 
+def boxes_of_masks(proposed: Proposals) -> NDArray[np.int64]:
+    """The boxes in pixels of the masks, which may be smaller than the image: (N, 4) XYXY."""
+    rows, columns = proposed.masks.shape[1:]
+    boxes = proposed.boxes / np.array([proposed.width / columns, proposed.height / rows] * 2)
+    return np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int64)
+
+
 def joined(proposed: Proposals, found: Sequence[Mask]) -> Proposals:
     """Further masks behind the proposals, with a middling quality.
 
@@ -75,10 +85,11 @@ def joined(proposed: Proposals, found: Sequence[Mask]) -> Proposals:
     count, rows, columns = proposed.masks.shape
     scale = np.array([proposed.width / columns, proposed.height / rows] * 2)
     inside = np.array([masks.box(part) for part in found])
-    known = proposed.boxes / scale
-    known = np.hstack([np.floor(known[:, :2]), np.ceil(known[:, 2:])]).astype(np.int64)
-    # Only what lies in the boxes is copied: most of these planes is empty and stays untouched.
-    planes = np.zeros((count + len(found), rows, columns), dtype=np.bool_)
+    known = boxes_of_masks(proposed)
+    # Only what lies in the boxes is copied: most of these planes is empty and stays untouched. By
+    # mmap, since NumPy asks for huge pages, of which one plane's few rows would fill all.
+    shape = (count + len(found), rows, columns)
+    planes = np.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=np.bool_).reshape(shape)
     corners = np.concatenate([known, inside]).tolist()
     for plane, mask, box in zip(planes, chain(proposed.masks, found), corners, strict=True):
         left, top, right, bottom = box

@@ -259,7 +259,9 @@ def _by_stages(
         )
         activation = _shrunk(cam.fused, proposed)
     with timed(seconds, "selection"):
-        parts = {"class": classes[:, 0], "cam": selection.contrast(proposed.masks, activation)}
+        boxes = proposals.boxes_of_masks(proposed)
+        activity = selection.contrast(proposed.masks, boxes, activation)
+        parts = {"class": classes[:, 0], "cam": activity}
         if parameters.mode == "geometry":
             parts["quality"] = proposed.quality
             if whole is not None:
@@ -307,20 +309,29 @@ def _with_parts(
         )
         smallest = parameters.encoding.min_object
         found = list(islice(masks.components(best == 0, smallest), parameters.parts))
-    else:
-        directions = question.texts @ clip.pixels.basis.T
-        plane = things.likely(pixels, directions, question.owners, temperature, (height, width))
-        border = things.borders(pixels, (height, width))
-        found = list(things.found(plane, border, parameters.things))
+        if not found:
+            return proposed, classes, None
+        together = proposals.joined(proposed, found)
+        pooled = features.mask_features(clip, encoded.dense, together.masks[len(proposed) :])
+        own = matching.match(pooled, question.texts, question.owners, temperature)
+        return together, np.concatenate([classes, own]), None
+    directions = question.texts @ clip.pixels.basis.T
+    plane = things.likely(pixels, directions, question.owners, temperature, (height, width))
+    border = things.borders(pixels, (height, width))
+    found = []
+    by_labels = things.numbered(plane, border, parameters.things)
+    for labels in by_labels:
+        parts = list(things.found(labels, parameters.things))
+        found += [mask for _, mask in parts]
+        pooled = features.pooled_parts(clip, pixels, labels)[[number for number, _ in parts]]
+        own = matching.match(pooled, question.texts, question.owners, temperature)
+        classes = np.concatenate([classes, own])
     if not found:
         return proposed, classes, None
     together = proposals.joined(proposed, found)
-    added = together.masks[len(proposed) :]
-    share = parameters.encoding.pixel_share
-    pooled = features.mask_features(clip, encoded.dense, added, share)
-    own = matching.match(pooled, question.texts, question.owners, temperature)
-    whole = None if pixels is None else masks.likest(together.masks, added)
-    return together, np.concatenate([classes, own]), whole
+    boxes = proposals.boxes_of_masks(together)
+    whole = [masks.likest(together.masks, boxes, labels) for labels in by_labels]
+    return together, classes, np.maximum(*whole)
 
 
 def _geometry(

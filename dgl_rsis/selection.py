@@ -107,20 +107,25 @@ def members(ranking: Ranking, count: int | None, parameters: SelectionParameters
     return int((ranking.scores >= parameters.group * ranking.scores[0]).sum())
 
 
-def contrast(masks: Mask, activation: Floats) -> Floats:
+def contrast(masks: Mask, boxes: NDArray[np.int64], activation: Floats) -> Floats:
     """How much more active a map is inside a mask than outside of it.
 
     Args:
         masks: (N, h, w) bool, none empty.
+        boxes: (N, 4) XYXY pixels, nothing of a mask lies outside its box.
         activation: (h, w) float32 in [0, 1].
 
     Returns:
         (N,) float32 in [0, 1]: (1 + mean inside − mean outside) / 2.
     """
-    flat = activation.reshape(-1).astype(np.float64)
-    inside = np.array([flat[mask.reshape(-1)].sum() for mask in masks])
-    areas = np.array([np.count_nonzero(mask) for mask in masks])
-    outside = (flat.sum() - inside) / np.maximum(flat.size - areas, 1)
+    inside, areas = np.zeros(len(masks)), np.zeros(len(masks))
+    for index, (mask, corners) in enumerate(zip(masks, boxes.tolist(), strict=True)):
+        left, top, right, bottom = corners
+        window = (slice(top, bottom), slice(left, right))
+        shown = activation[window][mask[window]]
+        inside[index], areas[index] = shown.sum(dtype=np.float64), len(shown)
+    outside = activation.sum(dtype=np.float64) - inside
+    outside /= np.maximum(activation.size - areas, 1)
     scores: Floats = ((1 + inside / np.maximum(areas, 1) - outside) / 2).astype(np.float32)
     return scores
 

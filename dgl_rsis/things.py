@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import masks, matching
+from dgl_rsis import masks
 from dgl_rsis.features import PixelFeatures
 from dgl_rsis.types import Floats, Mask
 
@@ -28,7 +28,7 @@ class ThingParameters:
         outline: what is likelier to be the border of an object parts things, too, [0, 1].
         reach: pixels; how far things that such borders part grow back into them.
         smallest: pixels; smaller parts are none.
-        most: parts before borders part them, and after, the largest.
+        most: things, the largest, before borders part them and after.
     """
 
     least: float = 0.3
@@ -54,9 +54,14 @@ def likely(
         temperature: τ of the softmax.
         shape: H and W.
     """
-    cosines = (pixels.coordinates @ directions.T).cpu().numpy()
-    of_noun = matching.best_phrase(cosines, owners, temperature)[..., 0]
-    return _resized(torch.from_numpy(np.ascontiguousarray(of_noun)), shape)
+    of_phrase = torch.tensor(owners, device=directions.device)
+    best = [
+        (pixels.coordinates @ directions[of_phrase == owner].T).amax(dim=-1)
+        for owner in range(max(owners) + 1)
+    ]
+    # As `matching.best_phrase`, whose arrays of all phrases would take most of the time.
+    probabilities = (temperature * torch.stack(best)).softmax(dim=0)  # (C, h, w)
+    return _resized(probabilities[0].cpu(), shape)
 
 
 def borders(pixels: PixelFeatures, shape: tuple[int, int]) -> Floats:
@@ -64,18 +69,29 @@ def borders(pixels: PixelFeatures, shape: tuple[int, int]) -> Floats:
     return _resized(pixels.outline.cpu(), shape)
 
 
-def found(plane: Floats, border: Floats, parameters: ThingParameters) -> Iterator[Mask]:
-    """The things that a map shows: its connected parts, and those that borders part.
+def numbered(
+    plane: Floats, border: Floats, parameters: ThingParameters
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The things that a map shows, twice: its connected parts, and those that borders part.
 
     Args:
         plane: (H, W) float32 in [0, 1], probability of the noun.
         border: (H, W) float32 in [0, 1], of the border of an object.
         parameters: see there.
+
+    Returns:
+        (H, W) int32 each, the number of each pixel's thing from 1, 0 for none.
     """
     seen = plane >= parameters.least
-    yield from islice(masks.components(seen, parameters.smallest), parameters.most)
-    apart = parted(seen, border < parameters.outline, parameters.reach)
-    yield from islice(masks.parts(apart, parameters.smallest), parameters.most)
+    connected, _ = ndimage.label(seen, structure=np.ones((3, 3)))
+    return np.asarray(connected, dtype=np.int32), parted(
+        seen, border < parameters.outline, parameters.reach
+    )
+
+
+def found(labels: NDArray[np.int32], parameters: ThingParameters) -> Iterator[tuple[int, Mask]]:
+    """Numbered things, largest first: the number of each and its mask, (H, W) bool."""
+    return islice(masks.parts(labels, parameters.smallest), parameters.most)
 
 
 def parted(seen: Mask, inner: Mask, reach: float) -> NDArray[np.int32]:
@@ -91,8 +107,8 @@ def parted(seen: Mask, inner: Mask, reach: float) -> NDArray[np.int32]:
     """
     cores, _ = ndimage.label(seen & inner)
     far, nearest = ndimage.distance_transform_edt(cores == 0, return_indices=True)
-    grown: NDArray[np.int32] = np.where(seen & (far <= reach), cores[tuple(nearest)], 0)
-    return grown.astype(np.int32)
+    grown = np.where(seen & (far <= reach), cores[tuple(nearest)], 0)
+    return np.asarray(grown, dtype=np.int32)
 
 
 def _resized(plane: Tensor, shape: tuple[int, int]) -> Floats:

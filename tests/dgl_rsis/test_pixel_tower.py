@@ -97,6 +97,9 @@ def test_pooling_equals_a_mean_mask_by_mask(seeing: ClipModel):
     expected = F.normalize(expected, dim=-1) @ seeing.pixels.basis
     found = features.pooled_pixels(seeing, dense.pixels, masks)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    numbers = masks[0].astype(np.int32)
+    by_number = features.pooled_parts(seeing, dense.pixels, numbers)
+    torch.testing.assert_close(by_number[1], expected[0], rtol=1e-4, atol=1e-5)
     without = features.mask_features(seeing, replace(dense, pixels=None), masks)
     for share in (0.0, 0.4, 1.0):
         both = features.mask_features(seeing, dense, masks, share)

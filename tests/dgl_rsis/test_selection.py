@@ -78,5 +78,7 @@ def test_plurals_take_what_is_nearly_as_good_and_numbers_what_they_say():
 def test_contrast_is_inside_against_outside():
     activation = np.zeros((4, 20), dtype=np.float32)
     activation[:, :5] = 1
-    found = contrast(columns((0, 5), (5, 20), (0, 20), (0, 10)), activation)
+    spans = ((0, 5), (5, 20), (0, 20), (0, 10))
+    boxes = np.array([(start, 0, end, 4) for start, end in spans])
+    found = contrast(columns(*spans), boxes, activation)
     assert found == pytest.approx([1.0, 0.0, (1 + 0.25) / 2, (1 + 0.5) / 2])

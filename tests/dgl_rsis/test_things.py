@@ -11,11 +11,17 @@ from dgl_rsis.features import PixelFeatures
 from dgl_rsis.things import ThingParameters
 
 
+def every(plane: np.ndarray, border: np.ndarray) -> list[np.ndarray]:
+    parameters = ThingParameters()
+    numbered = things.numbered(plane, border, parameters)
+    return [mask for labels in numbered for _, mask in things.found(labels, parameters)]
+
+
 def test_touching_things_are_parted_at_their_border():
     plane, border = np.zeros((40, 60), np.float32), np.zeros((40, 60), np.float32)
     plane[10:20, 10:21], plane[10:20, 21:32], plane[30:38, 40:50] = 0.9, 0.8, 0.7
     border[10:20, 20:22] = 0.9
-    found = list(things.found(plane, border, ThingParameters()))
+    found = every(plane, border)
     areas = sorted(int(mask.sum()) for mask in found)
     assert areas == [80, 80, 110, 110, 220]  # both ways of seeing them
     assert all((plane[mask] > 0).all() for mask in found)
@@ -24,7 +30,7 @@ def test_touching_things_are_parted_at_their_border():
 def test_specks_and_doubtful_pixels_are_no_things():
     plane = np.zeros((40, 40), np.float32)
     plane[5:8, 5:8], plane[20:30, 20:30] = 0.9, 0.2
-    assert list(things.found(plane, np.zeros_like(plane), ThingParameters())) == []
+    assert every(plane, np.zeros_like(plane)) == []
 
 
 @given(hnp.arrays(np.bool_, (14, 17)), hnp.arrays(np.bool_, (14, 17)), st.floats(0, 4, width=32))
