@@ -151,7 +151,8 @@ def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFe
         first, last = max(0, top - halo), min(rows, top + band + halo)
         shown = pixels[None, :, first * clip.patch : last * clip.patch].to(clip.device) / 255
         with torch.inference_mode():
-            found, border = clip.pixels(standardised(clip, shown), patches[None, :, first:last])
+            shown = standardised(clip, shown).to(memory_format=torch.channels_last)
+            found, border = clip.pixels(shown, patches[None, :, first:last])
         kept = slice(
             (top - first) * clip.patch // stride,
             (min(top + band, rows) - first) * clip.patch // stride,

@@ -131,4 +131,6 @@ def load(file: Path, dimensions: int, patch: int, device: str = "cpu") -> PixelT
             f"{file} is for features of {known} numbers and patches of {COARSEST} pixels or a "
             f"multiple, the model beside it has {dimensions} and {patch}: remove the file"
         )
-    return tower.eval().requires_grad_(False).to(device)
+    # Measured on a CPU: about twice as fast as with the channels first.
+    tower.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return tower.eval().requires_grad_(False)
