@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from dgl_rsis import masks as mask_arrays
 from dgl_rsis import pixel_tower, towers
 from dgl_rsis.models import ClipModel
+from dgl_rsis.tiling import Tiling, padded, pyramid, tiled
 from dgl_rsis.types import RGB, Floats, Mask
 
 OVERLAP = 0.25  # share of a tile that its neighbour covers again
@@ -143,7 +144,7 @@ def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFe
         return None
     patches = patch_features(clip, dense).permute(2, 0, 1)  # (D, h, w)
     rows = patches.shape[1]
-    pixels = _padded(image, clip.patch, clip.patch)  # (3, h · patch, w · patch)
+    pixels = padded(image, clip.patch, clip.patch)  # (3, h · patch, w · patch)
     stride, halo = pixel_tower.STRIDE, -(-pixel_tower.REACH // clip.patch)
     band = max(1, BAND // clip.patch)  # a whole large image's layers would not fit in memory
     coordinates, outline = [], []
@@ -164,68 +165,6 @@ def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFe
     return PixelFeatures(
         torch.cat(coordinates)[:height, :width], torch.cat(outline)[:height, :width]
     )
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """An image cut into square tiles that overlap and together cover it.
-
-    Attributes:
-        pixels: (3, H', W') uint8, the image extended by reflection to whole patches and to at
-            least one tile.
-        rows, columns: h and w, patches of the image without what extends it.
-        starts: row and column of each tile's first patch.
-        cells: t, patches along a tile.
-        patch: side of a patch, pixels.
-    """
-
-    pixels: Tensor
-    rows: int
-    columns: int
-    starts: tuple[tuple[int, int], ...]
-    cells: int
-    patch: int
-
-    def cut(self, starts: Sequence[tuple[int, int]]) -> Tensor:
-        """Some of its tiles: (B, 3, S, S) uint8."""
-        patch, side = self.patch, self.cells * self.patch
-        return torch.stack(
-            [self.pixels[:, y * patch :, x * patch :][:, :side, :side] for y, x in starts]
-        )
-
-    def owners(self) -> Tensor:
-        """(h, w) int64, the tile in whose middle each patch lies the most."""
-        ramp = _ramp(self.cells)
-        # Not `_window`: along the image's edge it has the same small value everywhere.
-        window = ramp[:, None] * ramp  # (t, t)
-        shape = (self.pixels.shape[1] // self.patch, self.pixels.shape[2] // self.patch)
-        best, owner = torch.zeros(shape), torch.zeros(shape, dtype=torch.int64)
-        for index, (top, left) in enumerate(self.starts):
-            area = (slice(top, top + self.cells), slice(left, left + self.cells))
-            better = window > best[area]
-            owner[area][better] = index
-            best[area][better] = window[better]
-        return owner[: self.rows, : self.columns]
-
-
-def tiled(image: RGB, side: int, patch: int, overlap: float) -> Tiling:
-    """Cut an image.
-
-    Args:
-        image: (H, W, 3) uint8.
-        side: S of a tile, pixels.
-        patch: side of a patch, pixels.
-        overlap: share of a tile that its neighbour covers again, [0, 1).
-    """
-    height, width = image.shape[:2]
-    cells = side // patch
-    pixels = _padded(image, side, patch)  # (3, H', W') uint8
-    rows, columns = pixels.shape[1] // patch, pixels.shape[2] // patch
-    step = max(1, int(cells * (1 - overlap)))
-    starts = tuple(
-        (top, left) for top in _starts(rows, cells, step) for left in _starts(columns, cells, step)
-    )
-    return Tiling(pixels, -(-height // patch), -(-width // patch), starts, cells, patch)
 
 
 def tiles_at_once(clip: ClipModel, tiling: Tiling, batch: int) -> int:
@@ -263,7 +202,7 @@ def blended(clip: ClipModel, tiling: Tiling, parts: Iterable[Tensor]) -> Tensor:
         (h, w, X) float32.
     """
     cells, patch = tiling.cells, tiling.patch
-    window = _window(cells).to(clip.device)  # (t, t, 1)
+    window = pyramid(cells).to(clip.device)  # (t, t, 1)
     rows, columns = tiling.pixels.shape[1] // patch, tiling.pixels.shape[2] // patch
     total: Tensor | None = None
     weight = torch.zeros(rows, columns, 1, device=clip.device)
@@ -338,18 +277,20 @@ def mask_features(
     Returns:
         (N, D) float32, L2 norm 1.
     """
-    if dense.pixels is None:
-        pixel_share = 0.0
-    elif pixel_share == 1:
-        return pooled_pixels(clip, dense.pixels, masks)
+    if dense.pixels is None or pixel_share == 0:
+        return _pooled_patches(clip, dense, masks)
+    by_pixel = pooled_pixels(clip, dense.pixels, masks)
+    if pixel_share == 1:
+        return by_pixel
+    by_patch = _pooled_patches(clip, dense, masks)
+    return F.normalize(pixel_share * by_pixel + (1 - pixel_share) * by_patch, dim=-1)
+
+
+def _pooled_patches(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:
     rows, columns = dense.height / dense.patch, dense.width / dense.patch
     weights = patch_weights(masks, rows, columns).to(clip.device)  # (N, h, w)
     with torch.inference_mode():
-        by_patch = pool(clip, dense.values.flatten(0, 1), weights.flatten(1))
-    if dense.pixels is None or pixel_share == 0:
-        return by_patch
-    by_pixel = pooled_pixels(clip, dense.pixels, masks)
-    return F.normalize(pixel_share * by_pixel + (1 - pixel_share) * by_patch, dim=-1)
+        return pool(clip, dense.values.flatten(0, 1), weights.flatten(1))
 
 
 def pooled_pixels(clip: ClipModel, pixels: PixelFeatures, masks: Mask) -> Tensor:
@@ -450,28 +391,3 @@ def standardised(clip: ClipModel, images: Tensor) -> Tensor:
     """Images in [0, 1] as the model was trained to see them: (B, 3, S, S) float32."""
     mean = images.new_tensor(clip.mean)[:, None, None]
     return (images - mean) / images.new_tensor(clip.std)[:, None, None]
-
-
-def _padded(image: RGB, side: int, patch: int) -> Tensor:
-    """(3, H', W') uint8 with H' and W' whole patches and at least one tile."""
-    height, width = image.shape[:2]
-    below = max(side, -(-height // patch) * patch) - height
-    right = max(side, -(-width // patch) * patch) - width
-    extended = np.pad(image, ((0, below), (0, right), (0, 0)), mode="symmetric")
-    return torch.from_numpy(extended).permute(2, 0, 1)
-
-
-def _starts(cells: int, tile: int, step: int) -> list[int]:
-    """First cells of tiles that cover `cells`; the last one ends at the edge."""
-    return [*range(0, cells - tile, step), cells - tile]
-
-
-def _window(cells: int) -> Tensor:
-    """(t, t, 1) float32: a pyramid, 1 at the centre, small and positive at the edge."""
-    ramp = _ramp(cells)
-    return torch.minimum(ramp[:, None], ramp[None, :])[:, :, None]
-
-
-def _ramp(cells: int) -> Tensor:
-    """(t,) float32: 1 at the centre, small and positive at the ends."""
-    return 1 - (torch.arange(cells) + 0.5 - cells / 2).abs() / (cells / 2)

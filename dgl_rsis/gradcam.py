@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from dgl_rsis import features, towers
 from dgl_rsis.features import DenseFeatures
 from dgl_rsis.models import ClipModel
+from dgl_rsis.tiling import tiled
 from dgl_rsis.types import RGB, Floats
 
 
@@ -122,7 +123,7 @@ def activations(
     """
     fits = max(image.shape[:2]) <= clip.crop_side
     side = parameters.side or (clip.crop_side if fits else clip.dense_side)
-    tiling = features.tiled(image, side, clip.patch, parameters.overlap)
+    tiling = tiled(image, side, clip.patch, parameters.overlap)
     temperature = parameters.temperature or clip.temperature
     same = side == clip.dense_side and parameters.overlap == features.OVERLAP
     # Autograd takes no tensors of inference mode, which texts commonly are: the clones are plain.

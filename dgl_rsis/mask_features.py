@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import features, towers
-from dgl_rsis.features import Tiling
 from dgl_rsis.models import ClipModel
+from dgl_rsis.tiling import Tiling, tiled
 from dgl_rsis.types import RGB, InputError, Mask
 
 MaskFeature = Literal["pooling", "class-tokens", "late-masking"]
@@ -70,7 +70,7 @@ def mask_guided(
             f"({type(clip.visual).__name__}): choose 'pooling', or a vision transformer"
         )
     encode = _by_class_tokens if kind == "class-tokens" else _by_late_masking
-    tiling = features.tiled(image, clip.crop_side, clip.patch, OVERLAP)
+    tiling = tiled(image, clip.crop_side, clip.patch, OVERLAP)
     height, width = image.shape[:2]
     weights = features.patch_weights(masks, height / clip.patch, width / clip.patch)  # (N, h, w)
     return _over_tiles(clip, tiling, weights, encode, batch)

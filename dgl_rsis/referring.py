@@ -23,7 +23,6 @@ from dgl_rsis import (
     features,
     geometry,
     gradcam,
-    knowledge,
     masks,
     matching,
     pipelines,
@@ -179,24 +178,6 @@ def refer(
     return _by_stages(encoded, question, clip, parameters, seconds)
 
 
-def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
-    """The label that a noun belongs to: by name, by synonym, else the most similar one in CLIP.
-
-    Raises:
-        InputError: no label that is not a background.
-    """
-    named = [label for label in labels if not label.background]
-    if not named:
-        raise InputError("the label config has no label that an expression's mask could get")
-    known = knowledge.named(noun, named)
-    if known is not None:
-        return known
-    texts = features.text_features(
-        clip, [knowledge.prompts(word) for word in (noun, *(label.name for label in named))]
-    )
-    return named[int((texts[1:] @ texts[0]).argmax())].name
-
-
 def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Question:
     decoupled = decoupling.decouple(expression, parameters.parser)
     nouns = list(dict.fromkeys([decoupled.noun, *(a.noun for a in decoupled.anchors)]))
@@ -299,7 +280,7 @@ def _with_parts(
     proposed, pixels = encoded.proposed, encoded.dense.pixels
     temperature = parameters.encoding.temperature or clip.temperature
     height, width = proposed.masks.shape[1:]
-    if pixels is None or clip.pixels is None:
+    if pixels is None:
         best, _ = matching.semantic_map(
             proposed.masks,
             cosines,
@@ -315,23 +296,21 @@ def _with_parts(
         pooled = features.mask_features(clip, encoded.dense, together.masks[len(proposed) :])
         own = matching.match(pooled, question.texts, question.owners, temperature)
         return together, np.concatenate([classes, own]), None
-    directions = question.texts @ clip.pixels.basis.T
-    plane = things.likely(pixels, directions, question.owners, temperature, (height, width))
-    border = things.borders(pixels, (height, width))
-    found = []
-    by_labels = things.numbered(plane, border, parameters.things)
-    for labels in by_labels:
-        parts = list(things.found(labels, parameters.things))
-        found += [mask for _, mask in parts]
-        pooled = features.pooled_parts(clip, pixels, labels)[[number for number, _ in parts]]
-        own = matching.match(pooled, question.texts, question.owners, temperature)
-        classes = np.concatenate([classes, own])
-    if not found:
+    noun = things.of_noun(
+        clip,
+        pixels,
+        question.texts,
+        question.owners,
+        temperature,
+        (height, width),
+        parameters.things,
+    )
+    if not noun.masks:
         return proposed, classes, None
-    together = proposals.joined(proposed, found)
+    together = proposals.joined(proposed, noun.masks)
     boxes = proposals.boxes_of_masks(together)
-    whole = [masks.likest(together.masks, boxes, labels) for labels in by_labels]
-    return together, classes, np.maximum(*whole)
+    whole = [masks.likest(together.masks, boxes, numbers) for numbers in noun.numbers]
+    return together, np.concatenate([classes, noun.classes]), np.maximum(*whole)
 
 
 def _geometry(

@@ -18,6 +18,7 @@ from dgl_rsis.pipelines import EncodedImage, OvssParameters
 from dgl_rsis.scene_blending import Axis, Blender, Block
 from dgl_rsis.scene_regions import Kept
 from dgl_rsis.scenes import Scene
+from dgl_rsis.tiling import tiled
 from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals
 from dgl_rsis.vocabulary import Vocabulary
 
@@ -196,7 +197,7 @@ def _axes(scene: Scene, clip: ClipModel, windows: WindowParameters) -> tuple[Axi
             f"{pipelines.MIN_SIDE} × {pipelines.MIN_SIDE} are needed"
         )
     probe = np.zeros((1, 2 * tile, 3), dtype=np.uint8)
-    step = features.tiled(probe, tile, clip.patch, features.OVERLAP).starts[1][1] * clip.patch
+    step = tiled(probe, tile, clip.patch, features.OVERLAP).starts[1][1] * clip.patch
     overlap = windows.overlap
     if overlap is None:
         overlap = min(USUAL_OVERLAP, scene_blending.widest_overlap(windows.side, tile, step))

@@ -14,8 +14,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import masks
-from dgl_rsis.features import PixelFeatures
+from dgl_rsis import masks, matching
+from dgl_rsis.features import PixelFeatures, pooled_parts
+from dgl_rsis.models import ClipModel
 from dgl_rsis.types import Floats, Mask
 
 
@@ -36,6 +37,54 @@ class ThingParameters:
     reach: float = 3.0
     smallest: int = 16
     most: int = 100
+
+
+@dataclass(frozen=True)
+class Things:
+    """What a noun's map shows, twice: its connected parts, and those that borders part.
+
+    Attributes:
+        masks: (H, W) bool each, none empty.
+        classes: (M, C) float32, probabilities of each, rows sum to 1.
+        numbers: (H, W) int32 each, the number of each pixel's thing from 1, 0 for none.
+    """
+
+    masks: tuple[Mask, ...]
+    classes: Floats
+    numbers: tuple[NDArray[np.int32], ...]
+
+
+def of_noun(
+    clip: ClipModel,
+    pixels: PixelFeatures,
+    texts: Tensor,
+    owners: Sequence[int],
+    temperature: float,
+    shape: tuple[int, int],
+    parameters: ThingParameters,
+) -> Things:
+    """The things of a noun in an image.
+
+    Args:
+        clip: a model with a pixel tower.
+        pixels: of the image.
+        texts: (P, D) float32, phrases of the noun and of everything else.
+        owners: P class indices, 0 … C − 1; 0 is the noun.
+        temperature: τ of the softmax.
+        shape: H and W of the masks.
+        parameters: see there.
+    """
+    assert clip.pixels is not None
+    plane = likely(pixels, texts @ clip.pixels.basis.T, owners, temperature, shape)
+    seen: list[Mask] = []
+    classes: list[Floats] = []
+    by_numbers = numbered(plane, borders(pixels, shape), parameters)
+    for labels in by_numbers:
+        parts = list(found(labels, parameters))
+        seen += [mask for _, mask in parts]
+        pooled = pooled_parts(clip, pixels, labels)[[number for number, _ in parts]]
+        classes.append(matching.match(pooled, texts, owners, temperature))
+    return Things(tuple(seen), np.concatenate(classes), by_numbers)
 
 
 def likely(

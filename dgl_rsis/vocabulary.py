@@ -91,6 +91,24 @@ def prepare(
     return Vocabulary(tuple(labels), tuple(asked), features.text_features(clip, prompts), known)
 
 
+def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
+    """The label that a noun belongs to: by name, by synonym, else the most similar one in CLIP.
+
+    Raises:
+        InputError: no label that is not a background.
+    """
+    named = [label for label in labels if not label.background]
+    if not named:
+        raise InputError("the label config has no label that an expression's mask could get")
+    known = knowledge.named(noun, named)
+    if known is not None:
+        return known
+    texts = features.text_features(
+        clip, [knowledge.prompts(word) for word in (noun, *(label.name for label in named))]
+    )
+    return named[int((texts[1:] @ texts[0]).argmax())].name
+
+
 def rivals(nouns: Sequence[str], clip: ClipModel) -> Tensor:
     """What else the things that nouns mean could be [ours, as CLIP-ES has a set of its own].
 

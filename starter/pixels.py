@@ -12,9 +12,7 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import cast
 
@@ -32,7 +30,7 @@ from starter.descent import FilterMuon, Plan, Run
 from starter.evaluation_scenes import LAND
 from starter.scene_types import CLASSES
 from starter.train import LOG_FORMAT, WEIGHTS
-from starter.vocabularies import SOURCES, Vocabulary
+from starter.vocabularies import Vocabulary
 from starter.windows import Bank
 
 log = logging.getLogger("starter")
@@ -90,20 +88,8 @@ def main() -> None:
         train.dubai_bank(options.dubai, [int(tile) for tile in tiles.split(",")])
         for tiles in (options.tiles, options.validate)
     )
-    generated = scene_bank(range(FIRST_SEED, FIRST_SEED + options.scenes))
+    generated = train.scene_bank(range(FIRST_SEED, FIRST_SEED + options.scenes), _scene)
     learn(plan, real, generated, held_out, options.weights, options.state)
-
-
-def scene_bank(seeds: Sequence[int]) -> Bank:
-    """Generated scenes with their labels and borders, made on all cores."""
-    start = time.perf_counter()
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        scenes = list(pool.map(_scene, seeds, chunksize=8))
-    log.info("%d scenes in %.0f s", len(scenes), time.perf_counter() - start)
-    images, labels = zip(*scenes, strict=True)
-    return windows.bank(
-        [torch.from_numpy(x) for x in images], [torch.from_numpy(x) for x in labels]
-    )
 
 
 def _scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -111,9 +97,8 @@ def _scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     from starter.scenes import EVALUATION_CLASSES, generate  # in the worker process only
 
     scene = generate(seed, 512, EVALUATION_CLASSES if seed % 3 == 1 else None)
-    offset = SOURCES.index(f"scene {CLASSES[0]}")
-    numbers = np.where(scene.class_map > 0, scene.class_map + offset, 0).astype(np.uint8)
-    return scene.image, numbers + np.uint8(BORDER) * borders(scene.objects[0].owners)
+    bordered = np.uint8(BORDER) * borders(scene.objects[0].owners)
+    return scene.image, train.source_numbers(scene.class_map) + bordered
 
 
 def borders(owners: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -230,7 +215,7 @@ class Trainer:
         patches = patch_features(self.clip, images)
         patches[:count] *= (torch.rand(count, 1, 1, 1) > plan.unseen).float()
         pixels = features.standardised(self.clip, images)
-        with torch.autocast("cpu", torch.bfloat16, enabled=_fast()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=train.fast("cpu")):
             found, border = self.tower(pixels.to(memory_format=torch.channels_last), patches)
         # One pixel of each feature's four, another one in every batch: a quarter of the work.
         down, across = torch.randint(2, (2,)).tolist()
@@ -275,7 +260,7 @@ def tinted(images: Tensor) -> Tensor:
 @torch.no_grad()
 def patch_features(clip: ClipModel, images: Tensor) -> Tensor:
     """Patch features of windows: (B, 3, S, S) float32 in [0, 1] → (B, D, h, w), L2 norm 1."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=_fast()):
+    with torch.autocast("cpu", torch.bfloat16, enabled=train.fast("cpu")):
         values = features.patch_values(clip, features.standardised(clip, images))  # (B, h, w, E)
         alone = values.reshape(-1, 1, values.shape[-1])
         found = features.pool(clip, alone, alone.new_ones(len(alone), 1, 1))[:, 0]
@@ -297,11 +282,6 @@ def validate(clip: ClipModel, tower: PixelTower, held_out: Bank, count: int = 64
         cosines = torch.einsum("brhw,rc->bchw", pixels, tower.basis @ texts.T)
         found.append(F.interpolate(cosines, scale_factor=2, mode="bilinear").argmax(dim=1))
     return train.intersections(torch.cat(found), known.targets[labels], known.names)
-
-
-def _fast() -> bool:
-    """bfloat16 pays with AVX-512 only (docs/LOG.md)."""
-    return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 if __name__ == "__main__":

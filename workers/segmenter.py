@@ -114,13 +114,13 @@ class Segmenter:
             most: candidates; 0 for the usual number.
 
         Raises:
-            InputError: see `referring.segment_expression` and `referring.label_for`.
+            InputError: see `referring.segment_expression` and `vocabulary.label_for`.
         """
         encoding = replace(self._referring.encoding, batch=batch)
         top = most or self._referring.top_k
         wanted = replace(self._referring, encoding=encoding, top_k=top)
         found = self.find(picture, expression, wanted)
-        return found, referring.label_for(found.decoupled.noun, labels, self._clip)
+        return found, vocabulary.label_for(found.decoupled.noun, labels, self._clip)
 
     def find(
         self, picture: Picture, expression: str, parameters: ResParameters

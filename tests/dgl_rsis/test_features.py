@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from dgl_rsis import features, towers
 from dgl_rsis.models import ClipModel
+from dgl_rsis.tiling import tiled
 
 RNG = np.random.default_rng(0)
 
@@ -128,7 +129,7 @@ def test_a_mask_at_half_size_has_the_same_feature(clip: ClipModel):
 @settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 5), st.floats(0, 0.9))
 def test_tiles_share_out_every_patch(rows, columns, cells, overlap):
-    tiling = features.tiled(image(8 * rows, 8 * columns), 8 * cells, 8, overlap)
+    tiling = tiled(image(8 * rows, 8 * columns), 8 * cells, 8, overlap)
     owners = tiling.owners()
     assert owners.shape == (rows, columns)
     tops, lefts = torch.tensor(tiling.starts)[owners].unbind(-1)  # (h, w)
@@ -138,16 +139,16 @@ def test_tiles_share_out_every_patch(rows, columns, cells, overlap):
 
 
 def test_a_patch_belongs_to_the_tile_that_shows_the_most_around_it():
-    tiling = features.tiled(image(8, 56), 32, 8, 0.25)  # tiles of four patches, from 0 and 3
+    tiling = tiled(image(8, 56), 32, 8, 0.25)  # tiles of four patches, from 0 and 3
     assert tiling.starts == ((0, 0), (0, 3))
     assert tiling.owners()[0].tolist() == [0, 0, 0, 0, 1, 1, 1]
-    tiling = features.tiled(image(8, 64), 40, 8, 0.4)  # of five, from 0 and 3
+    tiling = tiled(image(8, 64), 40, 8, 0.4)  # of five, from 0 and 3
     assert tiling.owners()[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_tiles_show_the_image():
     picture = image(20, 70)
-    tiling = features.tiled(picture, 16, 8, 0)
+    tiling = tiled(picture, 16, 8, 0)
     tiles = tiling.cut(tiling.starts)
     assert len(tiling.starts) == 2 * 5
     shown = torch.tensor(picture).permute(2, 0, 1)
@@ -158,7 +159,7 @@ def test_tiles_show_the_image():
 
 def test_an_image_that_is_blended_from_its_tiles_is_itself(clip: ClipModel):
     picture = image(130, 170)
-    tiling = features.tiled(picture, 64, 8, 0.5)
+    tiling = tiled(picture, 64, 8, 0.5)
     tiles = tiling.cut(tiling.starts)
     shown = features.standardised(clip, tiles / 255)[:, :, ::8, ::8].movedim(1, -1)
     found = features.blended(clip, tiling, shown.split(4))
@@ -170,7 +171,7 @@ def test_states_of_a_large_image_are_not_kept(clip: ClipModel, monkeypatch: pyte
     picture = image(100, 130)
     kept = features.dense_features(clip, picture, 1)
     assert kept.states is not None
-    tiling = features.tiled(picture, clip.dense_side, clip.patch, features.OVERLAP)
+    tiling = tiled(picture, clip.dense_side, clip.patch, features.OVERLAP)
     assert len(kept.states) == len(tiling.starts)
     monkeypatch.setattr(features, "MOST_KEPT", kept.states.nbytes - 1)
     found = features.dense_features(clip, picture, 1)

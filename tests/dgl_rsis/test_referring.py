@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dgl_rsis import pipelines, referring
+from dgl_rsis import pipelines, referring, vocabulary
 from dgl_rsis.models import ClipModel
 from dgl_rsis.proposals import RegionParameters
 from dgl_rsis.referring import ResParameters
@@ -114,11 +114,11 @@ def test_crops_made_in_advance_change_nothing(clip: ClipModel):
 
 def test_a_noun_gets_the_label_that_names_it_or_the_most_similar(clip: ClipModel):
     labels = [Label("house"), Label("tanks"), Label("other", background=True)]
-    assert referring.label_for("building", labels, clip) == "house"
-    assert referring.label_for("tank", labels, clip) == "tanks"
-    assert referring.label_for("zebra", labels, clip) in ("house", "tanks")
+    assert vocabulary.label_for("building", labels, clip) == "house"
+    assert vocabulary.label_for("tank", labels, clip) == "tanks"
+    assert vocabulary.label_for("zebra", labels, clip) in ("house", "tanks")
     with pytest.raises(InputError, match="no label"):
-        referring.label_for("tank", [Label("other", background=True)], clip)
+        vocabulary.label_for("tank", [Label("other", background=True)], clip)
 
 
 def _by_place(clip: ClipModel, text: str) -> referring.ExpressionSegmentation:
