@@ -31,7 +31,7 @@ class PixelTower(nn.Module):
         width: channels of the finest level.
     """
 
-    def __init__(self, dimensions: int, rank: int = 32, width: int = 24) -> None:
+    def __init__(self, dimensions: int, rank: int = 32, width: int = 32) -> None:
         super().__init__()
         widths = [width, 2 * width, 4 * width]
         inputs = [3, *widths[:-1]]

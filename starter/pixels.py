@@ -10,6 +10,7 @@ second tower would learn to believe it.
 
 import argparse
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,11 +26,11 @@ from torch.nn import functional as F
 from dgl_rsis import features, knowledge, pixel_tower
 from dgl_rsis.models import PIXELS, ClipModel, load_clip
 from dgl_rsis.pixel_tower import PixelTower
-from starter import train, vocabularies, windows
-from starter.descent import FilterMuon, Plan, Run
+from starter import descent, train, vocabularies, windows
+from starter.descent import LOG_FORMAT, FilterMuon, Plan, Run
 from starter.evaluation_scenes import LAND
 from starter.scene_types import CLASSES
-from starter.train import LOG_FORMAT, WEIGHTS
+from starter.train import WEIGHTS
 from starter.vocabularies import Vocabulary
 from starter.windows import Bank
 
@@ -37,6 +38,7 @@ log = logging.getLogger("starter")
 
 BORDER = 128  # added to the label of a pixel at the border of its object
 FIRST_SEED = 10_000
+TILES = 8  # crops' worth of pixels that are encoded at a time
 THINGS = frozenset(CLASSES) - LAND
 
 
@@ -45,13 +47,12 @@ class PixelPlan(Plan):
     """What to train a pixel tower on; see `Plan`.
 
     Attributes:
-        batch: windows a step.
+        batch: windows a step in each process.
         side: of a window, pixels.
         real_share: share of windows of real images.
         unseen: share of the real windows whose patch features are hidden: the image tower knows
             the training images by heart, and of others less.
         balanced: share of windows centred on a class drawn uniformly.
-        reach: generated windows have at most this times their scene's resolution, or less.
         border_weight: of the borders' loss.
     """
 
@@ -59,12 +60,11 @@ class PixelPlan(Plan):
     matrix_rate: float = 0.05
     steady: float = 0.0
     save_seconds: float = 120.0
-    batch: int = 32
+    batch: int = 16
     side: int = 128
     real_share: float = 0.1875
     unseen: float = 0.6
     balanced: float = 0.75
-    reach: float = 1.25
     border_weight: float = 0.5
 
 
@@ -74,9 +74,10 @@ def main() -> None:
     parser.add_argument("--dubai", type=Path, required=True, help="folder with tile1_001.jpg …")
     parser.add_argument("--tiles", default="1,2,3,4", help="Dubai tiles to train on")
     parser.add_argument("--validate", default="5", help="Dubai tiles that are only looked at")
-    parser.add_argument("--scenes", type=int, default=1200, help="generated scenes, 512 px")
+    parser.add_argument("--scenes", type=int, default=2400, help="generated scenes, 512 px")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--state", type=Path, default=Path("var/pixels"))
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="of the other towers")
     parser.add_argument("--seed", type=int, default=0)
@@ -88,8 +89,10 @@ def main() -> None:
         train.dubai_bank(options.dubai, [int(tile) for tile in tiles.split(",")])
         for tiles in (options.tiles, options.validate)
     )
-    generated = train.scene_bank(range(FIRST_SEED, FIRST_SEED + options.scenes), _scene)
-    learn(plan, real, generated, held_out, options.weights, options.state)
+    scenes = train.scene_bank(range(FIRST_SEED, FIRST_SEED + options.scenes), _scene)
+    generated = with_patches(load_clip(str(options.weights)), scenes)
+    run = (plan, real, generated, held_out, options.weights, options.state)
+    descent.together(learn, options.processes, options.state, *run)
 
 
 def _scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -123,25 +126,12 @@ def learn(
     run = Run(plan, tower, _optimizers(tower, plan), state)
     averaged = cast(PixelTower, run.averaged.module)
     run.resume("cpu")
-    torch.manual_seed(plan.seed + run.step)
+    torch.manual_seed(plan.seed + 1000 * descent.rank() + run.step)
     trainer = Trainer(plan, clip, tower, texts)
-    saved = time.perf_counter()
-    start = saved - run.seconds
-    losses: list[list[float]] = []
-    while (elapsed := time.perf_counter() - start) < plan.minutes * 60:
-        parts = trainer.losses(real, generated)
-        run.descend(sum(parts, torch.zeros(())), elapsed)
-        losses.append([float(part.detach()) for part in parts])
-        if run.step % 50 == 0:
-            mean = " ".join(f"{x:.3f}" for x in np.mean(losses[-100:], axis=0))
-            log.info("step %d, %.0f s, losses %s", run.step, elapsed, mean)
-        if time.perf_counter() - saved > plan.save_seconds:
-            run.save()
-            log.info("held-out pixels: %s", validate(clip, averaged, held_out))
-            saved = time.perf_counter()
-    run.save()
-    pixel_tower.save(pixel_tower.folded(averaged), weights / PIXELS)
-    log.info("%d steps; tower in %s", run.step, weights / PIXELS)
+    run.go_on(lambda: trainer.losses(real, generated), lambda: validate(clip, averaged, held_out))
+    if descent.rank() == 0:
+        pixel_tower.save(pixel_tower.folded(averaged), weights / PIXELS)
+        log.info("%d steps; tower in %s", run.step, weights / PIXELS)
 
 
 class Texts:
@@ -206,14 +196,14 @@ class Trainer:
         plan = self.plan
         count = round(plan.batch * plan.real_share)
         photographs, known = windows.sample(real, count, plan.side, plan.balanced)
-        scenes, drawn = windows.sample(
-            generated, plan.batch - count, plan.side, plan.balanced, plan.reach
-        )
+        scenes, drawn, seen = windows.cut(generated, plan.batch - count, plan.side, plan.balanced)
         # Scenes have the light and the camera of their places already.
-        images = torch.cat([windows.jitter(photographs), tinted(scenes)])
+        photographs = windows.jitter(photographs)
+        images = torch.cat([photographs, tinted(scenes)])
         labels = torch.cat([known, drawn])
-        patches = patch_features(self.clip, images)
-        patches[:count] *= (torch.rand(count, 1, 1, 1) > plan.unseen).float()
+        known_by_heart = patch_features(self.clip, photographs)
+        shown = (torch.rand(count, 1, 1, 1) > plan.unseen).float()
+        patches = torch.cat([known_by_heart * shown, seen])
         pixels = features.standardised(self.clip, images)
         with torch.autocast("cpu", torch.bfloat16, enabled=train.fast("cpu")):
             found, border = self.tower(pixels.to(memory_format=torch.channels_last), patches)
@@ -255,6 +245,22 @@ def tinted(images: Tensor) -> Tensor:
     """Slightly other light: (B, 3, S, S) float32 in [0, 1]."""
     gains = 1 + 0.1 * (torch.rand(len(images), 3, 1, 1) - 0.5)
     return (images * gains + 0.04 * (torch.rand(len(images), 1, 1, 1) - 0.5)).clamp(0, 1)
+
+
+def with_patches(clip: ClipModel, bank: Bank) -> Bank:
+    """A bank with the patch features of its images, which fill their canvas."""
+    start = time.perf_counter()
+    blind = replace(clip, pixels=None)
+    found = torch.empty(0)
+    for i, image in enumerate(bank.images):
+        with torch.autocast("cpu", torch.bfloat16, enabled=train.fast("cpu")):
+            dense = features.dense_features(blind, image.numpy(), TILES)
+            patches = features.patch_features(blind, dense).half()
+        if not i:
+            found = patches.new_empty(len(bank.images), *patches.shape)
+        found[i] = patches
+    log.info("their patch features in %.0f s", time.perf_counter() - start)
+    return replace(bank, patches=found)
 
 
 @torch.no_grad()

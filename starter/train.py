@@ -19,14 +19,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import datasets, features, knowledge
@@ -34,7 +33,7 @@ from dgl_rsis.datasets import DUBAI_CLASSES
 from dgl_rsis.metrics import IGNORE
 from dgl_rsis.models import ClipModel
 from starter import descent, targets, vocabularies, windows
-from starter.descent import Plan, Run
+from starter.descent import LOG_FORMAT, Plan, Run
 from starter.scene_types import CLASSES
 from starter.vocabularies import SOURCES, Vocabulary
 from starter.windows import Bank
@@ -45,7 +44,6 @@ WEIGHTS = Path(__file__).parent / "weights"
 ARCHITECTURE = Path(__file__).parent / "architecture"
 CONFIG = "open_clip_config.json"
 FIRST_REAL = 1 + SOURCES.index(f"dubai {DUBAI_CLASSES[0]}")  # label number, then in order
-LOG_FORMAT = "%(asctime)s %(message)s"
 FIRST_TEMPERATURE = 14.0  # CLIP's own; at 50 from the start nothing is learnt (docs/LOG.md)
 MOST_TEMPERATURE = 50.0
 
@@ -94,27 +92,7 @@ def main() -> None:
     generated = scene_bank(range(options.scenes), _scene)
     processes = options.processes or (1 if options.device != "cpu" else os.cpu_count() or 1)
     run = (plan, [real, generated], held_out, options.device, options.state, options.out)
-    if processes == 1:
-        train(*run)
-    else:
-        options.state.mkdir(parents=True, exist_ok=True)
-        meeting = options.state / "meeting"
-        meeting.unlink(missing_ok=True)
-        # Measured: two processes of one thread do 1.5 times the work of one process of two.
-        multiprocessing.spawn(  # type: ignore[attr-defined,no-untyped-call]
-            _member, (processes, meeting.resolve(), run), processes
-        )
-
-
-def _member(rank: int, processes: int, meeting: Path, run: tuple[Any, ...]) -> None:
-    """One of several processes that average their gradients; the first one saves and logs."""
-    logging.basicConfig(level="INFO" if rank == 0 else "WARNING", format=LOG_FORMAT)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes
-    )
-    train(*run)
-    distributed.destroy_process_group()
+    descent.together(train, processes, options.state, *run)
 
 
 def _numbers(text: str) -> list[int]:
@@ -219,23 +197,9 @@ def train(
     run.resume(device)
     torch.manual_seed(plan.seed + 1000 * descent.rank() + run.step)
     trainer = Trainer(plan, clip, [vocabularies.coarse(), vocabularies.fine()], device)
-    saved = time.perf_counter()
-    start = saved - run.seconds
-    losses: list[list[float]] = []
-    while (elapsed := descent.agreed(time.perf_counter() - start)) < plan.minutes * 60:
-        parts = trainer.losses(banks)
-        run.descend(sum(parts, torch.zeros((), device=device)), elapsed)
-        losses.append([float(part.detach()) for part in parts])
-        if run.step % 50 == 0:
-            mean = " ".join(f"{x:.3f}" for x in np.mean(losses[-100:], axis=0))
-            log.info("step %d, %.0f s, losses %s", run.step, elapsed, mean)
-        if descent.rank() == 0 and time.perf_counter() - saved > plan.save_seconds:
-            run.save()
-            seen = replace(clip, model=run.averaged.module)
-            log.info("held-out patches: %s", validate(seen, held_out.to(device)))
-            saved = time.perf_counter()
+    seen = replace(clip, model=run.averaged.module)
+    run.go_on(lambda: trainer.losses(banks), lambda: validate(seen, held_out.to(device)))
     if descent.rank() == 0:
-        run.save()
         export(run.averaged.module.state_dict(), out)
         log.info("%d steps; weights in %s", run.step, out)
 

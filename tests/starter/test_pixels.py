@@ -2,14 +2,19 @@
 
 import logging
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from dgl_rsis.models import PIXELS, load_clip
-from starter import descent, pixels, vocabularies
+from dgl_rsis import features
+from dgl_rsis.models import PIXELS, ClipModel, load_clip
+from starter import descent, pixels, vocabularies, windows
 from starter.pixels import PixelPlan
 from starter.train import WEIGHTS
 from starter.vocabularies import SOURCES
@@ -27,17 +32,22 @@ def drawn(names: tuple[str, str]) -> Bank:
     return bank([image, image], [label, label])
 
 
+def scenes(clip: ClipModel) -> Bank:
+    """The same as generated scenes, with their patch features."""
+    return pixels.with_patches(clip, drawn(("scene ship", "scene car")))
+
+
 def test_a_tower_is_trained_resumed_and_written(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "starter")
     for file in WEIGHTS.iterdir():
         if file.name != PIXELS:
             shutil.copy(file, tmp_path)
-    real, made = drawn(("dubai water", "dubai road")), drawn(("scene ship", "scene car"))
+    real, made = drawn(("dubai water", "dubai road")), scenes(load_clip(str(WEIGHTS)))
     for minutes in (0.05, 0.1):
         plan = PixelPlan(minutes=minutes, batch=4, save_seconds=1)
         pixels.learn(plan, real, made, real, tmp_path, tmp_path / "state")
     assert "resumed at step" in caplog.text
-    assert "held-out pixels: IoU" in caplog.text
+    assert "held out: IoU" in caplog.text
     tower = load_clip(str(tmp_path)).pixels
     assert tower is not None
     torch.testing.assert_close(tower.basis @ tower.basis.T, torch.eye(32), rtol=0, atol=2e-2)
@@ -46,8 +56,8 @@ def test_a_tower_is_trained_resumed_and_written(tmp_path: Path, caplog: pytest.L
 def test_losses_fall():
     torch.manual_seed(0)
     plan = PixelPlan(minutes=1, batch=4, side=64, averaging=0.5)
-    real, made = drawn(("dubai water", "dubai road")), drawn(("scene ship", "scene car"))
     clip = load_clip(str(WEIGHTS))
+    real, made = drawn(("dubai water", "dubai road")), scenes(clip)
     texts = [pixels.Texts(clip, known) for known in (vocabularies.coarse(), vocabularies.fine())]
     tower = pixels.new_tower(clip, texts)
     trainer = pixels.Trainer(plan, clip, tower, texts)
@@ -58,6 +68,38 @@ def test_losses_fall():
         found.append(float(sum(parts).detach()))
         run.descend(sum(parts), 0.0)
     assert np.mean(found[-5:]) < 0.7 * np.mean(found[:5])
+
+
+def test_two_processes_train_one_tower(tmp_path: Path):
+    Image.new("RGB", (160, 160), (20, 40, 140)).save(tmp_path / "tile1_001.jpg")
+    Image.new("RGB", (160, 160), (0xE2, 0xA9, 0x29)).save(tmp_path / "tile1_001.png")
+    for file in WEIGHTS.iterdir():
+        shutil.copy(file, tmp_path)
+    before = (tmp_path / PIXELS).read_bytes()
+    command = [sys.executable, "-m", "starter.pixels", "--dubai", str(tmp_path), "--tiles", "1"]
+    command += ["--validate", "1", "--scenes", "3", "--batch", "4", "--minutes", "0.05"]
+    command += ["--processes", "2", "--weights", str(tmp_path), "--state", str(tmp_path / "state")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert "steps; tower in" in ran.stderr
+    assert (tmp_path / PIXELS).read_bytes() != before
+    saved = torch.load(tmp_path / "state" / "state.pt", weights_only=True)
+    assert saved["step"] > 0
+
+
+def test_cut_windows_show_image_labels_and_patches_together():
+    torch.manual_seed(0)
+    clip = load_clip(str(WEIGHTS))
+    made = scenes(clip)
+    assert made.patches is not None
+    assert made.patches.shape == (2, 20, 20, 128)
+    images, labels, patches = windows.cut(made, 8, 64, 0.5)
+    assert patches.shape == (8, 128, 8, 8)
+    assert torch.equal(images[:, 0] > images[:, 2], labels == 1 + SOURCES.index("scene ship"))
+    whole = features.dense_features(replace(clip, pixels=None), made.images[0].numpy(), 8)
+    sources = features.patch_features(clip, whole).flatten(0, 1)
+    nearest = (patches.permute(0, 2, 3, 1).flatten(0, 2) @ sources.T).amax(dim=1)
+    assert nearest.min() > 0.99  # each is one of the image's, as it was computed with it
 
 
 def test_borders_are_where_owners_change():

@@ -89,7 +89,7 @@ def test_training_learns_resumes_and_writes_weights(
     bank = train.dubai_bank(dubai, [1])
     plan = TowerPlan(minutes=0.15, batch=4, averaging=0.5, save_seconds=3)
     train.train(plan, [bank], bank, "cpu", tmp_path / "state", tmp_path / "out")
-    assert "held-out patches" in caplog.text
+    assert "held out: IoU" in caplog.text
 
     picture = np.asarray(Image.open(dubai / "tile1_001.jpg"))[:128, 16:144]
     for minutes in (0.2, 0.4, 0.8, 1.6):  # on a busy machine a step takes seconds
