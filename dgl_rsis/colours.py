@@ -80,6 +80,8 @@ SHADES: Mapping[str, tuple[float, float]] = {  # added to L, factor of C
 }
 # What counts as one step in lightness, chroma and hue: light and shadow vary lightness most.
 LIGHTNESS_STEP, CHROMA_STEP, HUE_STEP = 12.0, 10.0, 8.0
+CAST, FEWEST = 0.5, 8  # share of a common chroma that is the light's, and how many must have it
+LEAST_BEST = 0.05  # what fits less well does not count as the word's colour at all
 # "dark", "bright" and "colourful" alone: the value of the even chance, and its softness.
 DARK, BRIGHT, COLOURFUL, SOFTNESS = 42.0, 68.0, 25.0, 6.0
 
@@ -148,6 +150,52 @@ def colour(means: Floats, word: str) -> Floats:
     best = np.minimum.reduce([fits, *(_squares(means, p) for p in TERMS.values())])
     found: Floats = np.exp((best - fits) / 2).astype(np.float32)
     return found
+
+
+def balanced(means: Floats, weights: Floats) -> Floats:
+    """Colours without half of the cast that a kind of things has in common.
+
+    Haze and evening light move all colours alike, and things of one kind are neutral on the
+    average: more or less, so that half of their median chroma is taken for the light's.
+
+    Args:
+        means: (N, 3) float32, CIELAB.
+        weights: (N,) float32 in [0, 1], class probabilities; see `relative`.
+
+    Returns:
+        (N, 3) float32; the same where fewer than eight are of the kind.
+    """
+    kind = _kind(weights)
+    if np.count_nonzero(kind) < FEWEST:
+        return means
+    cast = np.float32(CAST) * np.median(means[kind, 1:], axis=0)
+    found: Floats = np.concatenate([means[:, :1], means[:, 1:] - cast], axis=1)
+    return found
+
+
+def relative(fits: Floats, weights: Floats) -> Floats:
+    """How well colours fit a word, against the best of their kind.
+
+    Among grey roofs the bluish one is "the blue building", though it is hardly blue. The root
+    leaves other words a say: between two that are blue enough, size and place decide.
+
+    Args:
+        fits: (N,) float32 in [0, 1], see `colour`.
+        weights: (N,) float32 in [0, 1], class probabilities. Those of at least half the greatest
+            are of the kind.
+
+    Returns:
+        (N,) float32 in [0, 1]: √(fit / the best), where the best is at least 0.05, as nothing is
+            blue only because all else is red.
+    """
+    best = max(float(fits[_kind(weights)].max(initial=0)), LEAST_BEST)
+    found: Floats = np.sqrt(np.minimum(fits / best, 1)).astype(np.float32)
+    return found
+
+
+def _kind(weights: Floats) -> NDArray[np.bool_]:
+    likely: NDArray[np.bool_] = weights >= 0.5 * weights.max(initial=0)
+    return likely
 
 
 @cache

@@ -325,8 +325,9 @@ def _geometry(
     words = [m.value for m in modifiers if m.kind == "attribute" and colours.knows(m.value)]
     fits = np.ones(len(proposed), dtype=np.float32)
     if words:
-        means = colours.mean_lab(image, proposed)
+        means = colours.balanced(colours.mean_lab(image, proposed), classes[:, 0])
         fits = np.minimum.reduce([colours.colour(means, word) for word in words])
+        fits = colours.relative(fits, classes[:, 0])
     shapes = geometry.shapes(proposed.masks, proposed.height, proposed.width, proposed.boxes)
     anchors = {}
     for anchor in question.decoupled.anchors:
@@ -337,7 +338,7 @@ def _geometry(
         anchors[anchor.text] = (shapes, likely * placed.total)
     weights = classes[:, 0] * fits
     scores = geometry.fields(modifiers, shapes, weights, anchors, parameters.geometry)
-    found: Floats = np.minimum(scores.total, fits)
+    found: Floats = scores.total * fits
     return found
 
 

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2lab
 
+from dgl_rsis import colours
 from dgl_rsis.colours import SHADES, SPECIAL, SYNONYMS, TERMS, colour, knows, mean_lab
 from dgl_rsis.types import Proposals
 from tests.dgl_rsis.rectangles import masks_of, rectangles
@@ -147,3 +148,23 @@ def test_masks_smaller_than_the_image_are_measured_at_their_size():
     large = cv2.resize(image, (80, 40), interpolation=cv2.INTER_NEAREST)
     enlarged = Proposals(proposals.masks, proposals.boxes * 4, proposals.quality, 40, 80)
     assert mean_lab(large, enlarged) == pytest.approx(mean_lab(image, proposals), abs=1e-3)
+
+
+def test_the_bluish_one_among_grey_roofs_is_the_blue_one():
+    fits = np.array([0.16, 0.01, 0.0, 0.9], np.float32)
+    weights = np.array([0.8, 0.9, 0.5, 0.3], np.float32)  # the last is hardly a roof
+    found = colours.relative(fits, weights)
+    np.testing.assert_allclose(found, [1, 0.25, 0, 1], atol=1e-6)
+    red = colours.relative(np.array([0.01, 0.0], np.float32), np.ones(2, np.float32))
+    assert red[0] == pytest.approx(0.2**0.5)  # the best of what does not fit is no match
+
+
+def test_half_of_a_common_cast_is_taken_out():
+    rng = np.random.default_rng(0)
+    roofs = np.concatenate([rng.uniform(30, 80, (9, 1)), rng.normal(0, 0.1, (9, 2))], axis=1)
+    seen = (roofs + np.array([0, -4, 8])).astype(np.float32)
+    found = colours.balanced(seen, np.ones(9, np.float32))
+    np.testing.assert_allclose(found, roofs + np.array([0, -2, 4]), atol=0.2)
+    np.testing.assert_array_equal(colours.balanced(seen[:7], np.ones(7, np.float32)), seen[:7])
+    few = np.array([1.0] * 7 + [0.4] * 2, np.float32)  # the last two are of another kind
+    np.testing.assert_array_equal(colours.balanced(seen, few), seen)
