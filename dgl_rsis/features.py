@@ -314,16 +314,25 @@ def pooled_pixels(clip: ClipModel, pixels: PixelFeatures, masks: Mask) -> Tensor
     return _placed(clip, members @ sums)
 
 
-def pooled_parts(clip: ClipModel, pixels: PixelFeatures, labels: NDArray[np.int32]) -> Tensor:
-    """Means of the pixel tower's features over numbered parts: (M, D) float32, L2 norm 1.
+def pooled_runs(
+    clip: ClipModel,
+    pixels: PixelFeatures,
+    labels: NDArray[np.int32],
+    first: NDArray[np.integer[Any]],
+    last: NDArray[np.integer[Any]],
+) -> Tensor:
+    """Means of the pixel tower's features over runs of numbered parts: (N, D) float32, L2 norm 1.
 
     Args:
         clip: a model with a pixel tower.
         pixels: of the image.
-        labels: (H, W) of the image's proportions, numbers from 0 to M − 1; one that no pixel has
-            gets a feature of zeros.
+        labels: (H, W) of the image's proportions, number of each pixel's part, from 0.
+        first: (N,) the first number of each run; one that no pixel has gets zeros.
+        last: (N,) one more than the last.
     """
-    return _placed(clip, _pixel_sums(pixels, labels, int(labels.max()) + 1))
+    sums = _pixel_sums(pixels, labels, int(labels.max()) + 1).astype(np.float64)
+    upto = np.concatenate([np.zeros((1, sums.shape[1])), sums.cumsum(axis=0)])
+    return _placed(clip, (upto[last] - upto[first]).astype(np.float32))
 
 
 def _pixel_sums(pixels: PixelFeatures, cell: NDArray[np.integer[Any]], count: int) -> Floats:

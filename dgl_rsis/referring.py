@@ -298,6 +298,7 @@ def _with_parts(
         return together, np.concatenate([classes, own]), None
     noun = things.of_noun(
         clip,
+        encoded.image,
         pixels,
         question.texts,
         question.owners,
@@ -310,7 +311,7 @@ def _with_parts(
     together = proposals.joined(proposed, noun.masks)
     boxes = proposals.boxes_of_masks(together)
     whole = [masks.likest(together.masks, boxes, numbers) for numbers in noun.numbers]
-    return together, np.concatenate([classes, noun.classes]), np.maximum(*whole)
+    return together, np.concatenate([classes, noun.classes]), np.maximum.reduce(whole)
 
 
 def _geometry(
@@ -323,7 +324,7 @@ def _geometry(
     """How well place, size and colour of each mask fit the modifiers: (N,) float32 in [0, 1]."""
     modifiers = question.decoupled.modifiers
     words = [m.value for m in modifiers if m.kind == "attribute" and colours.knows(m.value)]
-    fits = np.ones(len(proposed), dtype=np.float32)
+    fits: Floats = np.ones(len(proposed), dtype=np.float32)
     if words:
         means = colours.balanced(colours.mean_lab(image, proposed), classes[:, 0])
         fits = np.minimum.reduce([colours.colour(means, word) for word in words])

@@ -32,6 +32,8 @@ class TreeParameters:
         edge_weight: weight of the gradient along the shared border.
         smoothing: standard deviation of the Gaussian before the watershed, pixels.
         seed_distance: least distance of two seeds, pixels.
+        border_weight: gradient that a sure border of an object counts as, where borders are known,
+            CIELAB units a pixel.
     """
 
     max_side: int = 1024
@@ -39,6 +41,7 @@ class TreeParameters:
     edge_weight: float = 4.0
     smoothing: float = 1.0
     seed_distance: int = 5
+    border_weight: float = 70.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,16 +133,22 @@ class RegionTree:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in SIZES}
 
 
-def build(image: RGB, parameters: TreeParameters) -> RegionTree:
+def build(image: RGB, parameters: TreeParameters, borders: Floats | None = None) -> RegionTree:
     """The tree of an image.
 
     Args:
         image: (H, W, 3) uint8.
         parameters: see there.
+        borders: (H, W) float32 in [0, 1], how likely the border of an object runs through each
+            pixel; None where nobody knows.
     """
     height, width = image.shape[:2]
     small = _shrunk(image, min(1.0, parameters.max_side / max(height, width)))
-    basins, channels, gradient = _oversegment(small, parameters)
+    strong = np.zeros(small.shape[:2], dtype=np.float32)
+    if borders is not None:
+        sized = cv2.resize(borders, small.shape[1::-1], interpolation=cv2.INTER_AREA)
+        strong += np.float32(parameters.border_weight) * sized
+    basins, channels, gradient = _oversegment(small, strong, parameters)
     growing = _leaves(basins, channels, gradient)
     touching = _touching(growing.borders)
     costs = _merge(growing, parameters.edge_weight)
@@ -159,6 +168,26 @@ def build(image: RGB, parameters: TreeParameters) -> RegionTree:
         height=height,
         width=width,
     )
+
+
+def likest(tree: RegionTree, labels: Labels, numbers: Sequence[int]) -> NDArray[np.int64]:
+    """The node that has the greatest IoU with each of some parts of an image: (M,).
+
+    Args:
+        tree: of N nodes.
+        labels: (h, w) as the tree's leaves, the number of each pixel's part.
+        numbers: M of them.
+    """
+    rows = np.full(int(labels.max(initial=0)) + 1, -1)
+    rows[list(numbers)] = np.arange(len(numbers))
+    row = rows[labels]
+    inside = row >= 0
+    common = np.zeros((len(numbers), tree.leaf_count + 1))
+    np.add.at(common, (row[inside], tree.leaves[inside] + 1), 1)
+    upto = common.cumsum(axis=1)
+    shared = upto[:, tree.last] - upto[:, tree.first]  # (M, N)
+    found: NDArray[np.int64] = (shared / (upto[:, -1:] + tree.area - shared)).argmax(axis=1)
+    return found
 
 
 def merged(tree: RegionTree) -> NDArray[np.float64]:
@@ -203,7 +232,9 @@ def _shrunk(image: RGB, scale: float) -> RGB:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
-def _oversegment(image: RGB, parameters: TreeParameters) -> tuple[Labels, Floats, Floats]:
+def _oversegment(
+    image: RGB, borders: Floats, parameters: TreeParameters
+) -> tuple[Labels, Floats, Floats]:
     """Watershed basins, the four channels that merging compares, and the gradient."""
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # (H, W, 3)
     smooth = cv2.GaussianBlur(lab, (0, 0), parameters.smoothing)
@@ -211,13 +242,13 @@ def _oversegment(image: RGB, parameters: TreeParameters) -> tuple[Labels, Floats
     gradient = np.hypot(across, down).max(axis=2)  # CIELAB units a pixel
     detail = np.abs(lab[..., 0] - cv2.GaussianBlur(lab[..., 0], (0, 0), 3.0))
     texture = cv2.GaussianBlur(detail, (0, 0), 3.0)
-    relief = cv2.GaussianBlur(gradient, (0, 0), parameters.smoothing)
+    relief = cv2.GaussianBlur(gradient, (0, 0), parameters.smoothing) + borders
     window = np.ones((parameters.seed_distance, parameters.seed_distance), dtype=np.uint8)
     minima = cv2.erode(relief, window) == relief
     seeds = ndimage.label(minima, structure=np.ones((3, 3)))[0]
     basins = watershed(relief, seeds).astype(np.int32) - 1
     weighted = texture * np.float32(np.sqrt(parameters.texture_weight))
-    return basins, np.dstack([smooth, weighted]), gradient
+    return basins, np.dstack([smooth, weighted]), gradient + borders
 
 
 def _leaves(labels: Labels, channels: Floats, gradient: Floats) -> _Growing:

@@ -1,12 +1,14 @@
-"""The things of a noun: connected parts of its own map, as candidates beside the proposals.
+"""The things of a noun: regions like the parts of its own map, candidates beside the proposals.
 
-[ours] An object that no proposal holds whole is often whole in the map of its class.
+[ours] An object that no proposal holds whole is often whole in the map of its class, though with a
+soft outline. A region of the tree that is built on the learnt borders has the object's own.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,10 +16,11 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import masks, matching
-from dgl_rsis.features import PixelFeatures, pooled_parts
+from dgl_rsis import masks, matching, region_tree
+from dgl_rsis.features import PixelFeatures, pooled_runs
 from dgl_rsis.models import ClipModel
-from dgl_rsis.types import Floats, Mask
+from dgl_rsis.region_tree import RegionTree, TreeParameters
+from dgl_rsis.types import RGB, Floats, Mask
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,9 @@ class ThingParameters:
         outline: what is likelier to be the border of an object parts things, too, [0, 1].
         reach: pixels; how far things that such borders part grow back into them.
         smallest: pixels; smaller parts are none.
-        most: things, the largest, before borders part them and after.
+        most: parts, the largest, before borders part them and after.
+        tree: of the regions.
+        margin: pixels around all parts that regions may lie in.
     """
 
     least: float = 0.3
@@ -37,16 +42,19 @@ class ThingParameters:
     reach: float = 3.0
     smallest: int = 16
     most: int = 100
+    tree: TreeParameters = field(default_factory=TreeParameters)
+    margin: int = 16
 
 
 @dataclass(frozen=True)
 class Things:
-    """What a noun's map shows, twice: its connected parts, and those that borders part.
+    """What a noun's map shows.
 
     Attributes:
-        masks: (H, W) bool each, none empty.
+        masks: (H, W) bool each, none empty: the region most like each part.
         classes: (M, C) float32, probabilities of each, rows sum to 1.
-        numbers: (H, W) int32 each, the number of each pixel's thing from 1, 0 for none.
+        numbers: (H, W) int32 each, the number of each pixel's part from 1, 0 for none; twice: the
+            connected parts of the map, and those that borders part.
     """
 
     masks: tuple[Mask, ...]
@@ -56,6 +64,7 @@ class Things:
 
 def of_noun(
     clip: ClipModel,
+    image: RGB,
     pixels: PixelFeatures,
     texts: Tensor,
     owners: Sequence[int],
@@ -67,24 +76,53 @@ def of_noun(
 
     Args:
         clip: a model with a pixel tower.
+        image: (H, W, 3) uint8.
         pixels: of the image.
         texts: (P, D) float32, phrases of the noun and of everything else.
         owners: P class indices, 0 … C − 1; 0 is the noun.
         temperature: τ of the softmax.
-        shape: H and W of the masks.
+        shape: height and width of the masks.
         parameters: see there.
     """
     assert clip.pixels is not None
     plane = likely(pixels, texts @ clip.pixels.basis.T, owners, temperature, shape)
-    seen: list[Mask] = []
-    classes: list[Floats] = []
-    by_numbers = numbered(plane, borders(pixels, shape), parameters)
+    border = borders(pixels, shape)
+    by_numbers = numbered(plane, border, parameters)
+    window = _around(by_numbers[0] > 0, parameters.margin)
+    small = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8)
+    cutting = replace(parameters.tree, max_side=max(shape))
+    tree = region_tree.build(small[window], cutting, border[window])
+    nodes: dict[int, None] = {}
     for labels in by_numbers:
-        parts = list(found(labels, parameters))
-        seen += [mask for _, mask in parts]
-        pooled = pooled_parts(clip, pixels, labels)[[number for number, _ in parts]]
-        classes.append(matching.match(pooled, texts, owners, temperature))
-    return Things(tuple(seen), np.concatenate(classes), by_numbers)
+        numbers = [number for number, _ in found(labels, parameters)]
+        nodes |= dict.fromkeys(region_tree.likest(tree, labels[window], numbers).tolist())
+    chosen = list(nodes)
+    leaves = np.zeros(shape, dtype=np.int32)  # 0 outside of the window
+    leaves[window] = tree.leaves + 1
+    pooled = pooled_runs(clip, pixels, leaves, tree.first[chosen] + 1, tree.last[chosen] + 1)
+    classes = matching.match(pooled, texts, owners, temperature)
+    return Things(tuple(_placed(tree, chosen, shape, window)), classes, by_numbers)
+
+
+def _around(seen: Mask, margin: int) -> tuple[slice, slice]:
+    """The box around a mask and a margin; all of an empty one."""
+    if not seen.any():
+        return slice(None), slice(None)
+    left, top, right, bottom = masks.box(seen)
+    return (
+        slice(max(0, top - margin), bottom + margin),
+        slice(max(0, left - margin), right + margin),
+    )
+
+
+def _placed(
+    tree: RegionTree, nodes: Sequence[int], shape: tuple[int, int], window: tuple[slice, slice]
+) -> Iterator[Mask]:
+    """The masks of a window's nodes in the image."""
+    for node in nodes:
+        mask = np.zeros(shape, dtype=np.bool_)
+        tree.draw(node, mask[window])
+        yield mask
 
 
 def likely(

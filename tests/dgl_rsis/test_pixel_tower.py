@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dgl_rsis import features, models, pipelines, pixel_tower, referring
+from dgl_rsis import features, models, pipelines, pixel_tower, referring, things
 from dgl_rsis.checkpoints import ModelError
 from dgl_rsis.models import PIXELS, ClipModel
 from dgl_rsis.pipelines import OvssParameters
 from dgl_rsis.pixel_tower import PixelTower
 from dgl_rsis.referring import ResParameters
 from dgl_rsis.selection import SelectionParameters
+from dgl_rsis.things import ThingParameters
 
 RNG = np.random.default_rng(0)
 
@@ -114,9 +115,9 @@ def test_pooling_equals_a_mean_mask_by_mask(seeing: ClipModel):
     expected = F.normalize(expected, dim=-1) @ seeing.pixels.basis
     found = features.pooled_pixels(seeing, dense.pixels, masks)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    numbers = masks[0].astype(np.int32)
-    by_number = features.pooled_parts(seeing, dense.pixels, numbers)
-    torch.testing.assert_close(by_number[1], expected[0], rtol=1e-4, atol=1e-5)
+    numbers = np.where(masks[0] & masks[1], 2, np.where(masks[0], 1, 3)).astype(np.int32)
+    by_run = features.pooled_runs(seeing, dense.pixels, numbers, np.array([1]), np.array([3]))
+    torch.testing.assert_close(by_run[0], expected[0], rtol=1e-4, atol=1e-5)
     without = features.mask_features(seeing, replace(dense, pixels=None), masks)
     for share in (0.0, 0.4, 1.0):
         both = features.mask_features(seeing, dense, masks, share)
@@ -140,6 +141,30 @@ def test_an_expression_finds_things_in_the_map_of_pixels(seeing: ClipModel):
     found = referring.segment_expression(image, "the red square", seeing, anything)
     assert found.candidates
     assert all(0 <= x.parts["whole"] <= 1 for x in found.candidates if "whole" in x.parts)
+
+
+def test_things_are_regions_of_the_noun_and_nothing_where_there_is_none(seeing: ClipModel):
+    image = np.full((64, 80, 3), 90, np.uint8)
+    image[20:40, 30:60] = (200, 60, 60)
+    assert seeing.pixels is not None
+    noun, other = seeing.pixels.basis[0], seeing.pixels.basis[1]
+    coordinates = torch.zeros(32, 40, 8)
+    coordinates[..., 1] = 1
+    coordinates[10:20, 15:30] = F.one_hot(torch.tensor(0), 8).float()
+    outline = torch.zeros(32, 40)
+    outline[[10, 19], 15:30], outline[10:20, [15, 29]] = 1.0, 1.0
+    pixels = features.PixelFeatures(coordinates, outline)
+    asked = (torch.stack([noun, other]), [0, 1], 50.0, (64, 80), ThingParameters())
+    found = things.of_noun(seeing, image, pixels, *asked)
+    truth = (image == 200).any(axis=2)
+    ious = [(mask & truth).sum() / (mask | truth).sum() for mask in found.masks]
+    assert max(ious) > 0.8
+    assert found.classes.shape == (len(found.masks), 2)
+    assert found.classes[int(np.argmax(ious)), 0] > 0.9
+    coordinates[10:20, 15:30] = F.one_hot(torch.tensor(1), 8).float()
+    nothing = things.of_noun(seeing, image, replace(pixels, coordinates=coordinates), *asked)
+    assert nothing.masks == ()
+    assert nothing.classes.shape == (0, 2)
 
 
 def test_a_tower_beside_the_weights_is_loaded(model_folder: Path, tmp_path: Path):
