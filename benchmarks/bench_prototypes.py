@@ -109,7 +109,9 @@ def _draws(options: argparse.Namespace, clip: ClipModel) -> Draws:
     tests = []
     for sample in datasets.dubai(options.dubai, map(int, options.test.split(","))):
         encoded = pipelines.encode_image(sample.image, clip, parameters)
-        tests.append((pipelines.with_crops(encoded, clip, parameters), sample))
+        if pipelines.mask_share(clip, parameters) < 1:
+            encoded = pipelines.with_crops(encoded, clip, parameters)
+        tests.append((encoded, sample))
     return Draws(examples, tests, clip, parameters, options.seeds)
 
 

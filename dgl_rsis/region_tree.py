@@ -133,7 +133,12 @@ class RegionTree:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in SIZES}
 
 
-def build(image: RGB, parameters: TreeParameters, borders: Floats | None = None) -> RegionTree:
+def build(
+    image: RGB,
+    parameters: TreeParameters,
+    borders: Floats | None = None,
+    within: Mask | None = None,
+) -> RegionTree:
     """The tree of an image.
 
     Args:
@@ -141,6 +146,8 @@ def build(image: RGB, parameters: TreeParameters, borders: Floats | None = None)
         parameters: see there.
         borders: (H, W) float32 in [0, 1], how likely the border of an object runs through each
             pixel; None where nobody knows.
+        within: (H, W) bool, where regions are wanted: the rest is one leaf, and costs no time.
+            None for everywhere.
     """
     height, width = image.shape[:2]
     small = _shrunk(image, min(1.0, parameters.max_side / max(height, width)))
@@ -148,7 +155,11 @@ def build(image: RGB, parameters: TreeParameters, borders: Floats | None = None)
     if borders is not None:
         sized = cv2.resize(borders, small.shape[1::-1], interpolation=cv2.INTER_AREA)
         strong += np.float32(parameters.border_weight) * sized
-    basins, channels, gradient = _oversegment(small, strong, parameters)
+    wanted = np.ones(small.shape[:2], dtype=np.bool_)
+    if within is not None:
+        plane = within.astype(np.float32)
+        wanted = cv2.resize(plane, small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
+    basins, channels, gradient = _oversegment(small, strong, wanted, parameters)
     growing = _leaves(basins, channels, gradient)
     touching = _touching(growing.borders)
     costs = _merge(growing, parameters.edge_weight)
@@ -233,7 +244,7 @@ def _shrunk(image: RGB, scale: float) -> RGB:
 
 
 def _oversegment(
-    image: RGB, borders: Floats, parameters: TreeParameters
+    image: RGB, borders: Floats, wanted: Mask, parameters: TreeParameters
 ) -> tuple[Labels, Floats, Floats]:
     """Watershed basins, the four channels that merging compares, and the gradient."""
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # (H, W, 3)
@@ -244,9 +255,10 @@ def _oversegment(
     texture = cv2.GaussianBlur(detail, (0, 0), 3.0)
     relief = cv2.GaussianBlur(gradient, (0, 0), parameters.smoothing) + borders
     window = np.ones((parameters.seed_distance, parameters.seed_distance), dtype=np.uint8)
-    minima = cv2.erode(relief, window) == relief
-    seeds = ndimage.label(minima, structure=np.ones((3, 3)))[0]
-    basins = watershed(relief, seeds).astype(np.int32) - 1
+    minima = (cv2.erode(relief, window) == relief) & wanted
+    seeds, count = ndimage.label(minima, structure=np.ones((3, 3)))
+    basins = watershed(relief, seeds, mask=wanted).astype(np.int32) - 1
+    basins[basins < 0] = count  # not wanted, or a sliver of what is, without a minimum
     weighted = texture * np.float32(np.sqrt(parameters.texture_weight))
     return basins, np.dstack([smooth, weighted]), gradient + borders
 

@@ -34,7 +34,7 @@ class ThingParameters:
         smallest: pixels; smaller parts are none.
         most: parts, the largest, before borders part them and after.
         tree: of the regions.
-        margin: pixels around all parts that regions may lie in.
+        margin: pixels around each part that regions may reach into.
     """
 
     least: float = 0.3
@@ -43,7 +43,7 @@ class ThingParameters:
     smallest: int = 16
     most: int = 100
     tree: TreeParameters = field(default_factory=TreeParameters)
-    margin: int = 16
+    margin: int = 8
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,12 @@ def of_noun(
     plane = likely(pixels, texts @ clip.pixels.basis.T, owners, temperature, shape)
     border = borders(pixels, shape)
     by_numbers = numbered(plane, border, parameters)
-    window = _around(by_numbers[0] > 0, parameters.margin)
+    reach = 2 * parameters.margin + 1
+    near = cv2.dilate((by_numbers[0] > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    window = _around(near)
     small = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8)
     cutting = replace(parameters.tree, max_side=max(shape))
-    tree = region_tree.build(small[window], cutting, border[window])
+    tree = region_tree.build(small[window], cutting, border[window], near[window])
     nodes: dict[int, None] = {}
     for labels in by_numbers:
         numbers = [number for number, _ in found(labels, parameters)]
@@ -104,15 +106,12 @@ def of_noun(
     return Things(tuple(_placed(tree, chosen, shape, window)), classes, by_numbers)
 
 
-def _around(seen: Mask, margin: int) -> tuple[slice, slice]:
-    """The box around a mask and a margin; all of an empty one."""
+def _around(seen: Mask) -> tuple[slice, slice]:
+    """The box around a mask; all of an empty one."""
     if not seen.any():
         return slice(None), slice(None)
     left, top, right, bottom = masks.box(seen)
-    return (
-        slice(max(0, top - margin), bottom + margin),
-        slice(max(0, left - margin), right + margin),
-    )
+    return slice(top, bottom), slice(left, right)
 
 
 def _placed(

@@ -138,3 +138,15 @@ def test_known_borders_part_what_looks_alike():
     assert (mask & (square > 0)).sum() / (mask | (square > 0)).sum() > 0.8
     blind = tree_of(plain)
     assert blind.leaf_count < tree.leaf_count
+
+
+def test_what_nobody_wants_is_one_leaf():
+    image, within = noise(), np.zeros((40, 50), dtype=bool)
+    within[4:20, 6:30], within[30:32, 40] = True, True
+    tree = region_tree.build(image, TreeParameters(), within=within)
+    outside = np.unique(tree.leaves[~within])
+    assert len(outside) == 1
+    whole = tree_of(image)
+    assert 3 < tree.leaf_count < whole.leaf_count
+    everywhere = region_tree.build(image, TreeParameters(), within=np.ones((40, 50), dtype=bool))
+    assert np.array_equal(everywhere.leaves, whole.leaves)
