@@ -26,7 +26,6 @@ from dgl_rsis.types import RGB, Floats, Mask
 
 OVERLAP = 0.25  # share of a tile that its neighbour covers again
 BAND = 512  # pixels; rows that the pixel tower sees at a time
-VIEWS = 4  # of an image for the pixel tower; measured on generated scenes (docs/LOG.md)
 PIXEL_SHARE = 1.0  # measured on Dubai tile 5 and generated scenes (docs/LOG.md)
 MOST_KEPT = 2**26  # bytes of the tiles' states; more are made anew when they are asked for
 
@@ -103,7 +102,7 @@ def crop_features(clip: ClipModel, crops: Tensor, batch: int) -> Tensor:
 
 
 def dense_features(
-    clip: ClipModel, image: RGB, batch: int, overlap: float = OVERLAP, views: int = VIEWS
+    clip: ClipModel, image: RGB, batch: int, overlap: float = OVERLAP
 ) -> DenseFeatures:
     """Run the image through the model once, tile by tile.
 
@@ -116,7 +115,6 @@ def dense_features(
         image: (H, W, 3) uint8.
         batch: pixels of `batch` crops are encoded at a time.
         overlap: share of a tile that its neighbour covers again, [0, 1).
-        views: see `pixel_features`.
     """
     tiling = tiled(image, clip.dense_side, clip.patch, overlap)
     kept: list[Tensor] = []
@@ -131,19 +129,16 @@ def dense_features(
         found = blended(clip, tiling, values())
     states = torch.cat(kept) if kept else None
     dense = DenseFeatures(found, image.shape[0], image.shape[1], clip.patch, states)
-    return replace(dense, pixels=pixel_features(clip, image, dense, views))
+    return replace(dense, pixels=pixel_features(clip, image, dense))
 
 
-def pixel_features(
-    clip: ClipModel, image: RGB, dense: DenseFeatures, views: int = VIEWS
-) -> PixelFeatures | None:
+def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFeatures | None:
     """Run an image through the model's pixel tower; None where it has none.
 
     Args:
         clip: the model.
         image: (H, W, 3) uint8.
         dense: of the image.
-        views: how many mirrored and turned views of it are averaged, 1 to 8; each takes as long.
     """
     if clip.pixels is None:
         return None
@@ -157,17 +152,15 @@ def pixel_features(
         first, last = max(0, top - halo), min(rows, top + band + halo)
         shown = pixels[None, :, first * clip.patch : last * clip.patch].to(clip.device) / 255
         with torch.inference_mode():
-            seen = patches[None, :, first:last]
-            found, border = pixel_tower.averaged(
-                clip.pixels, standardised(clip, shown), seen, views
-            )
+            shown = standardised(clip, shown).to(memory_format=torch.channels_last)
+            found, border = clip.pixels(shown, patches[None, :, first:last])
         kept = slice(
             (top - first) * clip.patch // stride,
             (min(top + band, rows) - first) * clip.patch // stride,
         )
-        unit = found[0, :, kept].permute(1, 2, 0)
+        unit = F.normalize(found[0, :, kept].permute(1, 2, 0), dim=-1)
         coordinates.append(unit.half().float())  # so that a cache of halves changes nothing
-        outline.append(border[0, 0, kept])
+        outline.append(border[0, 0, kept].sigmoid())
     height, width = -(-image.shape[0] // stride), -(-image.shape[1] // stride)
     return PixelFeatures(
         torch.cat(coordinates)[:height, :width], torch.cat(outline)[:height, :width]

@@ -56,7 +56,6 @@ class OvssParameters:
         crops: context of the crops.
         mask_feature: how v_mask is made: "pooling" (the default, by measurement), "class-tokens" or
             "late-masking".
-        views: mirrored and turned views of the image that the pixel tower sees, 1 to 8.
         pixel_share: φ, weight of the pixel tower's features against everything else, [0, 1], where
             the model has such a tower and masks are pooled. At 1 no crop is encoded; measured on
             Dubai tile 5 and generated scenes (docs/LOG.md).
@@ -80,7 +79,6 @@ class OvssParameters:
     regions: RegionParameters = field(default_factory=RegionParameters)
     crops: CropParameters = field(default_factory=CropParameters)
     mask_feature: MaskFeature = "pooling"
-    views: int = features.VIEWS
     pixel_share: float = features.PIXEL_SHARE
     mask_share: float = 0.7
     temperature: float | None = None
@@ -274,7 +272,7 @@ def encode_proposed(
     """`encode_image` of an image whose masks are there, after so many seconds of other stages."""
     spent = dict(seconds)
     with timed(spent, "dense"):
-        dense = features.dense_features(clip, image, parameters.batch, views=parameters.views)
+        dense = features.dense_features(clip, image, parameters.batch)
         by_mask = encode_masks(image, proposed, dense, clip, parameters)
     return EncodedImage(image, proposed, dense, by_mask, spent)
 

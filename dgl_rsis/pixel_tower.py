@@ -20,8 +20,6 @@ from dgl_rsis.checkpoints import ModelError
 STRIDE = 2  # pixels between neighbouring features
 COARSEST = 8  # pixels between the cells of the coarsest level
 REACH = 80  # pixels; nothing farther away has a say in a feature
-# Quarter turns, and whether mirrored before: what looks from above has no right way up.
-VIEWS = tuple((turns, mirrored) for turns in (0, 2, 1, 3) for mirrored in (False, True))
 
 
 class PixelTower(nn.Module):
@@ -79,39 +77,6 @@ class PixelTower(nn.Module):
         x = self.last(x)
         known = F.interpolate(self.known(patches), size=x.shape[2:], mode="bilinear")
         return known + self.read(x), self.outline(x)
-
-
-def averaged(
-    tower: PixelTower, images: Tensor, patches: Tensor, views: int
-) -> tuple[Tensor, Tensor]:
-    """What the tower says of an image and of its mirrored and turned views, on the average.
-
-    Args:
-        tower: to ask.
-        images: as of `PixelTower.forward`.
-        patches: the same.
-        views: how many, 1 to 8; 1 asks it of the image alone.
-
-    Returns:
-        (B, R, S / 2, T / 2) coordinates in `basis`, L2 norm 1 if that is orthonormal; and
-        (B, 1, S / 2, T / 2) in [0, 1], how likely the border of an object is there.
-    """
-    features, borders = images.new_zeros(()), images.new_zeros(())
-    for turns, mirrored in VIEWS[:views]:
-        seen = (_turned(plane, turns, mirrored) for plane in (images, patches))
-        found, border = tower(*(plane.to(memory_format=torch.channels_last) for plane in seen))
-        features = features + F.normalize(_turned_back(found, turns, mirrored), dim=1)
-        borders = borders + _turned_back(border, turns, mirrored).sigmoid()
-    return F.normalize(features, dim=1), borders / len(VIEWS[:views])
-
-
-def _turned(planes: Tensor, turns: int, mirrored: bool) -> Tensor:
-    return torch.rot90(planes.flip(3) if mirrored else planes, turns, (2, 3))
-
-
-def _turned_back(planes: Tensor, turns: int, mirrored: bool) -> Tensor:
-    upright = torch.rot90(planes, -turns, (2, 3))
-    return upright.flip(3) if mirrored else upright
 
 
 def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

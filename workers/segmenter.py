@@ -159,7 +159,7 @@ class Segmenter:
             raise InputError("the label config has no label that the mask could get")
         if len(named) == 1:
             return named[0].name
-        dense = self._dense(picture, replace(self._classes, batch=batch))
+        dense = self._dense(picture, batch)
         share = self._classes.pixel_share
         feature = features.mask_features(self._clip, dense, mask[None], share)
         words = self._vocabulary(labels)
@@ -179,7 +179,7 @@ class Segmenter:
         with timed(seconds, "proposals"):
             proposed = self._provider.propose(picture, parameters.regions)
         with timed(seconds, "dense"):
-            dense = self._dense(picture, parameters)
+            dense = self._dense(picture, parameters.batch)
             encoded = EncodedImage(picture.pixels, proposed, dense, torch.empty(0), seconds)
             by_mask = self._features(picture, "mask", encoded, parameters)
         encoded = replace(encoded, by_mask=by_mask)
@@ -188,18 +188,17 @@ class Segmenter:
         with timed(seconds, "all crops"):
             return replace(encoded, by_crop=self._features(picture, "crop", encoded, parameters))
 
-    def _dense(self, picture: Picture, parameters: OvssParameters) -> DenseFeatures:
-        clip, views = self._clip, parameters.views
+    def _dense(self, picture: Picture, batch: int) -> DenseFeatures:
+        clip = self._clip
 
         def make() -> Arrays:
-            made = features.dense_features(clip, picture.pixels, parameters.batch, views=views)
+            made = features.dense_features(clip, picture.pixels, batch)
             arrays = {"values": made.values, "states": made.states}
             if made.pixels is not None:  # halves already: nothing is lost
                 arrays |= {"pixels": made.pixels.coordinates.half(), "outline": made.pixels.outline}
             return {name: x.cpu().numpy() for name, x in arrays.items() if x is not None}
 
-        made_with = (clip.fingerprint, clip.dense_side, views)
-        arrays = self._remembered.get(picture, "dense", made_with, make)
+        arrays = self._remembered.get(picture, "dense", (clip.fingerprint, clip.dense_side), make)
         values, states = torch.from_numpy(arrays["values"]), arrays.get("states")
         height, width = picture.pixels.shape[:2]
         return DenseFeatures(
@@ -232,7 +231,7 @@ class Segmenter:
             parameters.regions,
             parameters.crops
             if kind == "crop"
-            else (parameters.mask_feature, parameters.pixel_share, parameters.views),
+            else (parameters.mask_feature, parameters.pixel_share),
         )
         arrays = self._remembered.get(
             picture, kind, made_with, lambda: {"features": make().cpu().numpy()}

@@ -63,23 +63,6 @@ def test_a_new_tower_says_what_the_patches_say():
     torch.testing.assert_close(found, expected)
 
 
-def test_views_are_averaged_and_turned_back(tower: PixelTower):
-    images, patches = torch.rand(1, 3, 32, 48), F.normalize(torch.rand(1, 32, 4, 6), dim=1)
-    folded = pixel_tower.folded(tower)
-    alone, _ = folded(images, patches)
-    found, border = pixel_tower.averaged(folded, images, patches, 1)
-    torch.testing.assert_close(found, F.normalize(alone, dim=1), rtol=1e-4, atol=1e-5)
-    assert border.shape == (1, 1, 16, 24)
-    # All eight: whichever way the image lies, the answer lies the same way.
-    upright = pixel_tower.averaged(folded, images, patches, 8)
-    for turns, mirrored in pixel_tower.VIEWS:
-        turned = (pixel_tower._turned(x, turns, mirrored) for x in (images, patches))
-        seen = pixel_tower.averaged(folded, *turned, 8)
-        for one, other in zip(upright, seen, strict=True):
-            back = pixel_tower._turned_back(other, turns, mirrored)
-            torch.testing.assert_close(one, back, rtol=1e-3, atol=1e-4)
-
-
 def test_bands_are_the_whole_image(seeing: ClipModel, monkeypatch: pytest.MonkeyPatch):
     image = picture(416, 72)
     whole = features.dense_features(seeing, image, 8).pixels
