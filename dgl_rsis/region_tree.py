@@ -146,8 +146,8 @@ def build(
         parameters: see there.
         borders: (H, W) float32 in [0, 1], how likely the border of an object runs through each
             pixel; None where nobody knows.
-        within: (H, W) bool, where regions are wanted: the rest is one leaf, and costs no time.
-            None for everywhere.
+        within: (H, W) bool, where regions are wanted: the rest is one leaf, which merges with none
+            and costs no time. None for everywhere.
     """
     height, width = image.shape[:2]
     small = _shrunk(image, min(1.0, parameters.max_side / max(height, width)))
@@ -161,6 +161,8 @@ def build(
         wanted = cv2.resize(plane, small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
     basins, channels, gradient = _oversegment(small, strong, wanted, parameters)
     growing = _leaves(basins, channels, gradient)
+    if not wanted.all():
+        _set_apart(growing, int(basins[~wanted][0]))
     touching = _touching(growing.borders)
     costs = _merge(growing, parameters.edge_weight)
     first, last = _ranges(growing)
@@ -276,6 +278,13 @@ def _leaves(labels: Labels, channels: Floats, gradient: Floats) -> _Growing:
         _add_borders(borders, first, second, strength)
     colour = list(zip(*((s / area).tolist() for s in sums), strict=True))
     return _Growing(area.tolist(), colour, borders, [-1] * count, [])
+
+
+def _set_apart(tree: _Growing, leaf: int) -> None:
+    """Take away a leaf's borders, so that it stays a root of its own."""
+    for other in tree.borders[leaf]:
+        del tree.borders[other][leaf]
+    tree.borders[leaf] = {}
 
 
 def _add_borders(

@@ -146,6 +146,7 @@ def test_what_nobody_wants_is_one_leaf():
     tree = region_tree.build(image, TreeParameters(), within=within)
     outside = np.unique(tree.leaves[~within])
     assert len(outside) == 1
+    assert tree.parent[np.flatnonzero(tree.first == outside[0])].tolist() == [-1]
     whole = tree_of(image)
     assert 3 < tree.leaf_count < whole.leaf_count
     everywhere = region_tree.build(image, TreeParameters(), within=np.ones((40, 50), dtype=bool))
