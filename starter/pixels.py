@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--tiles", default="1,2,3,4", help="Dubai tiles to train on")
     parser.add_argument("--validate", default="5", help="Dubai tiles that are only looked at")
     parser.add_argument("--scenes", type=int, default=2400, help="generated scenes, 512 px")
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=150)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--state", type=Path, default=Path("var/pixels"))
