@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dgl_rsis.geometry_instances import likely
 from dgl_rsis.types import RGB, Floats, Proposals
 
 Doubles = NDArray[np.float64]
@@ -80,6 +81,7 @@ SHADES: Mapping[str, tuple[float, float]] = {  # added to L, factor of C
 }
 # What counts as one step in lightness, chroma and hue: light and shadow vary lightness most.
 LIGHTNESS_STEP, CHROMA_STEP, HUE_STEP = 12.0, 10.0, 8.0
+KIND = 0.5  # share of the greatest class probability that things of one kind have at least
 CAST, FEWEST = 0.5, 8  # share of a common chroma that is the light's, and how many must have it
 LEAST_BEST = 0.05  # what fits less well does not count as the word's colour at all
 # "dark", "bright" and "colourful" alone: the value of the even chance, and its softness.
@@ -165,8 +167,8 @@ def balanced(means: Floats, weights: Floats) -> Floats:
     Returns:
         (N, 3) float32; the same where fewer than eight are of the kind.
     """
-    kind = _kind(weights)
-    if np.count_nonzero(kind) < FEWEST:
+    kind = likely(weights, KIND)
+    if len(kind) < FEWEST:
         return means
     cast = np.float32(CAST) * np.median(means[kind, 1:], axis=0)
     found: Floats = np.concatenate([means[:, :1], means[:, 1:] - cast], axis=1)
@@ -188,14 +190,9 @@ def relative(fits: Floats, weights: Floats) -> Floats:
         (N,) float32 in [0, 1]: √(fit / the best), where the best is at least 0.05, as nothing is
             blue only because all else is red.
     """
-    best = max(float(fits[_kind(weights)].max(initial=0)), LEAST_BEST)
+    best = max(float(fits[likely(weights, KIND)].max(initial=0)), LEAST_BEST)
     found: Floats = np.sqrt(np.minimum(fits / best, 1)).astype(np.float32)
     return found
-
-
-def _kind(weights: Floats) -> NDArray[np.bool_]:
-    likely: NDArray[np.bool_] = weights >= 0.5 * weights.max(initial=0)
-    return likely
 
 
 @cache

@@ -96,14 +96,25 @@ def parts(labels: NDArray[np.integer[Any]], min_area: int) -> Iterator[tuple[int
     Yields:
         The number of a part and its mask, (H, W) bool.
     """
-    areas: NDArray[np.int64] = np.bincount(labels.reshape(-1), minlength=1)[1:]
     boxes = ndimage.find_objects(labels)
-    for i in np.argsort(-areas, kind="stable").tolist():
-        if areas[i] < min_area:
-            return
+    for number in largest(labels, min_area):
         part = np.zeros(labels.shape, dtype=np.bool_)
-        part[boxes[i]] = labels[boxes[i]] == i + 1
-        yield i + 1, part
+        window = boxes[number - 1]
+        part[window] = labels[window] == number
+        yield number, part
+
+
+def largest(labels: NDArray[np.integer[Any]], min_area: int) -> list[int]:
+    """The numbers of an image's parts, largest first, without those of fewer pixels.
+
+    Args:
+        labels: (H, W), the number of each pixel's part, 0 for none.
+        min_area: pixels.
+    """
+    areas: NDArray[np.int64] = np.bincount(labels.reshape(-1), minlength=1)[1:]
+    order = np.argsort(-areas, kind="stable")
+    found: list[int] = (1 + order[areas[order] >= min_area]).tolist()
+    return found
 
 
 def cells(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

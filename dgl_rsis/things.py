@@ -6,7 +6,6 @@ soft outline. A region of the tree that is built on the learnt borders has the o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 import cv2
 import numpy as np
@@ -88,6 +87,9 @@ def of_noun(
     plane = likely(pixels, texts @ clip.pixels.basis.T, owners, temperature, shape)
     border = borders(pixels, shape)
     by_numbers = numbered(plane, border, parameters)
+    kept = [largest(labels, parameters) for labels in by_numbers]
+    if not any(kept):
+        return Things((), np.zeros((0, max(owners) + 1), dtype=np.float32), by_numbers)
     reach = 2 * parameters.margin + 1
     near = cv2.dilate((by_numbers[0] > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
     window = _around(near)
@@ -95,8 +97,7 @@ def of_noun(
     cutting = replace(parameters.tree, max_side=max(shape))
     tree = region_tree.build(small[window], cutting, border[window], near[window])
     nodes: dict[int, None] = {}
-    for labels in by_numbers:
-        numbers = [number for number, _ in found(labels, parameters)]
+    for labels, numbers in zip(by_numbers, kept, strict=True):
         nodes |= dict.fromkeys(region_tree.likest(tree, labels[window], numbers).tolist())
     chosen = list(nodes)
     leaves = np.zeros(shape, dtype=np.int32)  # 0 outside of the window
@@ -107,9 +108,7 @@ def of_noun(
 
 
 def _around(seen: Mask) -> tuple[slice, slice]:
-    """The box around a mask; all of an empty one."""
-    if not seen.any():
-        return slice(None), slice(None)
+    """The box around a mask that is not empty."""
     left, top, right, bottom = masks.box(seen)
     return slice(top, bottom), slice(left, right)
 
@@ -175,9 +174,9 @@ def numbered(
     )
 
 
-def found(labels: NDArray[np.int32], parameters: ThingParameters) -> Iterator[tuple[int, Mask]]:
-    """Numbered things, largest first: the number of each and its mask, (H, W) bool."""
-    return islice(masks.parts(labels, parameters.smallest), parameters.most)
+def largest(labels: NDArray[np.int32], parameters: ThingParameters) -> list[int]:
+    """The numbers of the parts that are things, largest first."""
+    return masks.largest(labels, parameters.smallest)[: parameters.most]
 
 
 def parted(seen: Mask, inner: Mask, reach: float) -> NDArray[np.int32]:

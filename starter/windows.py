@@ -29,7 +29,8 @@ class Bank:
     def to(self, device: str) -> "Bank":
         """The same on a device."""
         images, labels, sizes = (x.to(device) for x in (self.images, self.labels, self.sizes))
-        return Bank(images, labels, sizes, tuple(x.to(device) for x in self.anchors))
+        patches = None if self.patches is None else self.patches.to(device)
+        return Bank(images, labels, sizes, tuple(x.to(device) for x in self.anchors), patches)
 
 
 def bank(images: list[Tensor], labels: list[Tensor], per_class: int = 20000) -> Bank:

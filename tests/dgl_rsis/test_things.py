@@ -14,7 +14,7 @@ from dgl_rsis.things import ThingParameters
 def every(plane: np.ndarray, border: np.ndarray) -> list[np.ndarray]:
     parameters = ThingParameters()
     numbered = things.numbered(plane, border, parameters)
-    return [mask for labels in numbered for _, mask in things.found(labels, parameters)]
+    return [labels == n for labels in numbered for n in things.largest(labels, parameters)]
 
 
 def test_touching_things_are_parted_at_their_border():
