@@ -138,24 +138,3 @@ def cells(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
             np.add(keys[rows], number, out=keys[rows], where=mask[rows])
     _, first, cell = np.unique(keys, return_index=True, return_inverse=True)
     return first.astype(np.int64), cell.reshape(height, width).astype(np.int64)
-
-
-def likest(
-    masks: Mask, boxes: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]
-) -> Floats:
-    """How like the most similar one of an image's parts each mask is: (N,) float32, the IoU.
-
-    Args:
-        masks: (N, H, W) bool.
-        boxes: (N, 4) XYXY pixels, nothing of a mask lies outside its box.
-        labels: (H, W), the number of each pixel's part, 0 for none.
-    """
-    areas = np.bincount(labels.reshape(-1))
-    found = np.zeros(len(masks), dtype=np.float32)
-    for index, (mask, box) in enumerate(zip(masks, boxes.tolist(), strict=True)):
-        left, top, right, bottom = box
-        window = (slice(top, bottom), slice(left, right))
-        common = np.bincount(labels[window][mask[window]], minlength=len(areas))
-        unions = common.sum() + areas - common
-        found[index] = np.max(common[1:] / unions[1:], initial=0.0)
-    return found

@@ -7,8 +7,7 @@ levels. Every proposal is a node of the tree.
 import math
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,28 +81,31 @@ def joined(proposed: Proposals, found: Sequence[Mask]) -> Proposals:
         proposed: N of them.
         found: (h, w) bool each, none empty; at least one.
     """
-    count, rows, columns = proposed.masks.shape
-    scale = np.array([proposed.width / columns, proposed.height / rows] * 2)
+    together = of_masks([*proposed.masks, *found], proposed.height, proposed.width)
+    quality = np.full(len(together), np.median(proposed.quality), dtype=np.float32)
+    quality[: len(proposed)] = proposed.quality
+    return replace(together, quality=quality)
+
+
+def of_masks(found: Sequence[Mask], height: int, width: int) -> Proposals:
+    """Masks as proposals, all of the same quality, 1.
+
+    Args:
+        found: (h, w) bool each, none empty; at least one.
+        height: H of the image, pixels.
+        width: W.
+    """
+    rows, columns = found[0].shape
     inside = np.array([masks.box(part) for part in found])
-    known = boxes_of_masks(proposed)
     # Only what lies in the boxes is copied: most of these planes is empty and stays untouched. By
     # mmap, since NumPy asks for huge pages, of which one plane's few rows would fill all.
-    shape = (count + len(found), rows, columns)
+    shape = (len(found), rows, columns)
     planes = np.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=np.bool_).reshape(shape)
-    corners = np.concatenate([known, inside]).tolist()
-    for plane, mask, box in zip(planes, chain(proposed.masks, found), corners, strict=True):
-        left, top, right, bottom = box
+    for plane, mask, (left, top, right, bottom) in zip(planes, found, inside.tolist(), strict=True):
         plane[top:bottom, left:right] = mask[top:bottom, left:right]
-    boxes = inside * scale
+    boxes = inside * np.array([width / columns, height / rows] * 2)
     boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
-    quality = np.full(len(found), np.median(proposed.quality), dtype=np.float32)
-    return Proposals(
-        planes,
-        np.concatenate([proposed.boxes, boxes]),
-        np.concatenate([proposed.quality, quality]),
-        proposed.height,
-        proposed.width,
-    )
+    return Proposals(planes, boxes, np.ones(len(found), dtype=np.float32), height, width)
 
 
 def _cuts(tree: RegionTree, parameters: RegionParameters) -> list[int]:

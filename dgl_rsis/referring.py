@@ -18,26 +18,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import (
+    candidates,
     colours,
     decoupling,
     features,
     geometry,
     gradcam,
-    masks,
-    matching,
     pipelines,
     proposals,
     selection,
-    things,
     vocabulary,
 )
-from dgl_rsis.geometry import GeometryParameters
+from dgl_rsis.candidates import CandidateParameters, Candidates
+from dgl_rsis.geometry import GeometryParameters, Shapes
 from dgl_rsis.gradcam import CamParameters, CrossScaleCam
 from dgl_rsis.models import ClipModel
 from dgl_rsis.pipelines import EncodedImage, OvssParameters, timed
 from dgl_rsis.proposals import RegionParameters
 from dgl_rsis.selection import Ranking, SelectionParameters
-from dgl_rsis.things import ThingParameters
 from dgl_rsis.types import RGB, Decoupled, Floats, InputError, Label, Mask, Proposals
 
 Mode = Literal["clip", "global-local", "dgl", "geometry"]
@@ -61,9 +59,7 @@ class ResParameters:
         top_k: candidates returned at most.
         parser: source of `decoupling.decouple`.
         encoding: regions, crops and fusion; `margin` keeps crops to the doubtful masks.
-        parts: connected parts of the noun's own map that are candidates beside the proposals, where
-            the model has no pixel tower.
-        things: the candidates where it has one.
+        candidates: which masks may be meant.
         geometry, cam, selection: of those stages; the mode sets the selection's weights.
     """
 
@@ -76,8 +72,7 @@ class ResParameters:
             regions=RegionParameters(levels=(128, 32), objects=200), margin=0.0
         )
     )
-    parts: int = 100
-    things: ThingParameters = field(default_factory=ThingParameters)
+    candidates: CandidateParameters = field(default_factory=CandidateParameters)
     geometry: GeometryParameters = field(default_factory=GeometryParameters)
     cam: CamParameters = field(default_factory=CamParameters)
     selection: SelectionParameters = field(default_factory=SelectionParameters)
@@ -215,17 +210,18 @@ def _by_stages(
     parameters: ResParameters,
     seconds: dict[str, float],
 ) -> ExpressionSegmentation:
-    encoding, decoupled = parameters.encoding, question.decoupled
+    decoupled = question.decoupled
     with timed(seconds, "match"):
-        fused = pipelines.fuse(encoded, clip, question.texts, question.owners, encoding)
-        temperature = encoding.temperature or clip.temperature
-        cosines = (fused @ question.texts.T).cpu().numpy()
-        classes = matching.best_phrase(cosines, question.owners, temperature)  # (N, C)
-        proposed, classes, whole = _with_parts(
-            encoded, question, clip, cosines, classes, parameters
+        seen = candidates.look(
+            encoded,
+            clip,
+            candidates.Sought(question.texts, question.owners, len(question.classes) > 1),
+            parameters.encoding,
+            parameters.candidates,
         )
-    if len(proposed) == 0 or classes[:, 0].max() < parameters.selection.least:
-        best = float(classes[:, 0].max(initial=0.0))
+        proposed, of_noun = seen.masks, seen.classes[:, 0]
+    if of_noun.max(initial=0.0) < parameters.selection.least:
+        best = float(of_noun.max(initial=0.0))
         reason = f"nothing here looks like {decoupled.noun!r}: the best mask has {best:.0%} of it"
         return ExpressionSegmentation(decoupled, (), reason, None, seconds)
     with timed(seconds, "cam"):
@@ -242,12 +238,13 @@ def _by_stages(
     with timed(seconds, "selection"):
         boxes = proposals.boxes_of_masks(proposed)
         activity = selection.contrast(proposed.masks, boxes, activation)
-        parts = {"class": classes[:, 0], "cam": activity}
+        parts = {"class": of_noun, "cam": activity}
         if parameters.mode == "geometry":
-            parts["quality"] = proposed.quality
-            if whole is not None:
-                parts["whole"] = whole
-            parts["geometry"] = _geometry(encoded.image, proposed, question, classes, parameters)
+            if seen.whole is None:
+                parts["quality"] = proposed.quality
+            else:
+                parts["whole"] = seen.whole
+            parts["geometry"] = _geometry(encoded.image, seen, question, parameters)
         ranking = _rank(proposed, parts, parameters)
         together = _together(decoupled, ranking, parameters)
         found = _candidates(proposed, parts, ranking, max(together, parameters.top_k))
@@ -261,90 +258,39 @@ def _of(question: _Question, index: int) -> Tensor:
     return torch.tensor([o == index for o in question.owners], device=question.texts.device)
 
 
-def _with_parts(
-    encoded: EncodedImage,
-    question: _Question,
-    clip: ClipModel,
-    cosines: Floats,
-    classes: Floats,
-    parameters: ResParameters,
-) -> tuple[Proposals, Floats, Floats | None]:
-    """The proposals, and the connected parts of the noun's own map, or its things.
-
-    An object that no node of the hierarchy holds whole is often whole in the map. Where a pixel
-    tower shows things of the noun, the proposals are what the anchors may be, and nothing else:
-    200 sentences on generated scenes had 0.474 mIoU with both, 0.523 with the things alone.
-
-    Returns:
-        (N + parts) proposals, their class probabilities, and how like a part of the map each is,
-        in [0, 1]; None where the model has no map of pixels.
-    """
-    proposed, pixels = encoded.proposed, encoded.dense.pixels
-    temperature = parameters.encoding.temperature or clip.temperature
-    height, width = proposed.masks.shape[1:]
-    if pixels is None:
-        best, _ = matching.semantic_map(
-            proposed.masks,
-            cosines,
-            features.patch_features(clip, encoded.dense) @ question.texts.T,
-            question.owners,
-            pipelines.map_parameters(proposed, clip, parameters.encoding),
-        )
-        smallest = parameters.encoding.min_object
-        found = list(islice(masks.components(best == 0, smallest), parameters.parts))
-        if not found:
-            return proposed, classes, None
-        together = proposals.joined(proposed, found)
-        pooled = features.mask_features(clip, encoded.dense, together.masks[len(proposed) :])
-        own = matching.match(pooled, question.texts, question.owners, temperature)
-        return together, np.concatenate([classes, own]), None
-    noun = things.of_noun(
-        clip,
-        encoded.image,
-        pixels,
-        question.texts,
-        question.owners,
-        temperature,
-        (height, width),
-        parameters.things,
-    )
-    if not noun.masks:
-        return proposed, classes, None
-    together = proposals.joined(proposed, noun.masks)
-    boxes = proposals.boxes_of_masks(together)
-    whole = [masks.likest(together.masks, boxes, numbers) for numbers in noun.numbers]
-    classes = classes.copy()
-    classes[:, 0] = 0
-    return together, np.concatenate([classes, noun.classes]), np.maximum.reduce(whole)
-
-
 def _geometry(
-    image: RGB,
-    proposed: Proposals,
-    question: _Question,
-    classes: Floats,
-    parameters: ResParameters,
+    image: RGB, seen: Candidates, question: _Question, parameters: ResParameters
 ) -> Floats:
     """How well place, size and colour of each mask fit the modifiers: (N,) float32 in [0, 1]."""
+    of_noun = seen.classes[:, 0]
     modifiers = question.decoupled.modifiers
     words = [m.value for m in modifiers if m.kind == "attribute" and colours.knows(m.value)]
-    fits: Floats = np.ones(len(proposed), dtype=np.float32)
+    fits: Floats = np.ones(len(of_noun), dtype=np.float32)
     if words:
-        means = colours.balanced(colours.mean_lab(image, proposed), classes[:, 0])
+        means = colours.balanced(colours.mean_lab(image, seen.masks), of_noun)
         fits = np.minimum.reduce([colours.colour(means, word) for word in words])
-        fits = colours.relative(fits, classes[:, 0])
-    shapes = geometry.shapes(proposed.masks, proposed.height, proposed.width, proposed.boxes)
+        fits = colours.relative(fits, of_noun)
+    shapes = _shapes(seen.masks)
+    others = shapes if seen.others is seen.masks else None
     anchors = {}
     for anchor in question.decoupled.anchors:
-        likely = classes[:, question.classes[anchor.noun]]
+        index = question.classes[anchor.noun]
+        if index == 0:  # another thing of the noun
+            among, likely = shapes, of_noun
+        else:
+            others = _shapes(seen.others) if others is None else others
+            among, likely = others, seen.of_others[:, index]
         # "the vehicle on the left" has a place of its own; anchors of anchors are left out.
         own = decoupling.decouple(anchor.text, parameters.parser).modifiers
-        placed = geometry.fields(own, shapes, likely, {}, parameters.geometry)
-        anchors[anchor.text] = (shapes, likely * placed.total)
-    weights = classes[:, 0] * fits
-    scores = geometry.fields(modifiers, shapes, weights, anchors, parameters.geometry)
+        placed = geometry.fields(own, among, likely, {}, parameters.geometry)
+        anchors[anchor.text] = (among, likely * placed.total)
+    scores = geometry.fields(modifiers, shapes, of_noun * fits, anchors, parameters.geometry)
     found: Floats = scores.total * fits
     return found
+
+
+def _shapes(proposed: Proposals) -> Shapes:
+    return geometry.shapes(proposed.masks, proposed.height, proposed.width, proposed.boxes)
 
 
 def _rank(proposed: Proposals, parts: Mapping[str, Floats], parameters: ResParameters) -> Ranking:

@@ -183,8 +183,10 @@ def build(
     )
 
 
-def likest(tree: RegionTree, labels: Labels, numbers: Sequence[int]) -> NDArray[np.int64]:
-    """The node that has the greatest IoU with each of some parts of an image: (M,).
+def likest(
+    tree: RegionTree, labels: Labels, numbers: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The node that has the greatest IoU with each of some parts of an image, and that: (M,) each.
 
     Args:
         tree: of N nodes.
@@ -199,8 +201,8 @@ def likest(tree: RegionTree, labels: Labels, numbers: Sequence[int]) -> NDArray[
     np.add.at(common, (row[inside], tree.leaves[inside] + 1), 1)
     upto = common.cumsum(axis=1)
     shared = upto[:, tree.last] - upto[:, tree.first]  # (M, N)
-    found: NDArray[np.int64] = (shared / (upto[:, -1:] + tree.area - shared)).argmax(axis=1)
-    return found
+    ious = shared / (upto[:, -1:] + tree.area - shared)
+    return ious.argmax(axis=1), ious.max(axis=1)
 
 
 def merged(tree: RegionTree) -> NDArray[np.float64]:

@@ -40,7 +40,7 @@ class ThingParameters:
     outline: float = 0.5
     reach: float = 3.0
     smallest: int = 16
-    most: int = 100
+    most: int = 200
     tree: TreeParameters = field(default_factory=TreeParameters)
     margin: int = 8
 
@@ -52,13 +52,12 @@ class Things:
     Attributes:
         masks: (H, W) bool each, none empty: the region most like each part.
         classes: (M, C) float32, probabilities of each, rows sum to 1.
-        numbers: (H, W) int32 each, the number of each pixel's part from 1, 0 for none; twice: the
-            connected parts of the map, and those that borders part.
+        likeness: (M,) float32 in [0, 1], IoU of each with that part.
     """
 
     masks: tuple[Mask, ...]
     classes: Floats
-    numbers: tuple[NDArray[np.int32], ...]
+    likeness: Floats
 
 
 def of_noun(
@@ -89,22 +88,26 @@ def of_noun(
     by_numbers = numbered(plane, border, parameters)
     kept = [largest(labels, parameters) for labels in by_numbers]
     if not any(kept):
-        return Things((), np.zeros((0, max(owners) + 1), dtype=np.float32), by_numbers)
+        nothing = np.zeros((0, max(owners) + 1), dtype=np.float32)
+        return Things((), nothing, nothing[:, 0])
     reach = 2 * parameters.margin + 1
     near = cv2.dilate((by_numbers[0] > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
     window = _around(near)
     small = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8)
     cutting = replace(parameters.tree, max_side=max(shape))
     tree = region_tree.build(small[window], cutting, border[window], near[window])
-    nodes: dict[int, None] = {}
+    nodes: dict[int, float] = {}
     for labels, numbers in zip(by_numbers, kept, strict=True):
-        nodes |= dict.fromkeys(region_tree.likest(tree, labels[window], numbers).tolist())
+        found, ious = region_tree.likest(tree, labels[window], numbers)
+        for node, iou in zip(found.tolist(), ious.tolist(), strict=True):
+            nodes[node] = max(iou, nodes.get(node, 0.0))
     chosen = list(nodes)
     leaves = np.zeros(shape, dtype=np.int32)  # 0 outside of the window
     leaves[window] = tree.leaves + 1
     pooled = pooled_runs(clip, pixels, leaves, tree.first[chosen] + 1, tree.last[chosen] + 1)
     classes = matching.match(pooled, texts, owners, temperature)
-    return Things(tuple(_placed(tree, chosen, shape, window)), classes, by_numbers)
+    likeness = np.array(list(nodes.values()), dtype=np.float32)
+    return Things(tuple(_placed(tree, chosen, shape, window)), classes, likeness)
 
 
 def _around(seen: Mask) -> tuple[slice, slice]:

@@ -97,12 +97,3 @@ def test_parts_come_by_their_numbers_and_the_largest_first():
     assert [(n, int(part.sum())) for n, part in masks.parts(labels, 2)] == [(3, 3), (1, 2), (2, 2)]
     assert [part.tolist() for _, part in masks.parts(labels, 3)] == [(labels == 3).tolist()]
     assert list(masks.parts(np.zeros((2, 2), np.int32), 1)) == []
-
-
-def test_the_likest_part_is_told_by_iou():
-    ours, labels = np.zeros((4, 6, 6), bool), np.zeros((6, 6), np.int32)
-    ours[0, :2], ours[1, 3:], ours[2, 0, 0] = True, True, True
-    labels[:3], labels[3:] = 2, 1
-    boxes = np.array([[0, 0, 6, 2], [0, 3, 6, 6], [0, 0, 1, 1], [0, 0, 0, 0]])
-    assert masks.likest(ours, boxes, labels) == pytest.approx([2 / 3, 1, 1 / 18, 0])
-    assert masks.likest(ours, boxes, np.zeros_like(labels)).tolist() == [0, 0, 0, 0]

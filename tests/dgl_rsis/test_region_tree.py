@@ -119,12 +119,13 @@ def test_the_likest_node_by_comparing_masks():
     tree = tree_of(noise(30, 26))
     labels = np.zeros((30, 26), np.int32)
     labels[3:12, 2:20], labels[15:28, 5:9], labels[14:20, 12:25] = 4, 2, 7
-    found = region_tree.likest(tree, labels, [2, 4])
-    for node, number in zip(found.tolist(), (2, 4), strict=True):
+    found, likeness = region_tree.likest(tree, labels, [2, 4])
+    for node, iou, number in zip(found.tolist(), likeness.tolist(), (2, 4), strict=True):
         part = labels == number
         ious = [(tree.mask(n) & part).sum() / (tree.mask(n) | part).sum() for n in range(len(tree))]
         assert ious[node] == pytest.approx(max(ious))
-    assert len(region_tree.likest(tree, labels, [])) == 0
+        assert iou == pytest.approx(max(ious))
+    assert [len(x) for x in region_tree.likest(tree, labels, [])] == [0, 0]
 
 
 def test_known_borders_part_what_looks_alike():
@@ -134,7 +135,7 @@ def test_known_borders_part_what_looks_alike():
     tree = region_tree.build(plain, TreeParameters(), borders)
     square = np.zeros((48, 48), np.int32)
     square[10:38, 10:38] = 1
-    mask = tree.mask(int(region_tree.likest(tree, square, [1])[0]))
+    mask = tree.mask(int(region_tree.likest(tree, square, [1])[0][0]))
     assert (mask & (square > 0)).sum() / (mask | (square > 0)).sum() > 0.8
     blind = tree_of(plain)
     assert blind.leaf_count < tree.leaf_count
