@@ -4,7 +4,6 @@
 texture and the strength of the shared border. `proposals` cuts it, `refinement` picks nodes of it.
 """
 
-import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -16,9 +15,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from dgl_rsis import region_merging
+from dgl_rsis.region_merging import Growing, Labels
 from dgl_rsis.types import RGB, Floats, InputError, Mask, Proposals
 
-Labels = NDArray[np.int32]
 SIZES = ("height", "width")
 
 
@@ -160,11 +160,11 @@ def build(
         plane = within.astype(np.float32)
         wanted = cv2.resize(plane, small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
     basins, channels, gradient = _oversegment(small, strong, wanted, parameters)
-    growing = _leaves(basins, channels, gradient)
+    growing = region_merging.leaves_of(basins, channels, gradient)
     if not wanted.all():
-        _set_apart(growing, int(basins[~wanted][0]))
-    touching = _touching(growing.borders)
-    costs = _merge(growing, parameters.edge_weight)
+        region_merging.set_apart(growing, int(basins[~wanted][0]))
+    touching = region_merging.touching(growing.borders)
+    costs = region_merging.merge(growing, parameters.edge_weight)
     first, last = _ranges(growing)
     ends = first[touching[:, :2].astype(np.int32)]  # (M, 2)
     return RegionTree(
@@ -175,7 +175,7 @@ def build(
         area=np.array(growing.area, dtype=np.int32),
         cost=np.array(costs),
         box=_boxes(basins, growing),
-        outline=_outlines(growing, touching),
+        outline=region_merging.outlines(growing, touching),
         pairs=np.sort(ends, axis=1),
         contrast=(touching[:, 3] / np.maximum(touching[:, 2], 1)).astype(np.float32),
         height=height,
@@ -228,17 +228,6 @@ def as_proposals(tree: RegionTree, nodes: Sequence[int]) -> Proposals:
     return Proposals(masks, boxes, costs / max(greatest, 1e-9), tree.height, tree.width)
 
 
-@dataclass
-class _Growing:
-    """Nodes 0 … n−1 are the leaves; each merge appends one."""
-
-    area: list[float]
-    colour: list[tuple[float, ...]]  # CIELAB and texture, weighted
-    borders: list[dict[int, tuple[float, float]]]  # neighbour → (length, sum of gradients)
-    parent: list[int]
-    seams: list[tuple[float, float]]  # of each merge: the border that it removed
-
-
 def _shrunk(image: RGB, scale: float) -> RGB:
     if scale == 1.0:
         return image
@@ -267,127 +256,7 @@ def _oversegment(
     return basins, np.dstack([smooth, weighted]), gradient + borders
 
 
-def _leaves(labels: Labels, channels: Floats, gradient: Floats) -> _Growing:
-    count = int(labels.max()) + 1
-    flat = labels.reshape(-1)
-    area = np.bincount(flat, minlength=count).astype(float)
-    sums = [np.bincount(flat, channels[..., c].reshape(-1), count) for c in range(4)]
-    borders: list[dict[int, tuple[float, float]]] = [{} for _ in range(count)]
-    for first, second, strength in (
-        (labels[:, :-1], labels[:, 1:], np.maximum(gradient[:, :-1], gradient[:, 1:])),
-        (labels[:-1], labels[1:], np.maximum(gradient[:-1], gradient[1:])),
-    ):
-        _add_borders(borders, first, second, strength)
-    colour = list(zip(*((s / area).tolist() for s in sums), strict=True))
-    return _Growing(area.tolist(), colour, borders, [-1] * count, [])
-
-
-def _set_apart(tree: _Growing, leaf: int) -> None:
-    """Take away a leaf's borders, so that it stays a root of its own."""
-    for other in tree.borders[leaf]:
-        del tree.borders[other][leaf]
-    tree.borders[leaf] = {}
-
-
-def _add_borders(
-    borders: list[dict[int, tuple[float, float]]], first: Labels, second: Labels, strength: Floats
-) -> None:
-    """Count border pixels and sum their gradients for every pair of touching regions."""
-    touching = first != second
-    low = np.minimum(first, second)[touching].astype(np.int64)
-    high = np.maximum(first, second)[touching].astype(np.int64)
-    pairs, inverse = np.unique(low * len(borders) + high, return_inverse=True)
-    lengths = np.bincount(inverse).tolist()
-    sums = np.bincount(inverse, strength[touching]).tolist()
-    for pair, length, total in zip(pairs.tolist(), lengths, sums, strict=True):
-        a, b = divmod(pair, len(borders))
-        before = borders[a].get(b, (0.0, 0.0))
-        borders[a][b] = borders[b][a] = (before[0] + length, before[1] + total)
-
-
-def _merge(tree: _Growing, edge_weight: float) -> list[float]:
-    """Merge the cheapest pair until one region is left; the cost of making each node."""
-    heap = [
-        (_cost(tree, a, b, edge_weight), a, b)
-        for a, neighbours in enumerate(tree.borders)
-        for b in neighbours
-        if a < b
-    ]
-    heapq.heapify(heap)
-    costs = [0.0] * len(tree.area)
-    while heap:
-        cost, a, b = heapq.heappop(heap)
-        if tree.parent[a] >= 0 or tree.parent[b] >= 0:
-            continue  # one of them has been merged since
-        node = _join(tree, a, b)
-        costs.append(max(cost, costs[a], costs[b]))  # monotone, so that a cut is a threshold
-        for other in tree.borders[node]:
-            heapq.heappush(heap, (_cost(tree, node, other, edge_weight), node, other))
-    return costs
-
-
-def _cost(tree: _Growing, a: int, b: int, edge_weight: float) -> float:
-    """Ward: the rise of the squared error if a and b become one, border strength added."""
-    difference = sum((x - y) ** 2 for x, y in zip(tree.colour[a], tree.colour[b], strict=True))
-    length, total = tree.borders[a][b]
-    edge = edge_weight * (total / length) ** 2
-    return tree.area[a] * tree.area[b] / (tree.area[a] + tree.area[b]) * (difference + edge)
-
-
-def _join(tree: _Growing, a: int, b: int) -> int:
-    node, area = len(tree.area), tree.area[a] + tree.area[b]
-    tree.seams.append(tree.borders[a][b])
-    share = tree.area[a] / area
-    tree.colour.append(
-        tuple(
-            share * x + (1 - share) * y for x, y in zip(tree.colour[a], tree.colour[b], strict=True)
-        )
-    )
-    tree.area.append(area)
-    tree.parent[a] = tree.parent[b] = node
-    tree.parent.append(-1)
-    joined: dict[int, tuple[float, float]] = {}
-    for part in (a, b):
-        for other, (length, total) in tree.borders[part].items():
-            if other in (a, b):
-                continue
-            before = joined.get(other, (0.0, 0.0))
-            joined[other] = (before[0] + length, before[1] + total)
-            del tree.borders[other][part]
-        tree.borders[part] = {}
-    for other, border in joined.items():
-        tree.borders[other][node] = border
-    tree.borders.append(joined)
-    return node
-
-
-def _touching(borders: list[dict[int, tuple[float, float]]]) -> NDArray[np.float64]:
-    """(M, 4): two leaves, the smaller first, length and sum of gradients of their border."""
-    rows = [
-        (leaf, other, *border)
-        for leaf, neighbours in enumerate(borders)
-        for other, border in neighbours.items()
-        if leaf < other
-    ]
-    return np.array(rows, dtype=np.float64).reshape(-1, 4)
-
-
-def _outlines(tree: _Growing, touching: NDArray[np.float64]) -> Floats:
-    """(N, 2) length and mean gradient: what the children have, without the seam between them."""
-    total = np.zeros((len(tree.parent), 2))
-    for end in (0, 1):
-        np.add.at(total, touching[:, end].astype(np.int32), touching[:, 2:])
-    leaves = len(tree.parent) - len(tree.seams)
-    for node, parent in enumerate(tree.parent):
-        if node >= leaves:
-            total[node] -= 2 * np.array(tree.seams[node - leaves])
-        if parent >= 0:
-            total[parent] += total[node]
-    total[:, 1] /= np.maximum(total[:, 0], 1)
-    return total.astype(np.float32)
-
-
-def _boxes(leaves: Labels, tree: _Growing) -> Labels:
+def _boxes(leaves: Labels, tree: Growing) -> Labels:
     """(nodes, 4) int32 XYXY of every node, at the size of the leaves."""
     boxes = np.empty((len(tree.parent), 4), dtype=np.int32)
     boxes[:, :2], boxes[:, 2:] = max(leaves.shape), 0
@@ -400,7 +269,7 @@ def _boxes(leaves: Labels, tree: _Growing) -> Labels:
     return boxes
 
 
-def _ranges(tree: _Growing) -> tuple[Labels, Labels]:
+def _ranges(tree: Growing) -> tuple[Labels, Labels]:
     """Depth-first numbers: the leaves of node n have the ranks first[n] … last[n] − 1."""
     count = len(tree.parent)
     children: list[list[int]] = [[] for _ in range(count)]
