@@ -20,6 +20,7 @@ from dgl_rsis.region_merging import Growing, Labels
 from dgl_rsis.types import RGB, Floats, InputError, Mask, Proposals
 
 SIZES = ("height", "width")
+PARTS = 32  # that are compared with all nodes at a time
 
 
 @dataclass(frozen=True)
@@ -200,9 +201,13 @@ def likest(
     common = np.zeros((len(numbers), tree.leaf_count + 1))
     np.add.at(common, (row[inside], tree.leaves[inside] + 1), 1)
     upto = common.cumsum(axis=1)
-    shared = upto[:, tree.last] - upto[:, tree.first]  # (M, N)
-    ious = shared / (upto[:, -1:] + tree.area - shared)
-    return ious.argmax(axis=1), ious.max(axis=1)
+    nodes, ious = np.zeros(len(numbers), dtype=np.int64), np.zeros(len(numbers))
+    for first in range(0, len(numbers), PARTS):  # of all parts with all nodes would be large
+        some = slice(first, first + PARTS)
+        shared = upto[some, tree.last] - upto[some, tree.first]  # (m, N)
+        found = shared / (upto[some, -1:] + tree.area - shared)
+        nodes[some], ious[some] = found.argmax(axis=1), found.max(axis=1)
+    return nodes, ious
 
 
 def merged(tree: RegionTree) -> NDArray[np.float64]:

@@ -40,7 +40,7 @@ class ThingParameters:
     outline: float = 0.5
     reach: float = 3.0
     smallest: int = 16
-    most: int = 200
+    most: int = 400
     tree: TreeParameters = field(default_factory=TreeParameters)
     margin: int = 8
 
