@@ -8,6 +8,7 @@ import importlib
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ DOORS: dict[Task, tuple[str, str, str]] = {
     "clicks": ("open_objects", "evaluate_clicks", "evaluation_clicks"),
 }
 SCENES = "scenes"
+SAID_EVERY = 60.0  # seconds, where no terminal shows a count
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,28 @@ def _write(report: Any, task: EvaluationRun) -> None:
 @contextmanager
 def _progress(title: str) -> Iterator[Any]:
     """A line on standard error with a count; how many there will be nobody knows before."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Counted(title)
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description} {task.completed:.0f} {task.fields[name]}", markup=False),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(title, total=None, name="")
         yield lambda name: progress.update(bar, advance=1, name=str(name)[:60])
+
+
+class _Counted:
+    """Says in the log how far it is: a long run into a file must not look dead."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.done, self.said = title, 0, time.monotonic()
+
+    def __call__(self, name: object) -> None:
+        self.done += 1
+        if time.monotonic() - self.said >= SAID_EVERY:
+            self.said = time.monotonic()
+            LOG.info("%s: %d done, the last one %s", self.title, self.done, name)

@@ -58,6 +58,15 @@ def test_clicks_on_objects_of_a_class(folder: Path, tmp_path: Path) -> None:
     assert found["objects"] == 1
 
 
+def test_a_run_into_a_file_says_how_far_it_is(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "SAID_EVERY", 0.0)
+    caplog.set_level("INFO", "backend.evaluate")
+    assert evaluate.run(EvaluationRun("proposals", f"folder:{folder}", thing="road")) == 0
+    assert "folder, road: 1 done, the last one a" in caplog.text
+
+
 def test_the_parser(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"sentence": "The dam", "category": "dam"}\n', "utf-8")
