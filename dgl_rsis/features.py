@@ -36,7 +36,7 @@ class PixelFeatures:
 
     Attributes:
         coordinates: (h, w, R) float32, L2 norm 1, one for `pixel_tower.STRIDE` × STRIDE pixels.
-        outline: (h, w) float32 in [0, 1], how likely the border of an object lies there.
+        outline: (H, W) float32 in [0, 1], how likely the border of an object lies at a pixel.
     """
 
     coordinates: Tensor
@@ -154,17 +154,13 @@ def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFe
         with torch.inference_mode():
             shown = standardised(clip, shown).to(memory_format=torch.channels_last)
             found, border = clip.pixels(shown, patches[None, :, first:last])
-        kept = slice(
-            (top - first) * clip.patch // stride,
-            (min(top + band, rows) - first) * clip.patch // stride,
-        )
-        unit = F.normalize(found[0, :, kept].permute(1, 2, 0), dim=-1)
+        begin, end = (top - first) * clip.patch, (min(top + band, rows) - first) * clip.patch
+        unit = F.normalize(found[0, :, begin // stride : end // stride].permute(1, 2, 0), dim=-1)
         coordinates.append(unit.half().float())  # so that a cache of halves changes nothing
-        outline.append(border[0, 0, kept].sigmoid())
-    height, width = -(-image.shape[0] // stride), -(-image.shape[1] // stride)
-    return PixelFeatures(
-        torch.cat(coordinates)[:height, :width], torch.cat(outline)[:height, :width]
-    )
+        outline.append(border[0, 0, begin:end].sigmoid().half().float())
+    height, width = image.shape[:2]
+    half = slice(-(-height // stride)), slice(-(-width // stride))
+    return PixelFeatures(torch.cat(coordinates)[half], torch.cat(outline)[:height, :width])
 
 
 def tiles_at_once(clip: ClipModel, tiling: Tiling, batch: int) -> int:

@@ -19,7 +19,8 @@ from dgl_rsis.checkpoints import ModelError
 
 STRIDE = 2  # pixels between neighbouring features
 COARSEST = 8  # pixels between the cells of the coarsest level
-REACH = 80  # pixels; nothing farther away has a say in a feature
+REACH = 112  # pixels; nothing farther away has a say in a feature
+BLOCKS = 2  # residual ones at the coarsest level, of a new tower
 
 
 class PixelTower(nn.Module):
@@ -29,9 +30,12 @@ class PixelTower(nn.Module):
         dimensions: D, of the CLIP model's space.
         rank: R, of the subspace that the features lie in.
         width: channels of the finest level.
+        blocks: residual ones at the coarsest level.
     """
 
-    def __init__(self, dimensions: int, rank: int = 32, width: int = 32) -> None:
+    def __init__(
+        self, dimensions: int, rank: int = 32, width: int = 32, blocks: int = BLOCKS
+    ) -> None:
         super().__init__()
         widths = [width, 2 * width, 4 * width]
         inputs = [3, *widths[:-1]]
@@ -42,6 +46,7 @@ class PixelTower(nn.Module):
         deep = widths[-1]
         self.seen = nn.Conv2d(dimensions, deep, 1)
         self.joined = nn.Sequential(_layer(2 * deep, deep), _layer(deep, deep))
+        self.deeper = nn.Sequential(*(_Residual(deep) for _ in range(blocks)))
         self.up = nn.ModuleList(
             _layer(low + skip, skip)
             for low, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
@@ -49,7 +54,7 @@ class PixelTower(nn.Module):
         self.last = _layer(width, rank)
         self.known = nn.Conv2d(dimensions, rank, 1, bias=False)
         self.read = nn.Conv2d(rank, rank, 1)
-        self.outline = nn.Conv2d(rank, 1, 1)
+        self.outline = nn.Conv2d(rank, STRIDE**2, 1)
         for parameter in self.read.parameters():  # a new tower says what the patches say
             nn.init.zeros_(parameter)
         self.basis = nn.Parameter(torch.randn(rank, dimensions) / dimensions**0.5)
@@ -62,8 +67,8 @@ class PixelTower(nn.Module):
             patches: (B, D, h, w) float32, patch features of the same image, L2 norm 1.
 
         Returns:
-            (B, R, S / 2, T / 2) coordinates in `basis`, of any length; and (B, 1, S / 2, T / 2)
-            logits of lying at the border of an object.
+            (B, R, S / 2, T / 2) coordinates in `basis`, of any length; and (B, 1, S, T) logits of
+            lying at the border of an object.
         """
         levels = []
         x = images
@@ -71,12 +76,26 @@ class PixelTower(nn.Module):
             x = block(x)
             levels.append(x)
         seen = F.interpolate(self.seen(patches), size=x.shape[2:], mode="bilinear")
-        x = self.joined(torch.cat([x, seen], dim=1))
+        x = self.deeper(self.joined(torch.cat([x, seen], dim=1)))
         for block, skip in zip(self.up, levels[-2::-1], strict=True):
             x = block(torch.cat([F.interpolate(x, scale_factor=2), skip], dim=1))
         x = self.last(x)
         known = F.interpolate(self.known(patches), size=x.shape[2:], mode="bilinear")
-        return known + self.read(x), self.outline(x)
+        return known + self.read(x), F.pixel_shuffle(self.outline(x), STRIDE)
+
+
+class _Residual(nn.Module):
+    """Two layers whose sum with their input goes on; a new one adds nothing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        filters = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)
+        self.layers = nn.Sequential(_layer(channels, channels), filters, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.layers(x))
 
 
 def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -122,7 +141,8 @@ def load(file: Path, dimensions: int, patch: int, device: str = "cpu") -> PixelT
     try:
         state = load_file(file)
         rank, known = state["basis"].shape
-        tower = PixelTower(known, rank, len(state["down.0.0.0.weight"]))
+        blocks = len({name.split(".")[1] for name in state if name.startswith("deeper.")})
+        tower = PixelTower(known, rank, len(state["down.0.0.0.weight"]), blocks)
         tower.load_state_dict(state)
     except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
         raise ModelError(f"{file} holds no pixel tower: {error}") from error

@@ -43,7 +43,7 @@ MODES: Mapping[Mode, Mapping[str, float]] = {
     "clip": {"sentence": 1.0},
     "global-local": {"sentence": 1.0},
     "dgl": {"class": 1.0, "cam": 1.0},
-    "geometry": {"class": 1.0, "geometry": 3.0, "cam": 0.5, "quality": 0.25, "whole": 1.0},
+    "geometry": {"class": 1.0, "geometry": 3.0, "cam": 0.25, "quality": 0.25, "whole": 1.0},
 }
 
 

@@ -26,7 +26,7 @@ class SelectionParameters:
         weights: exponent of each part in the score; a part that is not named counts nothing.
         overlap: of two candidates whose IoU is greater only the better one is kept.
         group: targets of a plural without a number reach this share of the best score
-            (the rule "above 0.8 · max" of published programs for groups).
+            (published programs for groups have the rule "above 0.8 · max").
         most: candidates that are ranked: more cannot be targets of one plural.
         least: a best candidate whose part "class" is smaller means that nothing was found, [0, 1].
     """
@@ -35,7 +35,7 @@ class SelectionParameters:
         default_factory=lambda: {"class": 1.0, "geometry": 1.0, "cam": 0.5, "quality": 0.25}
     )
     overlap: float = 0.5
-    group: float = 0.8
+    group: float = 0.85
     most: int = 20
     least: float = 0.15
 

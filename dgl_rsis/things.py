@@ -37,9 +37,9 @@ class ThingParameters:
     """
 
     least: float = 0.3
-    outline: float = 0.5
+    outline: float = 0.6
     reach: float = 3.0
-    smallest: int = 16
+    smallest: int = 24
     most: int = 400
     tree: TreeParameters = field(default_factory=TreeParameters)
     margin: int = 8

@@ -65,7 +65,7 @@ class PixelPlan(Plan):
     real_share: float = 0.1875
     unseen: float = 0.6
     balanced: float = 0.75
-    border_weight: float = 0.5
+    border_weight: float = 1.0
 
 
 def main() -> None:
@@ -195,27 +195,27 @@ class Trainer:
         """Losses of both vocabularies and of the borders on one batch."""
         plan = self.plan
         count = round(plan.batch * plan.real_share)
-        photographs, known = windows.sample(real, count, plan.side, plan.balanced)
+        photographs, mapped = windows.sample(real, count, plan.side, plan.balanced)
         scenes, drawn, seen = windows.cut(generated, plan.batch - count, plan.side, plan.balanced)
         # Scenes have the light and the camera of their places already.
         photographs = windows.jitter(photographs)
         images = torch.cat([photographs, tinted(scenes)])
-        labels = torch.cat([known, drawn])
+        labels = torch.cat([mapped, drawn])
         known_by_heart = patch_features(self.clip, photographs)
         shown = (torch.rand(count, 1, 1, 1) > plan.unseen).float()
         patches = torch.cat([known_by_heart * shown, seen])
         pixels = features.standardised(self.clip, images)
         with torch.autocast("cpu", torch.bfloat16, enabled=train.fast("cpu")):
             found, border = self.tower(pixels.to(memory_format=torch.channels_last), patches)
-        # One pixel of each feature's four, another one in every batch: a quarter of the work.
-        down, across = torch.randint(2, (2,)).tolist()
-        labels = labels[:, down::2, across::2]
         at_border = (labels[count:] >= BORDER).float()
         weight = torch.tensor(2.0)
         along = F.binary_cross_entropy_with_logits(
             border[count:, 0].float(), at_border, pos_weight=weight
         )
-        return [*self._contrasts(found.float(), labels % BORDER, count), plan.border_weight * along]
+        # One pixel of each feature's four, another one in every batch: a quarter of the work.
+        down, across = torch.randint(2, (2,)).tolist()
+        known = labels[:, down::2, across::2] % BORDER
+        return [*self._contrasts(found.float(), known, count), plan.border_weight * along]
 
     def _contrasts(self, found: Tensor, labels: Tensor, real: int) -> list[Tensor]:
         """Mean cross-entropy of the pixels over each vocabulary, and of bare ground.

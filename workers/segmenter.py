@@ -195,7 +195,8 @@ class Segmenter:
             made = features.dense_features(clip, picture.pixels, batch)
             arrays = {"values": made.values, "states": made.states}
             if made.pixels is not None:  # halves already: nothing is lost
-                arrays |= {"pixels": made.pixels.coordinates.half(), "outline": made.pixels.outline}
+                pixels, outline = made.pixels.coordinates.half(), made.pixels.outline.half()
+                arrays |= {"pixels": pixels, "outline": outline}
             return {name: x.cpu().numpy() for name, x in arrays.items() if x is not None}
 
         arrays = self._remembered.get(picture, "dense", (clip.fingerprint, clip.dense_side), make)
@@ -255,8 +256,8 @@ class Segmenter:
 def _pixels(arrays: Arrays, device: str) -> PixelFeatures | None:
     if "pixels" not in arrays:
         return None
-    coordinates, outline = (torch.from_numpy(arrays[name]) for name in ("pixels", "outline"))
-    return PixelFeatures(coordinates.to(device).float(), outline.to(device))
+    found = (torch.from_numpy(arrays[name]).to(device).float() for name in ("pixels", "outline"))
+    return PixelFeatures(*found)
 
 
 def load_segmenter(

@@ -71,17 +71,18 @@ def test_bands_are_the_whole_image(seeing: ClipModel, monkeypatch: pytest.Monkey
     assert whole is not None
     assert bands is not None
     torch.testing.assert_close(whole.coordinates, bands.coordinates, rtol=0, atol=2e-3)
-    torch.testing.assert_close(whole.outline, bands.outline, rtol=0, atol=1e-4)
+    torch.testing.assert_close(whole.outline, bands.outline, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (45, 33), (70, 131)])
 def test_there_is_a_feature_for_every_other_pixel(seeing: ClipModel, height: int, width: int):
     found = features.dense_features(seeing, picture(height, width), 8).pixels
     assert found is not None
-    assert found.coordinates.shape == ((height + 1) // 2, (width + 1) // 2, 8)
-    torch.testing.assert_close(
-        found.coordinates.norm(dim=-1), torch.ones(found.outline.shape), rtol=0, atol=2e-3
-    )
+    half = ((height + 1) // 2, (width + 1) // 2)
+    assert found.coordinates.shape == (*half, 8)
+    lengths = found.coordinates.norm(dim=-1)
+    torch.testing.assert_close(lengths, torch.ones(half), rtol=0, atol=2e-3)
+    assert found.outline.shape == (height, width)
     assert found.outline.min() >= 0
     assert found.outline.max() <= 1
 
@@ -134,8 +135,8 @@ def test_things_are_regions_of_the_noun_and_nothing_where_there_is_none(seeing: 
     coordinates = torch.zeros(32, 40, 8)
     coordinates[..., 1] = 1
     coordinates[10:20, 15:30] = F.one_hot(torch.tensor(0), 8).float()
-    outline = torch.zeros(32, 40)
-    outline[[10, 19], 15:30], outline[10:20, [15, 29]] = 1.0, 1.0
+    outline = torch.zeros(64, 80)
+    outline[[20, 39], 30:60], outline[20:40, [30, 59]] = 1.0, 1.0
     pixels = features.PixelFeatures(coordinates, outline)
     asked = (torch.stack([noun, other]), [0, 1], 50.0, (64, 80), ThingParameters())
     found = things.of_noun(seeing, image, pixels, *asked)
