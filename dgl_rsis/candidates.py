@@ -17,6 +17,10 @@ from dgl_rsis.pipelines import EncodedImage, OvssParameters
 from dgl_rsis.things import ThingParameters
 from dgl_rsis.types import Floats, Proposals
 
+# What is unlike any region is seldom a thing: 400 sentences on generated scenes had 0.595 mIoU with
+# 0, 0.607 with 1 and 0.614 with this.
+SURENESS = 1.5
+
 
 @dataclass(frozen=True)
 class CandidateParameters:
@@ -64,6 +68,17 @@ class Candidates:
     whole: Floats | None
     others: Proposals
     of_others: Floats
+
+    @property
+    def sureness(self) -> Floats:
+        """(N,) float32 in [0, 1], how sure each is a whole thing of the noun: class · whole^1.5.
+
+        A speck of a wrong class would be "the smallest", and often "the leftmost".
+        """
+        if self.whole is None:
+            return self.classes[:, 0]
+        found: Floats = self.classes[:, 0] * self.whole**SURENESS
+        return found
 
 
 def look(

@@ -262,21 +262,21 @@ def _geometry(
     image: RGB, seen: Candidates, question: _Question, parameters: ResParameters
 ) -> Floats:
     """How well place, size and colour of each mask fit the modifiers: (N,) float32 in [0, 1]."""
-    of_noun = seen.classes[:, 0]
+    sure = seen.sureness
     modifiers = question.decoupled.modifiers
     words = [m.value for m in modifiers if m.kind == "attribute" and colours.knows(m.value)]
-    fits: Floats = np.ones(len(of_noun), dtype=np.float32)
+    fits: Floats = np.ones(len(sure), dtype=np.float32)
     if words:
-        means = colours.balanced(colours.mean_lab(image, seen.masks), of_noun)
+        means = colours.balanced(colours.mean_lab(image, seen.masks), sure)
         fits = np.minimum.reduce([colours.colour(means, word) for word in words])
-        fits = colours.relative(fits, of_noun)
+        fits = colours.relative(fits, sure)
     shapes = _shapes(seen.masks)
     others = shapes if seen.others is seen.masks else None
     anchors = {}
     for anchor in question.decoupled.anchors:
         index = question.classes[anchor.noun]
         if index == 0:  # another thing of the noun
-            among, likely = shapes, of_noun
+            among, likely = shapes, sure
         else:
             others = _shapes(seen.others) if others is None else others
             among, likely = others, seen.of_others[:, index]
@@ -284,7 +284,7 @@ def _geometry(
         own = decoupling.decouple(anchor.text, parameters.parser).modifiers
         placed = geometry.fields(own, among, likely, {}, parameters.geometry)
         anchors[anchor.text] = (among, likely * placed.total)
-    scores = geometry.fields(modifiers, shapes, of_noun * fits, anchors, parameters.geometry)
+    scores = geometry.fields(modifiers, shapes, sure * fits, anchors, parameters.geometry)
     found: Floats = scores.total * fits
     return found
 

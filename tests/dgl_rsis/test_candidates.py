@@ -56,6 +56,9 @@ def test_things_of_the_noun_are_the_only_candidates(seeing: ClipModel):
     assert found.classes[:, 0].min() > 0.9
     assert found.whole == pytest.approx(ious, abs=0.15)
     assert found.others is found.masks
+    assert found.whole is not None
+    assert (found.sureness <= np.minimum(found.whole, found.classes[:, 0])).all()
+    assert found.sureness.min() > 0.5
 
 
 def test_anchors_of_another_noun_are_proposals(seeing: ClipModel):
@@ -71,6 +74,7 @@ def test_where_the_map_shows_nothing_the_proposals_are_left(seeing: ClipModel):
     found = look(seeing, image)
     assert found.masks is image.proposed
     assert found.whole is None
+    assert (found.sureness == found.classes[:, 0]).all()
 
 
 def test_without_a_map_of_pixels_parts_join_the_proposals(clip: ClipModel):
