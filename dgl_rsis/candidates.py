@@ -105,7 +105,7 @@ def look(
         return found
     fused = pipelines.fuse(encoded, clip, sought.texts, sought.owners, encoding)
     cosines = (fused @ sought.texts.T).cpu().numpy()
-    classes = matching.best_phrase(cosines, sought.owners, _temperature(clip, encoding))
+    classes = matching.best_phrase(cosines, sought.owners, pipelines.temperature_of(clip, encoding))
     proposed = encoded.proposed
     if found is not None:
         return Candidates(found.masks, found.classes, found.whole, proposed, classes)
@@ -133,7 +133,7 @@ def _things(
         pixels,
         sought.texts,
         sought.owners,
-        _temperature(clip, encoding),
+        pipelines.temperature_of(clip, encoding),
         (proposed.masks.shape[1], proposed.masks.shape[2]),
         parameters,
     )
@@ -169,9 +169,5 @@ def _with_parts(
         return proposed, classes
     together = proposals.joined(proposed, found)
     pooled = features.mask_features(clip, encoded.dense, together.masks[len(proposed) :])
-    own = matching.match(pooled, texts, owners, _temperature(clip, encoding))
+    own = matching.match(pooled, texts, owners, pipelines.temperature_of(clip, encoding))
     return together, np.concatenate([classes, own])
-
-
-def _temperature(clip: ClipModel, encoding: OvssParameters) -> float:
-    return encoding.temperature or clip.temperature

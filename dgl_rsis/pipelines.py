@@ -237,7 +237,7 @@ def pixel_classes(
         with timed(seconds, "prototypes"):
             keys, joined = prototypes.describe(encoded.image, proposed), prototypes.joined(known)
             evidence = prototypes.judge(keys, joined, [label.name for label in words.labels])
-            temperature = parameters.temperature or clip.temperature
+            temperature = temperature_of(clip, parameters)
             cosines = prototypes.apply(cosines, words.owners, temperature, evidence)
     with timed(seconds, "map"):
         return matching.class_probabilities(
@@ -325,7 +325,7 @@ def fuse(
         return by_mask
     chosen: NDArray[np.int64] = np.arange(len(by_mask))
     if parameters.margin < 1:
-        temperature = parameters.temperature or clip.temperature
+        temperature = temperature_of(clip, parameters)
         classes = np.sort(matching.match(by_mask, texts, owner, temperature), axis=1)  # (N, C)
         second = classes[:, -2] if classes.shape[1] > 1 else 0.0
         chosen = np.flatnonzero(classes[:, -1] - second < parameters.margin)
@@ -344,12 +344,17 @@ def mask_share(clip: ClipModel, parameters: OvssParameters) -> float:
     return 1 - (1 - parameters.mask_share) * (1 - parameters.pixel_share)
 
 
+def temperature_of(clip: ClipModel, parameters: OvssParameters) -> float:
+    """τ of the softmax over cosines: the parameters' own, or else the model's."""
+    return parameters.temperature or clip.temperature
+
+
 def map_parameters(
     proposed: Proposals, clip: ClipModel, parameters: OvssParameters
 ) -> MapParameters:
     """Of the semantic map over these masks."""
     return MapParameters(
-        parameters.temperature or clip.temperature,
+        temperature_of(clip, parameters),
         proposed.height / clip.patch,
         proposed.width / clip.patch,
         parameters.area_exponent,

@@ -7,7 +7,7 @@ levels. Every proposal is a node of the tree.
 import math
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,10 +81,16 @@ def joined(proposed: Proposals, found: Sequence[Mask]) -> Proposals:
         proposed: N of them.
         found: (h, w) bool each, none empty; at least one.
     """
-    together = of_masks([*proposed.masks, *found], proposed.height, proposed.width)
-    quality = np.full(len(together), np.median(proposed.quality), dtype=np.float32)
-    quality[: len(proposed)] = proposed.quality
-    return replace(together, quality=quality)
+    further = of_masks(found, proposed.height, proposed.width)
+    corners = np.concatenate([boxes_of_masks(proposed), boxes_of_masks(further)])
+    quality = np.full(len(found), np.median(proposed.quality), dtype=np.float32)
+    return Proposals(
+        _planes([*proposed.masks, *found], corners),
+        np.concatenate([proposed.boxes, further.boxes]),
+        np.concatenate([proposed.quality, quality]),
+        proposed.height,
+        proposed.width,
+    )
 
 
 def of_masks(found: Sequence[Mask], height: int, width: int) -> Proposals:
@@ -97,15 +103,23 @@ def of_masks(found: Sequence[Mask], height: int, width: int) -> Proposals:
     """
     rows, columns = found[0].shape
     inside = np.array([masks.box(part) for part in found])
-    # Only what lies in the boxes is copied: most of these planes is empty and stays untouched. By
-    # mmap, since NumPy asks for huge pages, of which one plane's few rows would fill all.
-    shape = (len(found), rows, columns)
-    planes = np.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=np.bool_).reshape(shape)
-    for plane, mask, (left, top, right, bottom) in zip(planes, found, inside.tolist(), strict=True):
-        plane[top:bottom, left:right] = mask[top:bottom, left:right]
     boxes = inside * np.array([width / columns, height / rows] * 2)
     boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
-    return Proposals(planes, boxes, np.ones(len(found), dtype=np.float32), height, width)
+    quality = np.ones(len(found), dtype=np.float32)
+    return Proposals(_planes(found, inside), boxes, quality, height, width)
+
+
+def _planes(found: Sequence[Mask], boxes: NDArray[np.int64]) -> Mask:
+    """Masks in one array, (N, h, w); nothing of them lies outside their boxes, (N, 4) XYXY pixels.
+
+    Only what lies in the boxes is copied: most of these planes is empty and stays untouched. By
+    mmap, since NumPy asks for huge pages, of which one plane's few rows would fill all.
+    """
+    shape = (len(found), *found[0].shape)
+    planes = np.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=np.bool_).reshape(shape)
+    for plane, mask, (left, top, right, bottom) in zip(planes, found, boxes.tolist(), strict=True):
+        plane[top:bottom, left:right] = mask[top:bottom, left:right]
+    return planes
 
 
 def _cuts(tree: RegionTree, parameters: RegionParameters) -> list[int]:
