@@ -54,12 +54,12 @@ e2e: .venv/.ready $(STUDIO)/.ready  ## Test in a real Label Studio with a real b
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m e2e tests/e2e
 
 bench: .venv/.ready  ## Measure quality, speed and memory (DUBAI=folder of the Dubai tiles)
-	$(BIN)/python -m benchmarks.run --dubai $(DUBAI)
+	$(BIN)/python -m benchmarks --dubai $(DUBAI)
 
 starter: .venv/.ready  ## Train the starter weights (MINUTES=90 on 2 cores; resumes)
-	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python -m starter.train --dubai $(DUBAI) --minutes $(MINUTES)
-	$(BIN)/python -m starter.pixels --dubai $(DUBAI)
-	$(BIN)/python -m starter.prototypes --dubai $(DUBAI)
+	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python -m starter.training.train --dubai $(DUBAI) --minutes $(MINUTES)
+	$(BIN)/python -m starter.training.pixels --dubai $(DUBAI)
+	$(BIN)/python -m starter.training.prototypes --dubai $(DUBAI)
 
 lock: .venv/.ready  ## Pin the dependencies anew
 	requirements/lock.sh $(UV)

@@ -1,1 +1,1 @@
-"""HTTP and Label Studio. Nothing here imports torch or the algorithm."""
+"""HTTP and Label Studio, and the command line; no file here computes a mask: that is `dgl_rsis`."""

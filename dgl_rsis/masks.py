@@ -1,6 +1,6 @@
-"""Binary masks: run lengths, boxes, depths, connected components."""
+"""Binary masks: boxes, depths, connected components. Their run lengths are `runs`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -9,40 +9,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dgl_rsis.types import Floats, Mask
-
-
-def to_runs(mask: Mask) -> tuple[int, ...]:
-    """Run lengths of a mask.
-
-    Args:
-        mask: (H, W) bool.
-
-    Returns:
-        Lengths of alternating runs in row-major order; the first is background and may be 0; their
-        sum is H · W.
-    """
-    flat = np.ascontiguousarray(mask).reshape(-1)
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    bounds = np.concatenate(([0], edges, [flat.size]))
-    counts: list[int] = np.diff(bounds).tolist()
-    return tuple([0, *counts] if flat.size and flat[0] else counts)
-
-
-def from_runs(counts: Sequence[int], height: int, width: int) -> Mask:
-    """The mask whose `to_runs` is `counts`.
-
-    Returns:
-        (height, width) bool.
-
-    Raises:
-        ValueError: the runs do not add up to height · width.
-    """
-    if sum(counts) != height * width:
-        raise ValueError(
-            f"runs add up to {sum(counts)} pixels, but the mask has {height} × {width}"
-        )
-    values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, np.asarray(counts, dtype=np.int64)).reshape(height, width)
 
 
 def box(mask: Mask) -> tuple[int, int, int, int]:

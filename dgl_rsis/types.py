@@ -146,7 +146,7 @@ class Modifier:
     Attributes:
         kind: what it speaks of.
         text: the words as written, lower case.
-        value: their canonical form, see `decoupling.toml`: "white", "largest", "top left",
+        value: their canonical form, see `words.toml`: "white", "largest", "top left",
             "left of", "2", "all".
         anchors: of a relation or a comparison ("larger than the tank"), else none; several are
             alternatives but for "between".

@@ -24,15 +24,15 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
-from backend import label_config
+from backend.project import label_config
 from dgl_rsis.overlays import colours, overlay
 from dgl_rsis.rasters import read_rgb
 from dgl_rsis.types import Segment
 from samples.processes import LOOPBACK, Program, StartError, running
 from samples.servers import ROOT
 from samples.studio import LABEL_CONFIG, sample_images
-from workers.client import SegmentClient
 from workers.messages import SegmentReply
+from workers.queue.client import SegmentClient
 
 READY_SECONDS = 60.0
 ANSWER_SECONDS = 90.0

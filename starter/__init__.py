@@ -1,1 +1,1 @@
-"""Small CLIP weights that come with the project: the scenes they learn from, and the training."""
+"""Small weights that come with the project, and how they are made; the product reads the files."""

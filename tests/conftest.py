@@ -7,7 +7,7 @@ import pytest
 from redis import Redis
 from redis.connection import AbstractConnection
 
-from workers.embedded import embedded_server
+from workers.processes.embedded import embedded_server
 
 
 @pytest.fixture(autouse=True)

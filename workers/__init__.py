@@ -1,1 +1,1 @@
-"""Both ends of the queue, and the process that owns the device."""
+"""Both ends of the queue and the processes that own devices; no label configs and no regions."""

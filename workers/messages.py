@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
 
+from dgl_rsis.runs import Runs
+
 SEGMENT_QUEUE = "segment"
 INTERACTIVE_QUEUE = "interactive"  # for people who wait, where a worker is reserved for them
 DELIVERY_QUEUE = "delivery"
-SEGMENT_FUNCTION = "workers.jobs.segment"
-DELIVERY_FUNCTION = "backend.delivery.deliver"
+SEGMENT_FUNCTION = "workers.processes.jobs.segment"
+LEARN_FUNCTION = "workers.processes.jobs.learn"
+DELIVERY_FUNCTION = "backend.studio.delivery.deliver"
 
 
 @dataclass(frozen=True)
@@ -32,32 +35,6 @@ class LabelPrompt:
     synonyms: tuple[str, ...] = ()
     threshold: float | None = None
     background: bool = False
-
-
-@dataclass(frozen=True)
-class Runs:
-    """A binary mask as run lengths.
-
-    Attributes:
-        height: rows, pixels.
-        width: columns, pixels.
-        counts: lengths of alternating runs in row-major order; the first run is background and may
-            be 0; their sum is height · width.
-    """
-
-    height: int
-    width: int
-    counts: tuple[int, ...]
-
-    def to_json(self) -> list[Any]:
-        """A list of JSON types; `from_json` inverts it."""
-        return [self.height, self.width, list(self.counts)]
-
-    @classmethod
-    def from_json(cls, payload: list[Any]) -> Self:
-        """Read what `to_json` wrote."""
-        height, width, counts = payload
-        return cls(height, width, tuple(counts))
 
 
 Point = tuple[float, float]
@@ -276,3 +253,66 @@ class DeliveryRequest:
     def from_json(cls, payload: dict[str, Any]) -> Self:
         """Read what `to_json` wrote."""
         return cls(**payload)
+
+
+@dataclass(frozen=True)
+class LearnRequest:
+    """One annotation whose masks are to become visual prototypes of its project.
+
+    Attributes:
+        project: Label Studio's id, digits.
+        annotation: Label Studio's id, digits.
+        stamp: when it was last changed, microseconds since the epoch; what is older is dropped.
+        image: image reference exactly as in the task's data.
+        regions: label and mask of each region, all of one size.
+        task_id: Label Studio's id.
+    """
+
+    project: str
+    annotation: str
+    stamp: int
+    image: str
+    regions: tuple[tuple[str, Runs], ...]
+    task_id: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """32 hex digits, the same for every request that must have the same effect."""
+        canonical = json.dumps(self.to_json(), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON types; `from_json` inverts it."""
+        content = {name: getattr(self, name) for name in type(self).__dataclass_fields__}
+        content["regions"] = [[label, runs.to_json()] for label, runs in self.regions]
+        return content
+
+    @classmethod
+    def from_json(cls, payload: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing, unknown or malformed.
+        """
+        regions = tuple((str(label), Runs.from_json(runs)) for label, runs in payload["regions"])
+        return cls(**{**payload, "regions": regions})
+
+
+def learn_job_id(request: LearnRequest) -> str:
+    """Id of the job that learns from a request: the same for the same content."""
+    return f"learn-{request.key}"
+
+
+def names(project: str, revision: str) -> str:
+    """What `SegmentRequest.prototypes` says; empty for a project without prototypes."""
+    return f"{project}@{revision}" if revision else ""
+
+
+def versioned(base: str, prototypes: str) -> str:
+    """The model version under which a project's predictions stand.
+
+    Args:
+        base: of the model alone.
+        prototypes: as `SegmentRequest.prototypes`; empty for none.
+    """
+    return f"{base}+p{prototypes.rpartition('@')[2]}" if prototypes else base

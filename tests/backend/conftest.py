@@ -5,12 +5,12 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from backend.app import create_app
-from backend.command_settings import OURS
-from backend.settings import Settings
+from backend.commands.options import OURS
+from backend.web.app import create_app
+from backend.web.settings import Settings
 from tests.backend.worker_end import VERSION
-from workers.client import SegmentClient
-from workers.heartbeats import Announcement, announce
+from workers.queue.client import SegmentClient
+from workers.queue.heartbeats import Announcement, announce
 
 MakeApp = Callable[..., FlaskClient]
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from redis import Redis
 
-from backend import label_config, masks
-from workers import replies
-from workers.client import SegmentClient
+from backend.project import label_config
+from dgl_rsis import runs
 from workers.messages import SegmentReply, SegmentResult
+from workers.queue import replies
+from workers.queue.client import SegmentClient
 
 VERSION = "dgl-rsis-0.1.0-starter-0123abcd"
 PROJECT = "1.1795419101"
@@ -73,7 +74,7 @@ def reply(label: str = "ship") -> SegmentReply:
     mask = np.zeros((20, 30), dtype=np.bool_)
     mask[5:15, 5:25] = True
     results = tuple(
-        SegmentResult(label, 0.75, level, masks.to_runs(mask)) for level in ("class", "object")
+        SegmentResult(label, 0.75, level, runs.to_runs(mask)) for level in ("class", "object")
     )
     return SegmentReply(20, 30, VERSION, results)
 
@@ -84,7 +85,7 @@ def candidates(*scores: float, label: str = "ship") -> SegmentReply:
     for number, score in enumerate(scores):
         mask = np.zeros((20, 30), dtype=np.bool_)
         mask[5:15, 5 * number : 5 * number + 4] = True
-        results.append(SegmentResult(label, score, "candidate", masks.to_runs(mask)))
+        results.append(SegmentResult(label, score, "candidate", runs.to_runs(mask)))
     return SegmentReply(20, 30, VERSION, tuple(results))
 
 

@@ -3,38 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pycocotools import mask as coco
 
 from dgl_rsis import masks
 
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24))
-
-
-@given(MASKS)
-def test_runs_are_inverted(mask):
-    assert (masks.from_runs(masks.to_runs(mask), *mask.shape) == mask).all()
-
-
-@given(MASKS)
-def test_runs_begin_with_background_and_have_no_needless_zero(mask):
-    counts = masks.to_runs(mask)
-    assert sum(counts) == mask.size
-    assert all(count > 0 for count in counts[1:])
-    assert (counts[0] == 0) == bool(mask.flat[0])
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
-@given(MASKS)
-def test_runs_are_those_of_coco_on_the_transposed_mask(mask):
-    # COCO's runs are column-major; its decoder is the oracle.
-    rle = {"counts": list(masks.to_runs(mask)), "size": [mask.shape[1], mask.shape[0]]}
-    decoded = coco.decode(coco.frPyObjects(rle, mask.shape[1], mask.shape[0]))
-    assert (decoded.T.astype(bool) == mask).all()
-
-
-def test_runs_of_another_size_are_refused():
-    with pytest.raises(ValueError, match="5 pixels, but the mask has 2 × 3"):
-        masks.from_runs((2, 3), 2, 3)
 
 
 @given(MASKS.filter(lambda m: m.any()))

@@ -6,10 +6,10 @@ import pytest
 from redis import Redis
 from rq import Queue
 
-from tests.workers.shelves import shelf as shelf
-from workers.client import SegmentClient
+from tests.workers.registry.shelves import shelf as shelf
 from workers.messages import SEGMENT_QUEUE
-from workers.queues import open_queue
+from workers.queue.client import SegmentClient
+from workers.queue.connection import open_queue
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def queue(redis: Redis) -> Queue:
 def worker(redis: Redis, queue: Queue, tmp_path: Path) -> Iterator[object]:
     """A `ModelWorker` in this process, to be run in one burst."""
     from tests.workers.fake_worker import fake_engine  # torch, which few of these tests need
-    from workers import jobs
-    from workers.model_worker import ModelWorker
+    from workers.processes import jobs
+    from workers.processes.model_worker import ModelWorker
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     worker = ModelWorker(queue, fake_engine(redis, tmp_path), "cpu")

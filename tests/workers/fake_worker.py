@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from redis import Redis
 
-from dgl_rsis.prototypes import KEY_LENGTH, Prototypes
+from dgl_rsis.classes.prototypes import KEY_LENGTH, Prototypes
 from dgl_rsis.types import Floats, InputError, Label, Mask, Prompt, Refined, Segment
-from workers.delivery import run_delivery_worker
-from workers.download import Downloader
-from workers.engine import Engine
-from workers.fetch import Fetcher
-from workers.image_cache import ImageCache
+from workers.engine.current import Engine
+from workers.images.cache import ImageCache
+from workers.images.download import Downloader
+from workers.images.fetch import Fetcher
+from workers.images.pictures import Picture, Pictures
 from workers.messages import SEGMENT_QUEUE, LabelPrompt, SegmentRequest
-from workers.model_worker import ModelWorker
-from workers.pictures import Picture, Pictures
-from workers.queues import open_queue
+from workers.processes.delivery import run_delivery_worker
+from workers.processes.model_worker import ModelWorker
+from workers.queue.connection import open_queue
 from workers.settings import WorkerSettings
 
 VERSION = "fake-1"

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dgl_rsis.runs import Runs
 from workers.messages import (
     DeliveryRequest,
     LabelPrompt,
-    Runs,
     SegmentReply,
     SegmentRequest,
     SegmentResult,

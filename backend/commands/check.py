@@ -1,0 +1,295 @@
+"""What becomes of a label config: label by label, and by what a person can ask.
+
+The config is read by `label_config.parse`, as when it is served; what that leaves out without a
+word, such as labels with `model_skip`, is read here once more, so that every label has its line.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from defusedxml import ElementTree
+
+from backend.project import label_config
+from backend.project.label_config import DEFAULT_MODES, TRUE, USABLE, Control, LabelConfig
+from dgl_rsis.classes import knowledge
+from dgl_rsis.types import Label
+
+FORMS = {
+    "brushlabels": "brush",
+    "bitmasklabels": "bitmask",
+    "polygonlabels": "polygon",
+    "rectanglelabels": "box",
+}
+# Regions of these controls are prompts, where a smart tool drew them.
+POINTING = frozenset({"keypointlabels", "ellipselabels", *DEFAULT_MODES}) - {"bitmasklabels"}
+HEADER = ("LABEL", "CONTROL", "FORM", "WHAT IT GETS", "SURER THAN", "SMART TOOLS", "KNOWN", "ASKED")
+PER = {"semantic": "one region a class", "instance": "one region an object"}
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What one label of one control gets.
+
+    Attributes:
+        label, control: their names.
+        form: "brush", "bitmask", "polygon" or "box".
+        gets: "predicted", "background" (never painted), "skipped" (model_skip), "prompt" (of a
+            control with model_skip: its smart tool asks for masks) or "ignored" (see problems).
+        mode: "semantic" or "instance"; empty where nothing is predicted.
+        synonyms: from `predicted_values`.
+        threshold: smallest probability; None for the model's own.
+        smart: names of the controls whose smart tools ask for a mask of this label.
+        known: whether the project's knowledge of remote sensing has a word of it.
+        asked: the words that the text encoder is asked for; empty where nothing is predicted.
+    """
+
+    label: str
+    control: str
+    form: str
+    gets: str
+    mode: str = ""
+    synonyms: tuple[str, ...] = ()
+    threshold: float | None = None
+    smart: tuple[str, ...] = ()
+    known: bool = False
+    asked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What this backend does with a label config.
+
+    Attributes:
+        usable: whether anything is predicted at all.
+        image: key of the image in the task's data; empty when not usable.
+        expression: key of a sentence in the task's data.
+        shown: whether a `<Text name="expression">` shows that sentence.
+        prompts: names of the TextAreas that take a sentence.
+        rest: the words for what no label covers, which stays unlabelled; empty for none.
+        labels: one entry a label and control.
+        problems: what is wrong, and the way out.
+        hints: what works, but could do more.
+    """
+
+    usable: bool
+    image: str
+    expression: str
+    shown: bool
+    prompts: tuple[str, ...]
+    rest: tuple[str, ...]
+    labels: tuple[Fate, ...]
+    problems: tuple[str, ...]
+    hints: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON types."""
+        return asdict(self)
+
+
+def check(xml: str) -> Checked:
+    """Say what becomes of a config; never raises: whatever is wrong stands in `problems`."""
+    config = label_config.parse(xml)
+    root = _root(xml)
+    if root is None:
+        return Checked(False, "", "", False, (), (), (), config.problems, ())
+    informed, rest = _informed(list(_fates(root, config)), config)
+    texts = [e for e in root.iter() if _tag(e) == "text" and e.get("name") == "expression"]
+    return Checked(
+        usable=bool(config.controls),
+        image=config.image_key,
+        expression=config.expression_key,
+        shown=bool(texts),
+        prompts=_prompts(root),
+        rest=rest,
+        labels=tuple(informed),
+        problems=(*config.problems, *_deaf(root, config)),
+        hints=tuple(_hints(root, config)) if config.controls else (),
+    )
+
+
+def table(checked: Checked) -> str:
+    """For people: one line a label, then what else there is."""
+    rows = [HEADER, *(_row(fate) for fate in checked.labels)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    if not checked.labels:
+        lines = []
+    if checked.usable:
+        prompts = ", ".join(checked.prompts) or "none"
+        lines += [
+            "",
+            f"image: task data '{checked.image}'",
+            f"prompt field: {prompts}",
+            f"sentence of a task: task data '{checked.expression}'"
+            + ("" if checked.shown else " (if there)"),
+            f"unlabelled: {', '.join(checked.rest) or 'only what no label is sure of'}",
+        ]
+    lines += [f"problem: {problem}" for problem in checked.problems]
+    lines += [f"hint: {hint}" for hint in checked.hints]
+    if not checked.usable:
+        lines.append("This config cannot be served.")
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _row(fate: Fate) -> tuple[str, ...]:
+    what = {
+        "predicted": PER.get(fate.mode, ""),
+        "background": "nothing: background",
+        "skipped": "nothing: model_skip",
+        "prompt": "prompts only",
+        "ignored": "nothing: see problems",
+    }
+    predicted = fate.gets == "predicted"
+    surer = "" if not predicted else "default" if fate.threshold is None else f"{fate.threshold:g}"
+    known = "yes" if fate.known else "no"
+    smart, asked = ", ".join(fate.smart), ", ".join(fate.asked)
+    return (
+        fate.label, fate.control, fate.form, what[fate.gets], surer, smart or "-", known, asked
+    )  # fmt: skip
+
+
+def _root(xml: str) -> Element | None:
+    """The tree, when `parse` could read it, too."""
+    if len(xml) > label_config.MAX_CHARACTERS:
+        return None
+    try:
+        root: Element = ElementTree.fromstring(xml, forbid_dtd=True)
+    except ValueError:  # DefusedXmlException
+        return None
+    except SyntaxError:  # ParseError
+        return None
+    return root
+
+
+def _fates(root: Element, config: LabelConfig) -> Iterator[Fate]:
+    """One a label of each control that could take predictions, in the order of the config."""
+    for element in root.iter():
+        if _tag(element) not in DEFAULT_MODES:
+            continue
+        control = _served(element, config)
+        for name, label in _labels(element):
+            name_of = element.get("name", "")
+            plain = Fate(name, name_of, FORMS[_tag(element)], _gets(element, label, control))
+            yield _predicted(plain, control, config, root) if control else plain
+
+
+def _served(element: Element, config: LabelConfig) -> Control | None:
+    wanted = (_tag(element), element.get("name", ""))
+    return next((c for c in config.controls if (c.kind, c.name) == wanted), None)
+
+
+def _gets(element: Element, label: Element, control: Control | None) -> str:
+    if _is_true(element.get("model_skip")):
+        return "prompt" if _points(element) else "skipped"
+    if _is_true(label.get("model_skip")):
+        return "skipped"
+    if (label.get("value") or "").strip().lower() in label_config.BACKGROUND:
+        return "background"
+    return "ignored" if control is None else "predicted"
+
+
+def _predicted(plain: Fate, control: Control, config: LabelConfig, root: Element) -> Fate:
+    label = next((each for each in config.labels if each.name == plain.label), None)
+    if label is None or plain.gets == "skipped":
+        return plain
+    fate = replace(plain, synonyms=label.synonyms, threshold=label.threshold)
+    if plain.gets != "predicted":
+        return fate
+    return replace(fate, mode=control.mode, smart=_smart(root, label.name, control.to_name))
+
+
+def _smart(root: Element, name: str, image: str) -> tuple[str, ...]:
+    """Controls whose smart tools ask for a mask of this label on this image."""
+    return tuple(
+        element.get("name", "")
+        for element in root.iter()
+        if _points(element)
+        and image in [part.strip() for part in element.get("toName", "").split(",")]
+        and any(name == each for each, _ in _labels(element))
+    )
+
+
+def _points(element: Element) -> bool:
+    """Whether a control has a smart tool: Label Studio gives it one unless it says no."""
+    return _tag(element) in POINTING and not _is_false(element.get("smart"))
+
+
+def _informed(fates: Sequence[Fate], config: LabelConfig) -> tuple[list[Fate], tuple[str, ...]]:
+    """What the algorithm's knowledge adds, and the words for what no label covers."""
+    labels = [Label(x.name, x.synonyms, x.threshold, x.background) for x in config.labels]
+    asked: Mapping[str, tuple[str, ...]] = {}
+    rest: tuple[str, ...] = ()
+    if labels:
+        entries = knowledge.phrases(labels)
+        asked = {x.label.name: x.phrases for x in entries[: len(labels)]}
+        rest = next((x.phrases for x in entries if x.label.background), ())
+    informed = [
+        replace(
+            fate,
+            known=knowledge.means_background(fate.label)
+            or any(len(knowledge.words(word)) > 1 for word in (fate.label, *fate.synonyms)),
+            asked=asked.get(fate.label, ()) if fate.gets == "predicted" else (),
+        )
+        for fate in fates
+    ]
+    return informed, rest
+
+
+def _deaf(root: Element, config: LabelConfig) -> Iterator[str]:
+    """Prompts that get no mask, since no control can take it."""
+    answerable = {name for control in config.controls for name in control.labels}
+    for element in root.iter():
+        if not config.controls or not _points(element):
+            continue
+        names = [name for name, _ in _labels(element)]
+        lost = [name for name in names if name not in answerable]
+        only_prompts = _tag(element) not in DEFAULT_MODES or _is_true(element.get("model_skip"))
+        if lost and only_prompts:
+            yield (
+                f"A smart tool of '{element.get('name', '')}' gets no mask for "
+                f"{', '.join(repr(name) for name in lost)}: give the label to a {USABLE} control, "
+                "without model_skip, or take it out here."
+            )
+
+
+def _hints(root: Element, config: LabelConfig) -> Iterator[str]:
+    tags = {_tag(element) for element in root.iter() if _points(element)}
+    if "keypointlabels" not in tags:
+        yield (
+            "No smart KeyPointLabels, so nobody can click for a mask: add one with "
+            'smart="true" smartOnly="true" and the same labels.'
+        )
+    if not _prompts(root):
+        yield 'No prompt field: add <TextArea name="prompt" toName="…"/> to find things by words.'
+    kinds = {control.kind for control in config.controls}
+    if "rectanglelabels" in kinds and len(kinds) > 1:
+        yield (
+            "RectangleLabels get a box an object beside the masks; if they are only there to draw "
+            'a box for the smart tool, add model_skip="true".'
+        )
+
+
+def _prompts(root: Element) -> tuple[str, ...]:
+    """TextAreas, but for those that describe one region."""
+    fields = (e for e in root.iter() if _tag(e) == "textarea")
+    return tuple(e.get("name", "") for e in fields if not _is_true(e.get("perRegion")))
+
+
+def _labels(control: Element) -> list[tuple[str, Element]]:
+    """Names and elements of a control's labels; those without a name are in the problems."""
+    found = [(e.get("value") or "", e) for e in control.iter() if _tag(e) == "label"]
+    return [(name.strip(), element) for name, element in found if name.strip()]
+
+
+def _tag(element: Element) -> str:
+    return element.tag.lower() if isinstance(element.tag, str) else ""
+
+
+def _is_true(text: str | None) -> bool:
+    return text is not None and text.strip().lower() in TRUE
+
+
+def _is_false(text: str | None) -> bool:
+    return text is not None and text.strip().lower() not in TRUE

@@ -1,0 +1,164 @@
+"""`dgl-rsis evaluate`: a data set in, tables, numbers and pictures out.
+
+A data set is given as NAME or NAME:FOLDER, such as `dubai:../data/dubai`, `rrsisd:../RRSIS-D` or
+`scenes`; `dgl_rsis/evaluation/datasets/catalogue.py` lists the names and what `--split` means
+for each.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from workers.registry import models
+
+if TYPE_CHECKING:
+    from dgl_rsis.evaluation.ladders import Options, Report
+
+    Measure = Callable[[Options, Callable[[str], object]], Report]
+
+LOG = logging.getLogger(__name__)
+
+Task = Literal["ovss", "res", "proposals", "parser", "clicks"]
+SCENES = "scenes"
+SAID_EVERY = 60.0  # seconds, where no terminal shows a count
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """What to evaluate.
+
+    Attributes:
+        task: which part of the system.
+        dataset: NAME or NAME:FOLDER.
+        split: part of the data set; None for its usual one.
+        limit: the first so many images, of the parser sentences; None for all.
+        per_image: the first so many expressions of an image; None for all.
+        piece: larger images are cut into pieces of this side, pixels; 0 never, None as usual.
+        top_k: answers to an expression that count for "best of the top k".
+        thing: class whose objects proposals have to cover, or clicks to outline.
+        min_area: pixels; smaller objects are left out.
+        json: file for all numbers; None for none.
+        plot: folder for pictures; None for none.
+        model, device: as the settings MODEL and DEVICE.
+    """
+
+    task: Task
+    dataset: str
+    split: str | None = None
+    limit: int | None = None
+    per_image: int | None = None
+    piece: int | None = None
+    top_k: int = 3
+    thing: str = "building"
+    min_area: int = 100
+    json: Path | None = None
+    plot: Path | None = None
+    model: str = "starter"
+    device: str = "cpu"
+
+
+def run(task: EvaluationRun) -> int:
+    """Evaluate, and write tables to standard output.
+
+    Returns:
+        Exit status: 0.
+
+    Raises:
+        ValueError: of the algorithm's package, with the file or the setting that is wrong.
+        OSError: a result cannot be written.
+    """
+    name, _, folder = task.dataset.partition(":")
+    from dgl_rsis.evaluation.ladders import Options
+
+    title, measure = _measurement(task, name, Path(folder) if folder else None)
+    options = Options(
+        dataset=name,
+        model=models.resolve_clip(task.model),
+        device=task.device,
+        limit=task.limit,
+        per_image=task.per_image,
+        piece=task.piece,
+        top_k=task.top_k,
+        min_area=task.min_area,
+    )
+    with _progress(title) as done:
+        report = measure(options, done)
+    sys.stdout.write(report.text + "\n")
+    _write(report, task)
+    return 0
+
+
+def _measurement(task: EvaluationRun, name: str, folder: Path | None) -> "tuple[str, Measure]":
+    """The title of the data set, opened, and what measures on it."""
+    from dgl_rsis.evaluation import click_ladder, ladders
+    from dgl_rsis.evaluation.datasets import catalogue
+    from starter.scenes import evaluation as generated
+
+    source = generated if name == SCENES else catalogue
+    match task.task:
+        case "ovss":
+            data = source.open_classes(name, folder, task.split)
+            return data.title, partial(ladders.evaluate_ovss, data)
+        case "res":
+            data = source.open_referrals(name, folder, task.split)
+            return data.title, partial(ladders.evaluate_res, data)
+        case "parser":
+            data = source.open_sentences(name, folder, task.split)
+            return data.title, partial(ladders.evaluate_parser, data)
+        case "proposals":
+            data = source.open_objects(name, folder, task.split, task.thing)
+            return data.title, partial(ladders.evaluate_proposals, data)
+        case "clicks":
+            data = source.open_objects(name, folder, task.split, task.thing)
+            return data.title, partial(click_ladder.evaluate_clicks, data)
+
+
+def _write(report: "Report", task: EvaluationRun) -> None:
+    if task.json is not None:
+        task.json.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(report.json, ensure_ascii=False, indent=1)
+        task.json.write_text(text + "\n", "utf-8")
+        LOG.info("wrote %s", task.json)
+    if task.plot is not None:
+        for path in report.plot(task.plot):
+            LOG.info("wrote %s", path)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Any]:
+    """A line on standard error with a count; how many there will be nobody knows before."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Counted(title)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description} {task.completed:.0f} {task.fields[name]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(title, total=None, name="")
+        yield lambda name: progress.update(bar, advance=1, name=str(name)[:60])
+
+
+class _Counted:
+    """Says in the log how far it is: a long run into a file must not look dead."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.done, self.said = title, 0, time.monotonic()
+
+    def __call__(self, name: object) -> None:
+        self.done += 1
+        if time.monotonic() - self.said >= SAID_EVERY:
+            self.said = time.monotonic()
+            LOG.info("%s: %d done, the last one %s", self.title, self.done, name)

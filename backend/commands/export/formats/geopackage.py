@@ -1,0 +1,221 @@
+"""A GeoPackage: the masks of a training set as polygons on the map.
+
+One layer a coordinate reference system, since tiles may come from scenes of several. Masks of a
+scene without one are in the scene's pixels (x = column, y = row, downwards) in the layer `pixels`,
+which has none, either; those of an image that is no tile are in the pixels of the image.
+
+Outlines run along the edges of pixels and are not simplified, holes are kept, and parts that only
+touch at a corner are two polygons: rasterised on the tile's grid they are the masks again.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+from rasterio import features, warp
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.transform import Affine
+
+from backend.commands.export.dataset import Example, Vocabulary
+from backend.regions.records import Item, Region
+from dgl_rsis import runs
+
+LOG = logging.getLogger(__name__)
+
+FILE = "labels.gpkg"
+PIXELS = "pixels"
+UNKNOWN = "unknown_crs"
+EQUAL_AREA = CRS.from_epsg(6933)  # NSIDC EASE-Grid 2.0, cylindrical equal-area on WGS 84
+# GeoPackage's own CRS −1, by the name under which GDAL knows it.
+PLANE = 'LOCAL_CS["Undefined Cartesian SRS"]'
+FLUSH = 5_000  # polygons that wait in memory to be written
+COLUMNS: dict[str, str] = {
+    "task_id": "int64",
+    "region": "object",
+    "label": "object",
+    "annotator": "object",
+    "model_version": "object",
+    "score": "float64",
+    "area_m2": "float64",
+    "scene": "object",
+    "image": "object",
+    "split": "object",
+}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How the pixels of one image lie on a layer.
+
+    Attributes:
+        layer: its name.
+        crs: None where there is none.
+        transform: from the image's pixels to the layer.
+    """
+
+    layer: str
+    crs: CRS | None
+    transform: Affine
+
+
+@dataclass
+class _Layer:
+    """What waits to be written to a layer.
+
+    Attributes:
+        crs: of the layer.
+        shapes: polygons.
+        rows: the values of `COLUMNS` of each.
+        begun: whether the layer is in the file already.
+    """
+
+    crs: CRS | None
+    shapes: list[shapely.Polygon] = field(default_factory=list)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    begun: bool = False
+
+
+def write(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Path:
+    """Write the polygons of all examples to `labels.gpkg`.
+
+    Args:
+        examples: in any order.
+        vocabulary: labels that are not in it are left out.
+        out: folder; an older file of the name is replaced.
+
+    Returns:
+        The file. Its columns: `task_id`; `region`, Label Studio's id; `label`; `annotator`, empty
+        for what several people or a model marked; `model_version` of what a model marked; `score`
+        of a model or nothing; `area_m2` on the ellipsoid, nothing in pixels; `scene`; `image`, the
+        file's name in the set; `split`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / FILE
+    path.unlink(missing_ok=True)
+    frames, layers = _Frames(), dict[str, _Layer]()
+    for example in examples:
+        frame = frames.of(example.item)
+        layer = layers.setdefault(frame.layer, _Layer(frame.crs))
+        for region in example.regions:
+            if region.label in vocabulary.numbers:
+                _add(layer, example, region, frame)
+        if len(layer.rows) >= FLUSH:
+            _flush(path, frame.layer, layer)
+    for name, layer in (layers or {PIXELS: _Layer(None)}).items():
+        if layer.rows or not layer.begun:
+            _flush(path, name, layer)
+    return path
+
+
+def polygons(region: Region, transform: Affine) -> Iterator[shapely.Polygon]:
+    """The parts of a mask as valid polygons with their holes.
+
+    Args:
+        region: its mask may be empty.
+        transform: from pixels to where the polygons lie.
+    """
+    crop = runs.cropped(region.runs)
+    if crop is None:
+        return
+    lowered = transform @ Affine.translation(0, crop.top)
+    plane = crop.mask.view(np.uint8)
+    for outline, _ in features.shapes(plane, mask=crop.mask, connectivity=4, transform=lowered):
+        shape = shapely.geometry.shape(outline)
+        # Holes that meet at a corner come as one ring that crosses itself.
+        valid = shape if shape.is_valid else shapely.make_valid(shape, method="structure")
+        yield from (part for part in shapely.get_parts(valid) if part.geom_type == "Polygon")
+
+
+def areas_m2(shapes: Sequence[shapely.Polygon], crs: CRS) -> NDArray[np.float64]:
+    """Square metres on the ellipsoid of WGS 84, whatever the CRS does to areas."""
+
+    def project(points: NDArray[np.float64]) -> NDArray[np.float64]:  # (N, 2)
+        return np.column_stack(warp.transform(crs, EQUAL_AREA, points[:, 0], points[:, 1]))
+
+    found: NDArray[np.float64] = shapely.area(shapely.transform(list(shapes), project))
+    return found
+
+
+class _Frames:
+    """The layers, by the CRS that a task names; each text is parsed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, CRS | None]] = {}
+        self._unnamed: list[CRS] = []
+
+    def of(self, item: Item) -> Frame:
+        place = item.place
+        if place is None:
+            return Frame(PIXELS, None, Affine.identity())
+        if place.transform is None:
+            return Frame(PIXELS, None, Affine.translation(*place.window[:2]))
+        if place.crs not in self._known:
+            self._known[place.crs] = self._layer(place.crs)
+        name, crs = self._known[place.crs]
+        return Frame(name, crs, Affine(*place.transform))
+
+    def _layer(self, text: str) -> tuple[str, CRS | None]:
+        if not text:
+            return UNKNOWN, None
+        try:
+            crs = CRS.from_user_input(text)
+        except (CRSError, ValueError) as error:
+            LOG.warning("%s: no such CRS (%s); the layer %s has none", text[:60], error, UNKNOWN)
+            return UNKNOWN, None
+        code = crs.to_epsg()
+        if code is not None:
+            return f"epsg_{code}", crs
+        if crs not in self._unnamed:
+            self._unnamed.append(crs)
+        return f"crs_{self._unnamed.index(crs) + 1}", crs
+
+
+def _add(layer: _Layer, example: Example, region: Region, frame: Frame) -> None:
+    annotation, place = example.annotation, example.item.place
+    for shape in polygons(region, frame.transform):
+        layer.shapes.append(shape)
+        layer.rows.append(
+            (
+                example.item.task_id,
+                region.id,
+                region.label,
+                annotation.annotator if annotation else "",
+                example.model_version,
+                region.score,
+                None,  # the area: of many at once
+                place.scene if place else "",
+                example.file,
+                example.split,
+            )
+        )
+
+
+def _flush(path: Path, name: str, layer: _Layer) -> None:
+    """Write what waits, and forget it."""
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for row in layer.rows:
+        for column, value in zip(COLUMNS, row, strict=True):
+            columns[column].append(value)
+    if layer.crs is not None and layer.shapes:
+        columns["area_m2"] = list(areas_m2(layer.shapes, layer.crs))
+    values = [np.array(columns[column], dtype=kind) for column, kind in COLUMNS.items()]
+    pyogrio.raw.write(
+        path,
+        np.array([shapely.to_wkb(shape) for shape in layer.shapes], dtype=object),
+        values,
+        fields=np.array(list(COLUMNS), dtype=object),
+        layer=name,
+        driver="GPKG",
+        geometry_type="Polygon",
+        crs=layer.crs.to_wkt() if layer.crs else PLANE,
+        append=layer.begun,
+    )
+    layer.shapes, layer.rows, layer.begun = [], [], True

@@ -1,0 +1,171 @@
+"""Where the image of a task is: in a folder, or wherever its reference leads."""
+
+import base64
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from backend.regions.reading import Size
+from workers.images.download import FetchError
+from workers.images.fetch import Fetcher
+from workers.settings import WorkerSettings
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "GIF": ".gif",
+            "TIFF": ".tif"}  # fmt: skip
+ORIENTATION = 0x0112  # of EXIF
+# Label Studio puts eight hexadecimal digits before the name of an uploaded file.
+UPLOADED = re.compile(r"^[0-9a-f]{8}-")
+
+Fetch = Callable[[str], bytes]
+
+
+class ImageMissing(Exception):
+    """The image cannot be had; the message says why and the way out."""
+
+
+class Images:
+    """Finds images.
+
+    Args:
+        folder: looked in first; None for no folder.
+        fetch: gets the bytes behind a reference; raises for what it cannot get.
+        cache: folder for what was fetched.
+    """
+
+    def __init__(self, folder: Path | None, fetch: Fetch, cache: Path) -> None:
+        self._folder = None if folder is None else folder.resolve()
+        self._fetch = fetch
+        self._cache = cache
+        self._count = 0
+        self._found: tuple[str, Path] | None = None  # the last, asked for its size and then again
+        self._taken: dict[Path, str] = {}  # file of the folder → path of the reference it is for
+
+    def find(self, reference: str) -> Path:
+        """The file that holds the image, upright: without the turn that EXIF asks for.
+
+        Raises:
+            ImageMissing: there is none.
+        """
+        if self._found is None or self._found[0] != reference:
+            self._found = reference, self._upright(self._file(reference))
+        return self._found[1]
+
+    def _file(self, reference: str) -> Path:
+        if self._folder is not None:
+            for path in _candidates(reference):
+                if (file := _inside(self._folder, path)) is not None:
+                    self._take(file, path_of(reference))
+                    return file
+        return self._download(reference)
+
+    def _take(self, file: Path, path: str) -> None:
+        """Note whose image a file is: the end of a path may fit several.
+
+        Raises:
+            ImageMissing: it is that of another reference already.
+        """
+        other = self._taken.setdefault(file, path)
+        if other != path:
+            raise ImageMissing(
+                f"its image may be {file}, but that was taken for {other}, too: keep the folders "
+                f"of both references below --images, as in {path}"
+            )
+
+    def _upright(self, file: Path) -> Path:
+        """Browsers show images turned as EXIF says, so masks are; training code seldom does."""
+        with _opened(file) as image:
+            if image.getexif().get(ORIENTATION, 1) == 1:
+                return file
+            turned = self._new_file()
+            ImageOps.exif_transpose(image).save(turned, "PNG")
+        return turned
+
+    def size(self, reference: str) -> Size | None:
+        """Height and width of an image, pixels; None when it cannot be had."""
+        try:
+            return measured(self.find(reference))[0]
+        except ImageMissing:
+            return None
+
+    def _download(self, reference: str) -> Path:
+        try:
+            data = self._fetch(reference)
+        except FetchError as error:
+            where = "no folder is given by --images"
+            if self._folder is not None:
+                where = f"not in {self._folder}"
+            raise ImageMissing(f"its image is missing: {where}, and {error}") from None
+        file = self._new_file()
+        file.write_bytes(data)
+        return file
+
+    def _new_file(self) -> Path:
+        self._count += 1
+        return self._cache / f"{self._count:08}"
+
+
+def fetcher() -> Fetch:
+    """Fetches as the workers do, by the settings of the environment."""
+    return Fetcher.from_settings(WorkerSettings()).fetch
+
+
+def measured(file: Path) -> tuple[Size, str]:
+    """Height and width, and the suffix that fits what the file holds.
+
+    Raises:
+        ImageMissing: it holds no image.
+    """
+    with _opened(file) as image:
+        return (image.height, image.width), SUFFIXES[str(image.format)]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """An image file; whatever fails while it is used is an `ImageMissing`."""
+    try:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(file, formats=FORMATS) as image,
+        ):
+            yield image
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
+        raise ImageMissing(f"its image cannot be read: {type(error).__name__}") from None
+
+
+def _inside(folder: Path, path: str) -> Path | None:
+    """A file of a folder, whatever dots, links and characters its path holds; None for none."""
+    try:
+        file = (folder / path).resolve()
+        return file if file.is_relative_to(folder) and file.is_file() else None
+    except (OSError, ValueError):  # a name that is too long, a NUL byte
+        return None
+
+
+def path_of(reference: str) -> str:
+    """The path that a reference names, for names of files and scenes; empty for a data: URL."""
+    if reference[:5].lower() == "data:":
+        return ""
+    try:
+        parts = urlsplit(reference)
+        asked = parse_qs(parts.query)
+        if packed := asked.get("fileuri"):  # Label Studio's link to a file in a cloud storage
+            parts = urlsplit(base64.b64decode(packed[0]).decode())
+    except ValueError:
+        return ""
+    named = asked.get("d") if "local-files" in parts.path else None
+    return (named[0] if named else unquote(parts.path)).strip("/")
+
+
+def _candidates(reference: str) -> Iterator[str]:
+    """Where it may be in a folder: the path, and the ends of it; without the prefix of uploads."""
+    parts = [part for part in path_of(reference).split("/") if part not in ("", ".", "..")]
+    for start in range(len(parts)):
+        yield "/".join(parts[start:])
+    if parts and UPLOADED.match(parts[-1]):
+        yield UPLOADED.sub("", parts[-1])

@@ -1,0 +1,144 @@
+"""Labels on the command line: a list with commas, or the project's label config (XML).
+
+`read_config` is for commands that predict. `read` is for commands that read what people marked: it
+asks what they may mark, not what a model may predict, so ellipses and labels with `model_skip`
+count there.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+from xml.sax.saxutils import quoteattr
+
+from defusedxml import DefusedXmlException, ElementTree
+
+from backend.project import label_config
+from backend.project.label_config import BACKGROUND, LabelConfig
+from backend.regions.findings import ExportError
+from backend.regions.reading import KINDS
+from backend.studio.export import EXPRESSION, IMAGE
+
+
+class LabelsError(ExportError):
+    """--labels or --config cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class LabelNames:
+    """What is known of a project's labels.
+
+    Attributes:
+        labels: name → CSS colour, None where not given; in the order of the config.
+        ignored: names of the background.
+        image_key, expression_key: of the tasks' data.
+    """
+
+    labels: Mapping[str, str | None] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
+    image_key: str = IMAGE
+    expression_key: str = EXPRESSION
+
+
+def read(labels: str, file: Path | None) -> LabelNames | None:
+    """What --labels or --config say; None when neither was given.
+
+    Raises:
+        LabelsError: both, or what was given cannot be used.
+    """
+    if labels and file is not None:
+        raise LabelsError("give --labels or --config, not both")
+    if file is None:
+        return from_list(labels) if labels else None
+    try:
+        return from_config(file.read_text("utf-8"))
+    except OSError as error:
+        raise LabelsError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LabelsError(f"{file} is no text in UTF-8: export the label config again") from None
+
+
+def from_list(text: str) -> LabelNames:
+    """Names with commas between them.
+
+    Raises:
+        LabelsError: none, or one twice.
+    """
+    return _without_background(dict.fromkeys(read_names(text)))
+
+
+def from_config(xml: str) -> LabelNames:
+    """What a label config (XML) says.
+
+    Raises:
+        LabelsError: it is no label config, or has no label for masks.
+    """
+    try:
+        root: Element = ElementTree.fromstring(xml, forbid_dtd=True)
+    except (ParseError, DefusedXmlException) as error:
+        raise LabelsError(f"the label config cannot be read: {error}") from None
+    labels: dict[str, str | None] = {}
+    for control in root.iter():
+        if control.tag.lower() in KINDS:
+            for element in control.iter():
+                name = (element.get("value") or "").strip()
+                if element.tag.lower() == "label" and name:
+                    labels[name] = labels.get(name) or element.get("background")
+    if not labels:
+        raise LabelsError("the label config has no label for masks, such as in <BrushLabels>")
+    served = label_config.parse(xml)
+    return _without_background(labels, served.image_key or IMAGE, served.expression_key)
+
+
+def _without_background(
+    labels: Mapping[str, str | None], image_key: str = IMAGE, expression_key: str = EXPRESSION
+) -> LabelNames:
+    ignored = frozenset(name for name in labels if name.lower() in BACKGROUND)
+    kept = {name: colour for name, colour in labels.items() if name not in ignored}
+    return LabelNames(kept, ignored, image_key, expression_key)
+
+
+def read_config(labels: str, file: Path | None) -> LabelConfig:
+    """The config in a file, or that of a project with one brush of some labels.
+
+    Args:
+        labels: names with commas between them.
+        file: a label config as Label Studio has it, instead of labels.
+
+    Raises:
+        LabelsError: both or neither, a label twice, or a file that cannot be read.
+    """
+    if file is None:
+        return _brush_config(read_names(labels))
+    if labels:
+        raise LabelsError("give --labels or --config, not both")
+    try:
+        return label_config.parse(file.read_text("utf-8"))
+    except OSError as error:
+        raise LabelsError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LabelsError(f"{file} is no text in UTF-8: export the label config again") from None
+
+
+def read_names(labels: str) -> list[str]:
+    """Names with commas between them.
+
+    Raises:
+        LabelsError: none, or one twice.
+    """
+    names = [name.strip() for name in labels.split(",") if name.strip()]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if not names:
+        raise LabelsError('no labels: give some, as in --labels "building,road,water"')
+    if twice:
+        raise LabelsError(f"labels given twice: {', '.join(twice)}")
+    return names
+
+
+def _brush_config(names: Sequence[str]) -> LabelConfig:
+    labels = "".join(f"<Label value={quoteattr(name)}/>" for name in names)
+    return label_config.parse(
+        '<View><Image name="image" value="$image"/>'
+        f'<BrushLabels name="mask" toName="image">{labels}</BrushLabels></View>'
+    )

@@ -1,0 +1,175 @@
+"""`dgl-rsis models`: real weights, in one command each.
+
+Nothing is fetched but by `pull`. The files are opened with torch where it is installed, to see that
+they are what they should be; a machine of the web side alone trusts their hashes, and the worker
+looks when it loads them.
+"""
+
+import importlib
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from backend.commands.refusals import refuse, refuse_known
+from workers.registry.models import Entry, Kind, Registry, RegistryError, open_registry
+
+LOG = logging.getLogger(__name__)
+
+SAM_ARCHITECTURES = ("vit_b", "vit_l", "vit_h")
+HEADER = ("NAME", "KIND", "ARCHITECTURE", "INSTALLED", "SIZE", "LICENCE", "TRAINED ON")
+UNITS = ((1e9, "GB", 2), (1e6, "MB", 0))
+
+Result = TypeVar("Result")
+
+app = typer.Typer(help="Real weights: what there is, and getting them.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_() -> None:
+    """Show all models: installed or not, size, licence, what they were trained on."""
+    sys.stdout.write(_refusing(lambda: table(open_registry())))
+
+
+@app.command()
+def pull(name: Annotated[str, typer.Argument(help="As `models list` shows it.")]) -> None:
+    """Fetch a model, or continue fetching it; verified, and there whole or not at all."""
+    sys.stdout.write(_refusing(lambda: pulled(open_registry(), name)))
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What to call it in MODEL or PROPOSALS.")],
+    file: Annotated[Path, typer.Option(help="The checkpoint; it is copied.")],
+    arch: Annotated[
+        str | None,
+        typer.Option(help="As open_clip lists it, or vit_b, vit_l, vit_h; a registered name has."),
+    ] = None,
+    kind: Annotated[
+        Literal["clip", "sam"] | None, typer.Option(help="Else the architecture tells.")
+    ] = None,
+) -> None:
+    """Take in a checkpoint that you have."""
+    sys.stdout.write(_refusing(lambda: added(open_registry(), name, file, arch, kind)))
+
+
+@app.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(help="One model; else all that are here.")] = None,
+) -> None:
+    """Read installed models again and compare them with their hashes."""
+    faults = _refusing(lambda: open_registry().verify(name))
+    for model, fault in faults.items():
+        sys.stdout.write(f"{model}: {fault or 'as it came'}\n")
+    if any(faults.values()):
+        raise typer.Exit(1)
+
+
+def table(registry: Registry) -> str:
+    """All models, registered ones first, as lines of columns."""
+    installed = registry.installed()
+    rows = [HEADER, *(_row(entry, registry) for entry in registry.entries.values())]
+    for name, model in installed.items():
+        if name not in registry.entries:
+            size = _size(model.bytes)
+            rows.append((name, model.kind, model.architecture, "yes", size, "?", "added by hand"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join([*lines, f"models folder: {registry.folder}"]) + "\n"
+
+
+def pulled(registry: Registry, name: str) -> str:
+    """Pull a model, with a bar on standard error.
+
+    Returns:
+        What to tell.
+
+    Raises:
+        RegistryError, ModelError: it cannot be had; nothing unverified is kept.
+    """
+    with _bar(name) as progress:
+        path = registry.pull(name, progress, _check)
+    return _told(registry, name, path)
+
+
+def added(
+    registry: Registry, name: str, file: Path, architecture: str | None, kind: Kind | None
+) -> str:
+    """Add a checkpoint.
+
+    Args:
+        registry: where to.
+        name: what to call it.
+        file: the checkpoint.
+        architecture: None where the name is registered.
+        kind: None to tell it by the architecture.
+
+    Returns:
+        What to tell.
+
+    Raises:
+        RegistryError, ModelError: it cannot be added; nothing is kept.
+    """
+    entry = registry.entries.get(name)
+    architecture = architecture or (entry.architecture if entry else None)
+    if architecture is None:
+        raise RegistryError(f"{name} is not registered: give its architecture with --arch")
+    kind = kind or ("sam" if architecture in SAM_ARCHITECTURES else "clip")
+    return _told(registry, name, registry.add(name, file, architecture, kind, _check))
+
+
+def _told(registry: Registry, name: str, path: Path) -> str:
+    setting = "MODEL" if registry.resolve(name).kind == "clip" else "PROPOSALS"
+    note = registry.entries[name].note if name in registry.entries else ""
+    return f"{path}\n{f'Note: {note}' + chr(10) if note else ''}Use it with {setting}={name}\n"
+
+
+def _row(entry: Entry, registry: Registry) -> tuple[str, ...]:
+    found = registry.installed().get(entry.name)
+    size = _size(found.bytes if found else entry.bytes)
+    here = "yes" if found else "no"
+    return (
+        entry.name, entry.kind, entry.architecture, here, size, entry.licence, entry.trained_on
+    )  # fmt: skip
+
+
+def _size(count: int) -> str:
+    for unit, name, digits in UNITS:
+        if count >= unit:
+            return f"{count / unit:.{digits}f} {name}"
+    return f"{count} B" if count else "?"
+
+
+def _check(path: Path, kind: Kind, architecture: str) -> None:
+    """Open a file as the model that it should be, where there is torch."""
+    if importlib.util.find_spec("torch") is None:
+        LOG.warning("%s was not opened: torch is not installed here; the worker will", path)
+        return
+    from dgl_rsis.weights import checkpoints
+
+    checkpoints.check(path, kind, architecture)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total or None)
+
+
+def _refusing(work: Callable[[], Result]) -> Result:
+    """Do it; what users can mend ends the command with its message."""
+    try:
+        return work()
+    except OSError as error:
+        refuse(str(error))
+    except ValueError as error:
+        refuse_known(error)

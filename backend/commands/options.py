@@ -1,0 +1,103 @@
+"""Settings and log of commands, and the options that several of them share.
+
+Settings are from the environment, where options of the command line win.
+"""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from backend.commands.refusals import refuse
+from workers.settings import QueueSettings, WorkerSettings
+
+if TYPE_CHECKING:
+    from backend.studio.client import StudioClient
+
+AnySettings = TypeVar("AnySettings", bound=QueueSettings)
+Client = TypeVar("Client", bound="StudioClient")
+
+DATA = Path(".dgl-rsis")  # of the embedded server that `up` starts
+FOR_PEOPLE = "%(message)s"
+OURS = ("backend", "workers", "dgl_rsis")
+
+Model = Annotated[str | None, typer.Option(help="As the variable MODEL.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda:0 (env DEVICE).")]
+Labels = Annotated[str, typer.Option(help='As in "building,road,water".')]
+Config = Annotated[
+    Path | None, typer.Option(help="A Label Studio label config (XML) instead of --labels.")
+]
+ProjectId = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Id of a Label Studio project, instead of files (env LABEL_STUDIO_URL, "
+        "LABEL_STUDIO_API_KEY).",
+    ),
+]
+Bands = Annotated[
+    str,
+    typer.Option(help='GeoTIFF: shown as red, green and blue: "4,3,2"; else the file decides.'),
+]
+
+
+def read(kind: type[AnySettings], **given: Any) -> AnySettings:
+    """Settings of a kind; what is wrong with them ends the command.
+
+    Args:
+        kind: which settings.
+        given: options of the command line; None for those that were not given.
+    """
+    try:
+        return kind(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        wrong = [(".".join(map(str, e["loc"])).upper(), e["msg"]) for e in error.errors()]
+        refuse("; ".join(f"{name}: {message}" if name else message for name, message in wrong))
+
+
+def local(model: str | None = None, device: str | None = None) -> WorkerSettings:
+    """Settings of a command that works in this process; it logs for people."""
+    settings = read(WorkerSettings, model=model, device=device)
+    log(settings.log_level, FOR_PEOPLE)
+    return settings
+
+
+def studio(settings: WorkerSettings, kind: type[Client]) -> Client:
+    """A client of Label Studio for --project; without an address or a token the command ends."""
+    url, key = settings.label_studio_url, settings.label_studio_api_key
+    if url is None or key is None:
+        refuse("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for --project")
+    bundle = settings.requests_ca_bundle
+    return kind(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))
+
+
+def queue_url(settings: QueueSettings) -> str | None:
+    """Address of the queue's server: REDIS_URL, or the one that `up` runs in this folder.
+
+    Returns:
+        None when there is neither.
+    """
+    from workers.processes.embedded import (
+        running_server,  # loads Redis' client, which few commands need
+    )
+
+    return settings.redis_url or running_server(DATA)
+
+
+def bands(text: str) -> tuple[int, ...] | None:
+    """The numbers of "4,3,2"; None for an empty text. Anything else ends the command."""
+    if not text.strip():
+        return None
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        refuse(f"--bands {text!r}: give three numbers from 1, as in 4,3,2")
+
+
+def log(level: str, form: str) -> None:
+    """Log what we say from `level` up, and of the libraries only their warnings."""
+    logging.basicConfig(level=logging.WARNING, format=form)
+    for package in OURS:
+        logging.getLogger(package).setLevel(level)

@@ -1,0 +1,1 @@
+"""`dgl-rsis prelabel`: bulk runs, resumable; single requests over HTTP are `web`."""

@@ -1,0 +1,64 @@
+"""One item → what is asked of a worker, with an image that the worker can read."""
+
+import base64
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from backend.commands.prelabel.items import Item, ItemError
+from backend.project.label_config import LabelConfig
+from backend.project.tasks import LONGEST_ID, TaskError
+from backend.studio.references import below
+from workers.messages import SegmentRequest
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Makes the requests of a run.
+
+    Attributes:
+        config: the vocabulary.
+        model_version: of the model that is to answer.
+        root: resolved folder that the workers read local files from; None to send the bytes of
+            every file along.
+        max_bytes: of a file.
+        prototypes: as in `SegmentRequest`.
+    """
+
+    config: LabelConfig
+    model_version: str
+    root: Path | None
+    max_bytes: int
+    prototypes: str = ""
+
+    def of(self, item: Item) -> SegmentRequest:
+        """The request for one item.
+
+        Raises:
+            ItemError: it cannot be asked for.
+        """
+        if item.problem:
+            raise ItemError(item.problem)
+        try:
+            request = self.config.to_request(item.task, self.model_version)
+        except TaskError as error:
+            raise ItemError(str(error)) from None
+        if self.prototypes:
+            request = replace(request, prototypes=self.prototypes)
+        if item.file is None:
+            return request
+        return replace(request, image=self._carried(item.file), task_id=item.name[-LONGEST_ID:])
+
+    def _carried(self, file: Path) -> str:
+        """A reference that workers can follow: a local file of theirs, or the bytes themselves."""
+        try:
+            size = file.stat().st_size
+            if size > self.max_bytes:
+                raise ItemError(
+                    f"{file} has {size:,} bytes, more than MAX_IMAGE_BYTES allows: tile it"
+                )
+            if (reference := below(file, self.root)) is not None:
+                return reference
+            data = file.read_bytes()
+        except OSError as error:
+            raise ItemError(f"{file} cannot be read: {error.strerror or error}") from None
+        return "data:;base64," + base64.b64encode(data).decode()

@@ -1,0 +1,246 @@
+"""Where items come from: files by folder, glob or list, and lists of tasks.
+
+Files get a reference that Label Studio can show: below a prefix that somebody serves, or Label
+Studio's own for files below LOCAL_FILES_DOCUMENT_ROOT.
+"""
+
+import glob
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from backend.commands.prelabel.items import Item, PrelabelError
+from backend.project.tasks import TaskError, image_of
+from backend.regions.findings import ExportError
+from backend.studio.json_stream import elements
+from backend.studio.references import LOCAL_FILES, below, served
+
+LOG = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+UNSHOWN_SUFFIXES = frozenset({".tif", ".tiff"})
+LONGEST_NAME = 512
+LONGEST_REFERENCE = 4096  # of a path
+
+Entry = Path | str  # a file, or a reference that is left as it is
+
+
+@dataclass(frozen=True)
+class Source:
+    """Items, and how many there are.
+
+    Attributes:
+        items: begins anew at each call; names are unique.
+        total: how many, as far as known at the start.
+    """
+
+    items: Callable[[], Iterator[Item]]
+    total: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How Label Studio is to find a file.
+
+    Attributes:
+        prefix: goes before the file's path within its source, as in `https://host/images/`;
+            empty for none.
+        root: Label Studio's folder of local files, resolved; None for none.
+    """
+
+    prefix: str = ""
+    root: Path | None = None
+
+    def reference(self, file: Path, base: Path) -> str:
+        """The reference of a file for the task's data.
+
+        Raises:
+            ValueError: nothing leads Label Studio to this file.
+        """
+        if self.prefix:
+            return served(self.prefix, file.relative_to(base).as_posix())
+        if (inside := below(file, self.root)) is not None:
+            return inside
+        raise ValueError(f"{file} is not below {self.root}")
+
+
+def read_sources(given: Sequence[str], shown: Shown, key: str) -> Source:
+    """The items of folders, globs, files and lists, or of one list of tasks.
+
+    Args:
+        given: each a folder (with all below it), a glob in quotes, an image, or a text file with
+            one path or address a line; or one JSON file of tasks as Label Studio imports them.
+        shown: how Label Studio is to find files.
+        key: of the image in a task's data.
+
+    Raises:
+        PrelabelError: nothing is there, or Label Studio could not show it.
+    """
+    if len(given) == 1 and given[0].lower().endswith(".json"):
+        return _tasks(Path(given[0]), key)
+    if any(name.lower().endswith(".json") for name in given):
+        raise PrelabelError("give one JSON list of tasks alone, or none")
+    found = [_entries(name) for name in given]
+    bases = [base for base, _ in found]
+    base = bases[0] if len(set(bases)) == 1 else Path(os.path.commonpath(bases))
+    entries = [entry for _, part in found for entry in part]
+    if not entries:
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise PrelabelError(f"no images in {', '.join(given)}: files that end in {known} are taken")
+    _check_shown(entries, shown)
+    return Source(
+        lambda: _unique(_item(entry, base, shown, key) for entry in entries), len(entries)
+    )
+
+
+def _entries(name: str) -> tuple[Path, list[Entry]]:
+    """What one argument stands for, and the folder that paths within it begin at."""
+    path = Path(name).absolute()
+    if path.is_dir():
+        files = (file for file in sorted(path.rglob("*")) if file.is_file())
+        return path, [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+    if path.is_file():
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            return path.parent, [path]
+        return path.parent, _listed(path)
+    if glob.has_magic(name):
+        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
+        return _fixed_part(path), sorted(match for match in matches if match.is_file())
+    raise PrelabelError(f"{name} does not exist: give a folder, a glob in quotes, or a list")
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folders before the first wildcard."""
+    parts = list(pattern.parts[:-1])
+    first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return Path(*parts[:first])
+
+
+def _listed(file: Path) -> list[Entry]:
+    """The lines of a list; paths in it begin at its folder."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise PrelabelError(
+            f"{file} is neither an image of a known suffix nor a text in UTF-8 with one path a line"
+        ) from None
+    stripped = (line.strip() for line in lines)
+    return [_entry(line, file.parent) for line in stripped if line and not line.startswith("#")]
+
+
+def _entry(line: str, folder: Path) -> Entry:
+    if "://" in line or line.startswith(("data:", "/data/")):
+        return line
+    return Path(os.path.normpath(folder / line))
+
+
+def _check_shown(entries: Iterable[Entry], shown: Shown) -> None:
+    files = [entry for entry in entries if isinstance(entry, Path)]
+    outside = [f for f in files if not shown.prefix and not _is_below(f, shown.root)]
+    if outside:
+        where = "no root is known" if shown.root is None else f"not below {shown.root}"
+        raise PrelabelError(
+            f"Label Studio could not show {outside[0]} ({where}): give --image-prefix, the address "
+            "that these files are served at, or --root, the LOCAL_FILES_DOCUMENT_ROOT of Label "
+            "Studio and the workers, with the files inside"
+        )
+    if rasters := [file for file in files if file.suffix.lower() in UNSHOWN_SUFFIXES]:
+        LOG.warning(
+            "Label Studio shows no TIFF, and %d files are some, such as %s; cut scenes with "
+            "`dgl-rsis tile` first",
+            len(rasters),
+            rasters[0],
+        )
+
+
+def _is_below(file: Path, root: Path | None) -> bool:
+    return root is not None and file.resolve().is_relative_to(root)
+
+
+def _item(entry: Entry, base: Path, shown: Shown, key: str) -> Item:
+    if isinstance(entry, str):
+        name = entry if len(entry) <= LONGEST_NAME else _digest(entry)  # a data: URL is long
+        return Item(name, {"data": {key: entry}})
+    try:
+        reference = shown.reference(entry, base)
+    except UnicodeEncodeError:
+        shown_as = str(entry).encode("utf-8", "backslashreplace").decode()
+        problem = f"{shown_as}: its name is not in UTF-8, so no address follows from it: rename it"
+        return Item(shown_as, {"data": {key: shown_as}}, problem=problem)
+    except ValueError:
+        problem = f"it lies outside {base}, so no address follows from --image-prefix"
+        return Item(str(entry), {"data": {key: str(entry)}}, problem=problem)
+    return Item(reference, {"data": {key: reference}}, file=entry)
+
+
+def _tasks(file: Path, key: str) -> Source:
+    """The tasks of a JSON list: objects with `data`, or the data themselves.
+
+    The list is read twice, to count it first, and never stands in memory.
+    """
+    try:
+        total = sum(1 for _ in elements(file))
+    except ExportError as error:
+        raise PrelabelError(str(error)) from None
+    if not total:
+        raise PrelabelError(f"{file} holds no tasks")
+    folder = file.absolute().parent
+    return Source(lambda: _unique(_from_task(task, folder, key) for task in elements(file)), total)
+
+
+def _from_task(task: Any, folder: Path, key: str) -> Item:
+    if not isinstance(task, Mapping):
+        problem = f"a task must be an object, got {type(task).__name__}"
+        return Item(_digest(task), {"data": {}}, problem=problem)
+    whole = task if isinstance(task.get("data"), Mapping) else {"data": task}
+    name = str(whole["id"]) if isinstance(whole.get("id"), int) else _digest(whole["data"])
+    return Item(name, whole, file=_beside(whole, folder, key))
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _beside(task: Mapping[str, Any], folder: Path, key: str) -> Path | None:
+    """The image when it lies next to the list or below: a path, or a local file of Label Studio.
+
+    So a list that `tile` wrote needs no LOCAL_FILES_DOCUMENT_ROOT. What leads out of the folder is
+    left to the workers, who know what they may read.
+    """
+    try:
+        reference = image_of(task, key)
+    except TaskError:
+        return None  # said when the item is asked for
+    if len(reference) > LONGEST_REFERENCE or "\0" in reference:
+        return None
+    if reference.startswith(LOCAL_FILES):
+        asked = parse_qs(urlsplit(reference).query).get("d", [""])[0]
+        file = folder / Path(asked).name
+        return file if asked and file.as_posix().endswith(f"/{asked}") and _is_file(file) else None
+    path = Path(reference)
+    if ":" in reference or path.is_absolute() or ".." in path.parts:
+        return None
+    return file if _is_file(file := folder / path) else None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long a name, half a character
+        return False
+
+
+def _unique(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items, a name that was there before with a number behind it."""
+    seen = Counter[str]()
+    for item in items:
+        seen[item.name] += 1
+        count = seen[item.name]
+        yield item if count == 1 else replace(item, name=f"{item.name}#{count}")

@@ -1,0 +1,1 @@
+"""`dgl-rsis report`: what people changed of the model's proposals; no quality on data sets."""

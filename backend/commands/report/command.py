@@ -1,0 +1,98 @@
+"""`dgl-rsis report`: how much people changed of what the model proposed.
+
+What it needs beside the web side's own packages is imported when it runs.
+"""
+
+import json as json_of
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backend.commands import labels, options
+from backend.commands.options import ProjectId
+from backend.commands.progress import track
+from backend.commands.refusals import refuse
+from backend.regions.findings import ExportError, Findings
+from backend.studio import export as label_studio
+from backend.studio.client import StudioError
+from backend.studio.export import Reading
+from backend.studio.project import StudioSource
+
+if TYPE_CHECKING:
+    from backend.commands.report.changes import Report
+
+LOG = logging.getLogger(__name__)
+
+
+def report(
+    export: Annotated[
+        Path | None,
+        typer.Argument(help="JSON export of a Label Studio project (not JSON_MIN)."),
+    ] = None,
+    project: ProjectId = None,
+    json: Annotated[Path | None, typer.Option(help="File for all numbers.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Folder for pictures.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The label config (XML): where tasks hold their image, if not in image."),
+    ] = None,
+) -> None:
+    """Say how much annotators changed: per class, for each model version.
+
+    An export of Label Studio has only the numbers of its pre-labels, not their masks: read the
+    project itself with --project.
+    """
+    from backend.commands.report import changes as reports
+    from backend.commands.report import text as report_text
+
+    settings = options.local()  # also sets up the log
+    if (export is None) == (project is None):
+        refuse("give the JSON export of a project, or else --project with its number")
+    studio = None if project is None else options.studio(settings, StudioSource)
+    # Where nobody marked anything, the size of the image does not matter, either.
+    reading = Reading(measure=lambda reference: (1, 1))
+    try:
+        names = labels.read("", config)
+        if export is not None:
+            every = label_studio.tasks_of(export)
+        else:
+            assert studio is not None
+            assert project is not None
+            names = names or labels.from_config(studio.project(project)["label_config"])
+            every = studio.tasks_with_masks(project)
+        reading.image_key = names.image_key if names else label_studio.IMAGE
+        found = reports.compare(label_studio.read_tasks(track(every, "Reading"), reading))
+        sys.stdout.write(report_text.text(found))
+        _write(found, json, plot)
+    except (ExportError, StudioError, OSError) as error:
+        refuse(str(error))
+    raise typer.Exit(_tell(reading.findings))
+
+
+def _tell(findings: Findings) -> int:
+    """Say what is not in the report; the exit status."""
+    if unknown := findings.skipped[label_studio.NUMBER_ONLY]:
+        LOG.warning(
+            "of %d annotations the file has only the number of their pre-label, as exports of "
+            "Label Studio do: read the project itself with --project",
+            unknown,
+        )
+    if findings.problems:
+        LOG.warning("%d could not be used: see above", len(findings.problems))
+    return 1 if findings.problems else 0
+
+
+def _write(found: "Report", json: Path | None, plot: Path | None) -> None:
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        text = json_of.dumps(found.to_json(), ensure_ascii=False, indent=1)
+        json.write_text(text + "\n", "utf-8")
+        LOG.info("wrote %s", json)
+    if plot is not None:
+        from backend.commands.report import plots
+
+        for path in plots.plot(found, plot):
+            LOG.info("wrote %s", path)

@@ -1,0 +1,1 @@
+"""`dgl-rsis segment` and `parse`: work in this process, without queue or server."""

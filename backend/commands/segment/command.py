@@ -1,0 +1,83 @@
+"""`dgl-rsis segment` and `parse`: images, scenes and sentences, without queue or server."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from backend.commands import options
+from backend.commands.options import Bands, Config, Device, Labels, Model
+from backend.commands.refusals import refuse, refuse_known
+
+
+def segment(
+    images: Annotated[list[Path], typer.Argument(help="Image files, and GeoTIFFs of any size.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    labels: Labels = "",
+    config: Config = None,
+    expression: Annotated[
+        str, typer.Option(help='Find this instead of classes: "the white tank on the left".')
+    ] = "",
+    top_k: Annotated[int, typer.Option(min=1, help="Candidates for the expression.")] = 3,
+    explain: Annotated[bool, typer.Option(help="Draw the activation maps, too.")] = False,
+    bands: Bands = "",
+    polygons: Annotated[
+        Literal["gpkg", "geojson"] | None, typer.Option(help="GeoTIFF: polygons, too, as this.")
+    ] = None,
+    min_area: Annotated[
+        float, typer.Option(min=0, help="GeoTIFF: smaller polygons are left out; m².")
+    ] = 0.0,
+    probability: Annotated[
+        bool, typer.Option("--probability", help="GeoTIFF: the probability of the classes, too.")
+    ] = False,
+    window: Annotated[
+        int | None, typer.Option(min=64, help="GeoTIFF: side of the pieces, pixels.")
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(min=0, help="GeoTIFF: of neighbouring pieces, pixels.")
+    ] = None,
+    model: Model = None,
+    device: Device = None,
+) -> None:
+    """Segment images, without queue or server: into classes, or by one expression.
+
+    A TIFF that is georeferenced, or larger than 1024 pixels, is a scene: it is read piece by piece
+    and becomes rasters (and polygons) on its own grid.
+    """
+    from backend.commands.labels import LabelsError, read_config
+    from backend.commands.segment.images import LocalError, ReferringRun, refer
+    from backend.commands.segment.scenes import SceneOptions, segment_classes
+
+    settings = options.local(model, device)
+    scene_options = SceneOptions(
+        options.bands(bands), polygons, min_area, probability, window, overlap
+    )
+    try:
+        if expression:
+            if labels or config or scene_options != SceneOptions():
+                refuse("give --expression alone: its own noun says what to look for")
+            run = ReferringRun(
+                images, expression, top_k, explain, out, settings.model, settings.device,
+                settings.max_image_pixels, settings.proposals,
+            )  # fmt: skip
+            status = refer(run)
+        else:
+            status = segment_classes(
+                images, read_config(labels, config), out, scene_options, settings
+            )
+    except (LabelsError, LocalError, OSError) as error:
+        refuse(str(error))
+    except ValueError as error:
+        refuse_known(error)
+    raise typer.Exit(status)
+
+
+def parse() -> None:
+    """Split expressions, one a line on standard input, into noun, modifiers and anchors (JSON)."""
+    from dgl_rsis.decoupling import decouple
+
+    for decoupled in decouple.parse_lines(text.rstrip("\n") for text in sys.stdin):
+        line = json.dumps(decouple.to_json(decoupled), ensure_ascii=False)
+        sys.stdout.write(line + "\n")

@@ -1,0 +1,161 @@
+"""Segmentation in this process: no queue, no server. Also what the queue's answers look like."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgl_rsis import masks, overlays, rasters
+from dgl_rsis.decoupling import decouple
+from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
+from dgl_rsis.runs import to_runs
+from dgl_rsis.types import RGB, Segment
+from workers.engine.answers import to_results
+from workers.engine.prompts import to_labels
+from workers.engine.providers import REGIONS
+from workers.engine.segmenter import load_segmenter
+from workers.images.pictures import Picture
+from workers.messages import LabelPrompt, SegmentReply
+
+
+@dataclass(frozen=True)
+class LocalAnswer:
+    """One segmented file.
+
+    Attributes:
+        reply: as it would have crossed the queue.
+        class_map: (H, W) uint16; 0 = none, i = the i-th label.
+        overlay: (H', W', 3) uint8, the image with its masks and a legend.
+    """
+
+    reply: SegmentReply
+    class_map: NDArray[np.uint16]
+    overlay: RGB
+
+
+@dataclass(frozen=True)
+class LocalReference:
+    """One file and what an expression refers to in it.
+
+    Attributes:
+        report: the expression as understood and the ranked candidates, as JSON types.
+        mask: (H, W) bool, the best candidate; nothing where there is none.
+        pictures: name → (H', W', 3) uint8: "overlay" with all candidates, and the activation maps
+            where they were asked for.
+        reason: why there is no candidate; empty otherwise.
+        seconds: wall-clock seconds of each stage.
+    """
+
+    report: dict[str, Any]
+    mask: NDArray[np.bool_]
+    pictures: Mapping[str, RGB]
+    reason: str
+    seconds: Mapping[str, float]
+
+
+class LocalSegmenter:
+    """A loaded model.
+
+    Args:
+        model: as for `segmenter.load_segmenter`.
+        device: "cpu" or "cuda:0".
+        max_pixels: budget of an image.
+        proposals: as for `segmenter.load_segmenter`.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+
+    def __init__(self, model: str, device: str, max_pixels: int, proposals: str = REGIONS) -> None:
+        self._segmenter = load_segmenter(model, proposals, device)
+        self._max_pixels = max_pixels
+        self.model_version = self._segmenter.model_version
+
+    def segment(
+        self, path: Path, prompts: Sequence[LabelPrompt], colours: Mapping[str, str]
+    ) -> LocalAnswer:
+        """Segment one file into classes and objects.
+
+        Args:
+            path: an image.
+            prompts: the vocabulary.
+            colours: CSS colours of labels, for the overlay.
+
+        Raises:
+            OSError: the file cannot be read.
+            ImageError, InputError: it is no image, or one that cannot be segmented.
+        """
+        image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
+        labels = to_labels(prompts)
+        found = self._segmenter.segment(Picture(image), labels, self._segmenter.batch)
+        height, width = image.shape[:2]
+        reply = SegmentReply(
+            height,
+            width,
+            self.model_version,
+            to_results(found, classes=True, objects=True),
+            found.seconds,
+        )
+        by_label = overlays.colours([label.name for label in labels], colours)
+        return LocalAnswer(reply, found.class_map, overlays.overlay(image, found.classes, by_label))
+
+    def refer(self, path: Path, expression: str, top_k: int, *, explain: bool) -> LocalReference:
+        """Find what an expression refers to in one file.
+
+        Args:
+            path: an image.
+            expression: one sentence.
+            top_k: candidates at most.
+            explain: draw the activation maps, too.
+
+        Raises:
+            OSError: the file cannot be read.
+            ImageError, InputError: it is no image, or one that cannot be segmented.
+        """
+        image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
+        found = self._segmenter.find(Picture(image), expression, ResParameters(top_k=top_k))
+        best = found.candidates[0].mask if found.candidates else np.zeros(image.shape[:2], bool)
+        report = {"model_version": self.model_version, **_report(found)}
+        pictures = _pictures(image, found, explain=explain)
+        return LocalReference(report, best, pictures, found.reason, found.seconds)
+
+
+def _report(found: ExpressionSegmentation) -> dict[str, Any]:
+    candidates = [
+        {
+            "rank": rank,
+            "score": round(candidate.score, 4),
+            "parts": {name: round(value, 4) for name, value in candidate.parts.items()},
+            "area": int(candidate.mask.sum()),
+            "box": list(masks.box(candidate.mask)),
+            "runs": list(to_runs(candidate.mask).counts),
+        }
+        for rank, candidate in enumerate(found.candidates, start=1)
+    ]
+    return {
+        "expression": decouple.to_json(found.decoupled),
+        "reason": found.reason,
+        "candidates": candidates,
+    }
+
+
+def _pictures(image: RGB, found: ExpressionSegmentation, *, explain: bool) -> dict[str, RGB]:
+    names = [f"{rank}. {found.decoupled.noun}" for rank in range(1, len(found.candidates) + 1)]
+    segments = [
+        Segment(name, candidate.score, candidate.mask)
+        for name, candidate in zip(names, found.candidates, strict=True)
+    ]
+    # The best one is painted last, over the others.
+    pictures = {"overlay": overlays.overlay(image, segments[::-1], overlays.colours(names))}
+    if explain and found.cam is not None:
+        best = segments[0].mask if segments else None
+        for name, plane in (
+            ("cam-local", found.cam.local),
+            ("cam-global", found.cam.global_),
+            ("cam-fused", found.cam.fused),
+        ):
+            pictures[name] = overlays.heat(image, plane, best)
+    return pictures

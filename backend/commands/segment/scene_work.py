@@ -1,0 +1,223 @@
+"""Segmentation of scenes in this process: a raster in, rasters and polygons out."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dgl_rsis import overlays
+from dgl_rsis.classes import pipeline
+from dgl_rsis.classes.pipeline import OvssParameters
+from dgl_rsis.clip import model as models
+from dgl_rsis.clip.model import ModelError
+from dgl_rsis.scenes import polygons as scene_polygons
+from dgl_rsis.scenes import rasters, vectors
+from dgl_rsis.scenes.pipeline import Propose, WindowParameters, segment_scene
+from dgl_rsis.scenes.rasters import Legend, SceneRaster
+from dgl_rsis.scenes.reading import Scene, open_scene
+from dgl_rsis.scenes.vectors import Format
+from dgl_rsis.types import RGB, Floats, Label, Segment
+from workers.engine.prompts import to_labels
+from workers.engine.providers import REGIONS, Remembered
+from workers.engine.segmenter import load_provider
+from workers.images.cache import ImageCache
+from workers.images.pictures import Picture
+from workers.messages import LabelPrompt
+from workers.registry import models as registry
+from workers.registry.models import RegistryError
+
+LOG = logging.getLogger(__name__)
+
+OVERLAY_SIDE = 1600  # pixels
+
+
+@dataclass(frozen=True)
+class SceneJob:
+    """What to make of scenes.
+
+    Attributes:
+        prompts: the vocabulary.
+        colours: CSS colours of labels; others get the next of the palette.
+        bands: shown as red, green and blue; None leaves the choice to each file.
+        polygons: "gpkg", "geojson", or None for none.
+        min_area: of polygons, m²; pixels for a scene without a CRS.
+        probability: write the probability of each pixel's class, too.
+        window: side of a window, pixels; None for the usual one.
+        overlap: of windows, pixels; None for the usual one.
+    """
+
+    prompts: Sequence[LabelPrompt]
+    colours: Mapping[str, str]
+    bands: tuple[int, ...] | None = None
+    polygons: Format | None = None
+    min_area: float = 0.0
+    probability: bool = False
+    window: int | None = None
+    overlap: int | None = None
+
+    @property
+    def labels(self) -> list[Label]:
+        """As the algorithm knows them."""
+        return to_labels(self.prompts)
+
+    @property
+    def windows(self) -> WindowParameters:
+        """As asked for, or the usual ones."""
+        usual = WindowParameters()
+        side = usual.side if self.window is None else self.window
+        return replace(usual, side=side, overlap=self.overlap)
+
+
+@dataclass(frozen=True)
+class SceneReport:
+    """What came of a scene.
+
+    Attributes:
+        files: that were written.
+        polygons: how many; None where nobody asked for them.
+        megapixels: of the scene.
+        seconds: wall-clock seconds of each stage.
+    """
+
+    files: tuple[Path, ...]
+    polygons: int | None
+    megapixels: float
+    seconds: dict[str, float]
+
+
+class LocalSceneSegmenter:
+    """A loaded model.
+
+    Args:
+        model: as for `segmenter.load_segmenter`.
+        device: "cpu" or "cuda:0".
+        proposals: as for `segmenter.load_segmenter`.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+
+    def __init__(self, model: str, device: str, proposals: str = REGIONS) -> None:
+        try:
+            self._clip = models.load_clip(registry.resolve_clip(model), device)
+            provider = load_provider(proposals, device, Remembered(ImageCache(0)))
+        except RegistryError as error:
+            raise ModelError(str(error)) from None
+        self._parameters = OvssParameters()
+        self._propose: Propose | None = None
+        if proposals != REGIONS:
+            regions = self._parameters.regions
+            self._propose = lambda image: provider.propose(Picture(image), regions)
+        self.model_version = pipeline.model_version(
+            self._clip, self._parameters, *provider.identity
+        )
+
+    def segment(
+        self, path: Path, out: Path, job: SceneJob, progress: Callable[[int, int], None]
+    ) -> SceneReport:
+        """Write `<stem>.classes.tif`, `<stem>.overlay.png`, and what else was asked for.
+
+        Args:
+            path: a raster.
+            out: folder for the results.
+            job: see there.
+            progress: called with the pixels that are done and those of the whole scene.
+
+        Raises:
+            OSError: a result cannot be written.
+            InputError: no raster that can be read, or one that cannot be segmented.
+        """
+        names = [label.name for label in job.labels]
+        legend = Legend(names, overlays.colours(names, job.colours))
+        seconds: dict[str, float] = {}
+        with ExitStack() as stack:
+            scene = stack.enter_context(open_scene(path, job.bands))
+            stem = out / path.stem
+            classes = stack.enter_context(
+                rasters.class_raster(
+                    _beside(stem, "classes.tif"), scene.grid, legend, self.model_version
+                )
+            )
+            probability = stack.enter_context(
+                rasters.probability_raster(_beside(stem, "probability.tif"), scene.grid)
+            )
+            with pipeline.timed(seconds, "segmentation"):
+                self._fill(scene, job, classes, probability, progress)
+            files, count = [classes.path], None
+            if job.polygons:
+                with pipeline.timed(seconds, "polygons"):
+                    files.append(_beside(stem, job.polygons))
+                    count = _polygons(files[-1], scene, job, classes, probability)
+            with pipeline.timed(seconds, "files"):
+                files.append(_beside(stem, "overlay.png"))
+                picture = _overlay(scene, legend, classes, probability)
+                Image.fromarray(picture).save(files[-1])
+                classes.publish()
+                if job.probability:
+                    probability.publish()
+                    files.append(probability.path)
+            pixels = scene.grid.width * scene.grid.height
+        return SceneReport(tuple(files), count, pixels / 1e6, seconds)
+
+    def _fill(
+        self,
+        scene: Scene,
+        job: SceneJob,
+        classes: SceneRaster,
+        probability: SceneRaster,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        blocks = segment_scene(
+            scene, job.labels, self._clip, self._parameters, job.windows, self._propose, progress
+        )
+        start, pixels = time.perf_counter(), 0
+        for block in blocks:
+            classes.write(block.row, block.column, block.classes)
+            levels = rasters.scaled(block.probability, block.valid)
+            probability.write(block.row, block.column, levels)
+            pixels += levels.size
+        spent = time.perf_counter() - start
+        LOG.debug("%s: %.2f s a megapixel", scene.name, spent / (pixels / 1e6))
+
+
+def _beside(stem: Path, ending: str) -> Path:
+    """`stem` may have dots of its own."""
+    return stem.with_name(f"{stem.name}.{ending}")
+
+
+def _polygons(
+    path: Path, scene: Scene, job: SceneJob, classes: SceneRaster, probability: SceneRaster
+) -> int:
+    assert job.polygons
+
+    def read(
+        row: int, column: int, height: int, width: int
+    ) -> tuple[scene_polygons.Classes, Floats]:
+        place = row, column, height, width
+        return classes.read(*place), probability.read(*place) * np.float32(1 / 255)
+
+    grid, names = scene.grid, [label.name for label in job.labels]
+    components = scene_polygons.components(grid.width, grid.height, read)
+    return vectors.write(path, job.polygons, components, grid, names, job.min_area)
+
+
+def _overlay(scene: Scene, legend: Legend, classes: SceneRaster, probability: SceneRaster) -> RGB:
+    """The scene shrunk, with its classes in colour and a legend."""
+    grid = scene.grid
+    step = max(1.0, max(grid.width, grid.height) / OVERLAY_SIDE)
+    height, width = max(1, round(grid.height / step)), max(1, round(grid.width / step))
+    values, levels = classes.shrunk(height, width), probability.shrunk(height, width)
+    rows = (np.arange(height) + 0.5) * grid.height / height
+    columns = ((np.arange(width) + 0.5) * grid.width / width).astype(np.int64)
+    image = np.stack([scene.read(0, int(r), grid.width, 1)[0][0, columns] for r in rows])
+    segments = []
+    for value, name in enumerate(legend.names, start=1):
+        mask = values == value
+        if mask.any():
+            segments.append(Segment(name, float(levels[mask].mean()) / 255, mask))
+    return overlays.overlay(image, segments, legend.colours)

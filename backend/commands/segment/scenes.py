@@ -1,0 +1,225 @@
+"""`dgl-rsis segment` for scenes: rasters of any size in, rasters and polygons out."""
+
+import logging
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from backend.commands.segment import images
+from backend.commands.segment.images import LocalError, LocalRun
+from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob
+from backend.project.label_config import LabelConfig
+from dgl_rsis.scenes.vectors import Format
+from workers.settings import WorkerSettings
+
+LOG = logging.getLogger(__name__)
+
+SUFFIXES = (".tif", ".tiff")
+MOST_LABELS = 65_535  # of a uint16 class raster
+USUAL_WINDOW = 1024  # pixels; a raster of more than this, squared, is no photo to be held whole
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What photos do not have.
+
+    Attributes:
+        bands: three numbers from 1; None leaves the choice to each file.
+        polygons: as what to write them; None for none.
+        min_area: of polygons, m²; pixels for a scene without a CRS.
+        probability: write the probability of each pixel's class, too.
+        window, overlap: of the windows, pixels; None for the usual ones.
+    """
+
+    bands: tuple[int, ...] | None = None
+    polygons: Format | None = None
+    min_area: float = 0.0
+    probability: bool = False
+    window: int | None = None
+    overlap: int | None = None
+
+
+@dataclass(frozen=True)
+class SceneRun:
+    """What to segment.
+
+    Attributes:
+        scenes: raster files; their stems name the results.
+        config: the vocabulary.
+        out: folder for the results.
+        model, device, proposals: as the settings MODEL, DEVICE and PROPOSALS.
+        options: how scenes are read, and what is written.
+    """
+
+    scenes: Sequence[Path]
+    config: LabelConfig
+    out: Path
+    model: str
+    device: str
+    proposals: str = "regions"
+    options: SceneOptions = SceneOptions()
+
+
+def segment_classes(
+    files: Sequence[Path],
+    config: LabelConfig,
+    out: Path,
+    options: SceneOptions,
+    settings: WorkerSettings,
+) -> int:
+    """Segment files into classes: photos are held whole, scenes are not.
+
+    Returns:
+        The worse exit status of the two kinds.
+
+    Raises:
+        LocalError: see `images.run` and `run`.
+    """
+    asked = options != SceneOptions()
+    scenes = [path for path in files if is_scene(path, asked=asked)]
+    photos = [path for path in files if path not in scenes]
+    model, device, proposals = settings.model, settings.device, settings.proposals
+    status = 0
+    if photos:
+        pixels = settings.max_image_pixels
+        status = images.run(LocalRun(photos, config, out, model, device, pixels, proposals))
+    if scenes:
+        scene_run = SceneRun(scenes, config, out, model, device, proposals, options)
+        status = max(status, run(scene_run))
+    return status
+
+
+def is_scene(path: Path, *, asked: bool = False) -> bool:
+    """Whether a file is segmented as a scene: a TIFF that is georeferenced, or a large one.
+
+    Args:
+        path: of a file; one that cannot be read is left to whoever reads it.
+        asked: an option for scenes was given, so that every TIFF is one.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        return False
+    if asked:
+        return True
+    import rasterio  # only for TIFFs: photos do without it
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, driver="GTiff") as dataset:
+                placed = dataset.crs is not None or not dataset.transform.is_identity
+                placed = placed or bool(dataset.gcps[0])
+                return placed or max(dataset.width, dataset.height) > USUAL_WINDOW
+    except RasterioError:
+        return False
+
+
+def run(task: SceneRun) -> int:
+    """Segment all scenes; one that cannot be segmented is reported, and the others go on.
+
+    Returns:
+        Exit status: 0, or 1 when a scene could not be segmented.
+
+    Raises:
+        LocalError: two scenes share a stem, or the labels do not fit a raster.
+    """
+    _check(task)
+    task.out.mkdir(parents=True, exist_ok=True)
+    segmenter = LocalSceneSegmenter(task.model, task.device, task.proposals)
+    options = task.options
+    job = SceneJob(
+        task.config.prompts,
+        {label.name: label.colour for label in task.config.labels if label.colour},
+        options.bands,
+        options.polygons,
+        options.min_area,
+        options.probability,
+        options.window,
+        options.overlap,
+    )
+    failed = 0
+    with _progress() as bars:
+        for path in task.scenes:
+            failed += not _segment(segmenter, path, task.out, job, bars)
+    return 1 if failed else 0
+
+
+def _segment(segmenter: Any, path: Path, out: Path, job: Any, bars: Progress) -> bool:
+    """Whether it went well."""
+    bar = bars.add_task(path.name, total=None)
+
+    def progress(done: int, total: int) -> None:
+        bars.update(bar, completed=done, total=total)
+
+    try:
+        report = segmenter.segment(path, out, job, progress)
+    except OSError as error:
+        LOG.error("%s: cannot be read or written: %s", path, error.strerror or error)
+        return False
+    except ValueError as error:  # of the raster and the algorithm: fit for users
+        LOG.error("%s", error if path.name in str(error) else f"{path}: {error}")
+        return False
+    except Exception:
+        LOG.exception("%s: an internal error", path)
+        return False
+    finally:
+        bars.remove_task(bar)
+    spent = sum(report.seconds.values())
+    LOG.info(
+        "%s: %s%s (%.1f Mpx, %.2f s/Mpx; s: %s)",
+        path,
+        ", ".join(file.name for file in report.files),
+        "" if report.polygons is None else f" with {report.polygons} polygons",
+        report.megapixels,
+        spent / report.megapixels,
+        ", ".join(f"{stage} {value:.1f}" for stage, value in report.seconds.items()),
+    )
+    return True
+
+
+def _check(task: SceneRun) -> None:
+    stems = Counter(path.stem for path in task.scenes)
+    twice = sorted(stem for stem, count in stems.items() if count > 1)
+    if twice:
+        raise LocalError(f"several scenes are called {', '.join(twice)}: run them one by one")
+    if not task.config.labels:
+        raise LocalError("; ".join(task.config.problems) or "no labels: give some")
+    if len(task.config.labels) > MOST_LABELS:
+        raise LocalError(f"{len(task.config.labels)} labels: at most {MOST_LABELS} fit a raster")
+
+
+class _Rate(ProgressColumn):
+    """Megapixels a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed / 1e6:.2f} Mpx/s" if speed else "")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        speed_estimate_period=600,  # a window takes seconds
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )

@@ -1,1 +1,0 @@
-"""Training sets from what people marked in Label Studio."""

@@ -1,0 +1,371 @@
+"""The project's label config (XML) → the vocabulary and where its masks go.
+
+Conventions are upstream's (label-studio-ml's YOLO example): `predicted_values` on a label,
+`model_score_threshold` and `model_skip` on a label or its control. `model_mode` is ours:
+"semantic" (one region a class) or "instance" (one region an object).
+
+Parsed with defusedxml under a size cap, since whoever may edit a project writes it; the SDK parses
+with lxml's defaults and is only the oracle of the tests.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException, ElementTree
+
+from backend.project.tasks import TaskError, expression_of, image_of, task_id_of
+from workers.messages import LabelPrompt, SegmentRequest
+
+Mode = Literal["semantic", "instance"]
+
+MAX_CHARACTERS = 1_000_000
+EXPRESSION = "expression"
+MOST_LABELS = 1000  # each task carries them through the queue
+MOST_PROBLEMS = 20
+# Browsers suffer from many brush and bitmask regions, so those get one a class unless told.
+DEFAULT_MODES: Mapping[str, Mode] = {
+    "brushlabels": "semantic",
+    "bitmasklabels": "semantic",
+    "polygonlabels": "instance",
+    "rectanglelabels": "instance",
+}
+USABLE = "BrushLabels, BitmaskLabels, PolygonLabels or RectangleLabels"
+# Controls that other features read or that no mask could fill: silence, not a note.
+LEFT_ALONE = frozenset({"choices", "textarea", "keypointlabels", "keypoint"})
+BACKGROUND = frozenset({"background", "unlabeled", "unlabelled", "other"})
+TRUE = frozenset({"true", "1", "yes"})
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class of the vocabulary.
+
+    Attributes:
+        name: as a region carries it.
+        synonyms: further names for it, from `predicted_values`.
+        colour: CSS colour of its `background` attribute; None when not given.
+        threshold: smallest probability in [0, 1] to take this label; None for the model's own.
+        background: its pixels stay unlabelled.
+    """
+
+    name: str
+    synonyms: tuple[str, ...] = ()
+    colour: str | None = None
+    threshold: float | None = None
+    background: bool = False
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control tag that takes predictions.
+
+    Attributes:
+        kind: region type: brushlabels, bitmasklabels, polygonlabels or rectanglelabels.
+        name: the tag's name, `from_name` of its regions.
+        to_name: name of its image, `to_name` of its regions.
+        labels: names of its labels, background labels left out.
+        mode: one region a class ("semantic") or an object ("instance").
+    """
+
+    kind: str
+    name: str
+    to_name: str
+    labels: frozenset[str]
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """What the backend needs of a label config.
+
+    Attributes:
+        controls: those that take predictions; empty when the config cannot be served.
+        labels: union of their labels, in the order of the config.
+        image_key: key of the image in the task's data, such as "image" or "images.rgb".
+        expression_key: key of a referring expression in the task's data: what a <Text> called
+            "expression" shows, else "expression".
+        problems: sentences for the log: what is ignored and why.
+    """
+
+    controls: tuple[Control, ...]
+    labels: tuple[Label, ...]
+    image_key: str
+    problems: tuple[str, ...]
+    expression_key: str = EXPRESSION
+
+    @cached_property
+    def prompts(self) -> tuple[LabelPrompt, ...]:
+        """The vocabulary as the queue carries it."""
+        return tuple(
+            LabelPrompt(label.name, label.synonyms, label.threshold, label.background)
+            for label in self.labels
+        )
+
+    def to_request(self, task: Mapping[str, Any], model_version: str) -> SegmentRequest:
+        """The segmentation that this task asks for.
+
+        Raises:
+            TaskError: the config has no usable control, or the task has no usable image.
+        """
+        if not self.controls:
+            raise TaskError(" ".join(self.problems))
+        modes = {control.mode for control in self.controls}
+        return SegmentRequest(
+            image=image_of(task, self.image_key),
+            labels=self.prompts,
+            model_version=model_version,
+            classes="semantic" in modes,
+            objects="instance" in modes,
+            expression=expression_of(task, self.expression_key),
+            task_id=task_id_of(task),
+        )
+
+
+def parse(xml: str) -> LabelConfig:
+    """Read a label config; never raises: whatever is wrong stands in `problems`."""
+    try:
+        root = _root(xml)
+    except ValueError as error:
+        return LabelConfig((), (), "", (str(error),))
+    return _Reading(root).result()
+
+
+def _root(xml: str) -> Element:
+    """Parse the XML.
+
+    Raises:
+        ValueError: too long, not XML, or XML with a document type or entities.
+    """
+    if len(xml) > MAX_CHARACTERS:
+        raise ValueError(
+            f"The label config has {len(xml)} characters; at most {MAX_CHARACTERS} are read."
+        )
+    try:
+        root: Element = ElementTree.fromstring(xml, forbid_dtd=True)
+    except ParseError as error:
+        raise ValueError(f"The label config is not well-formed XML: {error}.") from None
+    except DefusedXmlException as error:
+        cause = type(error).__name__
+        raise ValueError(
+            f"The label config declares a document type or entities ({cause}); remove them."
+        ) from None
+    return root
+
+
+class _Reading:
+    """One pass over a config; collects problems on the way."""
+
+    def __init__(self, root: Element) -> None:
+        self.root = root
+        self.problems: list[str] = []
+        self.images = {
+            element.get("name", ""): element
+            for element in root.iter()
+            if _tag(element) == "image" and element.get("name")
+        }
+
+    def result(self) -> LabelConfig:
+        found = [pair for each in self._candidates() if (pair := self._control(each)) is not None]
+        found = self._on_one_image(found)
+        key = self._image_key(found[0][0].to_name) if found else None
+        if key is None:
+            return self._useless(
+                f"The label config has no usable control: add {USABLE} with at least one label "
+                'on an <Image value="$…">.'
+            )
+        labels = self._vocabulary([label for _, labels in found for label in labels])
+        if len(labels) > MOST_LABELS:
+            return self._useless(
+                f"The label config has {len(labels)} labels; at most {MOST_LABELS} are predicted: "
+                'add model_skip="true" to some.'
+            )
+        controls = tuple(control for control, _ in found)
+        return LabelConfig(controls, labels, key, tuple(self.problems), self._expression_key())
+
+    def _expression_key(self) -> str:
+        for element in self.root.iter():
+            if _tag(element) == "text" and element.get("name") == EXPRESSION:
+                value = element.get("value") or ""
+                if re.fullmatch(r"\$\S+", value):
+                    return value[1:]
+        return EXPRESSION
+
+    def _useless(self, cause: str) -> LabelConfig:
+        return LabelConfig((), (), "", (*self.problems, cause))
+
+    def _note(self, problem: str) -> None:
+        """Remember a problem, unless there are too many already to read them."""
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(problem)
+
+    def _candidates(self) -> Iterator[Element]:
+        """Controls of a usable kind; notes the others that would hold regions."""
+        for element in self.root.iter():
+            tag = _tag(element)
+            if tag in DEFAULT_MODES:
+                yield element
+            elif element.get("toName") and tag not in LEFT_ALONE:
+                self._note(f"{_title(element)} is left alone: predictions are made for {USABLE}.")
+
+    def _control(self, element: Element) -> tuple[Control, list[Label]] | None:
+        """One control and its labels; None, with a problem, when it cannot be used."""
+        name, title = element.get("name", ""), _title(element)
+        if _is_true(element.get("model_skip")):
+            return None
+        to_name = self._to_name(element)
+        if not name or to_name is None:
+            if not name:
+                self._note(f"{title} has no name; it is ignored.")
+            return None
+        labels = list(self._labels(element))
+        if not any(not label.background for label in labels):
+            self._note(
+                f'{title} has no labels to predict; add <Label value="…"/> inside it. Backgrounds '
+                "and labels with model_skip do not count."
+            )
+            return None
+        names = frozenset(label.name for label in labels if not label.background)
+        return Control(_tag(element), name, to_name, names, self._mode(element)), labels
+
+    def _vocabulary(self, labels: Sequence[Label]) -> tuple[Label, ...]:
+        """One label a name; says which have several thresholds."""
+        found: dict[str, Label] = {}
+        given: dict[str, set[float]] = {}
+        for label in labels:
+            known = found.get(label.name)
+            found[label.name] = _merged(known, label) if known else label
+            if label.threshold is not None:
+                given.setdefault(label.name, set()).add(label.threshold)
+        differ = [name for name, thresholds in given.items() if len(thresholds) > 1]
+        if differ:
+            smallest = ", ".join(f"'{name}' {found[name].threshold}" for name in differ)
+            self._note(
+                "Labels with a different model_score_threshold in several controls take the "
+                f"smallest in all of them: {smallest}."
+            )
+        return tuple(found.values())
+
+    def _to_name(self, element: Element) -> str | None:
+        """Name of the control's image; a `toName` of several objects counts its images."""
+        wanted = [part.strip() for part in element.get("toName", "").split(",")]
+        images = [name for name in wanted if name in self.images]
+        if len(images) == 1:
+            return images[0]
+        names = ", ".join(f"'{name}'" for name in self.images) or "none"
+        cause = "several images" if images else "no image of the config"
+        self._note(
+            f"{_title(element)} has toName='{element.get('toName', '')}', which names {cause} "
+            f"(images: {names}); it is ignored."
+        )
+        return None
+
+    def _labels(self, control: Element) -> Iterator[Label]:
+        default = self._threshold(control)
+        for element in control.iter():
+            if _tag(element) != "label" or _is_true(element.get("model_skip")):
+                continue
+            name = (element.get("value") or "").strip()
+            if not name:
+                self._note(f"{_title(control)} has a label without value.")
+                continue
+            threshold = self._threshold(element)
+            yield Label(
+                name=name,
+                synonyms=_synonyms(element.get("predicted_values", "")),
+                colour=element.get("background"),
+                threshold=default if threshold is None else threshold,
+                background=name.lower() in BACKGROUND,
+            )
+
+    def _threshold(self, element: Element) -> float | None:
+        text = element.get("model_score_threshold")
+        if text is None:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if 0 <= value <= 1:
+            return value
+        self._note(
+            f"{_title(element)} has model_score_threshold='{text}'; it must be a number from "
+            "0 to 1, so the model's own is used."
+        )
+        return None
+
+    def _mode(self, element: Element) -> Mode:
+        default = DEFAULT_MODES[_tag(element)]
+        text = element.get("model_mode", default).strip().lower()
+        if text == "semantic":
+            return "semantic"
+        if text == "instance":
+            return "instance"
+        self._note(
+            f"{_title(element)} has model_mode='{text}'; it must be 'semantic' or 'instance', "
+            f"so '{default}' is used."
+        )
+        return default
+
+    def _on_one_image(
+        self, found: list[tuple[Control, list[Label]]]
+    ) -> list[tuple[Control, list[Label]]]:
+        """One image a task is segmented: the first control's; says which controls lose."""
+        for control, _ in found:
+            first = found[0][0]
+            if control.to_name != first.to_name:
+                self._note(
+                    f"Control '{control.name}' is on image '{control.to_name}', but one image a "
+                    f"task is pre-labelled and control '{first.name}' comes first, on "
+                    f"'{first.to_name}'; '{control.name}' gets no predictions. Put the controls "
+                    'on one image, or add model_skip="true" to the others.'
+                )
+        return [pair for pair in found if pair[0].to_name == found[0][0].to_name]
+
+    def _image_key(self, name: str) -> str | None:
+        """Key of the task's data that an <Image> shows."""
+        value = self.images[name].get("value") or self.images[name].get("valueList") or ""
+        if self.images[name].get("value") and re.fullmatch(r"\$\S+", value):
+            return value[1:]
+        self._note(
+            f"<Image name='{name}'> shows '{value}'; only value=\"$key\", one image from the "
+            "task's data, is supported."
+        )
+        return None
+
+
+def _merged(first: Label, second: Label) -> Label:
+    """One label that stands in several controls: all synonyms, the smallest given threshold."""
+    given = [t for t in (first.threshold, second.threshold) if t is not None]
+    return replace(
+        first,
+        synonyms=_unique((*first.synonyms, *second.synonyms)),
+        colour=first.colour or second.colour,
+        threshold=min(given, default=None),
+    )
+
+
+def _synonyms(text: str) -> tuple[str, ...]:
+    return _unique(word.strip() for word in text.split(",") if word.strip())
+
+
+def _unique(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(words))
+
+
+def _is_true(text: str | None) -> bool:
+    return text is not None and text.strip().lower() in TRUE
+
+
+def _tag(element: Element) -> str:
+    """Lower-case name of a tag; Label Studio's tags ignore case."""
+    return element.tag.lower() if isinstance(element.tag, str) else ""
+
+
+def _title(element: Element) -> str:
+    """The element as a message names it."""
+    name = element.get("name") or element.get("value")
+    return f"<{element.tag} name='{name}'>" if name else f"<{element.tag}>"

@@ -1,0 +1,190 @@
+"""An interactive call's context → the prompt behind it.
+
+Label Studio sends the regions of the type, label and image of the one that was just drawn, oldest
+first (read in the editor of 1.23 and measured): so mostly one kind at a time, with whatever earlier
+prompts left behind. Any mix of kinds is read alike: of keypoints those of the present prompt
+(`interactive_clicks`), of boxes, strokes and outlines the newest each, of the lines of a TextArea
+the last. A TextArea comes as `{"type": "textarea", "value": {"text": […]}}` without the size of the
+image. The label of the newest region is the label of the mask.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from backend.project.label_config import LabelConfig
+from backend.project.tasks import TaskError, short_expression
+from backend.prompts import clicks as interactive_clicks
+from backend.prompts.clicks import Signs
+from backend.regions import geometry as interactive_regions
+from backend.regions.geometry import Region
+from workers.messages import SegmentRequest, VisualPrompt
+
+POINTS = frozenset({"keypointlabels", "keypoint"})
+RECTANGLES = frozenset({"rectanglelabels", "rectangle"})
+ELLIPSES = frozenset({"ellipselabels", "ellipse"})
+STROKES = frozenset({"brushlabels", "brush", "bitmasklabels", "bitmask"})
+OUTLINES = frozenset({"polygonlabels", "polygon"})
+POINTING = POINTS | RECTANGLES | ELLIPSES | STROKES | OUTLINES
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What somebody asks for: by words, by pointing, or by both.
+
+    Attributes:
+        text: a referring expression; empty for none.
+        label: the label that is selected; empty when none is.
+        pointed: what is pointed at; None for nothing.
+    """
+
+    text: str = ""
+    label: str = ""
+    pointed: VisualPrompt | None = None
+
+
+def read(context: Any, config: LabelConfig, task: Mapping[str, Any], signs: Signs) -> Prompt:
+    """The prompt of a context.
+
+    Args:
+        context: `params.context` of an interactive /predict.
+        config: has to have a control; one of them takes the mask.
+        task: with the masks that Label Studio holds for it, of which a click corrects one.
+        signs: of the keypoints of earlier calls; learns those of this one.
+
+    Raises:
+        TaskError: no list of regions, nothing to go by, or something that cannot be a prompt.
+    """
+    regions = context.get("result") if isinstance(context, Mapping) else None
+    if not isinstance(regions, list) or not all(isinstance(r, Mapping) for r in regions):
+        raise TaskError("The context holds no list of regions under 'result'.")
+    drawn = [region for region in regions if _kind(region) in POINTING]
+    label = _own_label(drawn[-1]) if drawn else _label(regions)
+    text = _text(regions)
+    if not drawn and not text:
+        kinds = ", ".join(sorted({_kind(region)[:40] for region in regions})) or "nothing"
+        raise TaskError(
+            f"A prompt of {kinds} got no mask: click, draw a box, an outline or a stroke with a "
+            "smart tool, or write what to find into the TextArea."
+        )
+    if not drawn:
+        return Prompt(text, label if label in _answerable(config) else "")
+    _check(drawn[-1], label, config)
+    return Prompt(text, label, _pointed(drawn, label, task, signs))
+
+
+def to_request(plain: SegmentRequest, prompt: Prompt) -> SegmentRequest:
+    """The job that answers a prompt.
+
+    Args:
+        plain: the same task without a prompt.
+        prompt: takes the place of the task's own expression.
+    """
+    return replace(
+        plain,
+        classes=True,  # the modes of the controls say nothing here: equal prompts get equal keys
+        objects=False,
+        expression=prompt.text,
+        label=prompt.label,
+        pointed=prompt.pointed,
+    )
+
+
+def _pointed(
+    drawn: Sequence[Region], label: str, task: Mapping[str, Any], signs: Signs
+) -> VisualPrompt:
+    """What the regions of the newest one's label point at.
+
+    Raises:
+        TaskError: a region that cannot be a prompt.
+    """
+    mine = [region for region in drawn if _own_label(region) == label]
+    clicks = interactive_clicks.read(_of(mine, POINTS), task, label, signs)
+    boxes = _of(mine, RECTANGLES | ELLIPSES)
+    return VisualPrompt(
+        positive=clicks.positive,
+        negative=clicks.negative,
+        box=_newest(boxes, _box),
+        strokes=_newest(_of(mine, STROKES), interactive_regions.strokes),
+        outline=_newest(_of(mine, OUTLINES), interactive_regions.outline) or (),
+        prior=clicks.prior,
+    )
+
+
+def _box(region: Region) -> interactive_regions.Box:
+    if _kind(region) in ELLIPSES:
+        return interactive_regions.ellipse(region)
+    return interactive_regions.rectangle(region)
+
+
+def _newest(regions: Sequence[Region], geometry: Callable[[Region], T]) -> T | None:
+    return geometry(regions[-1]) if regions else None
+
+
+def _of(regions: Sequence[Region], kinds: frozenset[str]) -> list[Region]:
+    return [region for region in regions if _kind(region) in kinds]
+
+
+def _check(region: Region, label: str, config: LabelConfig) -> None:
+    """See that a control can take the mask.
+
+    Raises:
+        TaskError: it is on another image, or no control has its label.
+    """
+    image, named = config.controls[0].to_name, region.get("to_name")
+    if named is not None and named != image:
+        raise TaskError(
+            f"The prompt is on {_quoted(named)}, but masks are made for the image '{image}'."
+        )
+    if label and label not in _answerable(config):
+        names = ", ".join(f"'{control.name}'" for control in config.controls)
+        raise TaskError(
+            f"The prompt's label {_quoted(label)} is none that a mask can have: add it to the "
+            f"labels of {names}, or choose another. Backgrounds and labels with model_skip get no "
+            "mask."
+        )
+
+
+def _answerable(config: LabelConfig) -> frozenset[str]:
+    """Labels that a mask can have."""
+    return frozenset(name for control in config.controls for name in control.labels)
+
+
+def _text(regions: Sequence[Region]) -> str:
+    """The last line: each further line of a TextArea is a further prompt.
+
+    Raises:
+        TaskError: too long to be one sentence.
+    """
+    texts = [text for region in regions if _kind(region) == "textarea" for text in _lines(region)]
+    return short_expression(texts[-1], "The prompt") if texts else ""
+
+
+def _lines(region: Region) -> list[str]:
+    text = interactive_regions.value_of(region).get("text")
+    lines = text if isinstance(text, list) else [text]
+    return [line for line in lines if isinstance(line, str) and line.strip()]
+
+
+def _label(regions: Sequence[Region]) -> str:
+    """Label of the newest region that has one; empty when none has."""
+    return next((name for region in reversed(regions) if (name := _own_label(region))), "")
+
+
+def _own_label(region: Region) -> str:
+    """Under "labels", or under a key of the region's own type; empty when it has none."""
+    value = interactive_regions.value_of(region)
+    named = value.get(_kind(region)) or value.get("labels")
+    first = named[0] if isinstance(named, list) and named else None
+    return first if isinstance(first, str) else ""
+
+
+def _kind(region: Region) -> str:
+    kind = region.get("type")
+    return kind if isinstance(kind, str) else type(kind).__name__
+
+
+def _quoted(text: Any) -> str:
+    return f"'{str(text)[:40]}'"

@@ -1,0 +1,188 @@
+"""Masks of a reply → one Label Studio prediction with the regions that the config's controls hold.
+
+Formats: brush and bitmask carry the mask to the pixel. Polygons and rectangles are made of outlines
+in percent of the image. A polygon has no holes. An outline runs along pixel corners, not pixel
+centres, so a rectangle of pixels keeps its exact size; it is simplified by at most
+`POLYGON_TOLERANCE` pixels. Outlines of fewer than `SMALLEST_OUTLINE` pixels are dropped: on a
+screen nobody can correct them.
+"""
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from backend.project.label_config import Control, LabelConfig
+from backend.regions import brush
+from dgl_rsis.runs import Runs, area, cropped, from_runs
+from dgl_rsis.types import Json
+from workers.messages import SegmentReply, SegmentResult
+
+Outline = np.ndarray[tuple[int, int], np.dtype[np.int32]]  # (N, 2) XY corners of pixels, pixels
+
+LEVELS = {"semantic": "class", "instance": "object"}
+POLYGON_TOLERANCE = 1.0  # pixels
+SMALLEST_OUTLINE = 16  # pixels
+DIGITS = 4
+
+
+def to_prediction(reply: SegmentReply, config: LabelConfig, model_version: str) -> Json:
+    """The prediction of one task, as /predict returns it and as it is pushed.
+
+    Args:
+        reply: masks of the task's image.
+        config: says which controls take them; other labels than a control's own never reach it.
+        model_version: the one that /setup reports. Label Studio takes a task as predicted when
+            both are the same string.
+
+    Returns:
+        `result`: regions; `score`: the mean of the segments' scores weighted by their areas, in
+        [0, 1], 0 when nothing was found; `model_version`. An empty `result` is an answer too:
+        nothing of the vocabulary is in the image.
+    """
+    result = [
+        region
+        for control in config.controls
+        for region in _regions(reply, control, f"{model_version}\n{control.name}")
+    ]
+    score = _score(reply) if result else 0.0
+    return {"result": result, "score": score, "model_version": model_version}
+
+
+def to_predictions(
+    reply: SegmentReply, config: LabelConfig, model_version: str, *, by_margin: bool = False
+) -> list[Json]:
+    """All predictions of one task: of an expression one for each candidate, else one.
+
+    Label Studio shows several predictions of a task beside each other, so the second best mask is
+    one click away. An expression that nothing answers gives one prediction without regions.
+
+    Args:
+        reply: masks of the task's image.
+        config: says which controls take them.
+        model_version: the one that /setup reports.
+        by_margin: the prediction's `score` is the reply's margin instead: the mean over the pixels
+            of p(best class) − p(second), so that a data manager sorted by prediction score,
+            ascending, shows the most doubtful task first. Regions keep their own scores. A reply
+            without a margin (of an expression, or of an older worker) keeps the usual score.
+    """
+    candidates = [segment for segment in reply.segments if segment.level == "candidate"]
+    if not candidates:
+        prediction = to_prediction(reply, config, model_version)
+        if by_margin and reply.margin is not None:
+            prediction["score"] = _unit(reply.margin)
+        return [prediction]
+    found = []
+    for number, segment in enumerate(candidates):
+        seed = f"{model_version}\n{number}"
+        control = next((c for c in config.controls if segment.label in c.labels), None)
+        regions = list(_drawn(reply, control, [segment], seed)) if control else []
+        found.append(
+            {"result": regions, "score": _unit(segment.score), "model_version": model_version}
+        )
+    return found
+
+
+def _regions(reply: SegmentReply, control: Control, seed: str) -> Iterator[Json]:
+    """Regions of one control, with ids that are the same whenever they are made again."""
+    level = LEVELS[control.mode]
+    wanted = [s for s in reply.segments if s.level == level and s.label in control.labels]
+    return _drawn(reply, control, wanted, seed)
+
+
+def _drawn(
+    reply: SegmentReply, control: Control, segments: Sequence[SegmentResult], seed: str
+) -> Iterator[Json]:
+    number = 0
+    for segment in segments:
+        for value in _values(control, segment):
+            number += 1
+            yield {
+                "id": hashlib.sha256(f"{seed}\n{number}".encode()).hexdigest()[:10],
+                "from_name": control.name,
+                "to_name": control.to_name,
+                "type": control.kind,
+                "original_width": reply.width,
+                "original_height": reply.height,
+                "image_rotation": 0,
+                "origin": "prediction",
+                "score": _unit(segment.score),
+                "value": {**value, control.kind: [segment.label]},
+            }
+
+
+def _values(control: Control, segment: SegmentResult) -> Iterator[Json]:
+    """The geometry of a segment in the control's format: none, one or several regions."""
+    runs = segment.runs
+    if control.kind == "brushlabels" and area(runs):
+        yield {"format": "rle", "rle": brush.encode(runs)}
+    elif control.kind == "bitmasklabels" and area(runs):
+        yield {"imageDataURL": _data_url(runs)}
+    elif control.kind in ("polygonlabels", "rectanglelabels"):
+        for outline in _outlines(runs, largest_only=segment.level == "object"):
+            size = np.array([runs.width, runs.height])
+            make = _polygon if control.kind == "polygonlabels" else _rectangle
+            yield make(outline, size)
+
+
+def _data_url(runs: Runs) -> str:
+    """PNG with black pixels on a transparent ground: a palette of two, one bit a pixel."""
+    image = Image.fromarray(from_runs(runs).view(np.uint8), mode="P")
+    image.putpalette([0, 0, 0, 0, 0, 0])
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", bits=1, transparency=b"\x00\xff")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _outlines(runs: Runs, *, largest_only: bool) -> list[Outline]:
+    """Outer outlines of the connected parts of a mask, largest first.
+
+    Connected as in OpenCV: also by corners.
+    """
+    crop = cropped(runs)
+    if crop is None:
+        return []
+    # A pixel corner is inside when one of its four pixels is: (h, W) → (h + 1, W + 1).
+    padded = np.pad(crop.mask.view(np.uint8), 1)
+    corners = padded[1:, 1:] | padded[:-1, 1:] | padded[1:, :-1] | padded[:-1, :-1]
+    contours, _ = cv2.findContours(
+        corners, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(0, crop.top)
+    )
+    kept = [c for c in contours if cv2.contourArea(c) >= SMALLEST_OUTLINE]
+    kept.sort(key=cv2.contourArea, reverse=True)
+    found = [np.asarray(c, dtype=np.int32).reshape(-1, 2) for c in kept]
+    return found[:1] if largest_only else found
+
+
+def _polygon(outline: Outline, size: NDArray[np.int_]) -> Json:
+    """The outline with fewer points, in percent of the image."""
+    simple = cv2.approxPolyDP(outline, POLYGON_TOLERANCE, closed=True).reshape(-1, 2)
+    # A strip that is no wider than the tolerance would collapse into a line.
+    points = simple if len(simple) >= 3 else outline
+    return {"points": np.round(points / size * 100, DIGITS).tolist(), "closed": True}
+
+
+def _rectangle(outline: Outline, size: NDArray[np.int_]) -> Json:
+    """The upright bounding box of the outline, in percent of the image."""
+    start, end = outline.min(axis=0), outline.max(axis=0)
+    x, y = np.round(start / size * 100, DIGITS).tolist()
+    width, height = np.round((end - start) / size * 100, DIGITS).tolist()
+    return {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
+
+
+def _score(reply: SegmentReply) -> float:
+    """Mean score of the segments weighted by area; objects repeat their class, so either level."""
+    level = "class" if any(s.level == "class" for s in reply.segments) else "object"
+    weighted = [(area(s.runs), s.score) for s in reply.segments if s.level == level]
+    total = sum(pixels for pixels, _ in weighted)
+    return _unit(sum(pixels * score for pixels, score in weighted) / total) if total else 0.0
+
+
+def _unit(score: float) -> float:
+    """Clipped to [0, 1] and rounded; NaN, which JSON cannot carry, becomes 0."""
+    return round(min(max(score, 0.0), 1.0), DIGITS) if score == score else 0.0

@@ -1,0 +1,165 @@
+"""The delivery job: one finished segmentation becomes one prediction in Label Studio.
+
+It runs in a process of its own, so that neither the web server nor a GPU ever waits for Label
+Studio. It may run any number of times: what is stored already is found before anything is pushed.
+"""
+
+import functools
+import logging
+from typing import Any
+
+from rq import Retry, get_current_job
+from rq.job import Job
+
+from backend.project import label_config
+from backend.regions.writing import to_predictions
+from backend.studio.client import StudioClient, StudioError
+from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
+from workers.queue.client import (
+    DELIVERY_RETRY_SECONDS,
+    Failure,
+    QueueError,
+    SegmentClient,
+    TaskFailure,
+)
+from workers.settings import WorkerSettings
+
+LOG = logging.getLogger(__name__)
+
+# After this a task that is opened finds the prediction in Label Studio itself.
+SETTLE_SECONDS = 10.0
+
+
+class NotYetError(Exception):
+    """Nothing to push at present; the queue tries again later."""
+
+
+def deliver(payload: dict[str, Any]) -> str | Retry:
+    """Push one prediction; the function that RQ calls.
+
+    What may pass is tried again, with one line in the log; what nobody foresaw, too, with its
+    traceback. Given up, it stands on the status page.
+
+    Args:
+        payload: a `DeliveryRequest` as JSON.
+
+    Returns:
+        What came of it: "stored", "stored before", or why it never will be; or when to try again.
+
+    Raises:
+        QueueError: Redis cannot be reached at present.
+    """
+    job = get_current_job()
+    assert job is not None, "deliver() runs as an RQ job only"
+    client = SegmentClient(job.connection)
+    request = DeliveryRequest.from_json(payload)
+    outcome = _try(job, request, client)
+    if isinstance(outcome, str):
+        level = logging.INFO if outcome.startswith("stored") else logging.WARNING
+        LOG.log(level, "task %d: prediction %s", request.task_id, outcome)
+    return outcome
+
+
+def _try(job: Job, request: DeliveryRequest, client: SegmentClient) -> str | Retry:
+    """Push; tell RQ to try again where that may help, unless it was the last try."""
+    try:
+        return deliver_request(request, client, _studio(), owner=job.id)
+    except (NotYetError, StudioError) as error:
+        cause = str(error)
+    except QueueError:
+        raise
+    except Exception:
+        LOG.exception("task %d: job %s failed", request.task_id, job.id)
+        cause = f"an internal error: the delivery worker's log has it under job {job.id}"
+    tries, most = (job.number_of_retries or 0) + 1, len(DELIVERY_RETRY_SECONDS)
+    if tries > most:
+        return _never(request, client, f"given up after {tries} tries: {cause}")
+    LOG.info("task %d: prediction not stored by try %d: %s", request.task_id, tries, cause)
+    return Retry(max=most, interval=list(DELIVERY_RETRY_SECONDS))
+
+
+def deliver_request(
+    request: DeliveryRequest, client: SegmentClient, studio: StudioClient, owner: str
+) -> str:
+    """Push one prediction unless the task has one of its version; see `deliver`.
+
+    Args:
+        request: what to push where.
+        client: the queue.
+        studio: Label Studio.
+        owner: a name for the claim that is the same in every try.
+    """
+    task, key = request.task_id, request.key
+    answer = client.look_up([key])[key]
+    if answer is None:
+        raise NotYetError(f"its segmentation {key} is not finished")
+    if isinstance(answer, Failure):  # the segment job has put it on the status page
+        client.release(task, key, 0)
+        return f"impossible: {answer.message}"
+    if not _claim(client, request, owner):
+        raise NotYetError("somebody who opened it is being answered")
+    try:
+        outcome = _push(request, answer, client, studio)
+    except StudioError as error:
+        if error.retry:
+            client.yield_push(task, key, owner)
+            raise
+        client.release(task, key, 0)
+        return _never(request, client, f"refused: {error}")
+    client.release(task, key, SETTLE_SECONDS)
+    return outcome
+
+
+def _claim(client: SegmentClient, request: DeliveryRequest, owner: str) -> bool:
+    """Whether this delivery may answer the task.
+
+    A claim that is gone was an open's that answered, or that gave up before: only Label Studio
+    knows which, so it is claimed anew and Label Studio asked.
+    """
+    task, key = request.task_id, request.key
+    return client.begin_push(task, key, owner) or (
+        client.claim_push(task, key) and client.begin_push(task, key, owner)
+    )
+
+
+def _push(
+    request: DeliveryRequest, reply: SegmentReply, client: SegmentClient, studio: StudioClient
+) -> str:
+    """Convert and push, unless it was done before."""
+    stored = studio.predictions(request.task_id, reply.model_version)
+    xml = client.config(request.config)
+    if xml is None and stored:
+        return "stored before"
+    if xml is None:
+        outcome = "impossible: its label config is no longer kept; retrieve the prediction again"
+        return _never(request, client, outcome)
+    predictions = to_predictions(reply, label_config.parse(xml), reply.model_version)
+    missing = predictions[len(stored) :]  # the candidates of an expression are several
+    for prediction in missing:
+        studio.push(request.task_id, prediction)
+    return "stored" if missing else "stored before"
+
+
+def _never(request: DeliveryRequest, client: SegmentClient, outcome: str) -> str:
+    """Put a delivery that ends without a prediction on the status page."""
+    client.record_failures([TaskFailure(DELIVERY_QUEUE, str(request.task_id), outcome)])
+    return outcome
+
+
+@functools.cache
+def _studio() -> StudioClient:
+    """Label Studio as the environment names it; kept, with its connection and access token.
+
+    Raises:
+        StudioError: it is not named there.
+    """
+    settings = WorkerSettings()
+    url, key = settings.label_studio_url, settings.label_studio_api_key
+    if url is None or key is None:
+        raise StudioError(
+            "the delivery worker does not know Label Studio: start it with LABEL_STUDIO_URL and "
+            "LABEL_STUDIO_API_KEY, as the web server",
+            retry=True,
+        )
+    bundle = settings.requests_ca_bundle
+    return StudioClient(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))

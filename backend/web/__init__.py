@@ -1,0 +1,1 @@
+"""What Label Studio and people call over HTTP; how masks are written as regions is `regions`."""

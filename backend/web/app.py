@@ -1,0 +1,202 @@
+"""The ML-backend protocol of Label Studio 1.23 over HTTP.
+
+Label Studio gives /health 1 s, /setup 3 s, /predict 100 s and the webhook 1 s, and calls /health
+and /setup before each batch: nothing here waits but /predict. It sends an access token to /setup
+and a login and password to /predict; only the fields named below are read, so these end at the
+door. label_studio_sdk is not imported here: it would cost 90 MiB and 1.5 s; it is the tests'
+oracle instead.
+"""
+
+import hmac
+import json
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Unauthorized
+
+from backend.web import errors, status
+from backend.web.errors import RequestError
+from backend.web.metrics import Metrics
+from backend.web.service import Answer, PredictionService, open_client
+from backend.web.settings import Settings
+from backend.web.webhook import Corrections, head_of
+from workers.queue.client import SegmentClient
+
+LOG = logging.getLogger(__name__)
+
+MODEL_CLASS = "DglRsis"
+
+
+def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask:
+    """The web application.
+
+    Args:
+        settings: of the web process.
+        client: the queue; by default that of `settings.redis_url`. No connection is made yet.
+
+    Raises:
+        ValueError: neither a client nor `settings.redis_url`.
+    """
+    client = client or open_client(settings)
+    app = Flask("backend", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    metrics = Metrics()
+    app.extensions["dgl_service"] = PredictionService(client, settings, metrics)
+    app.extensions["dgl_corrections"] = Corrections(client, learns=settings.learn)
+    app.extensions["dgl_metrics"] = metrics
+    errors.install(app)
+    _measure(app, metrics)
+    _require_login(app, settings)
+    _add_routes(app)
+    return app
+
+
+def _add_routes(app: Flask) -> None:
+    for path in ("/", "/health"):
+        app.add_url_rule(path, "health", health, methods=["GET"])
+    app.add_url_rule("/setup", view_func=setup, methods=["POST"])
+    app.add_url_rule("/predict", view_func=predict, methods=["POST"])
+    app.add_url_rule("/webhook", view_func=webhook, methods=["POST"])
+    app.add_url_rule("/versions", view_func=versions, methods=["GET"])
+    app.add_url_rule("/metrics", view_func=expose_metrics, methods=["GET"])
+    app.add_url_rule("/ready", view_func=ready, methods=["GET"])
+    app.add_url_rule("/status", view_func=show_status, methods=["GET"])
+
+
+def health() -> dict[str, str]:
+    """This process answers; says nothing of the queue."""
+    return {"status": "UP", "model_class": MODEL_CLASS}
+
+
+def setup() -> dict[str, str]:
+    """The model version, under which Label Studio looks for stored predictions."""
+    body = _body()
+    xml = _text(body, "schema")
+    return {"model_version": _service().setup(str(body.get("project")), xml)}
+
+
+def predict() -> Response:
+    """One answer a task, in order, sent one by one so that a batch never stands in memory."""
+    body = _body()
+    tasks = body.get("tasks")
+    if not isinstance(tasks, list):
+        raise RequestError(f"'tasks' must be a list of tasks, got {type(tasks).__name__}.")
+    params = body.get("params")
+    context = params.get("context") if isinstance(params, dict) else None
+    xml, project = _text(body, "label_config"), str(body.get("project"))
+    answers = _service().predict(project, xml, tasks, context)
+    return Response(_stream(answers), mimetype="application/json")
+
+
+def webhook() -> tuple[dict[str, str], int]:
+    """Take every event that Label Studio posts, and answer before it is looked at."""
+    corrections: Corrections = current_app.extensions["dgl_corrections"]
+    taken = corrections.accept(head_of(request.stream))
+    return {"status": "ignored" if taken is None else "accepted"}, 201
+
+
+def versions() -> dict[str, list[str]]:
+    """Versions to choose from in Label Studio: the one that is served."""
+    return {"versions": [_service().model_version()]}
+
+
+def expose_metrics() -> Response:
+    """Prometheus' text format."""
+    state = status.read_state(_service().client)
+    metrics: Metrics = current_app.extensions["dgl_metrics"]
+    text = metrics.expose(state.segmenters, state.waiting, state.given_up)
+    return Response(text, mimetype="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+
+
+def ready() -> tuple[dict[str, Any], int]:
+    """200 when a task would be served now: Redis answers and a segment worker is well."""
+    state = status.read_state(_service().client)
+    if state.problem:
+        return {"ready": False, "problem": state.problem}, 503
+    return {"ready": True, "workers": state.segmenters, "waiting": state.waiting}, 200
+
+
+def show_status() -> Response:
+    """The page for people."""
+    response = Response(status.render(_service()), mimetype="text/html")
+    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _service() -> PredictionService:
+    service: PredictionService = current_app.extensions["dgl_service"]
+    return service
+
+
+def _body() -> dict[str, Any]:
+    """The JSON object of a request, whatever its content type says.
+
+    Raises:
+        RequestError: not JSON, nested too deeply, or not an object.
+    """
+    try:
+        body = json.loads(request.get_data(cache=False))
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"The body must be a JSON object: {error}.") from None
+    if not isinstance(body, dict):
+        raise RequestError(f"The body must be a JSON object, got {type(body).__name__}.")
+    return body
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    """A text field of the body.
+
+    Raises:
+        RequestError: missing, or not text.
+    """
+    value = body.get(name)
+    if not isinstance(value, str):
+        raise RequestError(f"'{name}' must be text, got {type(value).__name__}.")
+    return value
+
+
+def _stream(answers: Iterator[Answer]) -> Iterator[str]:
+    """`{"results": […]}`, one answer at a time."""
+    yield '{"results":['
+    for number, answer in enumerate(answers):
+        yield ("," if number else "") + json.dumps(answer, separators=(",", ":"))
+    yield "]}"
+
+
+def _require_login(app: Flask, settings: Settings) -> None:
+    """Basic auth on every route, if it is set; as upstream, /health is no exception."""
+    user, password = settings.basic_auth_user, settings.basic_auth_pass
+    if user is None or password is None:
+        return
+    expected = f"{user}:{password.get_secret_value()}".encode()
+
+    def check() -> None:
+        login = request.authorization
+        given = f"{login.username}:{login.password}" if login and login.type == "basic" else ""
+        if not hmac.compare_digest(given.encode(), expected):
+            challenge = WWWAuthenticate("basic", {"realm": "dgl-rsis"})
+            raise Unauthorized("Basic authentication is required.", www_authenticate=challenge)
+
+    app.before_request(check)
+
+
+def _measure(app: Flask, metrics: Metrics) -> None:
+    """Count each request and time it until its last byte."""
+
+    def start() -> None:
+        g.started = time.perf_counter()
+
+    def finish(response: Response) -> Response:
+        route, started = request.url_rule.rule if request.url_rule else "unknown", g.started
+        metrics.requests.labels(route, response.status_code).inc()
+        seconds = metrics.seconds.labels(route)
+        response.call_on_close(lambda: seconds.observe(time.perf_counter() - started))
+        return response
+
+    app.before_request(start)
+    app.after_request(finish)

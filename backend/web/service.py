@@ -1,0 +1,358 @@
+"""What a backend does with Label Studio's calls, whoever carries them: `app` or `ml_backend`.
+
+Facts about Label Studio 1.23 behind it, all measured: it stores nothing for a task that is answered
+`[]` and asks again later, so that is the answer for a task that is pending or failed; it takes
+`{"result": []}` as a prediction; one answer too few loses the whole batch; two parallel opens of
+a task store two predictions if both are answered.
+"""
+
+import logging
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.metadata import version as package_version
+from typing import Any
+
+from backend.project import label_config
+from backend.project.label_config import LabelConfig
+from backend.project.tasks import TaskError, as_task, task_id_of
+from backend.prompts import context as interactive
+from backend.prompts.clicks import Signs
+from backend.regions import writing
+from backend.web.metrics import Metrics
+from backend.web.settings import Settings
+from dgl_rsis.types import Json
+from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest, versioned
+from workers.queue.client import Failure, QueueError, SegmentClient, TaskFailure
+
+LOG = logging.getLogger(__name__)
+
+Answer = Json | list[Any]  # a prediction, or [] for none yet
+
+ReadPrompt = Callable[[Mapping[str, Any]], interactive.Prompt]
+
+NOTHING: list[Any] = []
+INTERACTIVE = "interactive"  # stage of a failure
+# Long enough for Label Studio to store the answer, after which it does not ask again. It took 11 s
+# for a batch of 250, and begins when the whole batch is answered.
+CLAIM_SECONDS = 10
+BATCH_CLAIM_SECONDS = 60
+OUTAGE_SECONDS = 5  # /setup does not wait for a queue that did not answer a moment ago
+LONGEST_MESSAGE = 500
+PROJECT = re.compile(r"([0-9]{1,18})(\..*)?")  # id, and when it was made
+STORED_TASK = re.compile("[0-9]{1,18}")  # ids of Label Studio's own; others cannot be pushed to
+
+read_config = lru_cache(maxsize=16)(label_config.parse)
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """One task that became a job; its key is dear, so it is computed once."""
+
+    task_id: str
+    key: str
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What the tasks of one /predict that waits have in common.
+
+    Attributes:
+        xml: the label config.
+        owner: name of its claims.
+        single: it is one task, so that the answer is complete with it.
+        deadline: when it waits no longer, monotonic seconds.
+    """
+
+    xml: str
+    owner: str
+    single: bool
+    deadline: float
+
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def claim_seconds(self) -> float:
+        return CLAIM_SECONDS if self.single else self.seconds_left + BATCH_CLAIM_SECONDS
+
+
+def open_client(settings: Settings) -> SegmentClient:
+    """The queue of these settings; no connection is made yet.
+
+    Raises:
+        ValueError: no REDIS_URL.
+    """
+    if settings.redis_url is None:
+        raise ValueError("REDIS_URL is not set: give the address of a Redis or Valkey server")
+    return SegmentClient.from_url(settings.redis_url, settings.reply_days)
+
+
+class PredictionService:
+    """Answers /setup and /predict through the queue; never computes a mask itself."""
+
+    def __init__(self, client: SegmentClient, settings: Settings, metrics: Metrics) -> None:
+        self.client = client
+        self.metrics = metrics
+        self._settings = settings
+        self._last_version: str | None = None
+        self._last_prototypes: dict[str, str] = {}  # by the id of a project that learnt something
+        self._asks_again_at = 0.0
+        self._signs = Signs()
+        self._slots = threading.BoundedSemaphore(settings.waiting_requests)
+
+    def model_version(self, project: str = "") -> str:
+        """The version under which predictions are stored, as the worker announced it.
+
+        Of a project that learnt from its annotators it names the revision of what was learnt.
+        Without an answer from Redis it is the last one known, so that Label Studio does not take
+        an outage for a new model.
+
+        Args:
+            project: as Label Studio names it; empty for the model alone.
+        """
+        announced, prototypes = self._last_version, self._last_prototypes.get(_id_of(project), "")
+        if announced is None or time.monotonic() >= self._asks_again_at:
+            try:
+                announced = self._announced()
+                prototypes = self._prototypes(project, announced)
+            except QueueError as error:
+                LOG.warning("the model version may be an old one: %s", error)
+                self._asks_again_at = time.monotonic() + OUTAGE_SECONDS
+        if announced is None:
+            LOG.warning("no segment worker has announced its model yet; start `dgl-rsis worker`")
+            return f"dgl-rsis-{package_version('dgl-rsis')}-no-worker-yet"
+        return versioned(announced, prototypes)
+
+    def setup(self, project: str, xml: str) -> str:
+        """Check the label config, say in the log what is wrong with it, return the version."""
+        for problem in read_config(xml).problems:
+            LOG.warning("project %s: %s", one_line(project), one_line(problem))
+        return self.model_version(project)
+
+    def predict(
+        self, project: str, xml: str, tasks: Sequence[Any], context: Any = None
+    ) -> Iterator[Answer]:
+        """One answer a task, in order; never raises for a bad task or a lost queue.
+
+        The tasks are queued before this returns; the iterator waits for the masks and makes the
+        regions one task at a time, so that a large batch never stands in memory.
+        """
+        try:
+            if context:
+                return self._interactive(project, xml, tasks, context)
+            return self._queued(project, xml, tasks)
+        except QueueError as error:
+            LOG.error("project %s: %d tasks get []: %s", one_line(project), len(tasks), error)
+            return iter([NOTHING] * len(tasks))
+
+    def _interactive(
+        self, project: str, xml: str, tasks: Sequence[Any], context: Any
+    ) -> Iterator[Answer]:
+        """A prompt of somebody who waits: answered or refused, and never stored.
+
+        Label Studio hides failures of its smart tools, so log and status page have to say them.
+        """
+        started = time.monotonic()
+        version = self._announced()
+        if version is None:
+            cause = "no segment worker has announced its model yet; start `dgl-rsis worker`"
+            self._refuse([TaskFailure(INTERACTIVE, task_id_of(task), cause) for task in tasks])
+            return iter([NOTHING] * len(tasks))
+        config = read_config(xml)
+        return iter([self._prompted(task, config, context, version, started) for task in tasks])
+
+    def _prompted(
+        self, task: Any, config: LabelConfig, context: Any, version: str, started: float
+    ) -> Answer:
+        request = _request(
+            task, config, version, lambda seen: interactive.read(context, config, seen, self._signs)
+        )
+        if isinstance(request, TaskFailure):
+            self._refuse([request])
+            return NOTHING
+        self.client.submit([request], at_front=True, interactive=True)
+        with self._slot() as free:
+            left = started + self._settings.single_task_seconds - time.monotonic()
+            reply = self.client.wait([request.key], max(0.0, left) if free else 0.0)[request.key]
+        answer, cause = _suggested(reply, config)
+        if cause:
+            self._refuse([TaskFailure(INTERACTIVE, request.task_id, one_line(cause))])
+            return NOTHING
+        self.metrics.tasks.labels("answered").inc()
+        seconds = time.monotonic() - started
+        LOG.info("task %s: a prompt was answered, %.3f s", request.task_id, seconds)
+        return answer
+
+    def _queued(self, project: str, xml: str, tasks: Sequence[Any]) -> Iterator[Answer]:
+        version = self._announced()
+        if version is None:
+            LOG.error(
+                "project %s: %d tasks get []: no segment worker has announced its model yet, "
+                "start `dgl-rsis worker`",
+                one_line(project),
+                len(tasks),
+            )
+            return iter([NOTHING] * len(tasks))
+        single = len(tasks) == 1
+        prototypes = self._prototypes(project, version)
+        version = versioned(version, prototypes)
+        asks = self._submit(xml, tasks, version, prototypes, at_front=single)
+        if single or not self._settings.delivers:
+            return self._wait(asks, xml, single=single)
+        self._deliver(asks, xml)
+        return iter([NOTHING] * len(tasks))
+
+    def _submit(
+        self, xml: str, tasks: Sequence[Any], version: str, prototypes: str, *, at_front: bool
+    ) -> list[_Ask | None]:
+        """Queue what can be queued; None for a task that cannot."""
+        started = time.monotonic()
+        config = read_config(xml)
+        requests = [_request(task, config, version, prototypes=prototypes) for task in tasks]
+        accepted = [request for request in requests if isinstance(request, SegmentRequest)]
+        self.client.submit(accepted, at_front=at_front)
+        self._refuse([request for request in requests if isinstance(request, TaskFailure)])
+        asks = [_Ask(r.task_id, r.key) if isinstance(r, SegmentRequest) else None for r in requests]
+        seconds = time.monotonic() - started
+        LOG.info("%d of %d tasks are in the queue, %.3f s", len(accepted), len(tasks), seconds)
+        return asks
+
+    def _announced(self) -> str | None:
+        announcement = self.client.announced()
+        if announcement is None:
+            return None
+        self._last_version = announcement.model_version
+        return announcement.model_version
+
+    def _prototypes(self, project: str, version: str | None) -> str:
+        """What the project learnt so far, as `SegmentRequest.prototypes`; empty for nothing."""
+        number = _id_of(project)
+        if version is None or not number or not self._settings.learn:
+            return ""
+        found = self.client.corrections.prototypes(number)
+        if found:
+            self._last_prototypes[number] = found
+        else:
+            self._last_prototypes.pop(number, None)
+        return found
+
+    def _deliver(self, asks: Sequence[_Ask | None], xml: str) -> None:
+        """Have the predictions pushed when they are ready."""
+        wanted = [ask for ask in asks if ask is not None and STORED_TASK.fullmatch(ask.task_id)]
+        if not wanted:
+            return
+        digest = self.client.store_config(xml)
+        self.client.deliver([DeliveryRequest(int(ask.task_id), ask.key, digest) for ask in wanted])
+        self.metrics.tasks.labels("queued").inc(len(wanted))
+
+    def _wait(self, asks: Sequence[_Ask | None], xml: str, *, single: bool) -> Iterator[Answer]:
+        """Wait for the masks within the budget; whatever is late stays for the next call."""
+        budget = self._settings.single_task_seconds if single else self._settings.batch_seconds
+        with self._slot() as free:
+            deadline = time.monotonic() + (budget if free else 0.0)
+            call = _Call(xml, uuid.uuid4().hex, single, deadline)
+            for ask in asks:
+                try:
+                    yield self._answer(ask, call)
+                except QueueError as error:
+                    LOG.error("task %s gets []: %s", ask and ask.task_id, error)
+                    yield NOTHING
+                except Exception:  # the answer has begun: an error now would lose the whole batch
+                    LOG.exception("task %s gets []", ask and ask.task_id)
+                    yield NOTHING
+
+    @contextmanager
+    def _slot(self) -> Iterator[bool]:
+        """Whether this request may wait; the last threads are kept for /health and /setup."""
+        free = self._slots.acquire(blocking=False)
+        try:
+            yield free
+        finally:
+            if free:
+                self._slots.release()
+
+    def _answer(self, ask: _Ask | None, call: _Call) -> Answer:
+        if ask is None:
+            return NOTHING
+        reply = self.client.wait([ask.key], call.seconds_left)[ask.key]
+        if isinstance(reply, Failure):
+            self._say(ask.task_id, reply.message)  # recorded by the job
+            return NOTHING
+        if reply is None:
+            LOG.info("task %s is not ready yet", ask.task_id)
+            if self._settings.delivers:
+                self._deliver([ask], call.xml)
+            return NOTHING
+        return self._claimed(ask, reply, call)
+
+    def _claimed(self, ask: _Ask, reply: SegmentReply, call: _Call) -> Answer:
+        """The prediction, unless another call or a delivery is storing it right now."""
+        if not self.client.claim_open(ask.task_id, ask.key, call.owner, call.claim_seconds):
+            LOG.info("task %s is being answered by another call", ask.task_id)
+            self.metrics.tasks.labels("duplicate").inc()
+            return NOTHING
+        found = writing.to_predictions(reply, read_config(call.xml), reply.model_version)
+        self.metrics.tasks.labels("answered").inc()
+        if reply.reason:
+            LOG.info("task %s: %s", ask.task_id, reply.reason)
+        return found[0] if len(found) == 1 else list(found)
+
+    def _refuse(self, failures: Sequence[TaskFailure]) -> None:
+        """Tasks of which no job was made."""
+        for failure in failures:
+            self._say(failure.task_id, failure.message)
+        self.client.record_failures(failures)
+
+    def _say(self, task_id: str, message: str) -> None:
+        self.metrics.tasks.labels("failed").inc()
+        LOG.warning("task %s gets []: %s", task_id, message)
+
+
+def _id_of(project: str) -> str:
+    """Label Studio's id of a project, digits; empty for what is none."""
+    named = PROJECT.fullmatch(project)
+    return named[1] if named else ""
+
+
+def _request(
+    task: Any,
+    config: LabelConfig,
+    version: str,
+    prompt: ReadPrompt | None = None,
+    prototypes: str = "",
+) -> SegmentRequest | TaskFailure:
+    """The request of a task, or of a prompt on it; or why it cannot have one."""
+    try:
+        seen = as_task(task)
+        plain = replace(config.to_request(seen, version), prototypes=prototypes)
+        return plain if prompt is None else interactive.to_request(plain, prompt(seen))
+    except TaskError as error:
+        stage = "predict" if prompt is None else INTERACTIVE
+        return TaskFailure(stage, task_id_of(task), one_line(str(error)))
+
+
+def _suggested(reply: SegmentReply | Failure | None, config: LabelConfig) -> tuple[Answer, str]:
+    """The best candidate for a prompt, and why there is none; empty when there is one."""
+    if isinstance(reply, Failure):
+        return NOTHING, reply.message
+    if reply is None:
+        return NOTHING, "no mask in time: the workers are busy with other images; ask again"
+    if not reply.segments:
+        return NOTHING, reply.reason or "nothing was found"
+    best = writing.to_predictions(reply, config, reply.model_version)[0]
+    if not best["result"]:
+        return NOTHING, "the mask that was found is too small for a region, or its label has none"
+    return best, ""
+
+
+def one_line(text: str) -> str:
+    """Text from outside, fit for one log line: no control characters, not endless."""
+    short = text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+    return "".join(c if c.isprintable() else " " for c in short)

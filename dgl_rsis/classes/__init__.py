@@ -1,0 +1,1 @@
+"""Open-vocabulary semantic segmentation: labels in, class masks out; no sentences."""

@@ -1,0 +1,168 @@
+"""Remote-sensing knowledge in the text: labels → phrases → prompts.
+
+[paper] "knowledge-guided prompt engineering". [ours] the data (`knowledge.toml`), the merging of a
+user's synonyms, and the background: what else one sees from above, less what the labels cover.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from dgl_rsis.types import Label
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class ClassPhrases:
+    """How one class is asked for.
+
+    Attributes:
+        label: the label; for the implicit background a label of that name.
+        phrases: at least one; the class's probability is that of its best phrase.
+    """
+
+    label: Label
+    phrases: tuple[str, ...]
+
+
+def phrases(labels: Sequence[Label], *, enrich: bool = True) -> tuple[ClassPhrases, ...]:
+    """The phrases of each label, then of the background when the labels leave room for one.
+
+    Args:
+        labels: the vocabulary.
+        enrich: add the project's knowledge; without it each label is its name and the user's
+            synonyms, and there is no implicit background.
+
+    Returns:
+        One entry a label, in order; where no label is a background and some of the surroundings
+        that one sees from above are covered by no label, one entry more, with `background` set.
+    """
+    if not enrich:
+        return tuple(ClassPhrases(x, _unique([x.name, *x.synonyms])) for x in labels)
+    covered = _covered(labels)
+    remaining = [name for name in _knowledge()["background"] if name not in covered]
+    surroundings = _unique([p for name in remaining for p in _classes()[name]["phrases"]])
+    asked = [
+        ClassPhrases(x, _background(x, surroundings) if x.background else _own(x)) for x in labels
+    ]
+    if surroundings and not any(x.background for x in labels):
+        asked.append(ClassPhrases(Label(BACKGROUND, background=True), surroundings))
+    return tuple(asked)
+
+
+def templates() -> tuple[str, ...]:
+    """Sentences with a `{c}` where the phrase goes."""
+    return tuple(_knowledge()["templates"])
+
+
+def prompts(phrase: str) -> tuple[str, ...]:
+    """The phrase in every template."""
+    return tuple(template.format(c=phrase) for template in templates())
+
+
+def words(name: str) -> tuple[str, ...]:
+    """Everything that the class of this name is called; the name alone when it is not known."""
+    entry = _entry(name)
+    if entry is None:
+        return (_spaced(name),)
+    return _unique([*_classes()[entry]["phrases"], *_classes()[entry]["names"]])
+
+
+def named(noun: str, labels: Sequence[Label]) -> str | None:
+    """The label that a noun names: by the label's own words first, then by the project's."""
+    for label in labels:
+        if _normal(noun) in {_normal(word) for word in (label.name, *label.synonyms)}:
+            return label.name
+    entry = _entry(noun)
+    for label in labels:
+        if entry and entry in {_entry(word) for word in (label.name, *label.synonyms)}:
+            return label.name
+    return None
+
+
+def rivals(nouns: Sequence[str]) -> tuple[str, ...]:
+    """One phrase for every known class that none of the nouns means, contains or is part of."""
+    meant = _covered([Label(noun) for noun in nouns])
+    return tuple(
+        entry["phrases"][0]
+        for name, entry in _classes().items()
+        if name not in meant and not meant & set(entry.get("covers", ()))
+    )
+
+
+def means_background(name: str) -> bool:
+    """Whether a label of this name says "none of the others"."""
+    return _normal(name) in _knowledge()["background_names"]
+
+
+def _own(label: Label) -> tuple[str, ...]:
+    entry = _entry(label.name)
+    known = _classes()[entry]["phrases"] if entry else ()
+    return _unique([_spaced(label.name), *label.synonyms, *known])
+
+
+def _background(label: Label, surroundings: Sequence[str]) -> tuple[str, ...]:
+    """The user's words and the surroundings; "background" itself looks like nothing."""
+    name = () if means_background(label.name) else (_spaced(label.name),)
+    return _unique([*name, *label.synonyms, *surroundings]) or (BACKGROUND,)
+
+
+def _covered(labels: Sequence[Label]) -> set[str]:
+    """Tables that the labels mean or contain, by their names and their synonyms."""
+    entries = {_entry(word) for x in labels for word in (x.name, *x.synonyms)}
+    meant = {entry for entry in entries if entry}
+    return meant | {c for entry in meant for c in _classes()[entry].get("covers", ())}
+
+
+def _entry(name: str) -> str | None:
+    """The table of this name; DIOR writes its names without spaces."""
+    return _by_name().get(_normal(name).replace(" ", ""))
+
+
+def _spaced(name: str) -> str:
+    return " ".join(name.replace("_", " ").replace("-", " ").split()).lower()
+
+
+def _normal(name: str) -> str:
+    """Lower case, single spaces, the last word singular by its plainest rule."""
+    spaced = _spaced(name.replace("/", " "))
+    if spaced.endswith("ies"):
+        return spaced[:-3] + "y"
+    return spaced[:-1] if spaced.endswith("s") and not spaced.endswith("ss") else spaced
+
+
+def _unique(words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+def fingerprint() -> str:
+    """SHA-256 of the data, hexadecimal: other words are another model."""
+    return hashlib.sha256(_text().encode()).hexdigest()
+
+
+def _text() -> str:
+    return files("dgl_rsis.classes").joinpath("knowledge.toml").read_text("utf-8")
+
+
+@cache
+def _knowledge() -> dict[str, Any]:
+    return tomllib.loads(_text())
+
+
+def _classes() -> dict[str, Any]:
+    found: dict[str, Any] = _knowledge()["classes"]
+    return found
+
+
+@cache
+def _by_name() -> dict[str, str]:
+    return {
+        _normal(n).replace(" ", ""): entry
+        for entry, data in _classes().items()
+        for n in data["names"]
+    }

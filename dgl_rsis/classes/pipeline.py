@@ -1,0 +1,393 @@
+"""The order of the stages. The only file that knows it.
+
+Open-vocabulary semantic segmentation [paper, local branch]:
+
+    labels ──vocabulary──► text features ──────────────────────────────────┐
+    image ──proposals──► masks ──crops──► crop features ─┐                 │
+      └─────features────► dense values ──► mask features ┴─► v_i ─matching─┴─► semantic map ─► masks
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgl_rsis import masks
+from dgl_rsis.classes import knowledge, matching, prototypes, vocabulary
+from dgl_rsis.classes.matching import MapParameters, SemanticMap
+from dgl_rsis.classes.prototypes import Prototypes
+from dgl_rsis.classes.vocabulary import Vocabulary
+from dgl_rsis.clip import crops, features, mask_features
+from dgl_rsis.clip.crops import CropParameters
+from dgl_rsis.clip.features import DenseFeatures
+from dgl_rsis.clip.mask_features import MaskFeature
+from dgl_rsis.clip.model import ClipModel
+from dgl_rsis.regions import proposals
+from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
+from dgl_rsis.weights import checkpoints
+
+MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
+
+
+@dataclass(frozen=True)
+class OvssParameters:
+    """Everything that decides what a segmentation looks like, beside the weights.
+
+    Attributes:
+        regions: mask proposals.
+        crops: context of the crops.
+        mask_feature: how v_mask is made: "pooling" (the default, by measurement), "class-tokens" or
+            "late-masking".
+        pixel_share: φ, weight of the pixel tower's features against everything else, [0, 1], where
+            the model has such a tower and masks are pooled. At 1 no crop is encoded; measured on
+            Dubai tile 5 and generated scenes (docs/LOG.md).
+        mask_share: β, weight of the mask feature against the crop feature, [0, 1]; measured on
+            Dubai tile 5 (docs/LOG.md).
+        temperature: τ of the softmax over cosines; None for the model's own.
+        area_exponent: of the votes of overlapping masks; measured on Dubai tile 5 and generated
+            scenes (docs/LOG.md).
+        threshold: pixels whose class is less probable stay unlabelled; a label's own threshold
+            goes before it.
+        knowledge: use the project's phrases, templates and implicit background; without it the
+            bare class names are asked for.
+        remember: use the model's own prototypes, where it has some and they know all labels.
+        min_object: pixels; smaller connected parts are no objects.
+        max_objects: of each class, the largest.
+        margin: only masks whose two best classes are closer than this, [0, 1], are also encoded as
+            crops; the others keep their mask feature. 1 encodes all of them, 0 none.
+        batch: crops encoded at a time; does not change the answer.
+    """
+
+    regions: RegionParameters = field(default_factory=RegionParameters)
+    crops: CropParameters = field(default_factory=CropParameters)
+    mask_feature: MaskFeature = "pooling"
+    pixel_share: float = features.PIXEL_SHARE
+    mask_share: float = 0.7
+    temperature: float | None = None
+    area_exponent: float = 1.0
+    threshold: float = 0.0
+    knowledge: bool = True
+    remember: bool = True
+    min_object: int = 32
+    max_objects: int = 300
+    margin: float = 1.0
+    batch: int = 64
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """What the image alone decides: every question about it starts here.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        proposed: its mask proposals, N.
+        dense: of one pass over the image.
+        by_mask: (N, D) float32, mask-guided features, L2 norm 1.
+        seconds: wall-clock seconds of each stage.
+        by_crop: (N, D) float32, features of all context-aware crops, where `with_crops` made them
+            in advance; None: made when needed, for the masks that need them.
+    """
+
+    image: RGB
+    proposed: Proposals
+    dense: DenseFeatures
+    by_mask: Tensor
+    seconds: Mapping[str, float]
+    by_crop: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ClassSegmentation:
+    """The answer of `segment_classes`.
+
+    Attributes:
+        classes: one segment for each label that was found, in the order of the labels.
+        class_map: (H, W) uint16; 0 = none, i = the i-th label.
+        probability: (H, W) float32 in [0, 1], of the best class of each pixel.
+        seconds: wall-clock seconds of each stage.
+        parameters: that it was made with.
+        margin: how sure it is: p(best class) − p(second), the mean over the pixels, [0, 1].
+    """
+
+    classes: tuple[Segment, ...]
+    class_map: NDArray[np.uint16]
+    probability: Floats
+    seconds: dict[str, float]
+    parameters: OvssParameters
+    margin: float
+
+    @property
+    def objects(self) -> Iterator[Segment]:
+        """Connected parts of the classes, largest first within a label.
+
+        One at a time: a thousand masks of an image do not fit in memory.
+        """
+        limit, largest = self.parameters.min_object, self.parameters.max_objects
+        for segment in self.classes:
+            for part in islice(masks.components(segment.mask, limit), largest):
+                yield Segment(segment.label, float(self.probability[part].mean()), part)
+
+
+def model_version(clip: ClipModel, parameters: OvssParameters, *others: Any) -> str:
+    """A name that changes when the weights, the parameters or the package change.
+
+    Args:
+        clip: the model.
+        parameters: of the class masks.
+        others: dataclasses of parameters of further pipelines of the same worker.
+    """
+    relevant = {key: value for key, value in asdict(parameters).items() if key != "batch"}
+    relevant |= {type(other).__name__: asdict(other) for other in others}
+    own = f"{clip.crop_side} {clip.dense_side} {clip.temperature}"
+    if clip.prototypes is not None:
+        own += f" {checkpoints.fingerprint(clip.prototypes)}"
+    content = f"{clip.fingerprint} {own} {knowledge.fingerprint()} {sorted(relevant.items())}"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    stem = clip.name.replace(":", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    return f"dgl-rsis-{version('dgl-rsis')}-{stem}-{digest}"
+
+
+def segment_classes(
+    image: RGB,
+    labels: Sequence[Label],
+    clip: ClipModel,
+    parameters: OvssParameters | None = None,
+) -> ClassSegmentation:
+    """Open-vocabulary semantic segmentation: a class for every pixel.
+
+    Args:
+        image: (H, W, 3) uint8.
+        labels: the vocabulary; names are distinct.
+        clip: the model.
+        parameters: default `OvssParameters()`.
+
+    Raises:
+        InputError: no labels, a name twice, or an image too small to have regions.
+    """
+    parameters = parameters or OvssParameters()
+    seconds: dict[str, float] = {}
+    with timed(seconds, "text"):
+        words = vocabulary.prepare(
+            labels, clip, enrich=parameters.knowledge, remember=parameters.remember
+        )
+    found = classify(encode_image(image, clip, parameters), words, clip, parameters)
+    return replace(found, seconds=seconds | found.seconds)
+
+
+def classify(
+    encoded: EncodedImage,
+    words: Vocabulary,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    learnt: Prototypes | None = None,
+) -> ClassSegmentation:
+    """`segment_classes` of an image that is encoded already.
+
+    Args:
+        encoded: the image.
+        words: what to look for.
+        clip: the model.
+        parameters: that it was encoded with.
+        learnt: from corrected masks; None for nothing.
+    """
+    proposed, seconds = encoded.proposed, dict(encoded.seconds)
+    found = pixel_classes(encoded, words, clip, parameters, seconds, learnt)
+    with timed(seconds, "masks"):
+        best, probability = (proposed.at_full_size(x) for x in (found.best, found.probability))
+        class_map = words.labelled(best, probability, parameters.threshold)
+        classes = _classes(class_map, probability, words.labels)
+    return ClassSegmentation(
+        tuple(classes), class_map, probability, seconds, parameters, found.margin
+    )
+
+
+def pixel_classes(
+    encoded: EncodedImage,
+    words: Vocabulary,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    seconds: dict[str, float],
+    learnt: Prototypes | None = None,
+) -> SemanticMap:
+    """The probabilities of all classes, at the size of the masks; its stages add their seconds."""
+    proposed = encoded.proposed
+    with timed(seconds, "crops"):
+        fused = fuse(encoded, clip, words.texts, words.owners, parameters)
+    cosines = (fused @ words.texts.T).cpu().numpy()
+    known = [each for each in (words.known, learnt) if each is not None]
+    if known:
+        with timed(seconds, "prototypes"):
+            keys, joined = prototypes.describe(encoded.image, proposed), prototypes.joined(known)
+            evidence = prototypes.judge(keys, joined, [label.name for label in words.labels])
+            temperature = temperature_of(clip, parameters)
+            cosines = prototypes.apply(cosines, words.owners, temperature, evidence)
+    with timed(seconds, "map"):
+        return matching.class_probabilities(
+            proposed.masks,
+            cosines,
+            features.patch_features(clip, encoded.dense) @ words.texts.T,
+            words.owners,
+            map_parameters(proposed, clip, parameters),
+        )
+
+
+def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
+    """Proposals, and everything about them that takes one pass over the image.
+
+    Raises:
+        InputError: the image is too small to have regions.
+    """
+    check_size(image)
+    seconds: dict[str, float] = {}
+    with timed(seconds, "proposals"):
+        proposed = proposals.propose(image, parameters.regions)
+    return encode_proposed(image, proposed, clip, parameters, seconds)
+
+
+def encode_proposed(
+    image: RGB,
+    proposed: Proposals,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    seconds: Mapping[str, float],
+) -> EncodedImage:
+    """`encode_image` of an image whose masks are there, after so many seconds of other stages."""
+    spent = dict(seconds)
+    with timed(spent, "dense"):
+        dense = features.dense_features(clip, image, parameters.batch)
+        by_mask = encode_masks(image, proposed, dense, clip, parameters)
+    return EncodedImage(image, proposed, dense, by_mask, spent)
+
+
+def check_size(image: RGB) -> None:
+    """Raise an `InputError` for an image that is too small to have regions."""
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise InputError(
+            f"the image has {image.shape[1]} × {image.shape[0]} pixels; "
+            f"at least {MIN_SIDE} × {MIN_SIDE} are needed"
+        )
+
+
+def encode_masks(
+    image: RGB,
+    proposed: Proposals,
+    dense: DenseFeatures,
+    clip: ClipModel,
+    parameters: OvssParameters,
+) -> Tensor:
+    """Mask-guided features of proposals: (N, D) float32, L2 norm 1."""
+    if parameters.mask_feature == "pooling":  # from the dense values that are here already
+        return features.mask_features(clip, dense, proposed.masks, parameters.pixel_share)
+    return mask_features.mask_guided(
+        clip, image, proposed.masks, parameters.mask_feature, parameters.batch
+    )
+
+
+def with_crops(encoded: EncodedImage, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
+    """With the features of all crops, for an image that is asked for many things."""
+    return replace(encoded, by_crop=encode_crops(clip, encoded, parameters))
+
+
+def fuse(
+    encoded: EncodedImage,
+    clip: ClipModel,
+    texts: Tensor,
+    owner: Sequence[int],
+    parameters: OvssParameters,
+) -> Tensor:
+    """v_i = β · v_mask,i + (1 − β) · v_crop,i, normalised: (N, D) float32.
+
+    Where pixel features are in v_mask, they are spared: crops weigh (1 − φ) · (1 − β).
+
+    [ours] the fast path: a crop costs a forward pass, so with a `margin` below 1 only those masks
+    get one that their mask feature leaves in doubt.
+    """
+    share, by_mask = mask_share(clip, parameters), encoded.by_mask
+    if share == 1:
+        return by_mask
+    chosen: NDArray[np.int64] = np.arange(len(by_mask))
+    if parameters.margin < 1:
+        temperature = temperature_of(clip, parameters)
+        classes = np.sort(matching.match(by_mask, texts, owner, temperature), axis=1)  # (N, C)
+        second = classes[:, -2] if classes.shape[1] > 1 else 0.0
+        chosen = np.flatnonzero(classes[:, -1] - second < parameters.margin)
+    fused = by_mask.clone()
+    if len(chosen):
+        by_crop = encode_crops(clip, encoded, parameters, chosen)
+        index = torch.from_numpy(chosen).to(by_mask.device)
+        fused[index] = F.normalize(share * by_mask[index] + (1 - share) * by_crop, dim=-1)
+    return fused
+
+
+def mask_share(clip: ClipModel, parameters: OvssParameters) -> float:
+    """What the mask features of this model weigh against the crop features, [0, 1]."""
+    if clip.pixels is None or parameters.mask_feature != "pooling":
+        return parameters.mask_share
+    return 1 - (1 - parameters.mask_share) * (1 - parameters.pixel_share)
+
+
+def temperature_of(clip: ClipModel, parameters: OvssParameters) -> float:
+    """τ of the softmax over cosines: the parameters' own, or else the model's."""
+    return parameters.temperature or clip.temperature
+
+
+def map_parameters(
+    proposed: Proposals, clip: ClipModel, parameters: OvssParameters
+) -> MapParameters:
+    """Of the semantic map over these masks."""
+    return MapParameters(
+        temperature_of(clip, parameters),
+        proposed.height / clip.patch,
+        proposed.width / clip.patch,
+        parameters.area_exponent,
+    )
+
+
+def encode_crops(
+    clip: ClipModel,
+    encoded: EncodedImage,
+    parameters: OvssParameters,
+    chosen: NDArray[np.int64] | None = None,
+) -> Tensor:
+    """Features of the context-aware crops of some proposals, by default of all: (n, D)."""
+    if encoded.by_crop is not None:
+        return encoded.by_crop if chosen is None else encoded.by_crop[torch.from_numpy(chosen)]
+    boxes = crops.boxes(encoded.proposed, parameters.crops)
+    if chosen is not None:
+        boxes = boxes[chosen]
+    background = parameters.crops.background
+    shown = None
+    if background != "keep":
+        shown = encoded.proposed.masks if chosen is None else encoded.proposed.masks[chosen]
+    cut = crops.crop(encoded.image, boxes, clip.crop_side, clip.device, background, shown)
+    return features.crop_features(clip, cut, parameters.batch)
+
+
+def _classes(
+    class_map: NDArray[np.uint16], probability: Floats, labels: Sequence[Label]
+) -> list[Segment]:
+    found = []
+    for number, label in enumerate(labels, start=1):
+        mask = class_map == number
+        if mask.any():
+            found.append(Segment(label.name, float(probability[mask].mean()), mask))
+    return found
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note the wall-clock seconds of a stage."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 3)

@@ -1,0 +1,132 @@
+"""Labels → what to look for in images: their phrases, and the text features of these."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dgl_rsis.classes import knowledge, prototypes
+from dgl_rsis.classes.knowledge import ClassPhrases
+from dgl_rsis.classes.prototypes import Prototypes
+from dgl_rsis.clip import features
+from dgl_rsis.clip.model import ClipModel
+from dgl_rsis.types import Floats, InputError, Label
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Labels, ready to be looked for in any number of images.
+
+    Attributes:
+        labels: as given.
+        asked: C classes: the labels in order, then implicit backgrounds.
+        texts: (P, D) float32, L2 norm 1, the phrases of all classes in order.
+        known: what the model's own prototypes know of all labels; None where it has none, or does
+            not know them all.
+    """
+
+    labels: tuple[Label, ...]
+    asked: tuple[ClassPhrases, ...]
+    texts: Tensor
+    known: Prototypes | None = None
+
+    @property
+    def owners(self) -> list[int]:
+        """The class index of each phrase, P of them."""
+        return [i for i, entry in enumerate(self.asked) for _ in entry.phrases]
+
+    def labelled(
+        self, best: NDArray[np.uint16], probability: Floats, threshold: float
+    ) -> NDArray[np.uint16]:
+        """Class indices → label numbers from 1; backgrounds and doubtful pixels → 0.
+
+        Args:
+            best: (...), class index.
+            probability: (...) in [0, 1], of that class.
+            threshold: of classes that have none of their own.
+        """
+        count = len(self.labels)
+        numbers = np.array(
+            [0 if e.label.background or i >= count else i + 1 for i, e in enumerate(self.asked)],
+            dtype=np.uint16,
+        )
+        limits = np.array(
+            [threshold if e.label.threshold is None else e.label.threshold for e in self.asked],
+            dtype=np.float32,
+        )
+        found: NDArray[np.uint16] = np.where(probability >= limits[best], numbers[best], 0)
+        return found.astype(np.uint16)
+
+
+def prepare(
+    labels: Sequence[Label], clip: ClipModel, *, enrich: bool = True, remember: bool = True
+) -> Vocabulary:
+    """What to look for.
+
+    Args:
+        labels: the vocabulary; names are distinct.
+        clip: the model.
+        enrich: with the project's phrases, templates and implicit background [ours]; else the bare
+            names [paper].
+        remember: with what the model's own prototypes know of the labels [ours].
+
+    Raises:
+        InputError: no labels, a name twice, or the model's file of prototypes is damaged.
+    """
+    if not labels:
+        raise InputError("no labels to look for: give at least one")
+    names = [label.name for label in labels]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"labels given twice: {', '.join(twice)}")
+    asked = knowledge.phrases(labels, enrich=enrich)
+    phrases = [phrase for entry in asked for phrase in entry.phrases]
+    prompts = [knowledge.prompts(phrase) if enrich else (phrase,) for phrase in phrases]
+    known = None
+    if remember and clip.prototypes is not None:
+        known = prototypes.named(_of_file(clip.prototypes), labels)
+    return Vocabulary(tuple(labels), tuple(asked), features.text_features(clip, prompts), known)
+
+
+def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
+    """The label that a noun belongs to: by name, by synonym, else the most similar one in CLIP.
+
+    Raises:
+        InputError: no label that is not a background.
+    """
+    named = [label for label in labels if not label.background]
+    if not named:
+        raise InputError("the label config has no label that an expression's mask could get")
+    known = knowledge.named(noun, named)
+    if known is not None:
+        return known
+    texts = features.text_features(
+        clip, [knowledge.prompts(word) for word in (noun, *(label.name for label in named))]
+    )
+    return named[int((texts[1:] @ texts[0]).argmax())].name
+
+
+def rivals(nouns: Sequence[str], clip: ClipModel) -> Tensor:
+    """What else the things that nouns mean could be [ours, as CLIP-ES has a set of its own].
+
+    Returns:
+        (P, D) float32, L2 norm 1.
+    """
+    known = _every(clip)
+    found = [known[phrase] for phrase in knowledge.rivals(nouns)]
+    return torch.stack(found)
+
+
+@lru_cache(maxsize=2)
+def _every(clip: ClipModel) -> dict[str, Tensor]:
+    """The first phrase of every known class, encoded once for a model."""
+    phrases = knowledge.rivals(())
+    encoded = features.text_features(clip, [knowledge.prompts(phrase) for phrase in phrases])
+    return dict(zip(phrases, encoded, strict=True))
+
+
+_of_file = lru_cache(maxsize=4)(prototypes.load)

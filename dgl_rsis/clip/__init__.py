@@ -1,0 +1,1 @@
+"""CLIP models and features of texts, crops, masks and pixels; what a class is, is `classes`."""

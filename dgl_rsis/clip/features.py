@@ -1,0 +1,398 @@
+"""CLIP features of texts, of crops and of masks.
+
+[paper] mask-guided visual features. [ours] v_i = β · v_mask,i + (1 − β) · v_crop,i, where v_crop is
+the embedding of the context-aware crop and v_mask pools the value projections of the last block
+over the mask (TextRegion, MIT: "mask-weighted value pooling"), all masks from one dense pass.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from open_clip.modified_resnet import ModifiedResNet
+from scipy import sparse
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgl_rsis import masks as mask_arrays
+from dgl_rsis.clip import pixel_tower, towers
+from dgl_rsis.clip.model import ClipModel
+from dgl_rsis.clip.tiling import Tiling, padded, pyramid, tiled
+from dgl_rsis.types import RGB, Floats, Mask
+
+OVERLAP = 0.25  # share of a tile that its neighbour covers again
+BAND = 512  # pixels; rows that the pixel tower sees at a time
+PIXEL_SHARE = 1.0  # measured on Dubai tile 5 and generated scenes (docs/LOG.md)
+MOST_KEPT = 2**26  # bytes of the tiles' states; more are made anew when they are asked for
+
+
+@dataclass(frozen=True)
+class PixelFeatures:
+    """What the pixel tower says of an image, where a model has one.
+
+    Attributes:
+        coordinates: (h, w, R) float32, L2 norm 1, one for `pixel_tower.STRIDE` × STRIDE pixels.
+        outline: (H, W) float32 in [0, 1], how likely the border of an object lies at a pixel.
+    """
+
+    coordinates: Tensor
+    outline: Tensor
+
+
+@dataclass(frozen=True)
+class DenseFeatures:
+    """What one pass over the image leaves for every mask to be pooled from.
+
+    Attributes:
+        values: (h, w, E) float32, value projections of the last block, one a patch.
+        height, width: of the image, pixels.
+        patch: side of a patch, pixels; the grid covers h · patch ≥ height rows.
+        states: float32, `towers.before_last` of all tiles, perhaps on the CPU; None where they are
+            too many to be kept.
+        pixels: of the model's pixel tower; None where it has none.
+    """
+
+    values: Tensor
+    height: int
+    width: int
+    patch: int
+    states: Tensor | None = None
+    pixels: PixelFeatures | None = None
+
+
+def text_features(clip: ClipModel, phrases: Sequence[Sequence[str]]) -> Tensor:
+    """One direction for each phrase: the mean over its prompts.
+
+    Args:
+        clip: the model.
+        phrases: for each phrase the prompts that ask for it; at least one each.
+
+    Returns:
+        (P, D) float32, L2 norm 1.
+    """
+    prompts = [prompt for group in phrases for prompt in group]
+    with torch.inference_mode():
+        tokens = clip.tokenizer(prompts).to(clip.device)
+        encoded = F.normalize(clip.model.encode_text(tokens).float(), dim=-1)  # (prompts, D)
+    owner = torch.repeat_interleave(
+        torch.arange(len(phrases)), torch.tensor([len(group) for group in phrases])
+    ).to(clip.device)
+    sums = encoded.new_zeros(len(phrases), encoded.shape[1]).index_add_(0, owner, encoded)
+    return F.normalize(sums, dim=-1)  # (P, D)
+
+
+def crop_features(clip: ClipModel, crops: Tensor, batch: int) -> Tensor:
+    """Embeddings of square crops.
+
+    Args:
+        clip: the model.
+        crops: (N, 3, S, S) float32 in [0, 1], S = `clip.crop_side`.
+        batch: crops encoded at a time.
+
+    Returns:
+        (N, D) float32, L2 norm 1.
+    """
+    with torch.inference_mode():
+        parts = [clip.model.encode_image(standardised(clip, part)) for part in crops.split(batch)]
+        return F.normalize(torch.cat(parts).float(), dim=-1)  # (N, D)
+
+
+def dense_features(
+    clip: ClipModel, image: RGB, batch: int, overlap: float = OVERLAP
+) -> DenseFeatures:
+    """Run the image through the model once, tile by tile.
+
+    Tiles of `clip.dense_side` overlap; where they do, the values are averaged with weights that
+    fall towards a tile's edge, where a patch sees less of its surroundings. The image is
+    extended by reflection to whole patches.
+
+    Args:
+        clip: the model.
+        image: (H, W, 3) uint8.
+        batch: pixels of `batch` crops are encoded at a time.
+        overlap: share of a tile that its neighbour covers again, [0, 1).
+    """
+    tiling = tiled(image, clip.dense_side, clip.patch, overlap)
+    kept: list[Tensor] = []
+
+    def values() -> Iterator[Tensor]:
+        for states in states_of(clip, tiling, batch):
+            if states[0].nbytes * len(tiling.starts) <= MOST_KEPT:  # all tiles, or none
+                kept.append(states)
+            yield _values(clip, states)
+
+    with torch.no_grad():
+        found = blended(clip, tiling, values())
+    states = torch.cat(kept) if kept else None
+    dense = DenseFeatures(found, image.shape[0], image.shape[1], clip.patch, states)
+    return replace(dense, pixels=pixel_features(clip, image, dense))
+
+
+def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFeatures | None:
+    """Run an image through the model's pixel tower; None where it has none.
+
+    Args:
+        clip: the model.
+        image: (H, W, 3) uint8.
+        dense: of the image.
+    """
+    if clip.pixels is None:
+        return None
+    patches = patch_features(clip, dense).permute(2, 0, 1)  # (D, h, w)
+    rows = patches.shape[1]
+    pixels = padded(image, clip.patch, clip.patch)  # (3, h · patch, w · patch)
+    stride, halo = pixel_tower.STRIDE, -(-pixel_tower.REACH // clip.patch)
+    band = max(1, BAND // clip.patch)  # a whole large image's layers would not fit in memory
+    coordinates, outline = [], []
+    for top in range(0, rows, band):
+        first, last = max(0, top - halo), min(rows, top + band + halo)
+        shown = pixels[None, :, first * clip.patch : last * clip.patch].to(clip.device) / 255
+        with torch.inference_mode():
+            shown = standardised(clip, shown).to(memory_format=torch.channels_last)
+            found, border = clip.pixels(shown, patches[None, :, first:last])
+        begin, end = (top - first) * clip.patch, (min(top + band, rows) - first) * clip.patch
+        unit = F.normalize(found[0, :, begin // stride : end // stride].permute(1, 2, 0), dim=-1)
+        coordinates.append(unit.half().float())  # so that a cache of halves changes nothing
+        outline.append(border[0, 0, begin:end].sigmoid().half().float())
+    height, width = image.shape[:2]
+    half = slice(-(-height // stride)), slice(-(-width // stride))
+    return PixelFeatures(torch.cat(coordinates)[half], torch.cat(outline)[:height, :width])
+
+
+def tiles_at_once(clip: ClipModel, tiling: Tiling, batch: int) -> int:
+    """How many tiles have the pixels of `batch` crops."""
+    return max(1, batch * clip.crop_side**2 // (tiling.cells * tiling.patch) ** 2)
+
+
+def states_of(clip: ClipModel, tiling: Tiling, batch: int) -> Iterator[Tensor]:
+    """`towers.before_last` of all tiles in order, without gradients.
+
+    Args:
+        clip: the model.
+        tiling: of the image.
+        batch: pixels of `batch` crops are encoded at a time.
+    """
+    count = tiles_at_once(clip, tiling, batch)
+    for first in range(0, len(tiling.starts), count):
+        tiles = tiling.cut(tiling.starts[first : first + count]).to(clip.device) / 255
+        with torch.no_grad():
+            states = towers.before_last(clip.visual, standardised(clip, tiles))
+        yield states
+
+
+def blended(clip: ClipModel, tiling: Tiling, parts: Iterable[Tensor]) -> Tensor:
+    """What is said of every patch of the tiles, averaged where they overlap.
+
+    The weights fall towards a tile's edge, where a patch sees less of its surroundings.
+
+    Args:
+        clip: the model.
+        tiling: of the image.
+        parts: (B, t, t, X) float32 of the next B tiles each, until all have their turn.
+
+    Returns:
+        (h, w, X) float32.
+    """
+    cells, patch = tiling.cells, tiling.patch
+    window = pyramid(cells).to(clip.device)  # (t, t, 1)
+    rows, columns = tiling.pixels.shape[1] // patch, tiling.pixels.shape[2] // patch
+    total: Tensor | None = None
+    weight = torch.zeros(rows, columns, 1, device=clip.device)
+    every = (value for part in parts for value in part)
+    for (top, left), value in zip(tiling.starts, every, strict=True):
+        if total is None:
+            total = value.new_zeros(rows, columns, value.shape[-1])
+        area = (slice(top, top + cells), slice(left, left + cells))
+        total[area] += value * window
+        weight[area] += window
+    assert total is not None
+    return (total / weight)[: tiling.rows, : tiling.columns]  # without what a small image lacked
+
+
+def patch_values(clip: ClipModel, tiles: Tensor) -> Tensor:
+    """Value projections of the last block, or of a ResNet's attention pool, for every patch.
+
+    Args:
+        clip: the model.
+        tiles: (B, 3, S, S) float32, standardised; S a multiple of the patch.
+
+    Returns:
+        (B, h, w, E) float32.
+    """
+    return _values(clip, towers.before_last(clip.visual, tiles))
+
+
+def _values(clip: ClipModel, states: Tensor) -> Tensor:
+    visual = clip.visual
+    if isinstance(visual, ModifiedResNet):
+        return towers.pool_values(visual.attnpool, states)
+    last = visual.transformer.resblocks[-1]
+    # Only the value third of the packed projection is needed: no attention in the last block.
+    width, grid = states.shape[-1], round((states.shape[1] - 1) ** 0.5)
+    weight, bias = last.attn.in_proj_weight[2 * width :], last.attn.in_proj_bias[2 * width :]
+    values = F.linear(last.ln_1(states[:, 1:]), weight, bias)  # (B, K, E)
+    return values.reshape(len(states), grid, grid, width)
+
+
+def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted means of value projections, through the rest of the tower.
+
+    Args:
+        clip: the model.
+        values: (..., K, E) float32.
+        weights: (..., N, K) float32 ≥ 0; rows of zeros give an arbitrary direction.
+
+    Returns:
+        (..., N, D) float32, L2 norm 1.
+    """
+    visual = clip.visual
+    weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+    means = weights @ values  # (..., N, E)
+    if isinstance(visual, ModifiedResNet):
+        return F.normalize(visual.attnpool.c_proj(means), dim=-1)
+    last = visual.transformer.resblocks[-1]
+    x = towers.fed_forward(last, towers.mixed(last, means))
+    return F.normalize(towers.read(visual, x), dim=-1)  # (..., N, D)
+
+
+def mask_features(
+    clip: ClipModel, dense: DenseFeatures, masks: Mask, pixel_share: float = PIXEL_SHARE
+) -> Tensor:
+    """Features of masks by mask-weighted value pooling, and by the pixel tower's means over them.
+
+    Args:
+        clip: the model.
+        dense: of the image.
+        masks: (N, H, W) bool, none empty, or smaller ones of the same proportions.
+        pixel_share: weight of the pixel tower's features, [0, 1], where the image has some.
+
+    Returns:
+        (N, D) float32, L2 norm 1.
+    """
+    if dense.pixels is None or pixel_share == 0:
+        return _pooled_patches(clip, dense, masks)
+    by_pixel = pooled_pixels(clip, dense.pixels, masks)
+    if pixel_share == 1:
+        return by_pixel
+    by_patch = _pooled_patches(clip, dense, masks)
+    return F.normalize(pixel_share * by_pixel + (1 - pixel_share) * by_patch, dim=-1)
+
+
+def _pooled_patches(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:
+    rows, columns = dense.height / dense.patch, dense.width / dense.patch
+    weights = patch_weights(masks, rows, columns).to(clip.device)  # (N, h, w)
+    with torch.inference_mode():
+        return pool(clip, dense.values.flatten(0, 1), weights.flatten(1))
+
+
+def pooled_pixels(clip: ClipModel, pixels: PixelFeatures, masks: Mask) -> Tensor:
+    """Means of the pixel tower's features over masks: (N, D) float32, L2 norm 1.
+
+    Args:
+        clip: a model with a pixel tower.
+        pixels: of the image.
+        masks: (N, H, W) bool, none empty, of the image's proportions.
+    """
+    first, cell = mask_arrays.cells(masks)  # (U,), (H, W)
+    sums = _pixel_sums(pixels, cell, len(first))  # (U, R)
+    members = masks.reshape(len(masks), -1)[:, first].astype(np.float32)  # (N, U)
+    return _placed(clip, members @ sums)
+
+
+def pooled_runs(
+    clip: ClipModel,
+    pixels: PixelFeatures,
+    labels: NDArray[np.int32],
+    first: NDArray[np.integer[Any]],
+    last: NDArray[np.integer[Any]],
+) -> Tensor:
+    """Means of the pixel tower's features over runs of numbered parts: (N, D) float32, L2 norm 1.
+
+    Args:
+        clip: a model with a pixel tower.
+        pixels: of the image.
+        labels: (H, W) of the image's proportions, number of each pixel's part, from 0.
+        first: (N,) the first number of each run; one that no pixel has gets zeros.
+        last: (N,) one more than the last.
+    """
+    sums = _pixel_sums(pixels, labels, int(labels.max()) + 1).astype(np.float64)
+    upto = np.concatenate([np.zeros((1, sums.shape[1])), sums.cumsum(axis=0)])
+    return _placed(clip, (upto[last] - upto[first]).astype(np.float32))
+
+
+def _pixel_sums(pixels: PixelFeatures, cell: NDArray[np.integer[Any]], count: int) -> Floats:
+    """Sums of coordinates over numbered cells: (H, W) → (count, R) float32."""
+    height, width = cell.shape
+    rows, columns = pixels.coordinates.shape[:2]
+    down = (np.arange(height) * rows) // height
+    across = (np.arange(width) * columns) // width
+    place = down[:, None] * columns + across  # (H, W), which feature each pixel has
+    seen = sparse.csr_array(
+        (np.ones(cell.size, np.float32), (cell.reshape(-1), place.reshape(-1))),
+        shape=(count, rows * columns),
+    )
+    sums: Floats = seen @ pixels.coordinates.flatten(0, 1).cpu().numpy()
+    return sums
+
+
+def _placed(clip: ClipModel, coordinates: Floats) -> Tensor:
+    assert clip.pixels is not None
+    directions = F.normalize(torch.from_numpy(coordinates).to(clip.device), dim=-1)
+    return directions @ clip.pixels.basis
+
+
+def patch_features(clip: ClipModel, dense: DenseFeatures) -> Tensor:
+    """The dense patch map: every patch pooled alone.
+
+    Returns:
+        (h, w, D) float32, L2 norm 1.
+    """
+    rows, columns, width = dense.values.shape
+    values = dense.values.reshape(rows * columns, 1, width)
+    with torch.inference_mode():
+        alone = pool(clip, values, values.new_ones(rows * columns, 1, 1))
+    return alone.reshape(rows, columns, -1)
+
+
+def patch_weights(masks: Mask, rows: float, columns: float) -> Tensor:
+    """How much of each patch a mask covers.
+
+    Args:
+        masks: (N, H, W) bool.
+        rows: patches that the masks' height spans; the last may be cut.
+        columns: the same of their width.
+
+    Returns:
+        (N, h, w) float32 ≥ 0, h = ⌈rows⌉, w = ⌈columns⌉; the same for all masks but for a factor.
+    """
+    count, height, width = masks.shape
+    down, across = _shares(height, rows), _shares(width, columns)  # (h, H), (w, W)
+    weights = torch.empty(count, len(down), len(across))
+    for i, mask in enumerate(masks):  # one at a time: N float masks would not fit in memory
+        high, wide = _span(mask.any(axis=1)), _span(mask.any(axis=0))
+        shown = torch.from_numpy(mask[high, wide]).float()
+        weights[i] = down[:, high] @ shown @ across[:, wide].T
+    return weights
+
+
+def _span(seen: Mask) -> slice:
+    """From the first to the last of them; nothing where there is none."""
+    found = np.flatnonzero(seen)
+    return slice(found[0], found[-1] + 1) if len(found) else slice(0, 0)
+
+
+def _shares(pixels: int, cells: float) -> Tensor:
+    """(⌈cells⌉, pixels) float32: the share of each pixel that lies in each cell along one axis."""
+    edges = torch.arange(pixels + 1) * (cells / pixels)  # of the pixels, in cells
+    cell = torch.arange(math.ceil(cells))[:, None]
+    return (edges[1:].clamp(max=cell + 1) - edges[:-1].clamp(min=cell)).clamp(min=0).float()
+
+
+def standardised(clip: ClipModel, images: Tensor) -> Tensor:
+    """Images in [0, 1] as the model was trained to see them: (B, 3, S, S) float32."""
+    mean = images.new_tensor(clip.mean)[:, None, None]
+    return (images - mean) / images.new_tensor(clip.std)[:, None, None]

@@ -1,0 +1,397 @@
+"""Sentences: the target's noun phrase, and what the rest of the text says of it.
+
+[ours] all of it. What follows an anchor belongs to the anchor ("the car near the bridge on the
+left": the bridge is on the left), up to a comma, an "and" or a finite verb; a trained pipeline's
+parse may say otherwise.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dgl_rsis.decoupling.lexicon import ADJECTIVES, WORD
+from dgl_rsis.decoupling.phrases import Draft, Phrase, place_value, read_phrase
+from dgl_rsis.decoupling.terms import END, Cursor, Term
+from dgl_rsis.types import Anchor, Decoupled
+
+# "at the top of the X": what a place within the frame means beside a thing.
+_BESIDE = {"top": "above", "bottom": "below", "center": "on", "edge": "near", "corner": "near"}
+_OPENING = {"relation", "preposition"}
+_PHRASES = {
+    *(ADJECTIVES.keys() | {WORD, "article", "place", "frame", "media", "partitive", "feature"}),
+    *("one", "crossing", "request"),
+}
+NO_NOUN = "no noun was found: the whole text stands for it"
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What a trained pipeline's parse knows and the rules do not.
+
+    Attributes:
+        head: character at which the target's head begins; −1 where it is not known.
+        high: characters at which prepositions begin that speak of the target, whatever stands
+            between.
+    """
+
+    head: int = -1
+    high: frozenset[int] = frozenset()
+
+
+def read_sentence(text: str, terms: Sequence[Term], hints: Hints) -> Decoupled:
+    """Decouple normalised text.
+
+    Args:
+        text: normalised.
+        terms: of that text.
+        hints: of a parse; empty ones for the rules alone.
+    """
+    reader = _Sentence(text, terms, hints)
+    reader.read()
+    if reader.target is None and hints.head >= 0:  # a parse that misled
+        return read_sentence(text, terms, Hints())
+    drafts = sorted(reader.drafts, key=lambda draft: draft.start)
+    modifiers = tuple(draft.finish(text) for draft in drafts)
+    if reader.target is None:
+        return Decoupled(text, text, modifiers, reason=NO_NOUN)
+    return Decoupled(text, reader.target.noun, modifiers, reader.target.plural)
+
+
+def _beside(place: str) -> str:
+    """The relation of "at the … of the X"; of an unnamed side it is "near"."""
+    return _BESIDE.get(place, f"{place.removesuffix('most')} of" if place else "near")
+
+
+class _Sentence:
+    """Reads terms from left to right: first up to the target, then about it."""
+
+    def __init__(self, text: str, terms: Sequence[Term], hints: Hints) -> None:
+        self.text = text
+        self.hints = hints
+        self.cursor = Cursor(text, terms)
+        self.drafts: list[Draft] = []
+        self.target: Phrase | None = None
+        self.ended = False
+        self.within = False  # an anchor: what is read speaks of it
+        self.copula = False  # "is" was read: a noun phrase describes the target
+        self.clause = False  # a new clause began
+        self.joint: int | None = None  # drafts before the last conjunction behind the target
+        self.extreme = False  # "farthest" was read
+
+    def read(self) -> None:
+        while self.cursor.kind != END and self.target is None:
+            self._seek()
+        while self.cursor.kind != END and not self.ended:
+            self._step()
+
+    def _step(self) -> None:
+        before = self.cursor.at
+        step = _STEPS.get(self.cursor.kind)
+        if step is not None:
+            step(self)
+        if self.cursor.at == before:  # a term that says nothing here
+            self.cursor.at += 1
+
+    # ---- up to the target ------------------------------------------------------------------------
+
+    def _seek(self) -> None:
+        kind = self.cursor.kind
+        before = self.cursor.at
+        opens = kind == "request" and self.cursor.peek(1).kind not in {END, "relation", "be"}
+        if kind in _OPENING:
+            self._prepositional()
+        elif (kind in _PHRASES and not opens) or kind in {"state", "verb", "extreme"}:
+            self._candidate()
+        if self.cursor.at == before:
+            self.cursor.at += 1
+
+    def _candidate(self) -> None:
+        opening = self.cursor.peek()
+        phrase = read_phrase(self.cursor)
+        if phrase.is_frame and self.cursor.is_of():
+            if self._opens_relation(opening, phrase):
+                self._framed(phrase, opening)  # "left of the road": no part of it
+                return
+            self.cursor.at += 1
+            self._part(phrase)
+        elif phrase.is_media and self.cursor.kind in {"verb", "finite"}:  # "the image shows a …"
+            self.cursor.at += 1
+        elif phrase.nouns and not self._is_later(phrase):
+            self._settle(phrase)
+        elif phrase.places:
+            self._position(phrase, phrase.start, phrase.end)
+        elif not phrase.nouns:
+            self.drafts.extend(phrase.drafts)
+
+    def _opens_relation(self, opening: Term, phrase: Phrase) -> bool:
+        part = phrase.framed or phrase.nouns or opening.value.endswith("most")
+        return opening.kind == "place" and not part
+
+    def _part(self, part: Phrase) -> None:
+        """The whole of a part: "the left part of the X", "an image of an X"."""
+        if part.places and not part.is_media:
+            self._position(part, part.start, part.end)
+        phrase = read_phrase(self.cursor)
+        if phrase.nouns and not phrase.is_frame:
+            if part.places and not part.framed:  # "the leftmost of the two"
+                phrase.single = True
+                phrase.drafts = [x for x in phrase.drafts if x.kind != "count"]
+            self._settle(phrase)
+
+    def _is_later(self, phrase: Phrase) -> bool:
+        """Whether a parse says that the target is still to come."""
+        return phrase.end <= self.hints.head
+
+    def _settle(self, phrase: Phrase) -> None:
+        self.target, self.joint = phrase, None
+        self.drafts.extend(phrase.drafts)
+
+    # ---- about the target ------------------------------------------------------------------------
+
+    def _prepositional(self) -> None:
+        """A preposition and its phrase: a relation, or a position in the frame."""
+        opening = self.cursor.peek()
+        self.cursor.at += 1
+        self.copula = False
+        while self.cursor.kind in {"filler", "extreme"}:
+            self.extreme |= self.cursor.kind == "extreme"
+            self.cursor.at += 1
+        if self.cursor.kind == "pronoun":  # "next to it"
+            self.cursor.at += 1
+            return
+        phrase = read_phrase(self.cursor)
+        phrase.extreme |= self.extreme or opening.value == "closest to"
+        self.extreme = False
+        if phrase.is_frame:
+            self._framed(phrase, opening)
+        elif phrase.nouns or phrase.one:
+            self._related(opening.start, self._relation(opening, phrase), phrase)
+        elif phrase.feature and self.cursor.is_of():
+            self._shaped(opening)
+        else:  # "in white", "of small size", but not "of the two"
+            self.drafts.extend(draft for draft in phrase.drafts if draft.kind != "count")
+        if self.text[opening.start : opening.end] == "whose":
+            self._skip_predicate()
+
+    def _shaped(self, opening: Term) -> None:
+        """A thing for a shape: "in the shape of a cross"."""
+        self.cursor.at += 1
+        phrase = read_phrase(self.cursor)
+        if phrase.nouns:
+            value, end = f"{phrase.noun}-shaped", self.cursor.last_end
+            self.drafts.append(Draft("attribute", value, opening.start, end))
+
+    def _relation(self, opening: Term, phrase: Phrase) -> str:
+        """What a preposition says; empty for one that says nothing of where."""
+        if opening.kind == "relation":
+            return opening.value
+        if opening.value == "of":  # "the roof of the house", "a field of panels"
+            return "on" if phrase.definite else "with"
+        closest = self.target is not None and self.target.closest is not None
+        return "closest to" if opening.value == "to" and closest and not self.within else ""
+
+    def _framed(self, phrase: Phrase, opening: Term) -> None:
+        """A place: "on the left" of the image, or of a thing that follows."""
+        start = opening.start
+        if self.cursor.is_of():
+            self.cursor.at += 1
+            whole = read_phrase(self.cursor)
+            if (whole.nouns or whole.one) and not whole.is_frame:
+                self._related(start, _beside(place_value(phrase.places)), whole)
+                return
+        if opening.value == "from":
+            self._count_from(phrase)
+        elif phrase.places:
+            self._position(phrase, start, self.cursor.last_end)
+
+    def _position(self, phrase: Phrase, start: int, end: int) -> None:
+        value = place_value(phrase.places, extreme=phrase.extreme)
+        self.drafts.append(Draft("position", value, start, end))
+
+    def _count_from(self, phrase: Phrase) -> None:
+        """From where an ordinal counts: "from the left", perhaps "to the right"."""
+        side = place_value(phrase.places)
+        if self.cursor.kind == "preposition" and self.cursor.peek().value == "to":
+            self.cursor.at += 1
+            read_phrase(self.cursor)
+        ordinals = [x for x in self.drafts if x.kind == "ordinal" and " " not in x.value]
+        if ordinals and side in {"left", "right", "top", "bottom"}:
+            ordinals[-1].value += f" from {side}"
+            ordinals[-1].end = self.cursor.last_end
+
+    def _related(self, start: int, value: str, phrase: Phrase) -> None:
+        anchors = self._anchors(value, phrase)
+        if value and anchors and not self._is_its_group(start, anchors[0]):
+            self.drafts.append(Draft("relation", value, start, self.cursor.last_end, anchors))
+
+    def _is_its_group(self, start: int, anchor: Anchor) -> bool:
+        """Whether it is what the target is one of: "the biggest plane of the planes"."""
+        of = self.text.startswith("of ", start)
+        return of and self.target is not None and anchor.noun == self.target.noun
+
+    def _anchors(self, value: str, phrase: Phrase) -> tuple[Anchor, ...]:
+        """The phrase and those that "and" adds, each with what follows it."""
+        anchors = [self._anchor(phrase)]
+        while self.cursor.kind == "conjunction" and (not self.within or value == "between"):
+            before = self.cursor.at
+            joint = self.cursor.peek().value
+            self.cursor.at += 1
+            further = read_phrase(self.cursor)
+            if not self._continues(joint, further):
+                self.cursor.at = before
+                break
+            anchors.append(self._anchor(further))
+        return tuple(anchor for anchor in anchors if anchor.noun)
+
+    def _continues(self, joint: str, further: Phrase) -> bool:
+        """Whether this is one anchor more, and not a new clause or an apposition."""
+        if not further.nouns or further.is_frame or self._is_predicate():
+            return False
+        listed = self.cursor.kind == "conjunction" and self.cursor.peek().value == "and"
+        return joint == "and" or (joint == "comma" and listed)
+
+    def _is_predicate(self) -> bool:
+        """Whether a finite verb comes next: what was read is the subject of a clause."""
+        term = self.cursor.peek()
+        if term.kind == "verb":
+            return term.end > term.start and self.text[term.end - 1] == "s"
+        return term.kind in {"be", "finite", "existential"}
+
+    def _anchor(self, phrase: Phrase) -> Anchor:
+        if not self.within:
+            self._absorb()
+        noun = phrase.noun or (self.target.noun if self.target else "")
+        return Anchor(self.text[phrase.start : self.cursor.last_end], noun)
+
+    def _absorb(self) -> None:
+        """Read past what speaks of an anchor."""
+        kept, self.drafts, self.within = self.drafts, [], True
+        while self._belongs():
+            self._step()
+        self.drafts, self.within = kept, False
+
+    def _belongs(self) -> bool:
+        """Whether a description follows; the cursor is then moved to its preposition."""
+        ahead, clause = 0, False
+        while self._leads_on(self.cursor.peek(ahead), clause=clause):
+            clause |= self.cursor.peek(ahead).kind == "relative"
+            ahead += 1
+        term = self.cursor.peek(ahead)
+        found = (
+            term.kind in {*_OPENING, "place", "orientation"} and term.start not in self.hints.high
+        )
+        if found:
+            self.cursor.at += ahead
+        return found
+
+    def _leads_on(self, term: Term, *, clause: bool) -> bool:
+        if term.kind == "verb":
+            return clause or self.text[term.end - 1] != "s"
+        return term.kind in {"state", "filler", "relative"} or (clause and term.kind == "be")
+
+    def _phrase(self) -> None:
+        """A noun phrase behind the target: a predicate, a place, or something else."""
+        copula, clause = self.copula, self.clause
+        self.copula = self.clause = False
+        opening = self.cursor.peek()
+        phrase = read_phrase(self.cursor)
+        phrase.extreme |= self.extreme
+        target = self.target
+        named = (copula or clause) and target is not None and phrase.noun == target.noun
+        same = phrase.one or named
+        if phrase.is_frame:
+            self.extreme = False
+            self._framed(phrase, opening)
+        elif not phrase.nouns or same or (copula and not self._is_predicate()):
+            self.drafts.extend(phrase.drafts)
+        elif clause or self._is_predicate():
+            self.ended = True
+
+    def _crossing(self) -> None:
+        if self.cursor.peek(1).kind in {"article", "count"}:
+            self._finite()
+        else:
+            self._phrase()
+
+    def _finite(self) -> None:
+        """A verb that states a relation: "has a crane", "crosses the river"."""
+        verb = self.cursor.peek()
+        self.cursor.at += 1
+        phrase = read_phrase(self.cursor)
+        if phrase.nouns and not phrase.is_frame:
+            self._related(verb.start, verb.value, phrase)
+
+    def _orientation(self) -> None:
+        """What a thing looks to: "facing the sea"; "facing left" is not on the left."""
+        verb = self.cursor.peek()
+        self.cursor.at += 1
+        while self.cursor.kind in {"filler", *_OPENING}:
+            self.cursor.at += 1
+        phrase = read_phrase(self.cursor)
+        if phrase.nouns and not phrase.is_frame:
+            self._related(verb.start, verb.value, phrase)
+
+    def _than(self) -> None:
+        """What a comparative compares with."""
+        self.cursor.at += 1
+        phrase = read_phrase(self.cursor)
+        if not phrase.nouns and not phrase.one:
+            return
+        anchor = self._anchor(phrase)
+        drafts = [draft for draft in self.drafts if draft.compares]
+        if drafts and anchor.noun:
+            drafts[-1].anchors = (anchor,)
+            drafts[-1].end = self.cursor.last_end
+
+    def _equal(self) -> None:
+        term = self.cursor.peek()
+        self.cursor.at += 1
+        phrase = read_phrase(self.cursor)
+        if phrase.nouns or phrase.one:
+            anchor = self._anchor(phrase)
+            draft = Draft("size", term.value, term.start, self.cursor.last_end, (anchor,))
+            self.drafts.append(draft)
+
+    def _skip_predicate(self) -> None:
+        while self.cursor.kind in {"be", "filler", *ADJECTIVES}:
+            self.cursor.at += 1
+
+    def _be(self) -> None:
+        self.copula = True
+
+    def _conjunction(self) -> None:
+        self.joint = len(self.drafts)
+        self.clause = self.cursor.peek().value == "stop"
+        self.copula &= not self.clause
+
+    def _negation(self) -> None:
+        """What is denied says nothing that a mask could be measured by."""
+        kept, self.drafts = self.drafts, []
+        self.cursor.at += 1
+        if self.cursor.kind not in {END, "conjunction"}:
+            self._step()
+        self.drafts = kept
+
+    def _existential(self) -> None:
+        """Something else: "… and on the right there is a harbor"."""
+        if self.joint is not None:
+            del self.drafts[self.joint :]
+        self.ended = True
+
+    def _farthest(self) -> None:
+        self.extreme = True
+
+
+_STEPS: dict[str, Callable[[_Sentence], None]] = {
+    **dict.fromkeys(_OPENING, _Sentence._prepositional),
+    **dict.fromkeys(_PHRASES, _Sentence._phrase),
+    "crossing": _Sentence._crossing,
+    "finite": _Sentence._finite,
+    "orientation": _Sentence._orientation,
+    "than": _Sentence._than,
+    "equal": _Sentence._equal,
+    "be": _Sentence._be,
+    "conjunction": _Sentence._conjunction,
+    "negation": _Sentence._negation,
+    "existential": _Sentence._existential,
+    "extreme": _Sentence._farthest,
+}

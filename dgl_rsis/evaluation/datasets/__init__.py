@@ -1,0 +1,1 @@
+"""Readers of labelled data sets; what is measured on them is one folder up."""

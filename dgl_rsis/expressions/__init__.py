@@ -1,0 +1,1 @@
+"""Referring expression segmentation: a sentence and an image in, ranked masks out."""

@@ -1,0 +1,177 @@
+"""Which masks an expression may mean, and which its anchors may be. [ours].
+
+Proposals know no noun. A map of the noun does: its connected parts are candidates beside the
+proposals, and where a pixel tower draws it, things of the noun are the only ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from torch import Tensor
+
+from dgl_rsis import masks
+from dgl_rsis.classes import matching, pipeline
+from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
+from dgl_rsis.clip import features
+from dgl_rsis.clip.model import ClipModel
+from dgl_rsis.expressions import instances as things
+from dgl_rsis.expressions.instances import ThingParameters
+from dgl_rsis.regions import proposals
+from dgl_rsis.types import Floats, Proposals
+
+# What is unlike any region is seldom a thing: 400 sentences on generated scenes had 0.595 mIoU with
+# 0, 0.607 with 1 and 0.614 with this.
+SURENESS = 1.5
+
+
+@dataclass(frozen=True)
+class CandidateParameters:
+    """Where candidates come from, beside the proposals.
+
+    Attributes:
+        parts: connected parts of the noun's map at most, where the model has no pixel tower.
+        things: the candidates where it has one.
+    """
+
+    parts: int = 100
+    things: ThingParameters = field(default_factory=ThingParameters)
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What an expression speaks of.
+
+    Attributes:
+        texts: (P, D) float32, phrases of the noun, of the anchors and of everything else.
+        owners: P class indices, 0 … C − 1: 0 is the noun, then the anchors.
+        anchors: whether there are anchors of another noun.
+    """
+
+    texts: Tensor
+    owners: Sequence[int]
+    anchors: bool
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The masks of an image that an expression may speak of.
+
+    Attributes:
+        masks: N that may be meant.
+        classes: (N, C) float32, probabilities of each, rows sum to 1.
+        whole: (N,) float32 in [0, 1], how like a part of the noun's map each is; None where the
+            candidates are no things.
+        others: what anchors of another noun may be.
+        of_others: their classes.
+    """
+
+    masks: Proposals
+    classes: Floats
+    whole: Floats | None
+    others: Proposals
+    of_others: Floats
+
+    @property
+    def sureness(self) -> Floats:
+        """(N,) float32 in [0, 1], how sure each is a whole thing of the noun: class · whole^1.5.
+
+        A speck of a wrong class would be "the smallest", and often "the leftmost".
+        """
+        if self.whole is None:
+            return self.classes[:, 0]
+        found: Floats = self.classes[:, 0] * self.whole**SURENESS
+        return found
+
+
+def look(
+    encoded: EncodedImage,
+    clip: ClipModel,
+    sought: Sought,
+    encoding: OvssParameters,
+    parameters: CandidateParameters,
+) -> Candidates:
+    """Candidates for an expression.
+
+    Proposals are none where there are things: 200 sentences on generated scenes had 0.474 mIoU
+    with both, 0.523 with the things alone (docs/LOG.md).
+
+    Args:
+        encoded: the image.
+        clip: the model.
+        sought: what to look for.
+        encoding: how proposals are encoded.
+        parameters: see there.
+    """
+    found = _things(encoded, clip, sought, encoding, parameters.things)
+    if found is not None and not sought.anchors:
+        return found
+    fused = pipeline.fuse(encoded, clip, sought.texts, sought.owners, encoding)
+    cosines = (fused @ sought.texts.T).cpu().numpy()
+    classes = matching.best_phrase(cosines, sought.owners, pipeline.temperature_of(clip, encoding))
+    proposed = encoded.proposed
+    if found is not None:
+        return Candidates(found.masks, found.classes, found.whole, proposed, classes)
+    if encoded.dense.pixels is None:
+        proposed, classes = _with_parts(
+            encoded, clip, sought, encoding, cosines, classes, parameters.parts
+        )
+    return Candidates(proposed, classes, None, proposed, classes)
+
+
+def _things(
+    encoded: EncodedImage,
+    clip: ClipModel,
+    sought: Sought,
+    encoding: OvssParameters,
+    parameters: ThingParameters,
+) -> Candidates | None:
+    """The things of the noun; None where there are none, or the model has no map of pixels."""
+    proposed, pixels = encoded.proposed, encoded.dense.pixels
+    if pixels is None:
+        return None
+    noun = things.of_noun(
+        clip,
+        encoded.image,
+        pixels,
+        sought.texts,
+        sought.owners,
+        pipeline.temperature_of(clip, encoding),
+        (proposed.masks.shape[1], proposed.masks.shape[2]),
+        parameters,
+    )
+    if not noun.masks:
+        return None
+    found = proposals.of_masks(noun.masks, proposed.height, proposed.width)
+    return Candidates(found, noun.classes, noun.likeness, found, noun.classes)
+
+
+def _with_parts(
+    encoded: EncodedImage,
+    clip: ClipModel,
+    sought: Sought,
+    encoding: OvssParameters,
+    cosines: Floats,
+    classes: Floats,
+    most: int,
+) -> tuple[Proposals, Floats]:
+    """The proposals and the connected parts of the noun's map, with their classes.
+
+    An object that no node of the hierarchy holds whole is often whole in the map.
+    """
+    proposed, texts, owners = encoded.proposed, sought.texts, sought.owners
+    best, _ = matching.semantic_map(
+        proposed.masks,
+        cosines,
+        features.patch_features(clip, encoded.dense) @ texts.T,
+        owners,
+        pipeline.map_parameters(proposed, clip, encoding),
+    )
+    found = list(islice(masks.components(best == 0, encoding.min_object), most))
+    if not found:
+        return proposed, classes
+    together = proposals.joined(proposed, found)
+    pooled = features.mask_features(clip, encoded.dense, together.masks[len(proposed) :])
+    own = matching.match(pooled, texts, owners, pipeline.temperature_of(clip, encoding))
+    return together, np.concatenate([classes, own])

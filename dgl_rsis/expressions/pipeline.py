@@ -1,0 +1,338 @@
+"""Referring expression segmentation: the order of its stages [paper, both branches].
+
+    expression ──decoupling──► noun ─────► class probabilities of the masks ──┐
+        │            └──────► modifiers ──► geometry, colours ───────────────┼─selection─► masks
+        └──features──► sentence ──gradcam──► cross-scale activation ──────────┘
+
+[ours] everything but the split and the activation: see each stage.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgl_rsis.classes import pipeline, vocabulary
+from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters, timed
+from dgl_rsis.clip import features, gradcam
+from dgl_rsis.clip.gradcam import CamParameters, CrossScaleCam
+from dgl_rsis.clip.model import ClipModel
+from dgl_rsis.decoupling import decouple
+from dgl_rsis.expressions import candidates, colours, geometry, selection
+from dgl_rsis.expressions.candidates import CandidateParameters, Candidates
+from dgl_rsis.expressions.geometry import GeometryParameters, Shapes
+from dgl_rsis.expressions.selection import Ranking, SelectionParameters
+from dgl_rsis.regions import proposals
+from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.types import RGB, Decoupled, Floats, InputError, Label, Mask, Proposals
+
+Mode = Literal["clip", "global-local", "dgl", "geometry"]
+MODES: Mapping[Mode, Mapping[str, float]] = {
+    "clip": {"sentence": 1.0},
+    "global-local": {"sentence": 1.0},
+    "dgl": {"class": 1.0, "cam": 1.0},
+    "geometry": {"class": 1.0, "geometry": 3.0, "cam": 0.25, "quality": 0.25, "whole": 1.0},
+}
+
+
+@dataclass(frozen=True)
+class ResParameters:
+    """Everything that decides which masks an expression gets, beside the weights.
+
+    Attributes:
+        mode: "clip": the crop that is most like the sentence. "global-local": the mask most like
+            half the sentence and half the noun (Zero-shot-RIS). "dgl": the noun's class
+            probability and Cross-Scale Grad-CAM, the paper as reconstructed. "geometry": with the
+            modifiers measured on the masks.
+        top_k: candidates returned at most.
+        parser: source of `decoupling.decouple`.
+        encoding: regions, crops and fusion; `margin` keeps crops to the doubtful masks.
+        candidates: which masks may be meant.
+        geometry, cam, selection: of those stages; the mode sets the selection's weights.
+    """
+
+    mode: Mode = "geometry"
+    top_k: int = 3
+    parser: str = "rules"
+    encoding: OvssParameters = field(
+        # The finest cut is left out: its masks are many, and the strongest nodes know better.
+        default_factory=lambda: OvssParameters(
+            regions=RegionParameters(levels=(128, 32), objects=200), margin=0.0
+        )
+    )
+    candidates: CandidateParameters = field(default_factory=CandidateParameters)
+    geometry: GeometryParameters = field(default_factory=GeometryParameters)
+    cam: CamParameters = field(default_factory=CamParameters)
+    selection: SelectionParameters = field(default_factory=SelectionParameters)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One answer to an expression.
+
+    Attributes:
+        mask: (H, W) bool.
+        score: confidence in [0, 1].
+        parts: what each stage said of it, in [0, 1]: "class", "geometry", "cam", …
+    """
+
+    mask: Mask
+    score: float
+    parts: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ExpressionSegmentation:
+    """The answer of `segment_expression`.
+
+    Attributes:
+        decoupled: the expression as it was understood.
+        candidates: best first; empty when nothing was found.
+        reason: why there is none; empty otherwise.
+        cam: the activation maps; None in modes without them.
+        seconds: wall-clock seconds of each stage.
+    """
+
+    decoupled: Decoupled
+    candidates: tuple[Candidate, ...]
+    reason: str
+    cam: CrossScaleCam | None
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """An expression in the model's terms.
+
+    Attributes:
+        decoupled: noun and modifiers.
+        texts: (P, D) float32, phrases of the noun, of the anchors and of everything else.
+        owners: P class indices: 0 is the noun, then the anchors.
+        classes: anchor's noun → its class index.
+        sentence: (1, D) float32.
+    """
+
+    decoupled: Decoupled
+    texts: Tensor
+    owners: Sequence[int]
+    classes: Mapping[str, int]
+    sentence: Tensor
+
+
+def segment_expression(
+    image: RGB, expression: str, clip: ClipModel, parameters: ResParameters | None = None
+) -> ExpressionSegmentation:
+    """The masks that an expression means, best first.
+
+    Args:
+        image: (H, W, 3) uint8.
+        expression: "the small white tank left of the road".
+        clip: the model.
+        parameters: default `ResParameters()`.
+
+    Raises:
+        InputError: an empty expression, or an image too small to have regions.
+    """
+    parameters = parameters or ResParameters()
+    encoding = parameters.encoding
+    encoded = pipeline.encode_image(image, clip, encoding)
+    return refer(encoded, expression, clip, parameters)
+
+
+def refer(
+    encoded: EncodedImage, expression: str, clip: ClipModel, parameters: ResParameters
+) -> ExpressionSegmentation:
+    """`segment_expression` of an image that is encoded already.
+
+    Raises:
+        InputError: an empty expression.
+    """
+    if not expression.strip():
+        raise InputError("the expression is empty: say what to look for, as in 'the white tank'")
+    seconds = dict(encoded.seconds)
+    with timed(seconds, "text"):
+        question = _ask(expression, clip, parameters)
+    if parameters.mode in ("clip", "global-local"):
+        with timed(seconds, "selection"):
+            parts = {"sentence": _likeness(encoded, question, clip, parameters)}
+            ranking = _rank(encoded.proposed, parts, parameters)
+        found = _candidates(encoded.proposed, parts, ranking, parameters.top_k)
+        return ExpressionSegmentation(question.decoupled, found, "", None, seconds)
+    return _by_stages(encoded, question, clip, parameters, seconds)
+
+
+def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Question:
+    decoupled = decouple.decouple(expression, parameters.parser)
+    nouns = list(dict.fromkeys([decoupled.noun, *(a.noun for a in decoupled.anchors)]))
+    words = vocabulary.prepare([Label(noun) for noun in nouns], clip, remember=False)
+    classes = {noun: i for i, noun in enumerate(nouns)}
+    sentence = features.text_features(clip, [(expression,)])
+    rivals = vocabulary.rivals(nouns, clip)
+    other = len(nouns)  # rivals and the implicit background are one class: everything else
+    texts, owners = torch.cat([words.texts, rivals]), [*words.owners, *[other] * len(rivals)]
+    return _Question(decoupled, texts, owners, classes, sentence)
+
+
+def _likeness(
+    encoded: EncodedImage, question: _Question, clip: ClipModel, parameters: ResParameters
+) -> Floats:
+    """Cosines with the sentence, or with sentence and noun, stretched to [0, 1]: (N,)."""
+    encoding = replace(parameters.encoding, margin=1.0)
+    text = question.sentence[0]
+    if parameters.mode == "clip":
+        visual = pipeline.encode_crops(clip, encoded, encoding)
+    else:
+        visual = pipeline.fuse(encoded, clip, question.texts, question.owners, encoding)
+        own = torch.tensor([owner == 0 for owner in question.owners], device=text.device)
+        noun = F.normalize(question.texts[own].mean(dim=0), dim=-1)
+        text = 0.5 * text + 0.5 * noun
+    cosines = (visual @ text).cpu().numpy()
+    stretched: Floats = (cosines - cosines.min()) / max(float(np.ptp(cosines)), 1e-6)
+    return stretched
+
+
+def _by_stages(
+    encoded: EncodedImage,
+    question: _Question,
+    clip: ClipModel,
+    parameters: ResParameters,
+    seconds: dict[str, float],
+) -> ExpressionSegmentation:
+    decoupled = question.decoupled
+    with timed(seconds, "match"):
+        seen = candidates.look(
+            encoded,
+            clip,
+            candidates.Sought(question.texts, question.owners, len(question.classes) > 1),
+            parameters.encoding,
+            parameters.candidates,
+        )
+        proposed, of_noun = seen.masks, seen.classes[:, 0]
+    if of_noun.max(initial=0.0) < parameters.selection.least:
+        best = float(of_noun.max(initial=0.0))
+        reason = f"nothing here looks like {decoupled.noun!r}: the best mask has {best:.0%} of it"
+        return ExpressionSegmentation(decoupled, (), reason, None, seconds)
+    with timed(seconds, "cam"):
+        cam = gradcam.cross_scale(
+            clip,
+            encoded.image,
+            F.normalize(question.texts[_of(question, 0)].mean(dim=0), dim=-1),
+            question.sentence[0],
+            question.texts[~_of(question, 0)],
+            parameters.cam,
+            encoded.dense,
+        )
+        activation = _shrunk(cam.fused, proposed)
+    with timed(seconds, "selection"):
+        boxes = proposals.boxes_of_masks(proposed)
+        activity = selection.contrast(proposed.masks, boxes, activation)
+        parts = {"class": of_noun, "cam": activity}
+        if parameters.mode == "geometry":
+            if seen.whole is None:
+                parts["quality"] = proposed.quality
+            else:
+                parts["whole"] = seen.whole
+            parts["geometry"] = _geometry(encoded.image, seen, question, parameters)
+        ranking = _rank(proposed, parts, parameters)
+        together = _together(decoupled, ranking, parameters)
+        found = _candidates(proposed, parts, ranking, max(together, parameters.top_k))
+        if together > 1:
+            found = (_united(found[:together]), *found)
+    return ExpressionSegmentation(decoupled, found[: parameters.top_k], "", cam, seconds)
+
+
+def _of(question: _Question, index: int) -> Tensor:
+    """(P,) bool: which phrases belong to a class."""
+    return torch.tensor([o == index for o in question.owners], device=question.texts.device)
+
+
+def _geometry(
+    image: RGB, seen: Candidates, question: _Question, parameters: ResParameters
+) -> Floats:
+    """How well place, size and colour of each mask fit the modifiers: (N,) float32 in [0, 1]."""
+    sure = seen.sureness
+    modifiers = question.decoupled.modifiers
+    words = [m.value for m in modifiers if m.kind == "attribute" and colours.knows(m.value)]
+    fits: Floats = np.ones(len(sure), dtype=np.float32)
+    if words:
+        means = colours.balanced(colours.mean_lab(image, seen.masks), sure)
+        fits = np.minimum.reduce([colours.colour(means, word) for word in words])
+        fits = colours.relative(fits, sure)
+    shapes = _shapes(seen.masks)
+    others = shapes if seen.others is seen.masks else None
+    anchors = {}
+    for anchor in question.decoupled.anchors:
+        index = question.classes[anchor.noun]
+        if index == 0:  # another thing of the noun
+            among, likely = shapes, sure
+        else:
+            others = _shapes(seen.others) if others is None else others
+            among, likely = others, seen.of_others[:, index]
+        # "the vehicle on the left" has a place of its own; anchors of anchors are left out.
+        own = decouple.decouple(anchor.text, parameters.parser).modifiers
+        placed = geometry.fields(own, among, likely, {}, parameters.geometry)
+        anchors[anchor.text] = (among, likely * placed.total)
+    scores = geometry.fields(modifiers, shapes, sure * fits, anchors, parameters.geometry)
+    found: Floats = scores.total * fits
+    return found
+
+
+def _shapes(proposed: Proposals) -> Shapes:
+    return geometry.shapes(proposed.masks, proposed.height, proposed.width, proposed.boxes)
+
+
+def _rank(proposed: Proposals, parts: Mapping[str, Floats], parameters: ResParameters) -> Ranking:
+    weighted = replace(parameters.selection, weights=MODES[parameters.mode])
+    most = max(parameters.top_k, parameters.selection.most)
+    return selection.rank(proposed.masks, parts, most, weighted)
+
+
+def _candidates(
+    proposed: Proposals, parts: Mapping[str, Floats], ranking: Ranking, most: int
+) -> tuple[Candidate, ...]:
+    """The first of the ranking, at the image's size."""
+    return tuple(
+        Candidate(
+            proposed.at_full_size(proposed.masks[index]),
+            float(score),
+            {name: float(part[index]) for name, part in parts.items()},
+        )
+        for index, score in islice(
+            zip(ranking.order.tolist(), ranking.scores.tolist(), strict=True), most
+        )
+    )
+
+
+def _together(decoupled: Decoupled, ranking: Ranking, parameters: ResParameters) -> int:
+    """How many of the first candidates "two ships" or "the cars" mean; 1 for a single thing."""
+    counts = [m.value for m in decoupled.modifiers if m.kind == "count"]
+    number = next((int(value) for value in counts if value.isdigit()), None)
+    if not (decoupled.plural or counts):
+        return 1
+    return selection.members(ranking, number, parameters.selection)
+
+
+def _united(chosen: Sequence[Candidate]) -> Candidate:
+    """All of them as one."""
+    parts = {
+        name: float(np.mean([candidate.parts[name] for candidate in chosen]))
+        for name in chosen[0].parts
+    }
+    score = float(np.mean([candidate.score for candidate in chosen]))
+    return Candidate(np.logical_or.reduce([candidate.mask for candidate in chosen]), score, parts)
+
+
+def _shrunk(plane: Floats, proposed: Proposals) -> Floats:
+    """(H, W) → (h, w) at the proposals' size, by the mean."""
+    height, width = proposed.masks.shape[1:]
+    if plane.shape == (height, width):
+        return plane
+    resized: Floats = F.interpolate(
+        torch.from_numpy(plane)[None, None], size=(height, width), mode="area"
+    )[0, 0].numpy()
+    return resized

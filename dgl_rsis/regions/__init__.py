@@ -1,0 +1,1 @@
+"""The region tree of an image, and masks cut from it, without weights; no Segment Anything."""

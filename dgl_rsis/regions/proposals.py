@@ -1,0 +1,147 @@
+"""Class-agnostic mask proposals from a hierarchy of regions: no weights, CPU only.
+
+[paper] mask proposals. [ours] the provider `regions`: the tree of `region_tree`, cut at several
+levels. Every proposal is a node of the tree.
+"""
+
+import math
+import mmap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgl_rsis import masks
+from dgl_rsis.regions import tree as region_tree
+from dgl_rsis.regions.tree import RegionTree, TreeParameters
+from dgl_rsis.types import RGB, Mask, Proposals
+
+
+@dataclass(frozen=True)
+class RegionParameters(TreeParameters):
+    """How the tree is built and cut. Masks have the size of the tree.
+
+    Attributes:
+        levels: regions that each cut leaves in an image of 1024²; scaled with the area.
+        min_regions: no cut leaves fewer.
+        objects: further nodes, those with the strongest outlines; 0 for none. Small things of a
+            class that nobody asked for disappear in the cuts, and these keep them.
+        min_area: pixels; smaller nodes are none of them.
+    """
+
+    levels: tuple[int, ...] = (384, 128, 32)
+    min_regions: int = 8
+    objects: int = 0
+    min_area: int = 32
+
+
+def propose(image: RGB, parameters: RegionParameters) -> Proposals:
+    """Masks of the regions at every level of the hierarchy, and of its strongest nodes.
+
+    Args:
+        image: (H, W, 3) uint8.
+        parameters: see there.
+
+    Returns:
+        See `cut`.
+    """
+    return cut(region_tree.build(image, parameters), parameters)
+
+
+def cut(tree: RegionTree, parameters: RegionParameters) -> Proposals:
+    """The same from a tree that is there already.
+
+    Each level partitions the image, so every pixel lies in at least one mask. A region that two
+    cuts share is returned once.
+
+    Args:
+        tree: of the image.
+        parameters: those of the cut are read.
+
+    Returns:
+        Proposals, fine to coarse, then the further nodes; `quality` is the strength of a region's
+        outline: the cost of merging it into its parent, as a share of the greatest such cost.
+    """
+    nodes = _cuts(tree, parameters)
+    nodes += _strongest(tree, set(nodes), parameters)
+    return region_tree.as_proposals(tree, nodes)
+
+
+def boxes_of_masks(proposed: Proposals) -> NDArray[np.int64]:
+    """The boxes in pixels of the masks, which may be smaller than the image: (N, 4) XYXY."""
+    rows, columns = proposed.masks.shape[1:]
+    boxes = proposed.boxes / np.array([proposed.width / columns, proposed.height / rows] * 2)
+    return np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int64)
+
+
+def joined(proposed: Proposals, found: Sequence[Mask]) -> Proposals:
+    """Further masks behind the proposals, with a middling quality.
+
+    Args:
+        proposed: N of them.
+        found: (h, w) bool each, none empty; at least one.
+    """
+    further = of_masks(found, proposed.height, proposed.width)
+    corners = np.concatenate([boxes_of_masks(proposed), boxes_of_masks(further)])
+    quality = np.full(len(found), np.median(proposed.quality), dtype=np.float32)
+    return Proposals(
+        _planes([*proposed.masks, *found], corners),
+        np.concatenate([proposed.boxes, further.boxes]),
+        np.concatenate([proposed.quality, quality]),
+        proposed.height,
+        proposed.width,
+    )
+
+
+def of_masks(found: Sequence[Mask], height: int, width: int) -> Proposals:
+    """Masks as proposals, all of the same quality, 1.
+
+    Args:
+        found: (h, w) bool each, none empty; at least one.
+        height: H of the image, pixels.
+        width: W.
+    """
+    rows, columns = found[0].shape
+    inside = np.array([masks.box(part) for part in found])
+    boxes = inside * np.array([width / columns, height / rows] * 2)
+    boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
+    quality = np.ones(len(found), dtype=np.float32)
+    return Proposals(_planes(found, inside), boxes, quality, height, width)
+
+
+def _planes(found: Sequence[Mask], boxes: NDArray[np.int64]) -> Mask:
+    """Masks in one array, (N, h, w); nothing of them lies outside their boxes, (N, 4) XYXY pixels.
+
+    Only what lies in the boxes is copied: most of these planes is empty and stays untouched. By
+    mmap, since NumPy asks for huge pages, of which one plane's few rows would fill all.
+    """
+    shape = (len(found), *found[0].shape)
+    planes = np.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=np.bool_).reshape(shape)
+    for plane, mask, (left, top, right, bottom) in zip(planes, found, boxes.tolist(), strict=True):
+        plane[top:bottom, left:right] = mask[top:bottom, left:right]
+    return planes
+
+
+def _cuts(tree: RegionTree, parameters: RegionParameters) -> list[int]:
+    """Nodes that some cut leaves, each once, fine to coarse."""
+    ascending = np.sort(tree.cost)
+    merged = region_tree.merged(tree)
+    found: dict[int, None] = {}
+    for level in parameters.levels:
+        regions = max(parameters.min_regions, round(level * tree.leaves.size / 1024**2))
+        limit = ascending[-regions] if regions <= len(ascending) else -1.0
+        # A cut keeps the nodes made below the limit whose parents are made at or above it.
+        kept = ((tree.cost < limit) | (tree.cost == 0.0)) & (merged >= limit)
+        found.update(dict.fromkeys(np.flatnonzero(kept).tolist()))
+    return list(found)
+
+
+def _strongest(tree: RegionTree, known: set[int], parameters: RegionParameters) -> list[int]:
+    """The nodes that it costs most to merge away, without those that are known."""
+    eligible = (tree.area >= parameters.min_area) & (tree.area <= 0.5 * tree.area.max())
+    eligible[list(known)] = False
+    nodes = np.flatnonzero(eligible)
+    order = np.argsort(-region_tree.merged(tree)[nodes], kind="stable")
+    strongest: list[int] = nodes[order[: parameters.objects]].tolist()
+    return strongest

@@ -1,0 +1,1 @@
+"""Segment Anything: loading, prompts, proposals; nothing of classes."""

@@ -1,0 +1,217 @@
+"""Segment Anything: loading it, one pass over an image, one mask for a prompt.
+
+[ours] SAM (Kirillov et al., arXiv 2304.02643) through the library `segment_anything`: its modules,
+weights and formulas. Points and boxes count pixels from the outer edge of the first one;
+`SamPredictor` counts from its centre, so half a pixel is taken off before its arithmetic.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgl_rsis.sam.prompts import Pointed, as_logits, translate
+from dgl_rsis.types import RGB, Prompt, Refined
+from dgl_rsis.weights.checkpoints import ModelError, build_sam, fill, fingerprint
+
+log = logging.getLogger(__name__)
+
+Architecture = Literal["vit_b", "vit_l", "vit_h"]
+Size = tuple[int, int]  # height, width
+
+
+@dataclass(frozen=True)
+class SamModel:
+    """A Segment Anything model ready to encode.
+
+    Attributes:
+        name: as the user asked for it.
+        model: the `segment_anything.modeling.Sam`, in eval mode, float32.
+        fingerprint: SHA-256 of the weight file, hexadecimal.
+        device: where it lives.
+    """
+
+    name: str
+    model: Any
+    fingerprint: str
+    device: str
+
+    @property
+    def side(self) -> int:
+        """Pixels of the longer side of what the encoder sees: 1024."""
+        return int(self.model.image_encoder.img_size)
+
+    @property
+    def threshold(self) -> float:
+        """Logit above which a pixel belongs to the mask."""
+        return float(self.model.mask_threshold)
+
+    def precision(self) -> torch.autocast:
+        """bfloat16 on CUDA; elsewhere float32, which is faster there."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda")
+
+
+@dataclass(frozen=True)
+class SamEmbedding:
+    """What the encoder makes of one image.
+
+    Attributes:
+        features: (1, 256, 64, 64) float32, on the device of the model; the part beyond the image is
+            padding.
+        input_size: of the image within the encoder's square, pixels.
+        height, width: H and W of the image, pixels.
+    """
+
+    features: Tensor
+    input_size: Size
+    height: int
+    width: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the features: 4 MiB."""
+        return self.features.nbytes
+
+
+def load_sam(architecture: str, path: Path, device: str = "cpu") -> SamModel:
+    """Load a Segment Anything model for inference. Nothing is ever downloaded.
+
+    Args:
+        architecture: "vit_b", "vit_l" or "vit_h".
+        path: a checkpoint as Meta publishes it: a state dict, pickled by torch.
+        device: "cpu" or "cuda:0".
+
+    Raises:
+        ModelError: no such file or architecture, or a file that is no checkpoint of it.
+    """
+    if architecture not in get_args(Architecture):
+        known = ", ".join(get_args(Architecture))
+        raise ModelError(f"no architecture {architecture!r} of Segment Anything: choose of {known}")
+    if not path.is_file():  # building takes seconds
+        raise ModelError(f"no weight file {path} for Segment Anything {architecture}")
+    model = build_sam(architecture)
+    fill(model, path, architecture)
+    log.info("loaded Segment Anything %s on %s", architecture, device)
+    return ready(model, f"sam-{architecture.replace('_', '-')}", fingerprint(path), device)
+
+
+def ready(model: Any, name: str, fingerprint: str, device: str = "cpu") -> SamModel:
+    """A `SamModel` of a built `Sam`, moved to the device and fit for inference only."""
+    model = model.to(device).eval().requires_grad_(False)
+    return SamModel(name, model, fingerprint, str(torch.device(device)))
+
+
+def encode(sam: SamModel, image: RGB) -> SamEmbedding:
+    """One pass of the encoder: all that prompts on this image need.
+
+    Args:
+        sam: the model.
+        image: (H, W, 3) uint8.
+    """
+    height, width = image.shape[:2]
+    size = input_size(height, width, sam.side)
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize(
+        size[::-1], Image.Resampling.BILINEAR
+    )
+    pixels = torch.from_numpy(np.array(resized)).to(sam.device).permute(2, 0, 1)  # (3, h, w)
+    with torch.inference_mode(), sam.precision():
+        features = sam.model.image_encoder(sam.model.preprocess(pixels)[None])
+    return SamEmbedding(features.float(), size, height, width)
+
+
+def input_size(height: int, width: int, side: int) -> Size:
+    """Size of an image once its longer side is `side` pixels, as `ResizeLongestSide` rounds it."""
+    scale = side / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def refine(sam: SamModel, embedding: SamEmbedding, prompt: Prompt) -> Refined:
+    """The mask that a prompt means.
+
+    A single point may mean a thing, its part or its whole: SAM then gives three masks, and the one
+    whose IoU it predicts to be best is taken. Any other prompt gets SAM's single mask.
+
+    Raises:
+        InputError: the prompt says nothing, or not of this image.
+    """
+    pointed = translate(prompt, embedding.height, embedding.width)
+    with torch.inference_mode():
+        # The prompt in float32: bfloat16 would put points up to 2 pixels in 1024 elsewhere.
+        sparse, dense = sam.model.prompt_encoder(**_prompt_tensors(sam, embedding, pointed))
+        places = sam.model.prompt_encoder.get_dense_pe()
+        with sam.precision():
+            low, predicted = sam.model.mask_decoder(
+                image_embeddings=embedding.features,
+                image_pe=places,
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=pointed.ambiguous,
+            )  # (1, M, 256, 256), (1, M)
+        best = int(predicted[0].argmax())
+        logits = upscaled(
+            sam, low[:, best].float(), embedding.input_size, (embedding.height, embedding.width)
+        )
+        mask = (logits[0] > sam.threshold).cpu().numpy()
+    return Refined(mask, min(1.0, max(0.0, float(predicted[0, best]))))
+
+
+def _prompt_tensors(sam: SamModel, embedding: SamEmbedding, pointed: Pointed) -> dict[str, Any]:
+    """Arguments of the prompt encoder."""
+    points = boxes = masks = None
+    if len(pointed.points):
+        coordinates = framed(pointed.points, embedding)
+        points = (
+            torch.from_numpy(coordinates).float().to(sam.device)[None],  # (1, n, 2)
+            torch.from_numpy(pointed.inside.astype(np.int32)).to(sam.device)[None],  # (1, n)
+        )
+    if pointed.box is not None:
+        corners = framed(np.array(pointed.box).reshape(2, 2), embedding).reshape(1, 4)
+        boxes = torch.from_numpy(corners).float().to(sam.device)
+    if pointed.prior is not None:
+        low = sam.model.prompt_encoder.mask_input_size[0]
+        planes = as_logits(pointed.prior, embedding.input_size, sam.side, low)
+        masks = torch.from_numpy(planes).to(sam.device)[None, None]  # (1, 1, 256, 256)
+    return {"points": points, "boxes": boxes, "masks": masks}
+
+
+def framed(points: np.ndarray[Any, Any], embedding: SamEmbedding) -> np.ndarray[Any, Any]:
+    """Points of the image → what the prompt encoder wants: pixels of its input, from a centre.
+
+    Args:
+        points: (n, 2), x and y.
+        embedding: of the image.
+
+    Returns:
+        (n, 2) float64.
+    """
+    down, across = embedding.input_size
+    ratio = np.array([across / embedding.width, down / embedding.height])
+    found: np.ndarray[Any, Any] = (points.astype(np.float64) - 0.5) * ratio
+    return found
+
+
+def upscaled(sam: SamModel, low: Tensor, inside: Size, size: Size) -> Tensor:
+    """Logits of the decoder at the size of the image, as `Sam.postprocess_masks` makes them.
+
+    Args:
+        sam: the model.
+        low: (n, 256, 256) float32.
+        inside: size of the image within the encoder's square, pixels.
+        size: of the result.
+
+    Returns:
+        (n, *size) float32.
+    """
+    square = (sam.side, sam.side)
+    logits = F.interpolate(low[:, None], square, mode="bilinear", align_corners=False)
+    logits = logits[..., : inside[0], : inside[1]]
+    if inside != size:  # else the second step changes nothing
+        logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+    return logits[:, 0]

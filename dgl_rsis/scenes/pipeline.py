@@ -1,0 +1,292 @@
+"""Classes of a scene of any size, window by window, with memory that its area does not change.
+
+[ours] What a place gets must not depend on where windows are cut. So windows lie on a grid on which
+the dense pass sees each place through the same tiles; the cuts of the region hierarchy are the same
+everywhere (`scene_regions`); only the inner part of a window counts where two overlap; and there
+the class probabilities are blended before the best class is chosen.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgl_rsis.classes import pipeline, vocabulary
+from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
+from dgl_rsis.classes.vocabulary import Vocabulary
+from dgl_rsis.clip import features
+from dgl_rsis.clip.model import ClipModel
+from dgl_rsis.clip.tiling import tiled
+from dgl_rsis.regions import proposals
+from dgl_rsis.scenes import blending, regions
+from dgl_rsis.scenes.blending import Axis, Blender, Block
+from dgl_rsis.scenes.reading import Scene
+from dgl_rsis.scenes.regions import Kept
+from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals
+
+SAMPLE_SIDE = 512  # pixels
+SMALL_SCENE = 10**7  # pixels; larger scenes can afford more samples
+LEAST_VALID = 0.5  # share of a sample
+USUAL_OVERLAP = 224  # pixels
+
+Propose = Callable[[RGB], Proposals]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class WindowParameters:
+    """How a scene is cut.
+
+    Attributes:
+        side: of a window, pixels, at most. Memory grows with its square.
+        overlap: of two windows, pixels, at least; None for 224, or less where windows are small.
+        context: share of an overlap, half of it at each end, where a window does not count.
+        surroundings: further pixels on all sides that regions grow into before they are cut at the
+            window: this is cheaper than more overlap.
+    """
+
+    side: int = 1024
+    overlap: int | None = None
+    context: float = 0.3
+    surroundings: int = 64
+
+
+@dataclass(frozen=True)
+class SceneBlock:
+    """A finished part of the scene.
+
+    Attributes:
+        row: of its first pixel.
+        column: of its first pixel.
+        classes: (h, w) uint16; 0 = none or not valid, i = the i-th label.
+        probability: (h, w) float32 in [0, 1], of the best class; 0 where nothing is valid.
+        valid: (h, w) bool.
+        scores: (h, w, C) float32, probabilities of all classes, those of the labels first; 0 where
+            nothing is valid.
+    """
+
+    row: int
+    column: int
+    classes: NDArray[np.uint16]
+    probability: Floats
+    valid: Mask
+    scores: Floats
+
+
+def segment_scene(
+    scene: Scene,
+    labels: Sequence[Label],
+    clip: ClipModel,
+    parameters: OvssParameters | None = None,
+    windows: WindowParameters | None = None,
+    propose: Propose | None = None,
+    progress: Progress | None = None,
+) -> Iterator[SceneBlock]:
+    """Segment a scene; blocks come row by row and together cover it once.
+
+    Args:
+        scene: an open raster.
+        labels: the vocabulary; names are distinct.
+        clip: the model.
+        parameters: default `OvssParameters()`.
+        windows: default `WindowParameters()`.
+        propose: masks of a window; None for the hierarchy of regions with the scene's own cuts.
+        progress: called with the pixels that are done and those of the whole scene.
+
+    Raises:
+        InputError: no labels, a name twice, a scene or windows too small, or a damaged file.
+    """
+    parameters, windows = parameters or OvssParameters(), windows or WindowParameters()
+    words = vocabulary.prepare(
+        labels, clip, enrich=parameters.knowledge, remember=parameters.remember
+    )
+    # Masks at full size: in a window that is shrunk, regions would be larger than in another.
+    whole = max(parameters.regions.max_side, windows.side + 2 * windows.surroundings)
+    parameters = replace(parameters, regions=replace(parameters.regions, max_side=whole))
+    plan = _plan(scene, clip, parameters, windows, sampled=propose is None)
+    blender = Blender(*plan.inner, len(words.asked))
+    done, total = 0, scene.grid.width * scene.grid.height
+    for row, column in blending.places(*plan.inner):
+        shot = _shot(scene, plan, row, column)
+        scores = None
+        if shot.valid[shot.kept.slices].any():
+            # In one breath: the masks of a window must be gone before those of the next are made.
+            scores = _scores(
+                _encoded(shot, clip, parameters, plan.costs, propose), shot, words, clip, parameters
+            )
+        found = _finished(blender.add(row, column, scores), words, parameters)
+        yield found
+        done += found.classes.size
+        if progress:
+            progress(done, total)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a scene is cut.
+
+    Attributes:
+        windows: along the height and along the width.
+        inner: the same, of their parts that count.
+        costs: where the hierarchy of regions is cut; none where a window is cut as an image.
+        around: pixels that are read around a window for its regions.
+    """
+
+    windows: tuple[Axis, Axis]
+    inner: tuple[Axis, Axis]
+    costs: tuple[float, ...]
+    around: int
+
+
+def _plan(
+    scene: Scene,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    windows: WindowParameters,
+    *,
+    sampled: bool,
+) -> _Plan:
+    rows, columns = _axes(scene, clip, windows)
+    costs: tuple[float, ...] = ()
+    if sampled and len(rows) * len(columns) > 1:
+        costs = regions.limits(_samples(scene), parameters.regions)
+    inner = rows.inner(windows.context), columns.inner(windows.context)
+    return _Plan((rows, columns), inner, costs, windows.surroundings if costs else 0)
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """What was read for a window.
+
+    Attributes:
+        image: (H', W', 3) uint8, the window and its surroundings; what is not valid has the mean
+            colour of the rest.
+        window: the window, in pixels of `image`.
+        valid: (H, W) bool, of the window.
+        kept: the part of the window that counts, in pixels of the window.
+    """
+
+    image: RGB
+    window: Kept
+    valid: Mask
+    kept: Kept
+
+
+def _shot(scene: Scene, plan: _Plan, row: int, column: int) -> _Shot:
+    window, kept = _area(*plan.windows, row, column), _area(*plan.inner, row, column)
+    top, left = max(0, window.top - plan.around), max(0, window.left - plan.around)
+    bottom = min(scene.grid.height, window.bottom + plan.around)
+    right = min(scene.grid.width, window.right + plan.around)
+    image, valid = scene.read(left, top, right - left, bottom - top)
+    if valid.any() and not valid.all():
+        image = image.copy()
+        image[~valid] = image[valid].mean(axis=0).astype(np.uint8)
+    inside = window.seen_from(-top, -left)
+    return _Shot(image, inside, valid[inside.slices], kept.seen_from(-window.top, -window.left))
+
+
+def _area(rows: Axis, columns: Axis, row: int, column: int) -> Kept:
+    """A window, in pixels of the scene."""
+    return Kept(rows.starts[row], rows.ends[row], columns.starts[column], columns.ends[column])
+
+
+def _axes(scene: Scene, clip: ClipModel, windows: WindowParameters) -> tuple[Axis, Axis]:
+    """Windows along the height and along the width."""
+    grid, tile = scene.grid, clip.dense_side
+    if min(grid.width, grid.height) < pipeline.MIN_SIDE:
+        raise InputError(
+            f"{scene.name} has {grid.width} × {grid.height} pixels; at least "
+            f"{pipeline.MIN_SIDE} × {pipeline.MIN_SIDE} are needed"
+        )
+    probe = np.zeros((1, 2 * tile, 3), dtype=np.uint8)
+    step = tiled(probe, tile, clip.patch, features.OVERLAP).starts[1][1] * clip.patch
+    overlap = windows.overlap
+    if overlap is None:
+        overlap = min(USUAL_OVERLAP, blending.widest_overlap(windows.side, tile, step))
+    rows, columns = (
+        blending.axis(length, windows.side, overlap, tile, step)
+        for length in (grid.height, grid.width)
+    )
+    return rows, columns
+
+
+def _samples(scene: Scene) -> Iterator[RGB]:
+    """Parts of the scene, spread evenly; their places depend on its size alone."""
+    grid = scene.grid
+    per_side = 2 if grid.width * grid.height <= SMALL_SCENE else 4
+    height, width = min(SAMPLE_SIDE, grid.height), min(SAMPLE_SIDE, grid.width)
+    for i in range(per_side):
+        for j in range(per_side):
+            row = (grid.height - height) * (2 * i + 1) // (2 * per_side)
+            column = (grid.width - width) * (2 * j + 1) // (2 * per_side)
+            image, valid = scene.read(column, row, width, height)
+            if valid.mean() >= LEAST_VALID:
+                yield image
+
+
+def _encoded(
+    shot: _Shot,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    costs: tuple[float, ...],
+    propose: Propose | None,
+) -> EncodedImage:
+    """A window and its masks; what is not valid is in none of them."""
+    window = shot.window
+    image = shot.image[window.slices]
+    if propose is not None:
+        proposed = propose(image)
+    elif costs:
+        kept = shot.kept.seen_from(window.top, window.left)
+        proposed = regions.propose(shot.image, parameters.regions, costs, window, kept)
+    else:
+        proposed = proposals.propose(image, parameters.regions)
+    return pipeline.encode_proposed(image, _only(proposed, shot.valid), clip, parameters, {})
+
+
+def _only(proposed: Proposals, valid: Mask) -> Proposals:
+    """Masks without what is not valid; those that nothing is left of are dropped."""
+    if valid.all():
+        return proposed
+    h, w = proposed.masks.shape[1:]
+    rows = np.arange(h) * proposed.height // h
+    columns = np.arange(w) * proposed.width // w
+    inside = valid[rows[:, None], columns]
+    masks = proposed.masks
+    some: list[int] = []
+    for i, mask in enumerate(masks):  # in place: masks are most of the memory of a window
+        np.logical_and(mask, inside, out=mask)
+        if mask.any():
+            masks[len(some)] = mask
+            some.append(i)
+    return replace(
+        proposed,
+        masks=masks[: len(some)],
+        boxes=proposed.boxes[some],
+        quality=proposed.quality[some],
+    )
+
+
+def _scores(
+    encoded: EncodedImage,
+    shot: _Shot,
+    words: Vocabulary,
+    clip: ClipModel,
+    parameters: OvssParameters,
+) -> Floats:
+    """(h, w, C) float32 of the kept part; 0 where nothing is valid."""
+    found = pipeline.pixel_classes(encoded, words, clip, parameters, {})
+    cell = encoded.proposed.at_full_size(found.cell)[shot.kept.slices]
+    scores: Floats = found.classes[cell]
+    scores[~shot.valid[shot.kept.slices]] = 0
+    return scores
+
+
+def _finished(block: Block, words: Vocabulary, parameters: OvssParameters) -> SceneBlock:
+    valid: Mask = block.scores.sum(axis=2) > 0.5  # 1 or 0, but for rounding
+    best = block.scores.argmax(axis=2).astype(np.uint16)
+    probability = block.scores.max(axis=2)
+    classes = words.labelled(best, probability, parameters.threshold)
+    classes[~valid] = 0
+    return SceneBlock(block.row, block.column, classes, probability, valid, block.scores)

@@ -1,0 +1,229 @@
+"""Components of a scene in the world: their place, their area in m², and files of them. [ours]."""
+
+import json
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyogrio.raw
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.transform import GCPTransformer
+from rasterio.warp import transform as reproject
+
+from dgl_rsis.scenes.polygons import Component
+from dgl_rsis.scenes.reading import Grid
+
+Format = Literal["gpkg", "geojson"]
+Points = NDArray[np.float64]  # (n, 2)
+Geometries = NDArray[Any]  # (n,) of shapely's
+
+BATCH = 2000  # polygons in memory
+WGS84 = CRS.from_epsg(4326)  # of GeoJSON, RFC 7946; x is the longitude
+EQUAL_AREA = CRS.from_epsg(6933)  # EASE-Grid 2.0, cylindrical equal-area on the WGS 84 ellipsoid
+DECIMALS = 8  # of a degree: 1 mm
+# Without any transform y is minus the row: so GIS show the polygons on the raster, which they draw
+# from (0, 0) downwards.
+PIXELS = Affine.scale(1, -1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """From pixels to the CRS of a scene.
+
+    Attributes:
+        grid: of the scene.
+    """
+
+    grid: Grid
+
+    @property
+    def crs(self) -> CRS | None:
+        """Of the coordinates; None: they are pixels, or nobody knows."""
+        return self.grid.crs
+
+    def located(self, geometries: Geometries) -> Geometries:
+        """Geometries in pixels → in the CRS."""
+        found: Geometries = shapely.transform(geometries, self._points)
+        return found
+
+    def areas(self, located: Geometries, pixels: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n,) m²; NaN without a CRS.
+
+        From the transform in a projected CRS, at the scale of its own plane; else of the geometry
+        in an equal-area projection.
+        """
+        if self.crs is None:
+            return np.full(len(located), np.nan)
+        if self.crs.is_projected and self.grid.transform is not None:
+            unit = float(self.crs.linear_units_factor[1])  # metres
+            found: NDArray[np.float64] = (
+                pixels * abs(self.grid.transform.determinant) * unit**2
+            ).astype(np.float64)
+            return found
+        flat = shapely.transform(located, lambda points: moved(points, self.crs, EQUAL_AREA))
+        areas: NDArray[np.float64] = shapely.area(flat)
+        return areas
+
+    def _points(self, points: Points) -> Points:
+        grid = self.grid
+        if grid.transform is None and grid.gcps:
+            with GCPTransformer(list(grid.gcps)) as transformer:
+                # "ul": the corner of a pixel, since ours are counted from the outer edge.
+                x, y = transformer.xy(points[:, 1], points[:, 0], offset="ul")
+            return np.stack([x, y], axis=1)
+        a, b, c, d, e, f = (grid.transform or PIXELS)[:6]
+        x, y = points.T
+        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Some polygons, ready to be written: arrays of n; areas are NaN where not known."""
+
+    labels: NDArray[np.object_]
+    scores: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    geometries: Geometries
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def moved(points: Points, source: CRS, target: CRS) -> Points:
+    """Coordinates in another CRS: (n, 2), x east and y north."""
+    x, y = reproject(source, target, points[:, 0].tolist(), points[:, 1].tolist())[:2]
+    return np.stack([x, y], axis=1)
+
+
+def write(
+    path: Path,
+    form: Format,
+    components: Iterable[Component],
+    grid: Grid,
+    names: Sequence[str],
+    least_area: float = 0,
+) -> int:
+    """Write polygons in batches, so that memory does not grow with their number.
+
+    Fields: `label`, `score` (mean probability inside), `area_m2` (null without a CRS). GeoPackage
+    in the CRS of the scene; GeoJSON in WGS 84 as RFC 7946 wants it, or in pixels without a CRS.
+
+    Args:
+        path: of the file; an old one is replaced, once the new one is complete.
+        form: "gpkg" or "geojson".
+        components: of the class raster.
+        grid: of the scene.
+        names: of the values of the class raster, from 1.
+        least_area: smaller polygons are left out: m², or pixels where there is no CRS.
+
+    Returns:
+        How many were written.
+    """
+    part = path.with_name(f".{path.stem}.part.{form}")
+    part.unlink(missing_ok=True)
+    place = Place(grid)
+    batches = _batches(components, place, names, least_area)
+    try:
+        if form == "geojson":
+            count = _write_geojson(part, batches, place)
+        else:
+            count = _write_geopackage(part, path.stem, batches, place)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _batches(
+    components: Iterable[Component], place: Place, names: Sequence[str], least: float
+) -> Iterator[Features]:
+    rest = iter(components)
+    while batch := list(islice(rest, BATCH)):
+        geometries = np.array([component.geometry for component in batch], dtype=object)
+        pixels = np.array([component.pixels for component in batch])
+        located = place.located(geometries)
+        areas = place.areas(located, pixels)
+        kept = np.flatnonzero(np.where(np.isnan(areas), pixels, areas) >= least)
+        if len(kept):
+            yield Features(
+                np.array([names[batch[i].value - 1] for i in kept], dtype=object),
+                np.array([round(batch[i].score, 4) for i in kept]),
+                areas[kept].round(3),
+                _valid(located[kept]),
+            )
+
+
+def _valid(geometries: Geometries) -> Geometries:
+    """Valid ones, should the way into the CRS have closed a gap of less than its precision."""
+    wrong = ~shapely.is_valid(geometries)
+    if wrong.any():
+        geometries[wrong] = shapely.make_valid(
+            geometries[wrong], method="structure", keep_collapsed=False
+        )
+    return geometries
+
+
+def _write_geopackage(path: Path, layer: str, batches: Iterable[Features], place: Place) -> int:
+    count = 0
+    nothing = np.empty(0, dtype=object)
+    _append(path, layer, Features(nothing, np.empty(0), np.empty(0), nothing), place)
+    for features in batches:
+        _append(path, layer, features, place)
+        count += len(features)
+    return count
+
+
+def _append(path: Path, layer: str, features: Features, place: Place) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")  # that is what it has
+        pyogrio.raw.write(
+            path,
+            shapely.to_wkb(features.geometries),
+            [features.labels, features.scores, features.areas],
+            ["label", "score", "area_m2"],
+            layer=layer,
+            driver="GPKG",
+            geometry_type="MultiPolygon",
+            promote_to_multi=True,
+            crs=place.crs.to_wkt() if place.crs else None,
+            append=path.exists(),
+        )
+
+
+def _write_geojson(path: Path, batches: Iterable[Features], place: Place) -> int:
+    """By hand: GDAL's driver appends by reading all of it again."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for features in batches:
+            for line in _lines(features, place):
+                file.write((",\n" if count else "\n") + line)
+                count += 1
+        file.write("\n]}\n")
+    return count
+
+
+def _lines(features: Features, place: Place) -> Iterator[str]:
+    geometries = features.geometries
+    if place.crs is not None:
+        geometries = shapely.transform(
+            geometries, lambda points: moved(points, place.crs, WGS84).round(DECIMALS)
+        )
+    geometries = shapely.orient_polygons(_valid(geometries))  # shells counter-clockwise
+    for label, score, area, text in zip(
+        features.labels, features.scores, features.areas, shapely.to_geojson(geometries),
+        strict=True,
+    ):  # fmt: skip
+        known = None if np.isnan(area) else area
+        properties = json.dumps(
+            {"label": label, "score": score, "area_m2": known}, ensure_ascii=False
+        )
+        yield f'{{"type": "Feature", "properties": {properties}, "geometry": {text}}}'

@@ -1,0 +1,1 @@
+"""Pixels and exact masks of what is planned."""

@@ -1,0 +1,1 @@
+"""Training the starter weights; the images that it makes up are `scenes`."""

@@ -1,0 +1,186 @@
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from hypothesis import given
+from rasterio import features
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from backend.commands.export.formats import geopackage
+from backend.regions.records import Place
+from dgl_rsis.types import Mask
+from tests.backend.commands.export.written import VOCABULARY, example, planes, region, tile
+
+UTM = (0.5, 0.0, 500_000.0, 0.0, -0.5, 5_000_000.0)
+ROTATED = (0.4, 0.3, 500_000.0, 0.3, -0.4, 5_000_000.0)
+HOLED = np.zeros((12, 16), dtype=np.bool_)
+HOLED[2:9, 3:12] = True
+HOLED[4:6, 5:8] = False
+HOLED[6:7, 8:9] = False  # touches the other hole at a corner
+
+
+def layer(path: Path, name: str) -> tuple[dict[str, list[Any]], list[shapely.Polygon], str | None]:
+    """Columns, shapes and CRS."""
+    meta, _, geometry, columns = pyogrio.raw.read(path, layer=name)
+    found = {n: list(c) for n, c in zip(meta["fields"], columns, strict=True)}
+    return found, [shapely.from_wkb(g) for g in geometry], meta["crs"]
+
+
+def drawn(shapes: list[shapely.Polygon], transform: Affine, shape: tuple[int, int]) -> Mask:
+    plane = np.zeros(shape, dtype=np.uint8)
+    if shapes:
+        features.rasterize(shapes, out=plane, transform=transform)
+    return plane.astype(np.bool_)
+
+
+def test_on_the_map_and_back(tmp_path: Path) -> None:
+    road = ~HOLED
+    made = example(
+        tmp_path,
+        [region(HOLED, "building", "a", score=0.75), region(road, "road", "b")],
+        place=tile("EPSG:32633", UTM),
+        task=7,
+        split="test",
+    )
+    path = geopackage.write([made], VOCABULARY, tmp_path / "out")
+    assert [name for name, _ in pyogrio.list_layers(path)] == ["epsg_32633"]
+    columns, shapes, crs = layer(path, "epsg_32633")
+    assert CRS.from_user_input(crs) == CRS.from_epsg(32633)
+    assert all(shape.is_valid for shape in shapes)
+    for label, mask in (("building", HOLED), ("road", road)):
+        mine = [s for s, name in zip(shapes, columns["label"], strict=True) if name == label]
+        assert np.array_equal(drawn(mine, Affine(*UTM), mask.shape), mask)
+    assert set(columns["task_id"]) == {7}
+    assert set(columns["annotator"]) == {"ann@example.org"}
+    assert set(columns["scene"]) == {"scene.tif"}
+    assert set(columns["image"]) == {"tile.png"}
+    assert set(columns["split"]) == {"test"}
+    assert set(columns["region"]) == {"a", "b"}
+    scores = dict(zip(columns["label"], columns["score"], strict=True))
+    assert scores["building"] == 0.75
+    assert math.isnan(scores["road"])
+    # UTM shrinks lengths by 0.04 % on the central meridian; the ellipsoid does not.
+    assert sum(columns["area_m2"]) == pytest.approx(12 * 16 * 0.25 / 0.9996**2, rel=1e-4)
+
+
+def test_holes_are_kept(tmp_path: Path) -> None:
+    (shape,) = geopackage.polygons(region(HOLED), Affine.identity())
+    assert shape.is_valid
+    assert shape.area == HOLED.sum()
+    assert len(shape.interiors) == 2
+
+
+@given(planes())
+def test_any_mask_comes_back(mask: Mask) -> None:
+    shapes = list(geopackage.polygons(region(mask), Affine(*ROTATED)))
+    assert all(shape.is_valid for shape in shapes)
+    assert np.array_equal(drawn(shapes, Affine(*ROTATED), mask.shape), mask)
+    assert sum(s.area for s in shapes) == pytest.approx(mask.sum() * 0.25)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:3857", (1.0, 0, 1_500_000.0, 0, -1.0, 6_900_000.0)),
+        ("EPSG:4326", (1e-5, 0, 13.5, 0, -1e-5, 52.5)),
+    ],
+)
+def test_areas_are_those_on_the_ground(
+    crs: str, transform: tuple[float, ...], tmp_path: Path
+) -> None:
+    """A pixel of Web Mercator is less than its unit; a degree is no metre."""
+    full = np.ones((12, 16), dtype=np.bool_)
+    made = example(tmp_path, [region(full)], place=tile(crs, transform))
+    path = geopackage.write([made], VOCABULARY, tmp_path / "out")
+    columns, _, _ = layer(path, crs.lower().replace(":", "_"))
+    latitude = math.radians(
+        transform[5] if crs == "EPSG:4326" else math.degrees(math.atan(math.sinh(6.9e6 / 6378137)))
+    )
+    metre = 6378137 * math.pi / 180 * 1e-5 if crs == "EPSG:4326" else math.cos(latitude)
+    side = metre * math.cos(latitude) if crs == "EPSG:4326" else metre
+    assert columns["area_m2"][0] == pytest.approx(12 * 16 * metre * side, rel=5e-3)
+
+
+def test_one_layer_for_each_crs(tmp_path: Path) -> None:
+    utm = CRS.from_epsg(32633).to_wkt()
+    own = "+proj=laea +lat_0=50 +lon_0=10 +datum=WGS84 +units=m"
+    places = [
+        tile("EPSG:32633", UTM),
+        tile(utm, UTM),  # the same, in other words
+        tile("EPSG:4326", (1e-5, 0, 13.5, 0, -1e-5, 52.5)),
+        tile(CRS.from_string(own).to_wkt(), UTM),
+        tile("", UTM),
+        tile("", None),
+        None,
+    ]
+    made = [
+        example(tmp_path, [region(HOLED)], stem=f"t{n}", place=place, task=n)
+        for n, place in enumerate(places)
+    ]
+    path = geopackage.write(made, VOCABULARY, tmp_path / "out")
+    found = {name: layer(path, name) for name, _ in pyogrio.list_layers(path)}
+    tasks = {name: sorted(columns["task_id"]) for name, (columns, _, _) in found.items()}
+    assert tasks == {
+        "epsg_32633": [0, 1],
+        "epsg_4326": [2],
+        "crs_1": [3],
+        "unknown_crs": [4],
+        "pixels": [5, 6],
+    }
+    for name in ("unknown_crs", "pixels"):
+        columns, _, crs = found[name]
+        # GeoPackage calls a plane without a CRS "undefined Cartesian".
+        assert crs is None or "Undefined" in crs
+        assert all(math.isnan(area) for area in columns["area_m2"])
+
+
+def test_without_georeference_they_are_pixels_of_the_scene(tmp_path: Path) -> None:
+    place = Place("scan.png", "", None, (100, 40, 16, 12), (200, 200))
+    made = [
+        example(tmp_path, [region(HOLED)], stem="a", place=place),
+        example(tmp_path, [region(HOLED)], stem="b"),
+    ]
+    path = geopackage.write(made, VOCABULARY, tmp_path / "out")
+    _, (of_scene, of_image), _ = layer(path, "pixels")
+    assert of_scene.bounds == (103, 42, 112, 49)
+    assert of_image.bounds == (3, 2, 12, 9)
+
+
+def test_a_crs_that_is_none_is_said_and_the_rest_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = [
+        example(tmp_path, [region(HOLED)], stem="a", place=tile("EPSG:nonsense", UTM)),
+        example(tmp_path, [region(HOLED)], stem="b", place=tile("EPSG:32633", UTM)),
+    ]
+    with caplog.at_level(logging.WARNING):
+        path = geopackage.write(made, VOCABULARY, tmp_path / "out")
+    assert {name for name, _ in pyogrio.list_layers(path)} == {"unknown_crs", "epsg_32633"}
+    assert "EPSG:nonsense: no such CRS" in caplog.text
+
+
+def test_what_has_nothing_to_show(tmp_path: Path) -> None:
+    empty = np.zeros((12, 16), dtype=np.bool_)
+    made = [
+        example(tmp_path, [], stem="none"),
+        example(tmp_path, [region(empty)], stem="empty"),
+        example(tmp_path, [region(HOLED, "unheard of")], stem="unknown"),
+    ]
+    for examples in ([], made):
+        path = geopackage.write(examples, VOCABULARY, tmp_path / "out")
+        columns, shapes, _ = layer(path, "pixels")
+        assert shapes == []
+        assert list(columns) == list(geopackage.COLUMNS)
+
+
+def test_many_are_written_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geopackage, "FLUSH", 2)
+    made = [example(tmp_path, [region(HOLED)], stem=f"t{n}", task=n) for n in range(7)]
+    path = geopackage.write(made, VOCABULARY, tmp_path / "out")
+    assert sorted(layer(path, "pixels")[0]["task_id"]) == list(range(7))

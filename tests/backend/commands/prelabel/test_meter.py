@@ -1,0 +1,33 @@
+import logging
+
+import pytest
+
+from backend.commands.prelabel import meter as prelabel_meter
+from backend.commands.prelabel.meter import Meter
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("backend.commands.prelabel.meter.time.monotonic", lambda: now)
+    with Meter(100, terminal=True) as meter:
+        meter.count(before=40)
+        now = 110.0
+        meter.count(done=19, failed=1)
+        assert meter.rate == 2.0
+    said = capsys.readouterr().err
+    assert "60 of 100, 2.0/s, 0:00:20 left, 1 failed" in said
+    assert "Pre-labelling" in said
+
+
+def test_elsewhere_a_line_goes_to_the_log_now_and_then(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(prelabel_meter, "LINE_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO), Meter(2, terminal=False) as meter:
+        meter.count(done=1)
+        meter.count(done=2)  # there are more than were known
+    assert [record.message.partition(",")[0] for record in caplog.records] == ["1 of 2", "3 of 3"]
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend.commands.segment.image_work import LocalSegmenter
+from dgl_rsis.rasters import ImageError
+from workers.messages import LabelPrompt
+
+# Enough words that an untrained model finds something of them.
+WORDS = ("ship", "car", "tree", "field", "water", "pool", "tank", "bridge")
+PROMPTS = (LabelPrompt("building", ("house",)), *(LabelPrompt(word) for word in WORDS))
+
+
+@pytest.fixture(scope="module")
+def segmenter(model_folder: Path) -> LocalSegmenter:
+    return LocalSegmenter(str(model_folder), "cpu", max_pixels=10_000)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Four patches of noise, 48 × 36 pixels, that a browser shows upright: 36 × 48."""
+    noise = np.random.default_rng(1).integers(0, 60, (36, 48, 3), dtype=np.uint8)
+    noise[:18, :24] += np.uint8(60)
+    noise[18:, 24:] += np.uint8(120)
+    noise[:18, 24:, 2] += np.uint8(180)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90°
+    path = tmp_path / "photo.png"
+    Image.fromarray(noise).save(path, exif=exif)
+    return path
+
+
+def test_masks_class_map_and_picture_agree(segmenter: LocalSegmenter, photo: Path) -> None:
+    answer = segmenter.segment(photo, PROMPTS, {"ship": "blue"})
+    reply, class_map = answer.reply, answer.class_map
+    assert (reply.height, reply.width) == class_map.shape == (48, 36)
+    assert reply.model_version == segmenter.model_version
+    assert set(np.unique(class_map)) <= set(range(len(PROMPTS) + 1))
+    assert (class_map > 0).any()
+    found = {s.label: sum(s.runs.counts[1::2]) for s in reply.segments if s.level == "class"}
+    assert found == {
+        prompt.name: int((class_map == number).sum())
+        for number, prompt in enumerate(PROMPTS, 1)
+        if (class_map == number).any()
+    }
+    assert any(segment.level == "object" for segment in reply.segments)
+    assert answer.overlay.dtype == np.uint8
+    assert answer.overlay.shape[0] >= 48
+    assert answer.overlay.shape[1] > 36  # with the legend
+
+
+def test_thresholds_and_background_reach_the_pipeline(
+    segmenter: LocalSegmenter, photo: Path
+) -> None:
+    nothing = [LabelPrompt(prompt.name, threshold=1.0) for prompt in PROMPTS]
+    background = [LabelPrompt(prompt.name, background=True) for prompt in PROMPTS]
+    for prompts in (nothing, background):
+        answer = segmenter.segment(photo, prompts, {})
+        assert answer.reply.segments == ()
+        assert not answer.class_map.any()
+
+
+def test_what_is_no_image_is_an_error_for_users(segmenter: LocalSegmenter, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        segmenter.segment(tmp_path / "none.png", PROMPTS, {})
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    with pytest.raises(ImageError, match="not an image of a known format"):
+        segmenter.segment(text, PROMPTS, {})
+    Image.new("L", (101, 100)).save(text, "PNG")
+    with pytest.raises(ImageError, match="101 × 100 pixels, more than the allowed 10,000"):
+        segmenter.segment(text, PROMPTS, {})

@@ -1,0 +1,111 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pytest
+import rasterio
+import shapely
+from PIL import Image
+
+from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob
+from dgl_rsis.clip.model import ModelError
+from dgl_rsis.types import InputError
+from tests.small_scene import PLACE, picture, write_scene
+from workers.messages import LabelPrompt
+
+WORDS = ("ship", "car", "tree", "field", "water", "pool")
+PROMPTS = tuple(LabelPrompt(word) for word in WORDS)
+JOB = SceneJob(PROMPTS, {"ship": "blue"}, window=208, overlap=64)
+
+
+def nothing(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+@pytest.fixture(scope="module")
+def segmenter(model_folder: Path) -> LocalSceneSegmenter:
+    return LocalSceneSegmenter(str(model_folder), "cpu")
+
+
+def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: Path) -> None:
+    valid = np.ones((250, 300), dtype=bool)
+    valid[:, 260:] = False
+    scene = write_scene(tmp_path / "a.b.tif", picture(250, 300), valid)
+    out = tmp_path / "out"
+    out.mkdir()
+    job = SceneJob(PROMPTS, {}, None, "gpkg", 0, probability=True, window=208, overlap=64)
+    report = segmenter.segment(scene, out, job, nothing)
+    names = {f"a.b.{end}" for end in ("classes.tif", "probability.tif", "gpkg", "overlay.png")}
+    assert {file.name for file in report.files} == names == {f.name for f in out.iterdir()}
+    assert report.megapixels == 0.075
+    with rasterio.open(out / "a.b.classes.tif") as dataset:
+        classes = dataset.read(1)
+        assert dataset.transform == PLACE
+        assert dataset.tags()["MODEL_VERSION"] == segmenter.model_version
+        assert json.loads(dataset.tags()["LABELS"]) == list(WORDS)
+    assert ((classes > 0) <= valid).all()
+    with rasterio.open(out / "a.b.probability.tif") as dataset:
+        assert ((dataset.read(1) > 0) == valid).all()
+    _, _, geometries, fields = pyogrio.raw.read(out / "a.b.gpkg")
+    assert len(geometries) == report.polygons
+    polygons, labels, areas = shapely.from_wkb(geometries), fields[0], fields[2]
+    assert shapely.is_valid(polygons).all()
+    for number, word in enumerate(WORDS, start=1):
+        expected = (classes == number).sum() * 0.25
+        assert areas[labels == word].sum() == pytest.approx(expected)
+        assert shapely.area(polygons[labels == word]).sum() == pytest.approx(expected)
+    with Image.open(out / "a.b.overlay.png") as picture_:
+        assert picture_.height >= 250
+        assert picture_.width > 300  # with the legend
+
+
+def test_only_what_was_asked_for_is_written(segmenter: LocalSceneSegmenter, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    scene = write_scene(tmp_path / "a.tif", picture(100, 120))
+    report = segmenter.segment(scene, out, JOB, nothing)
+    assert report.polygons is None
+    assert {file.name for file in out.iterdir()} == {"a.classes.tif", "a.overlay.png"}
+
+
+def test_a_failure_leaves_nothing(segmenter: LocalSceneSegmenter, tmp_path: Path) -> None:
+    scene = write_scene(tmp_path / "a.tif", picture(4, 120))
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(InputError, match="120 × 4"):
+        segmenter.segment(scene, out, JOB, nothing)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("side", [64, 100, 208])
+def test_a_small_window_gets_an_overlap_that_fits(
+    segmenter: LocalSceneSegmenter, tmp_path: Path, side: int
+) -> None:
+    assert SceneJob(PROMPTS, {}).windows.side == 1024
+    assert SceneJob(PROMPTS, {}, window=256, overlap=32).windows.overlap == 32
+    scene = write_scene(tmp_path / "a.tif", picture(220, 230))
+    job = SceneJob(PROMPTS, {}, probability=True, window=side)
+    report = segmenter.segment(scene, tmp_path, job, nothing)
+    with rasterio.open(report.files[-1]) as dataset:
+        assert (dataset.read(1) > 0).all()
+
+
+def test_a_scene_of_one_colour_has_few_polygons_and_an_empty_one_none(
+    segmenter: LocalSceneSegmenter, tmp_path: Path
+) -> None:
+    plain = np.full((300, 300, 3), 90, dtype=np.uint8)
+    job = SceneJob(PROMPTS, {}, polygons="gpkg", window=208)
+    path = write_scene(tmp_path / "plain.tif", plain)
+    assert 1 <= (segmenter.segment(path, tmp_path, job, nothing).polygons or 0) <= len(WORDS)
+    path = write_scene(tmp_path / "empty.tif", plain, np.zeros((300, 300), dtype=bool))
+    report = segmenter.segment(path, tmp_path, job, nothing)
+    assert report.polygons == 0
+    with rasterio.open(report.files[0]) as dataset:
+        assert not dataset.read(1).any()
+    assert pyogrio.read_info(tmp_path / "empty.gpkg")["features"] == 0
+
+
+def test_no_such_model_is_said() -> None:
+    with pytest.raises(ModelError, match="no model"):
+        LocalSceneSegmenter("nonsense", "cpu")

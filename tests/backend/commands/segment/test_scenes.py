@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend.commands.labels import read_config
+from backend.commands.segment import scenes as scene_command
+from backend.commands.segment.images import LocalError
+from backend.commands.segment.scenes import SceneOptions, SceneRun, is_scene
+from tests.small_scene import picture, write_scene
+
+CONFIG = read_config("ship,car,tree,field,water", None)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_what_a_scene_is(tmp_path: Path) -> None:
+    small = picture(40, 50)
+    placed = write_scene(tmp_path / "placed.tif", small)
+    plain = tmp_path / "plain.tif"
+    Image.fromarray(small).save(plain)
+    large = tmp_path / "large.TIFF"
+    Image.fromarray(np.zeros((20, 1100), dtype=np.uint8)).save(large)
+    photo, text = tmp_path / "photo.png", tmp_path / "text.tif"
+    Image.fromarray(small).save(photo)
+    text.write_text("no image")
+    assert is_scene(placed)
+    assert not is_scene(plain)
+    assert is_scene(plain, asked=True)
+    assert is_scene(large)
+    assert not is_scene(photo, asked=True)
+    assert not is_scene(text)
+    assert not is_scene(tmp_path / "missing.tif")
+
+
+def task(tmp_path: Path, model_folder: Path, *scenes: Path, **options) -> SceneRun:
+    out = tmp_path / "out"
+    wanted = SceneOptions(**options)
+    return SceneRun(scenes, CONFIG, out, str(model_folder), "cpu", options=wanted)
+
+
+def test_a_bad_scene_is_reported_and_the_others_go_on(
+    model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = write_scene(tmp_path / "good.tif", picture(100, 120))
+    last = write_scene(tmp_path / "last.tif", picture(100, 120, 1))
+    text, missing = tmp_path / "text.tif", tmp_path / "missing.tif"
+    text.write_text("no image")
+    caplog.set_level("INFO")
+    run = task(tmp_path, model_folder, text, good, missing, last, polygons="geojson")
+    assert scene_command.run(run) == 1
+    assert {file.name for file in run.out.iterdir()} == {
+        f"{stem}.{end}"
+        for stem in ("good", "last")
+        for end in ("classes.tif", "overlay.png", "geojson")
+    }
+    errors = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert len(errors) == 2
+    assert "text.tif is no raster" in errors[0]
+    assert "there is no file" in errors[1]
+    assert "Traceback" not in caplog.text
+    assert "Mpx" in caplog.text
+
+
+def test_bands_reach_the_scene(model_folder: Path, tmp_path: Path, caplog) -> None:
+    scene = write_scene(tmp_path / "a.tif", picture(60, 60))
+    assert scene_command.run(task(tmp_path, model_folder, scene, bands=(3, 2, 1))) == 0
+    assert scene_command.run(task(tmp_path, model_folder, scene, bands=(4, 3, 2))) == 1
+    assert "no band 4" in caplog.text
+
+
+def test_scenes_of_one_stem_are_refused(model_folder: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif"]
+    with pytest.raises(LocalError, match="called x"):
+        scene_command.run(task(tmp_path, model_folder, *paths))

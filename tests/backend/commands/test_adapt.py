@@ -1,0 +1,57 @@
+import pytest
+from redis import Redis
+from typer.testing import CliRunner, Result
+
+from backend.commands.adapt import app
+from workers.queue.prototypes import PrototypeStore
+
+
+@pytest.fixture(autouse=True)
+def _queue(valkey: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", valkey)
+    store = PrototypeStore(redis)
+    for annotation in ("8", "9"):
+        store.expect("12", annotation, 1, "5")
+    store.put("12", "8", 1, b"x" * 2048)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def test_status_of_all_and_of_one(redis: Redis) -> None:
+    PrototypeStore(redis).switch("3", on=False)
+    lines = run("status").output.splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["3", "no", "-", "0", "0", "0", "KiB"],
+        ["12", "yes", PrototypeStore(redis).revision("12"), "1", "1", "2", "KiB"],
+    ]
+    (_, only) = run("status", "3").output.splitlines()
+    assert only == lines[1]
+
+
+def test_off_and_on(redis: Redis) -> None:
+    store = PrototypeStore(redis)
+    before = store.revision("12")
+    assert "switched off" in run("off", "12").output
+    assert store.revision("12") == ""
+    assert "switched on" in run("on", "12").output
+    assert store.revision("12") == before
+
+
+def test_reset(redis: Redis) -> None:
+    assert "forgotten" in run("reset", "12").output
+    assert PrototypeStore(redis).projects() == []
+
+
+def test_a_project_is_a_number() -> None:
+    assert run("reset", "12; flushall").exit_code == 2
+
+
+def test_without_a_queue_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    result = run("status")
+    assert result.exit_code != 0
+    assert "check that Redis runs" in result.output
+    monkeypatch.delenv("REDIS_URL")
+    assert "REDIS_URL is not set" in run("status").output

@@ -1,0 +1,106 @@
+"""`dgl-rsis evaluate` through its function, with a small untrained model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backend.commands import evaluate
+from backend.commands.evaluate import EvaluationRun
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A plain folder with one image of two fields."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((40, 48), np.uint8)
+    truth[:, 20:] = 1
+    pixels = 90 * truth[:, :, None] + rng.integers(0, 40, (40, 48, 3), dtype=np.uint8)
+    for name, picture in (("images", pixels), ("labels", truth)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.fromarray(picture).save(tmp_path / "set" / name / "a.png")
+    (tmp_path / "set" / "classes.txt").write_text("building\nroad\n", "utf-8")
+    return tmp_path / "set"
+
+
+def test_tables_numbers_and_pictures(
+    folder: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers, plots = tmp_path / "out" / "numbers.json", tmp_path / "plots"
+    run = EvaluationRun(
+        "ovss", f"folder:{folder}", json=numbers, plot=plots, model=str(model_folder)
+    )
+    assert evaluate.run(run) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("folder: 1 images, dgl-rsis-")
+    assert "+ mask-guided feature" in printed
+    assert json.loads(numbers.read_text("utf-8"))["images"] == 1
+    assert {path.name for path in plots.iterdir()} == {
+        "ladder.png", "classes.png", "confusion.png", "worst-1-a.png",
+    }  # fmt: skip
+
+
+def test_proposals_of_a_class(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.run(EvaluationRun("proposals", f"folder:{folder}", thing="road")) == 0
+    assert capsys.readouterr().out.startswith("folder, road\n\n1 objects of 100 pixels")
+
+
+def test_clicks_on_objects_of_a_class(folder: Path, tmp_path: Path) -> None:
+    numbers = tmp_path / "numbers.json"
+    run = EvaluationRun("clicks", f"folder:{folder}", thing="road", json=numbers)
+    assert evaluate.run(run) == 0
+    found = json.loads(numbers.read_text("utf-8"))
+    assert found["task"] == "clicks"
+    assert found["objects"] == 1
+
+
+def test_a_run_into_a_file_says_how_far_it_is(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "SAID_EVERY", 0.0)
+    caplog.set_level("INFO", "backend.commands.evaluate")
+    assert evaluate.run(EvaluationRun("proposals", f"folder:{folder}", thing="road")) == 0
+    assert "folder, road: 1 done, the last one a" in caplog.text
+
+
+def test_the_parser(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"sentence": "The dam", "category": "dam"}\n', "utf-8")
+    assert evaluate.run(EvaluationRun("parser", f"expressions:{rows}")) == 0
+    assert "1.0000" in capsys.readouterr().out
+
+
+def test_generated_scenes_come_from_their_own_package(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert evaluate.run(EvaluationRun("parser", "scenes", split="1")) == 0
+    assert capsys.readouterr().out.startswith("expressions of 1 generated scenes")
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        (EvaluationRun("ovss", "dubai"), "Give the data set as dubai:FOLDER"),
+        (EvaluationRun("ovss", "dubai:/nowhere"), "/nowhere does not exist"),
+        (EvaluationRun("res", "dubai:."), "no data set of expressions with masks"),
+        (EvaluationRun("ovss", "scenes", split="test"), "is no number of scenes"),
+    ],
+)
+def test_what_cannot_be_is_an_error_of_the_algorithm(run: EvaluationRun, words: str) -> None:
+    """Its package tells the command that the message is fit for users."""
+    with pytest.raises(ValueError, match=words) as raised:
+        evaluate.run(run)
+    assert type(raised.value).__module__.split(".")[0] == "dgl_rsis"
+
+
+def test_the_command_loads_no_torch_by_itself() -> None:
+    code = (
+        "import sys, backend.commands.evaluate\n"
+        "heavy = {'torch', 'dgl_rsis', 'starter', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

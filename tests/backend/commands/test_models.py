@@ -1,0 +1,200 @@
+"""`dgl-rsis models` as a user types it: a real server, small checkpoints in the published forms."""
+
+import hashlib
+import io
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from backend.commands import models
+from tests.file_server import Shelf, file_server
+from tests.small_model import CONFIG
+
+TINY = "tiny-pulled"
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return (print, ("code of a stranger",))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """As RemoteCLIP is: a bare state dict, of an architecture that open_clip lists."""
+    import open_clip
+    import torch
+
+    from dgl_rsis.weights.checkpoints import build_clip
+
+    path = tmp_path_factory.mktemp("configs") / f"{TINY}.json"
+    path.write_text(json.dumps(CONFIG["model_cfg"]))
+    open_clip.add_model_config(path)
+    content = io.BytesIO()
+    torch.save(build_clip(TINY).state_dict(), content)
+    return content.getvalue()
+
+
+@pytest.fixture
+def shelf() -> Iterator[Shelf]:
+    with file_server() as shelf:
+        yield shelf
+
+
+@pytest.fixture
+def register(tmp_path: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Serve a file, and register it in the models folder."""
+    folder = tmp_path / "models"
+    monkeypatch.setenv("MODELS_DIR", str(folder))
+    monkeypatch.setenv("COLUMNS", "200")
+    folder.mkdir()
+
+    def register(content: bytes, name: str = "m", **fields: str) -> None:
+        shelf.files[f"/{name}"] = content
+        row = {
+            "name": name, "kind": "clip", "architecture": TINY, "url": f"{shelf.url}/{name}",
+            "sha256": hashlib.sha256(content).hexdigest(), "licence": "MIT", "note": "Mind it.",
+        } | fields  # fmt: skip
+        lines = [f"{key} = {json.dumps(value)}" for key, value in row.items()]
+        (folder / "models.toml").write_text("\n".join(["[[model]]", *lines]))
+
+    return register
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(models.app, arguments)
+
+
+def kept(folder: Path) -> set[str]:
+    return {
+        p.name for p in folder.iterdir() if not p.name.endswith(("lock", ".toml", ".lock.json"))
+    }
+
+
+def test_a_model_is_pulled_listed_verified_and_used(
+    register: Callable[..., None], checkpoint: bytes, tmp_path: Path
+) -> None:
+    from dgl_rsis.clip.model import load_clip
+    from workers.registry.models import resolve_clip
+
+    register(checkpoint)
+    assert " no " in next(line for line in run("list").stdout.splitlines() if line[:2] == "m ")
+    found = run("pull", "m")
+    path = tmp_path / "models" / "m.pt"
+    assert found.exit_code == 0, found.output
+    assert found.stdout == f"{path}\nNote: Mind it.\nUse it with MODEL=m\n"
+    row = next(line for line in run("list").stdout.splitlines() if line[:2] == "m ")
+    assert row.split()[:6] == ["m", "clip", TINY, "yes", f"{len(checkpoint) / 1e6:.0f}", "MB"]
+    assert run("verify").stdout == "m: as it came\n"
+    assert load_clip(resolve_clip("m")).crop_side == 32
+
+
+def test_all_published_models_are_listed(register: Callable[..., None], checkpoint: bytes) -> None:
+    register(checkpoint)
+    text = run("list").stdout
+    for name in ("openai-vit-b-16", "remoteclip-rn50", "georsclip-vit-h-14", "skyclip-vit-l-14"):
+        assert f"{name} " in text
+    assert "sam-vit-h            sam   vit_h               no         2.56 GB  Apache-2.0" in text
+
+
+def test_an_archive_with_a_training_checkpoint(
+    register: Callable[..., None], checkpoint: bytes, tmp_path: Path
+) -> None:
+    """As SkyCLIP is."""
+    import torch
+
+    state = torch.load(io.BytesIO(checkpoint), weights_only=True)
+    trained, zipped = io.BytesIO(), io.BytesIO()
+    weights = {f"module.{name}": value for name, value in state.items()}
+    torch.save({"epoch": 20, "state_dict": weights}, trained)
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("SkyCLIP_ViT_B32_top50pct/epoch_20.pt", trained.getvalue())
+    register(zipped.getvalue(), sha256="", member="epoch_20.pt")
+    assert run("pull", "m").exit_code == 0
+    assert (tmp_path / "models" / "m.pt").read_bytes() == trained.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:.*pickle:UserWarning")
+@pytest.mark.parametrize(
+    ("content", "fields", "words"),
+    [
+        (None, {"sha256": "00" * 32}, "not the expected 0000"),
+        (None, {"architecture": "RN50"}, "cannot be loaded as RN50, it is of another architecture"),
+        (None, {"url": "http://127.0.0.1:9/m"}, "broke off at 0 bytes"),
+        (pickle.dumps(Evil()), {}, "holds more than weights"),
+        (b"PK\x03\x04 truncated", {}, "it may be truncated"),
+    ],
+)
+def test_what_is_unfit_is_refused_and_not_kept(
+    register: Callable[..., None], checkpoint: bytes, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, content: bytes | None, fields: dict[str, str], words: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("workers.registry.download.time.sleep", lambda _seconds: None)
+    register(checkpoint if content is None else content, **fields)
+    found = run("pull", "m")
+    assert found.exit_code == 2
+    assert words in found.stderr
+    assert "Traceback" not in found.output
+    assert "stranger" not in found.stdout
+    assert kept(tmp_path / "models") == set()
+
+
+def test_a_checkpoint_of_ones_own(
+    register: Callable[..., None], checkpoint: bytes, tmp_path: Path
+) -> None:
+    register(checkpoint)
+    file = tmp_path / "mine.pt"
+    file.write_bytes(checkpoint)
+    assert "give its architecture with --arch" in run("add", "mine", "--file", str(file)).stderr
+    found = run("add", "mine", "--file", str(file), "--arch", TINY)
+    assert found.stdout.endswith("Use it with MODEL=mine\n")
+    assert "added by hand" in run("list").stdout
+    assert "is here already" in run("add", "mine", "--file", str(file), "--arch", TINY).stderr
+    assert run("add", "m", "--file", str(file)).exit_code == 0  # registered: its own architecture
+    refused = run("add", "sam", "--file", str(file), "--arch", "vit_b")
+    assert refused.exit_code == 2
+    assert kept(tmp_path / "models") == {"mine.pt", "m.pt"}
+
+
+def test_a_changed_file_is_told(
+    register: Callable[..., None], checkpoint: bytes, tmp_path: Path
+) -> None:
+    register(checkpoint)
+    run("pull", "m")
+    (tmp_path / "models" / "m.pt").write_bytes(checkpoint[::-1])
+    found = run("verify", "m")
+    assert found.exit_code == 1
+    assert "has changed since it came" in found.stdout
+
+
+def test_unknown_names_are_refused(register: Callable[..., None], checkpoint: bytes) -> None:
+    register(checkpoint)
+    assert (
+        "no model 'nothing' is registered: choose one of openai-" in run("pull", "nothing").stderr
+    )
+    assert run("verify", "sam-vit-b").exit_code == 2
+
+
+def test_without_torch_the_hash_must_do(
+    register: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(models.importlib.util, "find_spec", lambda _name: None)
+    register(b"unread")
+    assert run("pull", "m").exit_code == 0
+    assert "torch is not installed here" in caplog.text
+
+
+def test_the_command_loads_no_torch_by_itself() -> None:
+    code = (
+        "import sys, backend.commands.models\n"
+        "heavy = {'torch', 'dgl_rsis', 'open_clip'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

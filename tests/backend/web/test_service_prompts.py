@@ -1,0 +1,150 @@
+"""What somebody who points or types gets, at once or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from backend.project import label_config
+from backend.prompts import context as interactive
+from tests.backend.web.serving import service
+from tests.backend.worker_end import (
+    PROJECT,
+    VERSION,
+    XML,
+    candidates,
+    task,
+    waiting,
+)
+from workers.messages import SegmentRequest, VisualPrompt
+from workers.queue import replies
+from workers.queue.client import SegmentClient
+
+TEXT = {"result": [{"type": "textarea", "value": {"text": ["the grey ship"]}}]}
+
+
+def prompted(redis: Redis, text: str) -> SegmentRequest:
+    """The request behind a text prompt on task 1."""
+    plain = label_config.parse(XML).to_request(task(1), VERSION)
+    return interactive.to_request(plain, interactive.Prompt(text))
+
+
+def clicked(x: float, **more: Any) -> dict[str, Any]:
+    """A keypoint as the browser sends it."""
+    value = {"x": x, "y": 50.0, "width": 0.3, "keypointlabels": ["ship"]}
+    size = {"original_width": 30, "original_height": 20, "to_name": "image"}
+    return {"id": f"at {x}", "type": "keypointlabels", "value": value, **size, **more}
+
+
+def pointed(pointed: VisualPrompt) -> SegmentRequest:
+    """The request behind clicks on task 1."""
+    plain = label_config.parse(XML).to_request(task(1), VERSION)
+    return interactive.to_request(plain, interactive.Prompt("", "ship", pointed))
+
+
+@pytest.mark.parametrize(
+    ("of", "xml", "message"),
+    [
+        (task(1), XML, "The prompt's x is '43.75', not percent of the image"),
+        (task(1, bild="a.png"), XML, "no 'image'"),
+        (task(1), '<View><Image name="image" value="$image"/></View>', "no usable control"),
+    ],
+)
+def test_a_prompt_that_cannot_be_asked_gets_an_empty_list_and_one_log_line(
+    announced: Redis, caplog: pytest.LogCaptureFixture, of: Any, xml: str, message: str
+) -> None:
+    context = {"result": [{"type": "keypointlabels", "value": {"x": "43.75", "y": 50.0}}]}
+    serving = service(announced)
+    assert list(serving.predict(PROJECT, xml, [of], context)) == [[]]
+    assert waiting(announced)["segment"] == 0
+    (line,) = [r.getMessage() for r in caplog.records if "gets []" in r.getMessage()]
+    assert message in line
+    (failure,) = SegmentClient(announced).failures()
+    assert (failure.stage, failure.task_id) == ("interactive", "1")
+    assert message in failure.message
+    assert SegmentClient(announced).failure_counts() == {"interactive": 1}
+    failed = serving.metrics.registry.get_sample_value("dgl_tasks_total", {"outcome": "failed"})
+    assert failed == 1
+
+
+def test_a_prompt_before_the_first_worker_stands_on_the_status_page(redis: Redis) -> None:
+    assert list(service(redis).predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    (failure,) = SegmentClient(redis).failures()
+    assert (failure.stage, failure.task_id) == ("interactive", "1")
+    assert "no segment worker" in failure.message
+
+
+def test_a_click_is_answered_with_the_mask_and_the_next_one_remembers_it(
+    announced: Redis,
+) -> None:
+    serving = service(announced)
+    first = VisualPrompt(negative=((0.25, 0.5),))
+    second = VisualPrompt(positive=((0.75, 0.5),), negative=((0.25, 0.5),))
+    for asked, score in ((first, 0.8), (second, 0.9)):
+        replies.store_reply(announced, pointed(asked).key, candidates(score), 3600)
+    context = {"result": [clicked(25, is_positive=False)]}
+    (found,) = serving.predict(PROJECT, XML, [task(1)], context)
+    assert isinstance(found, dict)
+    assert (found["score"], found["result"][0]["value"]["brushlabels"]) == (0.8, ["ship"])
+    context = {"result": [clicked(25), clicked(75, is_positive=True)]}
+    (found,) = serving.predict(PROJECT, XML, [task(1)], context)
+    assert isinstance(found, dict)
+    assert found["score"] == 0.9
+
+
+def test_a_mask_without_a_region_is_said_and_not_shown_as_an_empty_answer(
+    announced: Redis,
+) -> None:
+    asked = prompted(announced, "the grey ship")
+    replies.store_reply(announced, asked.key, candidates(0.8, label="harbour"), 3600)
+    assert list(service(announced).predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    (failure,) = SegmentClient(announced).failures()
+    assert "too small for a region" in failure.message
+
+
+class Submissions(SegmentClient):
+    """A client that tells how jobs were submitted."""
+
+    def submit(self, requests: Sequence[SegmentRequest], **options: bool) -> None:
+        self.options = options
+        super().submit(requests, **options)
+
+
+def test_a_prompt_takes_the_queue_of_people_who_wait(announced: Redis) -> None:
+    serving = service(announced)
+    serving.client = client = Submissions(announced)
+    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    assert client.options == {"at_front": True, "interactive": True}
+
+
+def test_a_text_prompt_is_answered_with_the_best_candidate(announced: Redis) -> None:
+    asked = prompted(announced, "the grey ship")
+    replies.store_reply(announced, asked.key, candidates(0.8, 0.5), 3600)
+    serving = service(announced)
+    (found,) = serving.predict(PROJECT, XML, [task(1)], TEXT)
+    assert isinstance(found, dict)
+    assert found["score"] == 0.8
+    assert [r["value"]["brushlabels"] for r in found["result"]] == [["ship"]]
+    # Nothing is stored for a prompt, so nothing is claimed: the same prompt is answered again.
+    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [found]
+
+
+def test_a_text_prompt_without_an_answer_stands_on_the_status_page(announced: Redis) -> None:
+    asked = prompted(announced, "the grey ship")
+    nothing = replace(candidates(), reason="nothing here looks like 'ship'")
+    replies.store_reply(announced, asked.key, nothing, 3600)
+    assert list(service(announced).predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    (failure,) = SegmentClient(announced).failures()
+    assert (failure.stage, failure.message) == ("interactive", "nothing here looks like 'ship'")
+
+
+def test_a_text_prompt_goes_to_the_front_and_may_be_late(announced: Redis) -> None:
+    serving = service(announced, single_task_seconds=0.2)
+    SegmentClient(announced).submit([label_config.parse(XML).to_request(task(2), VERSION)])
+    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    key = prompted(announced, "the grey ship").key
+    assert announced.lindex("rq:queue:segment", 0) == f"segment-{key}".encode()
+    (failure,) = SegmentClient(announced).failures()
+    assert failure.message.startswith("no mask in time")

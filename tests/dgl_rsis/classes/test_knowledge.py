@@ -1,0 +1,98 @@
+import tomllib
+from importlib.resources import files
+
+import pytest
+
+from dgl_rsis.classes import knowledge
+from dgl_rsis.types import Label
+
+DATA = tomllib.loads(files("dgl_rsis.classes").joinpath("knowledge.toml").read_text("utf-8"))
+VOCABULARIES = {
+    "iSAID": "ship, storage_tank, baseball_diamond, tennis_court, basketball_court, "
+    "Ground_Track_Field, Bridge, Large_Vehicle, Small_Vehicle, Helicopter, Swimming_pool, "
+    "Roundabout, Soccer_ball_field, plane, Harbor",
+    "LoveDA": "building, road, water, barren, forest, agriculture",
+    "Potsdam": "impervious surfaces, building, low vegetation, tree, car",
+    "OpenEarthMap": "bareland, rangeland, developed space, road, tree, water, "
+    "agriculture land, building",
+    "DIOR": "airplane, airport, baseballfield, basketballcourt, bridge, chimney, dam, "
+    "Expressway-Service-area, Expressway-toll-station, golffield, groundtrackfield, harbor, "
+    "overpass, ship, stadium, storagetank, tenniscourt, trainstation, vehicle, windmill",
+    "Dubai": "building, land, road, vegetation, water",
+}
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "name"), [(v, n) for v, names in VOCABULARIES.items() for n in names.split(", ")]
+)
+def test_every_class_of_the_vocabularies_is_known(vocabulary, name):
+    entry = knowledge.phrases([Label(name)])[0]
+    assert len(entry.phrases) >= 2, f"{name} of {vocabulary} has no phrases beside its name"
+
+
+def test_the_data_are_consistent():
+    classes = DATA["classes"]
+    names = [name for entry in classes.values() for name in entry["names"]]
+    assert len(names) == len(set(names))
+    assert all(entry["phrases"] for entry in classes.values())
+    known = set(classes)
+    assert set(DATA["background"]) <= known
+    assert all(set(entry.get("covers", ())) <= known for entry in classes.values())
+    assert all("{c}" in template for template in DATA["templates"])
+
+
+def test_a_users_synonyms_come_before_the_projects():
+    entry = knowledge.phrases([Label("building", synonyms=("hangar",))])[0]
+    assert entry.phrases[:2] == ("building", "hangar")
+
+
+def test_an_unknown_word_is_asked_for_as_it_is():
+    entry = knowledge.phrases([Label("Oil_Rig")])[0]
+    assert entry.phrases == ("oil rig",)
+    assert "an aerial image of oil rig." in knowledge.prompts("oil rig")
+
+
+def test_what_the_labels_do_not_cover_is_the_background():
+    *_, background = knowledge.phrases([Label("building")])
+    assert background.label.background
+    assert "road" in background.phrases
+    assert "building" not in background.phrases
+    assert "house" not in background.phrases
+
+
+def test_labels_that_cover_the_surroundings_leave_no_background():
+    names = ("building", "land", "road", "vegetation", "water", "cars")
+    entries = knowledge.phrases([Label(name) for name in names])
+    assert [entry.label.name for entry in entries] == list(names)
+
+
+def test_a_background_label_takes_the_surroundings():
+    entries = knowledge.phrases([Label("building"), Label("background", background=True)])
+    assert len(entries) == 2
+    assert "water" in entries[1].phrases
+    assert "background" not in entries[1].phrases
+
+
+def test_without_knowledge_labels_are_their_names():
+    entries = knowledge.phrases([Label("building", ("hangar",)), Label("x")], enrich=False)
+    assert [entry.phrases for entry in entries] == [("building", "hangar"), ("x",)]
+
+
+def test_a_noun_names_its_label_by_name_then_synonym_then_knowledge():
+    labels = [Label("Rooftop"), Label("tanks", synonyms=("oil depot",)), Label("road")]
+    assert knowledge.named("building", labels) == "Rooftop"  # the same table
+    assert knowledge.named("rooftop", labels) == "Rooftop"
+    assert knowledge.named("oil depot", labels) == "tanks"
+    assert knowledge.named("streets", labels) == "road"
+    assert knowledge.named("zebra", labels) is None
+    # The label's own word goes before another label's table.
+    assert knowledge.named("house", [Label("building"), Label("house")]) == "house"
+
+
+def test_rivals_are_all_known_classes_but_those_that_are_meant():
+    every, ships = knowledge.rivals(()), knowledge.rivals(["ship", "roundabout"])
+    assert set(every) - set(ships) == {"ship", "roundabout"}
+    assert knowledge.rivals(["flying saucer"]) == every
+    green = knowledge.rivals(["vegetation"])
+    assert not {"trees", "grass", "farmland", "vegetation"} & set(green)
+    assert "vegetation" not in knowledge.rivals(["tree"])

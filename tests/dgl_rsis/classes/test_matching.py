@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from dgl_rsis.classes.matching import (
+    MapParameters,
+    best_phrase,
+    class_probabilities,
+    match,
+    semantic_map,
+)
+
+PARAMETERS = MapParameters(50.0, rows=13 / 4, columns=11 / 4)
+
+
+def unit(rows: int, size: int, seed: int) -> torch.Tensor:
+    return F.normalize(torch.randn(rows, size, generator=torch.Generator().manual_seed(seed)))
+
+
+@given(st.integers(0, 100), st.integers(1, 6))
+def test_rows_are_probabilities(seed, classes):
+    owners = [*range(classes), *np.random.default_rng(seed).integers(0, classes, 4).tolist()]
+    found = match(unit(7, 8, seed), unit(len(owners), 8, seed + 1), owners, 50.0)
+    assert found.shape == (7, classes)
+    assert found.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert (found >= 0).all()
+
+
+def test_one_phrase_a_class_is_a_softmax():
+    features, texts = unit(4, 8, 0), unit(3, 8, 1)
+    expected = (50 * features @ texts.T).softmax(dim=1).numpy()
+    assert match(features, texts, [0, 1, 2], 50.0) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_best_synonym_counts_and_a_repeated_one_changes_nothing():
+    cosines = np.array([[0.2, 0.25, 0.1]], dtype=np.float32)
+    once = best_phrase(cosines, [0, 1, 0], 50.0)
+    again = best_phrase(cosines[:, [0, 1, 2, 2]], [0, 1, 0, 0], 50.0)
+    assert once == pytest.approx(again, abs=1e-6)
+    assert once.argmax() == 1
+
+
+def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    masks = rng.random((6, 13, 11)) < 0.3
+    cosines = rng.uniform(-0.1, 0.1, (6, 4)).astype(np.float32)
+    patches = torch.tensor(rng.uniform(-0.1, 0.1, (4, 3, 4)), dtype=torch.float32)
+    return masks, cosines, patches
+
+
+@given(st.integers(0, 50), st.randoms())
+def test_the_map_does_not_depend_on_the_order_of_masks(seed, random):
+    masks, cosines, patches = random_case(seed)
+    order = random.sample(range(6), 6)
+    first = semantic_map(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
+    second = semantic_map(masks[order], cosines[order], patches, [0, 1, 2, 0], PARAMETERS)
+    assert first[1] == pytest.approx(second[1], abs=1e-5)
+    assert (first[0] == second[0]).mean() > 0.98  # ties aside
+
+
+def test_the_map_is_the_mean_of_the_masks_over_each_pixel():
+    masks, cosines, patches = random_case(3)
+    best, probability = semantic_map(masks, cosines, patches, [0, 1, 2, 3], PARAMETERS)
+    assert masks.any(axis=0).any()
+    for y, x in np.argwhere(masks.any(axis=0)):
+        mean = cosines[masks[:, y, x]].mean(axis=0)
+        expected = np.exp(50 * mean) / np.exp(50 * mean).sum()
+        assert best[y, x] == expected.argmax()
+        assert probability[y, x] == pytest.approx(expected.max(), abs=1e-5)
+
+
+def test_smaller_masks_weigh_more_as_the_exponent_says():
+    masks = np.zeros((2, 12, 12), dtype=bool)
+    masks[0], masks[1, :3, :4] = True, True  # areas 144 and 12
+    cosines = np.array([[0.10, 0.00], [0.00, 0.06]], dtype=np.float32)
+    patches = torch.zeros(2, 2, 2)
+    equal, _ = semantic_map(masks, cosines, patches, [0, 1], MapParameters(50.0, 2, 2))
+    assert (equal == 0).all()
+    for exponent in (0.5, 1.0):
+        parameters = MapParameters(50.0, 2, 2, exponent)
+        best, probability = semantic_map(masks, cosines, patches, [0, 1], parameters)
+        assert (best == masks[1]).all()
+        weights = np.array([144.0, 12.0]) ** -exponent
+        mean = weights @ cosines / weights.sum()
+        expected = np.exp(50 * mean) / np.exp(50 * mean).sum()
+        assert probability[0, 0] == pytest.approx(expected[1], abs=1e-5)
+
+
+def test_an_empty_mask_has_no_vote():
+    masks = np.zeros((2, 8, 8), dtype=bool)
+    masks[0] = True
+    cosines = np.array([[0.1, 0.0], [0.0, 0.9]], dtype=np.float32)
+    parameters = MapParameters(50.0, 2, 2, 1.0)
+    best, probability = semantic_map(masks, cosines, torch.zeros(2, 2, 2), [0, 1], parameters)
+    assert (best == 0).all()
+    assert np.isfinite(probability).all()
+
+
+def test_pixels_under_no_mask_take_their_patch():
+    cells = torch.zeros(2, 2, 2)
+    cells[0, :, 0], cells[1, :, 1] = 1.0, 1.0
+    masks = np.zeros((1, 8, 8), dtype=bool)
+    cosines = np.zeros((1, 2), dtype=np.float32)
+    best, _ = semantic_map(masks, cosines, cells, [0, 1], MapParameters(50.0, 2, 2))
+    assert (best[:4] == 0).all()
+    assert (best[4:] == 1).all()
+
+
+def test_the_map_of_all_classes_agrees_with_that_of_the_best():
+    masks, cosines, patches = random_case(5)
+    found = class_probabilities(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
+    best, probability = semantic_map(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
+    everywhere = found.classes[found.cell]
+    assert everywhere.sum(axis=2) == pytest.approx(1, abs=1e-5)
+    assert (everywhere.argmax(axis=2) == best).all()
+    assert (everywhere.max(axis=2) == probability).all()
+
+
+def test_the_margin_is_the_mean_lead_of_the_best_class_over_all_pixels():
+    masks, cosines, patches = random_case(5)
+    found = class_probabilities(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
+    ordered = np.sort(found.classes[found.cell], axis=2)
+    assert found.margin == pytest.approx((ordered[..., -1] - ordered[..., -2]).mean(), abs=1e-6)
+    alone = class_probabilities(masks, cosines[:, :1], patches[..., :1], [0], PARAMETERS)
+    assert alone.margin == 1

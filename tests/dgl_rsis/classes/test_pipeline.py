@@ -1,0 +1,156 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dgl_rsis.classes import pipeline, vocabulary
+from dgl_rsis.classes.pipeline import OvssParameters
+from dgl_rsis.clip.model import ClipModel
+from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.types import InputError, Label
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+LABELS = [Label("building"), Label("land"), Label("road"), Label("vegetation"), Label("water")]
+
+
+def test_every_pixel_gets_a_class_of_a_covering_vocabulary(clip: ClipModel):
+    found = pipeline.segment_classes(IMAGE, LABELS, clip)
+    assert found.class_map.shape == (70, 90)
+    assert (found.class_map > 0).all()
+    assert sum(s.mask.sum() for s in found.classes) == IMAGE[..., 0].size
+    for segment in found.classes:
+        number = 1 + [x.name for x in LABELS].index(segment.label)
+        assert ((found.class_map == number) == segment.mask).all()
+        assert 0 <= segment.score <= 1
+    assert list(found.seconds) == ["text", "proposals", "dense", "crops", "map", "masks"]
+
+
+def test_the_margin_says_how_sure_the_classes_are(clip: ClipModel):
+    warm, hot = (
+        pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(temperature=t))
+        for t in (10.0, 1000.0)
+    )
+    assert 0 <= warm.margin < hot.margin <= 1
+
+
+def test_objects_are_the_parts_of_the_classes(clip: ClipModel):
+    found = pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(min_object=1))
+    union = np.zeros((70, 90), dtype=int)
+    for part in found.objects:
+        union += part.mask
+    assert (union == (found.class_map > 0)).all()
+
+
+def test_one_label_has_a_background(clip: ClipModel):
+    found = pipeline.segment_classes(IMAGE, [Label("building")], clip)
+    assert set(np.unique(found.class_map)) <= {0, 1}
+
+
+def test_a_background_label_is_never_painted(clip: ClipModel):
+    labels = [*LABELS, Label("other", background=True)]
+    found = pipeline.segment_classes(IMAGE, labels, clip)
+    assert "other" not in {s.label for s in found.classes}
+    assert found.class_map.max() <= 5
+
+
+def test_a_threshold_leaves_doubtful_pixels_out(clip: ClipModel):
+    free = pipeline.segment_classes(IMAGE, LABELS, clip)
+    strict = pipeline.segment_classes(IMAGE, [replace(x, threshold=0.9) for x in LABELS], clip)
+    assert (strict.class_map > 0).sum() <= (free.class_map > 0).sum()
+    painted = strict.class_map > 0
+    assert (strict.probability[painted] >= 0.9).all()
+
+
+def test_a_label_of_its_own_threshold_leaves_others_alone(clip: ClipModel):
+    free = pipeline.segment_classes(IMAGE, LABELS, clip)
+    first = free.classes[0].label
+    labels = [replace(x, threshold=1.0) if x.name == first else x for x in LABELS]
+    found = pipeline.segment_classes(IMAGE, labels, clip)
+    number = 1 + [x.name for x in LABELS].index(first)
+    others = free.class_map != number
+    assert (found.class_map[others] == free.class_map[others]).all()
+    assert not ((found.class_map == number) & (found.probability < 1)).any()
+
+
+def test_the_batch_does_not_change_the_answer(clip: ClipModel):
+    few = pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(batch=3))
+    many = pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(batch=500))
+    assert (few.class_map == many.class_map).mean() > 0.999
+
+
+def test_a_large_image_is_answered_at_its_own_size(clip: ClipModel):
+    regions = RegionParameters(max_side=64)
+    found = pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(regions=regions))
+    assert found.class_map.shape == found.probability.shape == (70, 90)
+    assert (found.class_map > 0).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (9, 120), (200, 8)])
+def test_images_of_odd_sizes(clip: ClipModel, shape: tuple[int, int]):
+    image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert pipeline.segment_classes(image, LABELS, clip).class_map.shape == shape
+
+
+def test_three_hundred_labels(clip: ClipModel):
+    labels = [Label(f"thing {i}") for i in range(300)]
+    found = pipeline.segment_classes(IMAGE[:16, :16], labels, clip)
+    assert found.class_map.max() <= 300
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "message"),
+    [
+        (IMAGE, [], "no labels"),
+        (IMAGE, [Label("a"), Label("a")], "twice: a"),
+        (IMAGE[:4], [Label("a")], "90 × 4 pixels"),
+    ],
+)
+def test_what_cannot_be_segmented_is_said(clip: ClipModel, image, labels, message):
+    with pytest.raises(InputError, match=message):
+        pipeline.segment_classes(image, labels, clip)
+
+
+def test_the_version_follows_weights_and_parameters(clip: ClipModel):
+    default = OvssParameters()
+    version = pipeline.model_version(clip, default)
+    assert version == pipeline.model_version(clip, replace(default, batch=7))
+    assert version != pipeline.model_version(clip, replace(default, mask_share=0.1))
+    assert version != pipeline.model_version(replace(clip, fingerprint="0"), default)
+
+
+@pytest.mark.parametrize("kind", ["class-tokens", "late-masking"])
+def test_other_mask_features_give_other_vectors_of_the_same_form(clip: ClipModel, kind: str):
+    default = OvssParameters()
+    pooled = pipeline.encode_image(IMAGE, clip, default)
+    other = pipeline.encode_image(IMAGE, clip, replace(default, mask_feature=kind))
+    assert other.by_mask.shape == pooled.by_mask.shape
+    assert other.by_mask.norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
+    assert (other.by_mask - pooled.by_mask).abs().max() > 1e-3
+
+
+def test_the_background_of_crops_reaches_the_model(clip: ClipModel):
+    default = OvssParameters()
+    encoded = pipeline.encode_image(IMAGE, clip, default)
+    kept = pipeline.encode_crops(clip, encoded, default)
+    for background in ("mean", "blur"):
+        changed = replace(default, crops=replace(default.crops, background=background))
+        assert (pipeline.encode_crops(clip, encoded, changed) - kept).abs().max() > 1e-4
+
+
+def test_crops_are_made_for_doubtful_masks_only(clip: ClipModel):
+    words = vocabulary.prepare(LABELS, clip)
+    texts, owners = words.texts, words.owners
+    encoded = pipeline.encode_image(IMAGE, clip, OvssParameters())
+    every = pipeline.fuse(encoded, clip, texts, owners, OvssParameters())
+    none = pipeline.fuse(encoded, clip, texts, owners, OvssParameters(margin=0.0))
+    assert (none == encoded.by_mask).all()
+    classes = np.sort(
+        pipeline.matching.match(encoded.by_mask, texts, owners, clip.temperature), axis=1
+    )
+    margins = classes[:, -1] - classes[:, -2]
+    limit = float(np.median(margins))
+    some = pipeline.fuse(encoded, clip, texts, owners, OvssParameters(margin=limit))
+    doubtful = margins < limit
+    assert 0 < doubtful.sum() < len(doubtful)
+    assert some[doubtful].numpy() == pytest.approx(every[doubtful].numpy(), abs=1e-5)
+    assert (some[~doubtful] == encoded.by_mask[~doubtful]).all()

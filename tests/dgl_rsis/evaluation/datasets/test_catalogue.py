@@ -1,0 +1,64 @@
+"""Data sets by name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dgl_rsis.evaluation.datasets import catalogue
+from dgl_rsis.evaluation.datasets.catalogue import CLASS_SETS, REFERRAL_SETS
+from dgl_rsis.evaluation.datasets.samples import DatasetError
+from tests.dgl_rsis.evaluation.labelled_pictures import photograph, picture, write
+
+
+def test_the_catalogue_opens_what_the_readers_read(own: Path):
+    data = catalogue.open_classes("folder", own, None)
+    assert data.names == ("field", "road", "background")
+    assert [s.name for s in data.samples] == ["a", "b"]
+    things = catalogue.open_objects("folder", own, None, "road")
+    assert [t.numbers.max() for t in things.images] == [1, 1]
+
+
+def test_larger_images_are_cut_before_objects_are_looked_for(tmp_path: Path):
+    photograph(tmp_path / "2_Ortho_RGB" / "top_potsdam_2_13_RGB.tif", (1000, 4))
+    label = np.zeros((4, 1000, 3), np.uint8)
+    label[:, :] = (0, 0, 255)
+    picture(tmp_path / "5_Labels_all" / "top_potsdam_2_13_label.tif", label)
+    data = catalogue.open_objects("potsdam", tmp_path, "2_13", "building")
+    assert [i.image.shape[:2] for i in data.images] == [(4, 500), (4, 500)]
+
+
+def test_expressions_and_sentences_are_opened(rrsisd: Path, tmp_path: Path):
+    data = catalogue.open_referrals("rrsisd", rrsisd, None)
+    assert (data.title, data.side, len(list(data.referrals))) == ("RRSIS-D test", 480, 3)
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"sentence": "A dam", "category": "dam"}\n', "utf-8")
+    sentences = catalogue.open_sentences("expressions", file, None)
+    assert len(list(sentences.sentences)) == 1
+
+
+def test_what_cannot_be_opened_is_said_with_the_way_out(own: Path):
+    with pytest.raises(DatasetError, match=r"called 'lovda': choose one of dubai, fair, .*scenes"):
+        catalogue.open_classes("lovda", own, None)
+    with pytest.raises(DatasetError, match="called 'dubai': choose one of rrsisd"):
+        catalogue.open_referrals("dubai", own, None)
+    with pytest.raises(DatasetError, match="Give the data set as fair:FOLDER"):
+        catalogue.open_classes("fair", None, None)
+    with pytest.raises(DatasetError, match="elsewhere does not exist"):
+        catalogue.open_classes("fair", own / "elsewhere", None)
+    with pytest.raises(DatasetError, match="no split 'test': give tile numbers"):
+        catalogue.open_classes("dubai", own, "test")
+    with pytest.raises(DatasetError, match="no class 'pool': choose one of field, road"):
+        catalogue.open_objects("folder", own, None, "pool")
+
+
+def test_the_table_of_the_catalogue_names_every_data_set():
+    text = catalogue.__doc__ or ""
+    assert all(f" {name}" in text for name in (*CLASS_SETS, *REFERRAL_SETS, "expressions"))
+
+
+def test_readers_are_lazy(tmp_path: Path):
+    write(tmp_path, np.full((3, 4, 3), (1, 2, 3), dtype=np.uint8))
+    samples = catalogue.open_classes("dubai", tmp_path, "1").samples
+    assert isinstance(samples, Iterator)  # nothing is read yet, or it would have raised

@@ -1,0 +1,55 @@
+"""Scores as text and JSON."""
+
+import json
+
+import pytest
+
+from dgl_rsis.evaluation import tables
+from dgl_rsis.evaluation.harness import MAJORITY, ClassScores, ExpressionScores
+from dgl_rsis.evaluation.parts import ParserScores, ProposalScores
+
+
+def test_class_text_and_json(class_scores: ClassScores):
+    text = tables.class_text(class_scores)
+    ladder, per_class = text.split("\n\n")
+    assert ladder.splitlines()[1].split()[:3] == ["majority", "class", "0.371"]
+    assert [line.split()[0] for line in ladder.splitlines()[2:]] == ["fields", "all"]
+    assert "+62.9" in ladder.splitlines()[3]
+    assert per_class.splitlines()[3].split() == ["background", "0.000", "–", "–", "–"]
+    found = json.loads(json.dumps(tables.class_json(class_scores), allow_nan=False))
+    assert found["rungs"]["all"]["IoU"] == {"field": 1.0, "road": 1.0, "background": None}
+    assert found["rungs"][MAJORITY]["mIoU"] == pytest.approx(49 / 66 / 2)
+    assert found["images"] == 3
+
+
+def test_expression_text_and_json(expression_scores: ExpressionScores):
+    text = tables.expression_text(expression_scores)
+    ladder, strata = (block.splitlines() for block in text.split("\n\n"))
+    assert ladder[0].split()[-4:] == ["best", "of", "3", "s/expression"]
+    assert [line.split()[0] for line in ladder[1:]] == ["silent", "wrong", "half", "oracle"]
+    assert ladder[2].split()[1:4] == ["0.500", "+50.0", "0.333"]
+    assert ladder[4].split()[-2:] == ["–", "–"]
+    assert "attribute (2)" in strata[0]
+    assert strata[2].split() == ["wrong", "0.000", "1.000"]
+    whole = json.dumps(tables.expression_json(expression_scores), allow_nan=False)
+    found = json.loads(whole)
+    assert found["rungs"]["half"]["mIoU"] == 0.5
+    assert found["rungs"]["half"]["Pr@0.5"] == 1
+    assert found["rungs"]["wrong"]["best_of_top_k"] == 1
+    assert found["rungs"]["wrong"]["strata"]["attribute"]["mIoU"] == 0
+    assert found["asked"][1]["IoU"] == {"silent": 0, "wrong": 0, "half": 0.5, "oracle": 1}
+
+
+def test_proposal_text_and_json(proposal_scores: ProposalScores):
+    text = tables.proposal_text(proposal_scores)
+    assert text.startswith("2 objects of 5 pixels or more in 1 images, 3 proposals an image")
+    assert text.splitlines()[-1].split() == ["all", "0.750", "1.000", "0.857"]
+    found = json.loads(json.dumps(tables.proposal_json(proposal_scores)))
+    assert found["budgets"]["2"]["mean_best_IoU"] == pytest.approx(15 / 42)
+
+
+def test_parser_text_and_json(parser_scores: ParserScores):
+    text = tables.parser_text(parser_scores)
+    assert text.splitlines()[2].split()[-3:] == ["2", "1", "0.5000"]
+    assert "'field' instead of 'golf field': A golf field" in text
+    assert tables.parser_json(parser_scores)["naming_a_second_accuracy"] == 0.5

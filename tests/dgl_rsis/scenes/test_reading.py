@@ -1,0 +1,388 @@
+import logging
+import warnings
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
+
+from dgl_rsis.scenes.reading import Stretch, open_scene
+from dgl_rsis.types import InputError
+from tests.paths import SHARED
+
+RASTERS = SHARED / "rasters"
+UTM, TRANSFORM = "EPSG:32616", Affine(0.5, 0, 733601, 0, -0.5, 3725139)
+RNG = np.random.default_rng(0)
+PICTURE = RNG.integers(1, 256, (3, 20, 30), dtype=np.uint8)
+
+
+def raster(path, values, kinds=None, mask=None, colormap=None, descriptions=(), **profile):
+    """Write (C, H, W) values."""
+    count, height, width = values.shape
+    placed = {"crs": UTM, "transform": TRANSFORM} | profile
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(
+            path, "w", "GTiff", width, height, count, dtype=values.dtype, **placed
+        ) as file:
+            file.write(values)
+            if kinds:
+                file.colorinterp = kinds
+            if mask is not None:
+                file.write_mask(mask)
+            if colormap:
+                file.write_colormap(1, colormap)
+            for index, text in enumerate(descriptions, start=1):
+                file.set_band_description(index, text)
+    return path
+
+
+def whole(path, bands=None, stretch=None):
+    with open_scene(path, bands, stretch) as scene:
+        return scene.read(0, 0, scene.grid.width, scene.grid.height)
+
+
+def real(name):
+    if not RASTERS.is_dir():
+        pytest.skip(f"the rasters of {RASTERS} are not there")
+    return RASTERS / name
+
+
+def test_eight_bits_are_shown_as_they_are(tmp_path):
+    rgb, valid = whole(raster(tmp_path / "a.tif", PICTURE))
+    assert (rgb == PICTURE.transpose(1, 2, 0)).all()
+    assert valid.all()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_window_is_the_part_of_the_whole(tmp_path, data):
+    path = tmp_path / "a.tif"
+    if not path.exists():
+        raster(path, PICTURE)
+    column, row = data.draw(st.integers(0, 29)), data.draw(st.integers(0, 19))
+    width, height = data.draw(st.integers(1, 30 - column)), data.draw(st.integers(1, 20 - row))
+    with open_scene(path) as scene:
+        rgb, _ = scene.read(column, row, width, height)
+    assert (rgb == PICTURE.transpose(1, 2, 0)[row : row + height, column : column + width]).all()
+
+
+@pytest.mark.parametrize("window", [(-1, 0, 2, 2), (0, -1, 2, 2), (29, 0, 2, 2), (0, 19, 2, 2)])
+def test_a_window_that_leaves_the_scene_is_refused(tmp_path, window):
+    with (
+        open_scene(raster(tmp_path / "a.tif", PICTURE)) as scene,
+        pytest.raises(InputError, match=r"not inside a\.tif of 30 × 20 pixels"),
+    ):
+        scene.read(*window)
+
+
+def test_colours_are_found_in_any_order(tmp_path):
+    c = ColorInterp
+    path = raster(tmp_path / "a.tif", PICTURE[[2, 1, 0]], [c.blue, c.green, c.red])
+    assert (whole(path)[0] == PICTURE.transpose(1, 2, 0)).all()
+
+
+def test_colours_are_found_by_description(tmp_path):
+    values = np.concatenate([PICTURE[:1] // 2, PICTURE])
+    names = ("NIR", "Red", "Green", "Blue")
+    path = raster(tmp_path / "a.tif", values, descriptions=names, photometric="minisblack")
+    assert (whole(path)[0] == PICTURE.transpose(1, 2, 0)).all()
+
+
+def test_the_first_three_are_taken_and_said_so(tmp_path, caplog):
+    values = np.concatenate([PICTURE, PICTURE[:2] // 2])
+    with caplog.at_level(logging.INFO):
+        rgb, _ = whole(raster(tmp_path / "a.tif", values, photometric="minisblack"))
+    assert (rgb == PICTURE.transpose(1, 2, 0)).all()
+    assert "which of its 5 bands are red, green and blue: taking 1, 2, 3" in caplog.text
+
+
+def test_bands_can_be_chosen(tmp_path):
+    path = raster(tmp_path / "a.tif", PICTURE)
+    assert (whole(path, (3, 3, 1))[0] == PICTURE[[2, 2, 0]].transpose(1, 2, 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("bands", "message"),
+    [
+        ((4, 3, 2), "has no band 4, it has 3"),
+        ((0, 1, 2), "has no band 0"),
+        ((2,), "bands '2': three are needed.*for grey repeat it, as in 2,2,2"),
+        ((1, 2), "bands '1,2': three are needed"),
+    ],
+)
+def test_bands_that_cannot_be_are_refused(tmp_path, bands, message):
+    with pytest.raises(InputError, match=message):
+        open_scene(raster(tmp_path / "a.tif", PICTURE), bands)
+
+
+def test_one_band_is_grey(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        rgb, _ = whole(raster(tmp_path / "a.tif", PICTURE[:1]))
+    assert (rgb == PICTURE[0][:, :, None]).all()
+    assert "showing band 1 as grey" in caplog.text
+
+
+def test_a_palette_is_looked_up(tmp_path):
+    colours = {0: (0, 0, 0, 255), 1: (10, 20, 30, 255), 2: (200, 100, 50, 255)}
+    values = RNG.integers(0, 3, (1, 20, 30), dtype=np.uint8)
+    rgb, valid = whole(raster(tmp_path / "a.tif", values, colormap=colours, nodata=0))
+    assert (valid == (values[0] != 0)).all()
+    assert (rgb[values[0] == 1] == (10, 20, 30)).all()
+    assert (rgb[values[0] == 2] == (200, 100, 50)).all()
+
+
+def test_a_scene_of_alpha_alone_is_refused(tmp_path):
+    path = raster(tmp_path / "a.tif", PICTURE[:1], [ColorInterp.alpha])
+    with pytest.raises(InputError, match="nothing but an alpha mask"):
+        open_scene(path)
+
+
+def test_nodata_counts_where_all_shown_bands_have_it(tmp_path):
+    values = PICTURE.copy()
+    values[:, :5] = 0
+    values[1, 5:10] = 0
+    rgb, valid = whole(raster(tmp_path / "a.tif", values, nodata=0))
+    assert not valid[:5].any()
+    assert valid[5:].all()
+    assert (rgb[:5] == 0).all()
+
+
+@pytest.mark.parametrize("internal", [True, False])
+def test_masks_inside_and_beside_the_file_hide_pixels(tmp_path, internal):
+    mask = RNG.integers(0, 2, (20, 30)).astype(bool)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal):
+        path = raster(tmp_path / "a.tif", PICTURE, mask=mask)
+    assert (tmp_path / "a.tif.msk").exists() != internal
+    rgb, valid = whole(path)
+    assert (valid == mask).all()
+    assert (rgb[~mask] == 0).all()
+    assert (rgb[mask] == PICTURE.transpose(1, 2, 0)[mask]).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_alpha_hides_pixels_and_is_no_colour(tmp_path, dtype):
+    alpha = RNG.integers(0, 3, (20, 30)) * 100
+    values = np.concatenate([PICTURE, alpha[None]]).astype(dtype)
+    c = ColorInterp
+    rgb, valid = whole(raster(tmp_path / "a.tif", values, [c.red, c.green, c.blue, c.alpha]))
+    assert (valid == (alpha > 0)).all()
+    assert (rgb[~valid] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "float32", "float64"])
+def test_more_than_eight_bits_are_stretched_band_by_band(tmp_path, dtype):
+    ramp = np.arange(1000, dtype=np.float64).reshape(20, 50)
+    values = np.stack([ramp, ramp * 10 + 100, 2000 - ramp]).astype(dtype)
+    rgb, _ = whole(raster(tmp_path / "a.tif", values))
+    expected = np.clip((ramp - 19.98) / (979.02 - 19.98), 0, 1) * 255
+    assert np.abs(rgb[..., 0] - expected).max() <= 1
+    assert np.abs(rgb[..., 1] - expected).max() <= 1
+    assert np.abs(255 - rgb[..., 2] - expected).max() <= 1
+
+
+def test_the_stretch_sees_valid_pixels_only(tmp_path):
+    values = np.full((1, 20, 50), 60000, dtype=np.uint16)
+    values[:, :10] = np.arange(100, 600).reshape(10, 50)
+    rgb, valid = whole(raster(tmp_path / "a.tif", values, nodata=60000), stretch=Stretch(0, 100))
+    assert rgb[0, 0].tolist() == [0, 0, 0]
+    assert rgb[9, 49].tolist() == [255, 255, 255]
+    assert not valid[10:].any()
+
+
+def test_eight_bits_are_stretched_when_asked(tmp_path):
+    values = (PICTURE[:1] // 4).astype(np.uint8)
+    rgb, _ = whole(raster(tmp_path / "a.tif", values), stretch=Stretch(always=True))
+    assert rgb.min() == 0
+    assert rgb.max() == 255
+
+
+def test_nan_and_infinity_are_not_valid(tmp_path):
+    values = PICTURE.astype(np.float32)
+    values[0, 0, 0], values[2, 0, 1], values[:, 1, 1] = np.nan, np.inf, np.nan
+    rgb, valid = whole(raster(tmp_path / "a.tif", values))
+    assert np.argwhere(~valid).tolist() == [[0, 0], [0, 1], [1, 1]]
+    assert (rgb[~valid] == 0).all()
+
+
+@pytest.mark.parametrize("value", [7, np.nan])
+def test_a_scene_of_one_value_or_none_can_be_read(tmp_path, value):
+    values = np.full((1, 4, 4), value, dtype=np.float32)
+    rgb, valid = whole(raster(tmp_path / "a.tif", values))
+    assert (rgb == 0).all()
+    assert valid.all() == (value == 7)
+
+
+def test_large_scenes_are_stretched_by_samples_as_by_all(tmp_path):
+    smooth = np.add.outer(np.arange(1500), np.arange(1800)).astype(np.uint16)
+    path = raster(tmp_path / "a.tif", smooth[None], tiled=True)
+    with open_scene(path) as scene:
+        sampled = scene.limits
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4])
+    with open_scene(path) as scene:
+        shrunk = scene.limits
+    exact = np.percentile(smooth, [2, 98])
+    assert np.abs(sampled[0] - exact).max() < 0.03 * smooth.max()
+    assert np.abs(shrunk[0] - exact).max() < 0.03 * smooth.max()
+
+
+def test_the_grid_says_where_pixels_lie(tmp_path):
+    with open_scene(raster(tmp_path / "a.tif", PICTURE)) as scene:
+        grid = scene.grid
+    assert (grid.width, grid.height, grid.crs_text) == (30, 20, UTM)
+    assert grid.transform == TRANSFORM
+    assert grid.transform_at(4, 6) @ (0, 0) == TRANSFORM @ (4, 6)
+
+
+def test_a_scene_without_crs_is_legal_and_said_so(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        path = raster(tmp_path / "a.tif", PICTURE, crs=None, transform=None)
+        with open_scene(path) as scene:
+            grid = scene.grid
+    assert (grid.crs, grid.transform, grid.crs_text) == (None, None, "")
+    assert grid.transform_at(1, 1) is None
+    assert "has no CRS" in caplog.text
+
+
+def test_a_rotated_scene_keeps_its_transform(tmp_path):
+    turned = Affine.rotation(30) @ Affine.scale(2)
+    with open_scene(raster(tmp_path / "a.tif", PICTURE, transform=turned)) as scene:
+        assert scene.grid.transform.almost_equals(turned)
+
+
+def test_ground_control_points_are_kept(tmp_path):
+    points = [GroundControlPoint(r, c, 10 + c, 50 - r, 0) for r, c in ((0, 0), (0, 30), (20, 0))]
+    path = raster(tmp_path / "a.tif", PICTURE, crs="EPSG:4326", transform=None, gcps=points)
+    with open_scene(path) as scene:
+        grid = scene.grid
+    assert [(p.row, p.col, p.x, p.y) for p in grid.gcps] == [
+        (p.row, p.col, p.x, p.y) for p in points
+    ]
+    assert (grid.crs_text, grid.transform) == ("EPSG:4326", None)
+
+
+def test_a_crs_without_a_code_is_told_as_wkt(tmp_path):
+    own = "+proj=laea +lat_0=12.5 +lon_0=7.25 +datum=WGS84"
+    with open_scene(raster(tmp_path / "a.tif", PICTURE, crs=own)) as scene:
+        text = scene.grid.crs_text
+        assert rasterio.CRS.from_wkt(text) == scene.grid.crs
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_pictures_are_scenes_too(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.full((20, 30, 3), (200, 100, 50), dtype=np.uint8)).save(path)
+    rgb, _ = whole(path)
+    assert np.abs(rgb.astype(int) - (200, 100, 50)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("https://example.org/a.tif", "not a file on this machine: download"),
+        ("/vsicurl/https://example.org/a.tif", "not a file on this machine: download"),
+        ("nothing.tif", "there is no file nothing.tif"),
+        (".", "is a folder"),
+    ],
+)
+def test_what_is_no_file_is_refused(path, message):
+    with pytest.raises(InputError, match=message):
+        open_scene(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"II*\0", b"hello", b"<VRTDataset/>"])
+def test_what_is_no_raster_is_refused(tmp_path, content):
+    path = tmp_path / "a.tif"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.tif is no raster that can be read"):
+        open_scene(path)
+
+
+def test_a_virtual_raster_is_refused(tmp_path):
+    raster(tmp_path / "a.tif", PICTURE)
+    (tmp_path / "b.vrt").write_text(
+        '<VRTDataset rasterXSize="30" rasterYSize="20"><VRTRasterBand dataType="Byte" band="1">'
+        '<SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename></SimpleSource>'
+        "</VRTRasterBand></VRTDataset>"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        rasterio.open(tmp_path / "b.vrt").close()  # GDAL itself would read it
+    with pytest.raises(InputError, match="is no raster that can be read"):
+        open_scene(tmp_path / "b.vrt")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_truncated_file_is_refused_when_it_is_noticed(tmp_path, dtype):
+    values = np.repeat(np.repeat(PICTURE, 10, axis=1), 10, axis=2).astype(dtype)
+    path = raster(tmp_path / "a.tif", values)
+    path.write_bytes(path.read_bytes()[:60_000])
+    with pytest.raises(InputError, match=r"a\.tif is damaged: .+; copy it again"):
+        whole(path)
+
+
+def test_a_truncated_jpeg_is_refused(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(RNG.integers(0, 256, (400, 400, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(InputError, match="damaged"):
+        whole(path)
+
+
+def test_complex_numbers_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"complex numbers \(complex64\)"):
+        open_scene(raster(tmp_path / "a.tif", PICTURE[:1].astype(np.complex64)))
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "stretched", "valid"),
+    [
+        ("RGB.byte.tif", (1, 2, 3), False, 0.6741),
+        ("RGB2.byte.tif", (1, 2, 3), False, 0.6731),
+        ("RGBA.uint16.tif", (3, 2, 1), True, 0.4886),
+        ("alpha.tif", (1, 2, 3), False, None),
+        ("cog.tif", (1,), True, 1.0),
+        ("cog_gcps.tif", (1,), True, 1.0),
+        ("cog_nodata.tif", (1,), True, None),
+        ("cog_rgba.tif", (1, 2, 3), False, None),
+        ("naip_2009.tif", (1, 2, 3), False, 1.0),
+        ("rgb1.tif", (1, 2, 3), False, None),
+        ("rotated.tif", (1,), False, 1.0),
+        ("spacenet_atlanta_pan.tif", (1,), True, None),
+    ],
+)
+def test_real_scenes_agree_with_the_dataset_mask(name, bands, stretched, valid):
+    path = real(name)
+    rgb, found = whole(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as file:
+            assert (found == (file.dataset_mask() > 0)).all()
+            values = file.read(list(bands))
+    with open_scene(path) as scene:
+        assert scene.bands == bands
+        assert (scene.limits is not None) == stretched
+    if not stretched:
+        assert (rgb == np.where(found, values, 0).transpose(1, 2, 0)).all()
+    if valid is not None:
+        assert found.mean() == pytest.approx(valid, abs=0.01)
+
+
+def test_a_real_palette_agrees_with_its_table():
+    path = real("cog_cmap.tif")
+    with open_scene(path) as scene:
+        rgb, valid = scene.read(3000, 4000, 500, 400)
+    with rasterio.open(path) as file:
+        values = file.read(1, window=((4000, 4400), (3000, 3500)))
+        table = file.colormap(1)
+    assert valid.any()
+    assert (valid == (values != 0)).all()
+    for value in np.unique(values[valid]):
+        assert (rgb[values == value] == table[value][:3]).all()

@@ -1,0 +1,19 @@
+"""What a process has loaded: statements for another Python, which ends with 1 when they fail."""
+
+# Of the algorithm the web side may load the nouns and the run lengths, which need NumPy alone.
+OPEN = {"dgl_rsis", "dgl_rsis.types", "dgl_rsis.runs"}
+MODELS = {"torch", "open_clip", "segment_anything", "spacy"}
+SCENES = {"rasterio", "pyogrio", "shapely", "matplotlib", "pycocotools", "scipy", "skimage"}
+
+
+def loads_none_of(*heavy: str, algorithm: bool = False) -> str:
+    """Code that fails where one of these modules is loaded.
+
+    Args:
+        heavy: names of modules.
+        algorithm: more of `dgl_rsis` may be loaded than `OPEN`.
+    """
+    code = f"import sys\nloaded = set(sys.modules) & {set(heavy)!r}\n"
+    if not algorithm:
+        code += f"loaded |= {{m for m in sys.modules if m.startswith('dgl_rsis')}} - {OPEN!r}\n"
+    return code + "if loaded: sys.exit(f'loaded: {sorted(loaded)}')\n"

@@ -1,0 +1,334 @@
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis import Redis
+from rq import Retry
+
+from dgl_rsis.classes.prototypes import KEY_LENGTH, Prototypes
+from dgl_rsis.runs import Runs
+from dgl_rsis.types import InputError
+from tests.workers.fake_worker import VERSION, fake_engine, picture, request
+from workers.engine.current import Engine
+from workers.engine.learning import CONTESTED, UNMARKED, marked
+from workers.engine.shares import KEYS_VERSION, pack, unpack
+from workers.images.download import FetchError
+from workers.messages import (
+    SEGMENT_QUEUE,
+    LearnRequest,
+    SegmentReply,
+    SegmentRequest,
+    learn_job_id,
+    names,
+    versioned,
+)
+from workers.processes import jobs
+from workers.processes.queue_worker import QueueWorker
+from workers.queue import replies
+from workers.queue.client import SegmentClient
+from workers.queue.connection import open_queue
+from workers.queue.prototypes import PrototypeStore
+from workers.queue.recovery import MOST_RECOVERIES, recover
+
+LEFT = Runs(8, 12, (0, *[6] * 16))
+RIGHT = Runs(8, 12, (6,) * 16)
+
+
+def learn_request(annotation: str = "1", stamp: int = 1, **values: Any) -> LearnRequest:
+    regions = (("dark", LEFT), ("bright", RIGHT))
+    given = {"image": picture(), "regions": regions, "task_id": "5"} | values
+    return LearnRequest(project="7", annotation=annotation, stamp=stamp, **given)
+
+
+def examples(count: int = 3) -> Prototypes:
+    keys = np.random.default_rng(0).normal(0, 3, (count, KEY_LENGTH)).astype(np.float32)
+    owners = np.arange(count) % 2
+    return Prototypes(("été", "b"), keys, owners, np.zeros_like(owners))
+
+
+@pytest.fixture
+def engine(redis: Redis, tmp_path: Path) -> Iterator[Engine]:
+    engine = fake_engine(redis, tmp_path)
+    jobs.use(engine)
+    yield engine
+    jobs._engine = None
+
+
+@pytest.fixture
+def client(redis: Redis) -> SegmentClient:
+    return SegmentClient(redis)
+
+
+def learnt(client: SegmentClient, asked: LearnRequest) -> str:
+    """Have it learnt, and say what a request must name then."""
+    assert client.corrections.learn(asked)
+    jobs.learn(asked.to_json())
+    return client.corrections.prototypes("7")
+
+
+def test_a_request_survives_json() -> None:
+    asked = learn_request()
+    assert LearnRequest.from_json(asked.to_json()) == asked
+    assert asked.key != learn_request(stamp=2).key
+
+
+def test_a_share_survives_packing_but_for_the_last_digits() -> None:
+    before = examples()
+    after = unpack(pack(before))
+    assert after is not None
+    assert after.labels == before.labels
+    assert after.owners.tolist() == before.owners.tolist()
+    assert after.keys == pytest.approx(before.keys, rel=1e-3, abs=1e-3)
+    assert pack(examples(0)) == b""
+
+
+@given(st.binary(max_size=60))
+def test_a_damaged_share_is_none(junk: bytes) -> None:
+    whole = pack(examples())
+    assert unpack(junk) is None
+    assert unpack(whole[:-1]) is None
+    assert unpack(whole + junk) is None or not junk
+
+
+def test_a_share_of_other_keys_is_none() -> None:
+    other = pack(examples()).replace(b'"keys": %d' % KEYS_VERSION, b'"keys": 999')
+    assert unpack(other) is None
+
+
+def test_marks_of_two_classes_are_contested() -> None:
+    both = Runs(8, 12, (0, 96))
+    plane = marked([("a", both), ("b", RIGHT), ("a", LEFT)], ["a", "b"], (8, 12))
+    assert (plane[:, :6] == 0).all()
+    assert (plane[:, 6:] == CONTESTED).all()
+    assert (marked([("b", RIGHT)], ["a", "b"], (8, 12))[:, :6] == UNMARKED).all()
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        (Runs(1, 1, (1,)), "1 × 1 pixels"),
+        (Runs(10**6, 10**6, (10**12,)), "1000000 × 1000000 pixels"),  # must not be drawn
+        (Runs(8, 12, (0, 95)), "damaged"),
+        (Runs(8, 12, (100, -4)), "damaged"),
+    ],
+)
+def test_masks_that_do_not_fit_the_image_are_refused(runs: Runs, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        marked([("a", LEFT), ("a", runs)], ["a"], (8, 12))
+
+
+def test_a_correction_makes_a_revision(engine: Engine, client: SegmentClient) -> None:
+    found = learnt(client, learn_request())
+    project, _, revision = found.partition("@")
+    assert project == "7"
+    assert len(revision) == 8
+    name, used = engine.recall.prototypes(found)
+    assert name == found
+    assert used is not None
+    assert [used.labels[owner] for owner in used.owners] == ["dark", "bright"]
+    assert used.keys[:, 0].tolist() == [0, 255]
+
+
+def test_learning_twice_changes_nothing(engine: Engine, client: SegmentClient) -> None:
+    assert learnt(client, learn_request()) == learnt(client, learn_request())
+
+
+def test_a_bad_annotation_taken_back_restores_all(engine: Engine, client: SegmentClient) -> None:
+    before = learnt(client, learn_request("1"))
+    _, kept = engine.recall.prototypes(before)
+    bad = learnt(client, learn_request("2", regions=(("bright", LEFT),)))
+    assert bad != before
+    assert len(engine.recall.prototypes(bad)[1] or ()) == 3
+    client.corrections.forget("7", ["2"])
+    assert client.corrections.prototypes("7") == before
+    again = PrototypeStore(engine.redis)
+    _, after = type(engine.recall)(again).prototypes(before)
+    assert kept is not None
+    assert after is not None
+    assert np.array_equal(kept.keys, after.keys)
+    assert np.array_equal(kept.sources, after.sources)
+
+
+def test_a_deleted_task_takes_its_annotations_along(engine: Engine, client: SegmentClient) -> None:
+    learnt(client, learn_request())
+    client.corrections.forget("7", tasks=["5"])
+    assert client.corrections.prototypes("7") == ""
+
+
+def test_a_newer_change_wins_over_an_older_job(engine: Engine, client: SegmentClient) -> None:
+    old, new = learn_request(stamp=1), learn_request(stamp=2, regions=(("dark", LEFT),))
+    assert client.corrections.learn(old)
+    after = learnt(client, new)
+    jobs.learn(old.to_json())
+    assert client.corrections.prototypes("7") == after
+    assert not client.corrections.learn(old)
+
+
+def test_an_annotation_without_masks_has_no_share(engine: Engine, client: SegmentClient) -> None:
+    learnt(client, learn_request(stamp=1))
+    assert learnt(client, learn_request(stamp=2, regions=())) == ""
+
+
+def test_waiting_jobs_are_not_doubled(redis: Redis, client: SegmentClient) -> None:
+    asked = learn_request()
+    assert client.corrections.learn(asked)
+    assert client.corrections.learn(asked)
+    assert client.waiting()["segment"] == 1
+    (job,) = redis.lrange("rq:queue:segment", 0, -1)
+    assert job.decode() == learn_job_id(asked)
+
+
+def test_learning_waits_behind_all_others(redis: Redis, client: SegmentClient) -> None:
+    client.corrections.learn(learn_request())
+    client.submit([request("bright")], at_front=True)
+    assert redis.lrange("rq:queue:segment", 0, -1)[-1].startswith(b"learn-")
+
+
+def test_a_project_that_is_off_learns_nothing(redis: Redis, client: SegmentClient) -> None:
+    client.corrections.switch("7", on=False)
+    assert not client.corrections.learn(learn_request())
+    assert client.waiting()["segment"] == 0
+
+
+@pytest.mark.parametrize("image", ["", "data:text/plain,x", "http://192.168.0.1/a.png"])
+def test_an_image_that_cannot_be_had_teaches_nothing(
+    engine: Engine, client: SegmentClient, caplog: pytest.LogCaptureFixture, image: str
+) -> None:
+    assert learnt(client, learn_request(image=image)) == ""
+    assert "task 5: nothing is learnt: " in caplog.text
+    assert not engine.suspect
+
+
+def test_what_may_pass_is_left_to_the_queue(engine: Engine, client: SegmentClient) -> None:
+    def fetch(reference: str) -> bytes:
+        raise FetchError("Label Studio restarts", transient=True)
+
+    engine.fetch = fetch
+    asked = learn_request()
+    client.corrections.learn(asked)
+    assert isinstance(jobs.learn(asked.to_json()), Retry)
+
+
+def test_masks_of_another_size_teach_nothing(
+    engine: Engine, client: SegmentClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    regions = (("dark", LEFT), ("bright", Runs(1, 2, (1, 1))))
+    assert learnt(client, learn_request(regions=regions)) == ""
+    assert "2 × 1 pixels" in caplog.text
+
+
+def test_what_nobody_foresaw_is_tried_again_and_the_model_tested(
+    engine: Engine, client: SegmentClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    def learn(*_: Any) -> Any:
+        raise RuntimeError("CUDA error")
+
+    engine.learn = learn
+    asked = learn_request()
+    client.corrections.learn(asked)
+    assert isinstance(jobs.learn(asked.to_json()), Retry)
+    assert engine.suspect
+    assert "CUDA error" in caplog.text
+
+
+def test_a_request_with_prototypes_is_answered_under_its_version(
+    engine: Engine, client: SegmentClient
+) -> None:
+    seen = []
+
+    def segment(picture: Any, labels: Any, batch: int, learnt: Any = None) -> Any:
+        seen.append(learnt)
+        return plain(picture, labels, batch)
+
+    plain, engine.segment = engine.segment, segment
+    name = learnt(client, learn_request())
+    version = versioned(VERSION, name)
+    asked = replace(request("bright"), prototypes=name, model_version=version)
+    jobs.segment(asked.to_json())
+    reply = replies.look_up(engine.redis, [asked.key])[asked.key]
+    assert isinstance(reply, SegmentReply)
+    assert reply.model_version == version == f"{VERSION}+p{name[2:]}"
+    assert len(seen[0]) == 2
+    jobs.segment(request("bright").to_json())
+    assert seen[1] is None
+
+
+@pytest.mark.parametrize(
+    ("version", "name"), [(VERSION, "7@12345678"), (f"{VERSION}+p12345678", ""), ("x", "")]
+)
+def test_a_version_that_does_not_fit_is_not_answered(
+    engine: Engine, version: str, name: str
+) -> None:
+    asked: SegmentRequest = replace(request("bright"), model_version=version, prototypes=name)
+    assert jobs.segment(asked.to_json()) is not None
+
+
+def test_a_revision_that_has_gone_is_replaced_by_the_newest(
+    engine: Engine, client: SegmentClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    old = learnt(client, learn_request("1"))
+    new = learnt(client, learn_request("2"))
+    name, used = engine.recall.prototypes(old)
+    assert (name, len(used or ())) == (new, 4)
+    assert "instead of" in caplog.text
+    client.corrections.reset("7")
+    assert engine.recall.prototypes("7@00000000") == ("", None)
+
+
+def test_a_reply_stands_under_what_it_was_computed_with_and_not_for_long(
+    engine: Engine, client: SegmentClient, redis: Redis
+) -> None:
+    """Else a bad annotation would be back with the revision that stood before it."""
+    good = learnt(client, learn_request("1"))
+    waits = replace(request("bright"), prototypes=good, model_version=versioned(VERSION, good))
+    bad = learnt(client, learn_request("2", regions=(("bright", LEFT),)))
+    jobs.segment(waits.to_json())
+    reply = replies.look_up(redis, [waits.key])[waits.key]
+    assert isinstance(reply, SegmentReply)
+    assert reply.model_version == versioned(VERSION, bad) != waits.model_version
+    assert redis.ttl(replies.reply_key(waits.key)) <= jobs.PASSING_REPLY_SECONDS
+    client.corrections.reset("7")
+    redis.delete(replies.reply_key(waits.key))
+    engine.recall._kept.clear()
+    jobs.segment(waits.to_json())
+    reply = replies.look_up(redis, [waits.key])[waits.key]
+    assert isinstance(reply, SegmentReply)
+    assert reply.model_version == VERSION
+
+
+def test_names() -> None:
+    assert names("7", "") == versioned("", "") == ""
+    assert versioned("base", names("7", "abc")) == "base+pabc"
+
+
+def test_a_learn_job_whose_worker_died_is_given_up_in_the_end(
+    redis: Redis, client: SegmentClient
+) -> None:
+    client.corrections.learn(learn_request())
+    queue = client._segment
+    (job,) = queue.jobs
+    for _ in range(MOST_RECOVERIES + 1):
+        redis.lrem(queue.key, 0, job.id)
+        redis.zadd(queue.started_job_registry.key, {f"{job.id}:dead": 2**33})
+        redis.hset(job.key, "status", "started")
+        recover(queue)
+    (failure,) = client.failures()
+    assert failure.task_id == "5"
+
+
+def test_a_worker_runs_what_the_web_side_queued(redis: Redis, client: SegmentClient) -> None:
+    """Through RQ itself: the list of allowed functions, the serializer, a try after a try."""
+    engine = fake_engine(redis)
+    jobs.use(engine)
+    client.corrections.learn(learn_request())
+    queue = open_queue(SEGMENT_QUEUE, redis)
+    QueueWorker(queue).work(burst=True)
+    assert client.corrections.prototypes("7")
+    jobs._engine = None

@@ -1,0 +1,94 @@
+"""Segment Anything as a provider, with a small untrained one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("segment_anything")
+
+from dgl_rsis.clip.model import ModelError
+from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.sam import model as sam
+from dgl_rsis.sam import proposals
+from dgl_rsis.sam.proposals import SamParameters
+from dgl_rsis.types import Label, Prompt
+from tests.dgl_rsis.sam.small_sam import small_sam
+from workers.engine.providers import Provider, Remembered
+from workers.engine.sam import SamProvider
+from workers.engine.segmenter import Segmenter, load_segmenter
+from workers.images.cache import ImageCache
+from workers.images.pictures import Picture
+
+FEW = SamParameters(points_per_side=3, pred_iou=-1e9, stability=0.0, crop_layers=0)
+
+
+@pytest.fixture(scope="module")
+def picture() -> Picture:
+    pixels = np.random.default_rng(1).integers(0, 60, (48, 64, 3), dtype=np.uint8)
+    pixels[8:24, 8:24] += np.uint8(150)
+    return Picture(pixels, "digest")
+
+
+def _provider(cache: ImageCache) -> SamProvider:
+    return SamProvider(Remembered(cache), "sam-small", small_sam(), FEW)
+
+
+def test_what_is_remembered_is_what_was_computed(picture: Picture, tmp_path: Path) -> None:
+    fresh = proposals.propose(picture.pixels, small_sam(), FEW)
+    assert len(fresh) > 1
+    for _ in range(2):  # the second one reads what the first one left
+        found = _provider(ImageCache(0, tmp_path)).propose(picture, RegionParameters())
+        assert (found.masks == fresh.masks).all()
+        assert (found.boxes == fresh.boxes).all()
+        assert (found.quality == fresh.quality).all()
+        assert (found.height, found.width) == (fresh.height, fresh.width)
+
+
+def test_a_click_after_the_proposals_encodes_nothing(
+    picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = _provider(ImageCache(2**24))
+    prompt = Prompt(positive=np.array([[16, 16]], dtype=np.float32))
+    model = small_sam()
+    expected = sam.refine(model, sam.encode(model, picture.pixels), prompt)
+    provider.propose(picture, RegionParameters())
+
+    def encode(*_: object) -> None:
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(sam, "encode", encode)
+    found = provider.refine(picture, prompt)
+    assert (found.mask == expected.mask).all()
+    assert found.score == expected.score
+
+
+def test_the_version_names_the_weights(model_folder: Path) -> None:
+    from dgl_rsis.clip.model import load_clip
+
+    clip, remembered = load_clip(str(model_folder)), Remembered(ImageCache(0))
+    model = replace(small_sam(), fingerprint="abcdef0123456789")
+    one, other = (
+        Segmenter(clip, SamProvider(remembered, "sam-small", each, FEW), remembered)
+        for each in (model, replace(model, fingerprint="9" * 16))
+    )
+    assert one.model_version.endswith("-sam-small-abcdef01")
+    assert one.model_version != other.model_version
+    batched = SamProvider(remembered, "sam-small", model, replace(FEW, batch=7))
+    assert batched.identity == (Provider("sam-small", model.fingerprint), FEW)
+
+
+def test_classes_come_from_its_masks(model_folder: Path, picture: Picture) -> None:
+    from dgl_rsis.clip.model import load_clip
+
+    cache = ImageCache(2**24)
+    segmenter = Segmenter(load_clip(str(model_folder)), _provider(cache), Remembered(cache))
+    found = segmenter.segment(picture, [Label("building"), Label("water")], 8)
+    assert found.class_map.shape == (48, 64)
+
+
+def test_a_file_that_is_not_there_is_an_error_for_users(model_folder: Path) -> None:
+    for name in ("no such model", "vit_b:/no/such/file.pth", "vit_x:/no/such/file.pth"):
+        with pytest.raises(ModelError):
+            load_segmenter(str(model_folder), name, "cpu")

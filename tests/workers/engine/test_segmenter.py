@@ -1,0 +1,180 @@
+"""What is remembered of a picture, with a small untrained model."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from dgl_rsis.classes import pipeline
+from dgl_rsis.classes.pipeline import OvssParameters
+from dgl_rsis.clip import features
+from dgl_rsis.clip.model import ClipModel, ModelError, load_clip
+from dgl_rsis.expressions.pipeline import ResParameters
+from dgl_rsis.regions import tree
+from dgl_rsis.types import InputError, Label, Prompt
+from workers.engine.segmenter import Segmenter, load_segmenter
+from workers.images.cache import ImageCache
+from workers.images.pictures import Picture
+
+LABELS = (Label("building"), Label("water"), Label("ground", background=True))
+MIB = 2**20
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is computed, in order."""
+    made: list[str] = []
+    for module, name in (
+        (tree, "build"),
+        (features, "dense_features"),
+        (features, "mask_features"),
+        (features, "crop_features"),
+    ):
+        real = getattr(module, name)
+
+        def counted(*args: object, _real: object = real, _name: str = name, **kw: object) -> object:
+            made.append(_name)
+            return _real(*args, **kw)  # type: ignore[operator]
+
+        monkeypatch.setattr(module, name, counted)
+    return made
+
+
+@pytest.fixture(scope="module")
+def picture() -> Picture:
+    pixels = np.random.default_rng(1).integers(0, 60, (48, 64, 3), dtype=np.uint8)
+    pixels[8:24, 8:24] += np.uint8(150)
+    pixels[30:44, 30:60, 2] += np.uint8(180)
+    return Picture(pixels, "digest")
+
+
+def _segmenter(model_folder: Path, cache: ImageCache | None = None) -> Segmenter:
+    return load_segmenter(str(model_folder), "regions", "cpu", cache)
+
+
+def _at(x: float, y: float) -> Prompt:
+    return Prompt(positive=np.array([[x, y]], dtype=np.float32))
+
+
+def test_with_memory_or_without_the_answers_are_the_pipelines(
+    model_folder: Path, picture: Picture
+) -> None:
+    clip = load_clip(str(model_folder))
+    direct = pipeline.segment_classes(picture.pixels, LABELS, clip)
+    for cache in (None, ImageCache(MIB)):
+        segmenter = _segmenter(model_folder, cache)
+        for _ in range(2):
+            found = segmenter.segment(picture, LABELS, segmenter.batch)
+            assert (found.class_map == direct.class_map).all()
+            assert found.probability == pytest.approx(direct.probability, abs=1e-6)
+            assert {"proposals", "dense", "text", "crops", "map", "masks"} <= set(found.seconds)
+
+
+def test_a_picture_is_encoded_once_whatever_is_asked(
+    model_folder: Path, picture: Picture, calls: list[str]
+) -> None:
+    segmenter = _segmenter(model_folder, ImageCache(MIB))
+    segmenter.segment(picture, LABELS, 8)
+    assert sorted(calls) == ["build", "crop_features", "dense_features", "mask_features"]
+    calls.clear()
+    segmenter.segment(picture, LABELS[:2], 4)
+    found = segmenter.point(picture, _at(15, 15))
+    assert found.mask[15, 15]
+    assert calls == []
+    segmenter.refer(picture, "the building", LABELS, 8)
+    assert calls == ["mask_features"]  # of other cuts of the same tree
+    segmenter.refer(picture, "the water", LABELS, 8, most=9)
+    assert calls == ["mask_features"]
+
+
+def test_the_labels_of_a_project_are_encoded_once(
+    model_folder: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter, encode, asked = _segmenter(model_folder), features.text_features, []
+
+    def text_features(clip: ClipModel, phrases: Sequence[Sequence[str]]) -> Tensor:
+        asked.append(len(phrases))
+        return encode(clip, phrases)
+
+    monkeypatch.setattr(features, "text_features", text_features)
+    first = segmenter.segment(picture, LABELS, 8)
+    assert len(asked) == 1
+    again = segmenter.segment(picture, LABELS, 8)
+    assert len(asked) == 1
+    assert (again.class_map == first.class_map).all()
+    segmenter.segment(picture, [replace(LABELS[0], threshold=1.0), *LABELS[1:]], 8)
+    assert len(asked) == 2
+
+
+def test_a_click_on_a_cold_picture_needs_no_features(
+    model_folder: Path, picture: Picture, calls: list[str]
+) -> None:
+    segmenter = _segmenter(model_folder, ImageCache(MIB))
+    mask = segmenter.point(picture, _at(15, 15)).mask
+    assert calls == ["build"]
+    assert segmenter.label_of(picture, mask, LABELS, 8) in ("building", "water")
+    assert calls == ["build", "dense_features", "mask_features"]
+    segmenter.label_of(picture, mask, LABELS, 8)
+    assert calls[3:] == ["mask_features"]
+    assert segmenter.label_of(picture, mask, LABELS[1:], 8) == "water"  # there is no other
+
+
+def test_other_workers_find_it_on_disk(
+    model_folder: Path, picture: Picture, tmp_path: Path, calls: list[str]
+) -> None:
+    first = _segmenter(model_folder, ImageCache(MIB, tmp_path))
+    expected = first.segment(picture, LABELS, 8)
+    calls.clear()
+    other = _segmenter(model_folder, ImageCache(MIB, tmp_path))
+    found = other.segment(picture, LABELS, 8)
+    assert calls == []
+    assert (found.class_map == expected.class_map).all()
+
+
+def test_nothing_is_remembered_of_another_file_or_of_the_self_test(
+    model_folder: Path, picture: Picture, calls: list[str]
+) -> None:
+    segmenter = _segmenter(model_folder, ImageCache(MIB))
+    segmenter.point(picture, _at(15, 15))
+    segmenter.point(replace(picture, digest="other"), _at(15, 15))
+    for _ in range(2):
+        segmenter.point(replace(picture, digest=""), _at(15, 15))
+    assert calls == ["build"] * 4
+
+
+def test_features_of_other_parameters_are_others(
+    model_folder: Path, picture: Picture, calls: list[str]
+) -> None:
+    segmenter = _segmenter(model_folder, ImageCache(MIB))
+    wide = OvssParameters()
+    encoded = segmenter.encode(picture, wide)
+    tight = segmenter.encode(picture, replace(wide, crops=replace(wide.crops, background="mean")))
+    assert encoded.by_crop is not None
+    assert tight.by_crop is not None
+    assert (encoded.by_mask == tight.by_mask).all()
+    assert not (encoded.by_crop == tight.by_crop).all()
+    few = segmenter.encode(picture, ResParameters().encoding)
+    assert few.by_crop is None
+    assert len(few.by_mask) == len(few.proposed)
+
+
+def test_the_version_tells_the_provider(model_folder: Path) -> None:
+    segmenter = _segmenter(model_folder)
+    assert segmenter.model_version == _segmenter(model_folder, ImageCache(1)).model_version
+    assert "regions" not in segmenter.model_version
+
+
+def test_what_cannot_be_answered(model_folder: Path, picture: Picture) -> None:
+    segmenter = _segmenter(model_folder)
+    tiny = Picture(picture.pixels[:4, :4], "tiny")
+    with pytest.raises(InputError, match="at least 8 × 8"):
+        segmenter.point(tiny, _at(1, 1))
+    with pytest.raises(InputError, match="no label that the mask could get"):
+        segmenter.label_of(picture, np.ones((48, 64), bool), LABELS[2:], 8)
+    with pytest.raises(ModelError):
+        load_segmenter("no such model", "regions", "cpu")
+    with pytest.raises(ModelError):
+        load_segmenter(str(model_folder), "no such model", "cpu")

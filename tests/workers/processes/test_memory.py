@@ -1,0 +1,49 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workers.processes import memory
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems do not enforce RLIMIT_DATA"
+)
+PROGRAM = """
+import sys
+from pathlib import Path
+import numpy as np
+from workers import memory
+
+memory.CONTAINER_LIMIT = Path(sys.argv[1])
+print(memory.limit_memory())
+np.ones(10**8, dtype=np.uint8)
+try:
+    np.ones(10**9, dtype=np.uint8)
+except MemoryError:
+    print("refused")
+"""
+
+
+def test_what_needs_more_than_the_container_has_is_refused(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    limit.write_text("1000000000\n")
+    command = [sys.executable, "-c", PROGRAM, str(limit)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.split() == ["900000000", "refused"]
+
+
+@pytest.mark.parametrize("content", [None, "max\n"])
+def test_without_a_container_the_machine_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    limit = tmp_path / "memory.max"
+    if content is not None:
+        limit.write_text(content)
+    monkeypatch.setattr(memory, "CONTAINER_LIMIT", limit)
+    (kib,) = [
+        int(line.split()[1])
+        for line in Path("/proc/meminfo").read_text().splitlines()
+        if line.startswith("MemTotal")
+    ]
+    assert memory._memory() == pytest.approx(kib * 1024, rel=0.01)

@@ -1,0 +1,87 @@
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from redis import Redis, TimeoutError
+from rq.callbacks import Callback
+from rq.serializers import JSONSerializer
+from rq.webhook import Webhook
+
+from workers.queue.connection import AllowedJob, ForbiddenJobError, connect, open_queue
+
+
+@pytest.mark.parametrize(
+    "function", ["os.system", "workers.processes.jobs.use", "subprocess.run", "eval"]
+)
+def test_only_functions_on_the_list_are_resolved(redis: Redis, function: str) -> None:
+    queue = open_queue("segment", redis)
+    job = queue.enqueue(function, "true")
+    with pytest.raises(ForbiddenJobError, match="is not allowed"):
+        AllowedJob.fetch(job.id, redis, JSONSerializer).perform()
+
+
+def test_a_method_of_a_value_is_not_resolved(redis: Redis) -> None:
+    job = AllowedJob(connection=redis, serializer=JSONSerializer)
+    job.data = JSONSerializer.dumps(["workers.processes.jobs.segment", "a value", [], {}])
+    with pytest.raises(ForbiddenJobError):
+        job.perform()
+
+
+def test_the_listed_functions_are_resolved(redis: Redis) -> None:
+    job = open_queue("segment", redis).create_job("workers.processes.jobs.segment", args=[{}])
+    assert job.func.__name__ == "segment"
+
+
+def test_callbacks_and_webhooks_in_redis_are_ignored(redis: Redis) -> None:
+    queue = open_queue("segment", redis)
+    written = queue.enqueue(
+        "workers.processes.jobs.segment",
+        {},
+        on_success=Callback("os.system"),
+        on_failure=Callback("os.system"),
+        on_stopped=Callback("os.system"),
+        webhooks=[Webhook("http://127.0.0.1:9/", job_status="failed")],
+    )
+    job = AllowedJob.fetch(written.id, redis, JSONSerializer)
+    assert job._success_callback_name == "os.system"  # it is in Redis
+    assert job.success_callback is None
+    assert job.failure_callback is None
+    assert job.stopped_callback is None
+    assert job.webhooks
+    job.send_webhooks("failed")  # would log a refused connection
+
+
+def test_every_thread_of_a_web_server_has_a_connection(valkey: str) -> None:
+    client = connect(valkey)
+    threads, all_at_once = 128, Barrier(128)
+
+    def ask(_: int) -> object:
+        all_at_once.wait(20)
+        return client.blpop(["nothing"], timeout=0.3)
+
+    with ThreadPoolExecutor(threads) as pool:
+        assert list(pool.map(ask, range(threads))) == [None] * threads
+    client.close()
+
+
+def test_a_server_that_is_silent_is_asked_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", 2.0)
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            client.get("a")
+        assert time.monotonic() - started < 3.9  # twice would be four seconds
+
+
+def test_a_kept_connection_that_died_is_replaced(valkey: str, redis: Redis) -> None:
+    client = connect(valkey)
+    redis.client_kill_filter(_id=client.client_id())  # as a restart of the server would
+    assert client.get("a") is None
+    client.close()
+
+
+def test_jobs_are_json(redis: Redis) -> None:
+    job = open_queue("segment", redis).enqueue("workers.processes.jobs.segment", {"image": "ä"})
+    assert job.data == b'["workers.processes.jobs.segment", null, [{"image": "\\u00e4"}], {}]'

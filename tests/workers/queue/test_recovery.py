@@ -1,0 +1,160 @@
+"""Jobs of workers that died, and of those reserved for people who wait."""
+
+import signal
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from redis import Redis
+from rq import Queue
+from rq.job import JobStatus
+
+from tests.workers.fake_worker import request
+from tests.workers.worker_processes import declare_dead, status, until, worker_process
+from workers.messages import (
+    DELIVERY_QUEUE,
+    INTERACTIVE_QUEUE,
+    DeliveryRequest,
+    SegmentReply,
+)
+from workers.processes.jobs import DEADLY, MOST_ATTEMPTS
+from workers.processes.model_worker import ModelWorker
+from workers.queue.client import SegmentClient
+from workers.queue.connection import delivery_job_id, open_queue, segment_job_id
+from workers.queue.heartbeats import SILENCE_SECONDS, Heartbeat, beat
+from workers.queue.recovery import MOST_RECOVERIES, recover, take_over
+from workers.queue.replies import Failure, attempts_key
+
+
+def test_the_job_of_a_killed_worker_is_done_by_another(
+    valkey: str, redis: Redis, client: SegmentClient, queue: Queue, worker: ModelWorker
+) -> None:
+    asked = request("sleep")
+    job_id = segment_job_id(asked.key)
+    client.submit([asked])
+    with worker_process(valkey) as process:
+        until(lambda: status(queue, job_id) == JobStatus.STARTED)
+        process.kill()
+        process.join(10)
+    (dead,) = client.ready()
+    assert 0 < redis.ttl(f"dgl:worker:{dead.name}") <= SILENCE_SECONDS
+    assert recover(queue) == []  # it may still be alive
+    declare_dead(client, redis)
+    assert recover(queue) == [job_id]
+    assert recover(queue) == []  # once is enough
+    worker.run(burst=True)
+    assert isinstance(client.look_up([asked.key])[asked.key], SegmentReply)
+    assert status(queue, job_id) == JobStatus.FINISHED
+
+
+def test_an_image_that_kills_every_worker_is_given_up_and_the_next_is_served(
+    valkey: str, redis: Redis, client: SegmentClient, queue: Queue, worker: ModelWorker
+) -> None:
+    deadly, good = request("kill"), request("bright")
+    redis.set(attempts_key(deadly.key), MOST_ATTEMPTS - 1)
+    client.submit([deadly, good])
+    with worker_process(valkey) as process:
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+    declare_dead(client, redis)
+    worker.run(burst=True)  # recovers first, as any worker that starts
+    answers = client.look_up([deadly.key, good.key])
+    assert answers[deadly.key] == Failure(DEADLY)
+    assert isinstance(answers[good.key], SegmentReply)
+
+
+def test_a_job_lost_between_pop_and_start_is_queued_again(
+    redis: Redis, client: SegmentClient, queue: Queue
+) -> None:
+    asked = request("bright")
+    client.submit([asked])
+    Queue.lmove(redis, queue.key, None)  # a worker pops it, and dies
+    popped, job_id = queue.intermediate_queue, segment_job_id(asked.key)
+    assert popped.get_job_ids() == [job_id]
+    assert recover(queue) == []  # it may be about to start
+    redis.set(popped.get_first_seen_key(job_id), time.time() - 61)
+    assert recover(queue) == [job_id]
+    assert popped.get_job_ids() == []
+    assert queue.job_ids == [job_id]
+
+
+def test_a_job_that_is_recovered_again_and_again_is_given_up(
+    redis: Redis, client: SegmentClient, queue: Queue
+) -> None:
+    asked = request("bright")
+    job_id = segment_job_id(asked.key)
+    client.submit([asked])
+    client.deliver([DeliveryRequest(5, asked.key, "digest")])
+    for expected in [*[[job_id]] * MOST_RECOVERIES, []]:
+        Queue.lmove(redis, queue.key, None)
+        redis.set(queue.intermediate_queue.get_first_seen_key(job_id), time.time() - 61)
+        assert recover(queue) == expected
+    assert status(queue, job_id) == JobStatus.FAILED
+    assert redis.ttl(f"rq:job:{job_id}") > 0
+    answer = client.look_up([asked.key])[asked.key]
+    assert isinstance(answer, Failure)
+    assert "its worker died 6 times" in answer.message
+    assert [(f.stage, f.task_id) for f in client.failures()] == [("segment", "7")]
+    assert open_queue(DELIVERY_QUEUE, redis).job_ids == [delivery_job_id(5, asked.key)]
+
+
+def _reserve(redis: Redis) -> None:
+    now = time.time()
+    beat(redis, Heartbeat("reserved", "here", 1, INTERACTIVE_QUEUE, "cpu", "", now, now))
+
+
+def test_what_waits_for_a_reserved_worker_that_left_is_done_by_the_others(
+    redis: Redis, client: SegmentClient, queue: Queue, worker: ModelWorker
+) -> None:
+    batch, first, last = request("dark"), request("bright"), request("bright", task="8")
+    last = replace(last, objects=False)
+    client.submit([batch])
+    _reserve(redis)
+    client.submit([first], interactive=True)
+    client.submit([last], interactive=True)
+    assert take_over(queue) == []  # its worker lives
+    redis.delete("dgl:worker:reserved")
+    assert take_over(queue) == [segment_job_id(key) for key in (last.key, first.key)]
+    assert queue.job_ids == [segment_job_id(r.key) for r in (last, first, batch)]
+    assert take_over(queue) == []
+    worker.run(burst=True)
+    answers = client.look_up([batch.key, first.key, last.key])
+    assert all(isinstance(answer, SegmentReply) for answer in answers.values())
+    assert status(queue, segment_job_id(first.key)) == JobStatus.FINISHED
+    assert queue.finished_job_registry.count == 3
+
+
+def test_a_retry_that_waits_for_a_reserved_worker_is_taken_over(
+    redis: Redis, client: SegmentClient, queue: Queue
+) -> None:
+    asked = request("bright")
+    _reserve(redis)
+    client.submit([asked], interactive=True)
+    reserved = open_queue(INTERACTIVE_QUEUE, redis)
+    (job,) = reserved.jobs
+    reserved.remove(job)
+    job.set_status(JobStatus.SCHEDULED)
+    reserved.scheduled_job_registry.schedule(job, datetime.now(UTC) + timedelta(hours=1))
+    redis.delete("dgl:worker:reserved")
+    assert take_over(queue) == [job.id]
+    assert queue.job_ids == [job.id]
+    assert status(queue, job.id) == JobStatus.QUEUED
+    assert reserved.scheduled_job_registry.count == 0
+
+
+def test_the_job_of_a_dead_reserved_worker_is_done_by_a_segment_worker(
+    valkey: str, redis: Redis, client: SegmentClient, queue: Queue, worker: ModelWorker
+) -> None:
+    asked = request("sleep")
+    job_id = segment_job_id(asked.key)
+    reserved = open_queue(INTERACTIVE_QUEUE, redis)
+    with worker_process(valkey, queue=INTERACTIVE_QUEUE) as process:
+        until(client.workers)
+        client.submit([asked], interactive=True)
+        until(lambda: status(reserved, job_id) == JobStatus.STARTED)
+        process.kill()
+        process.join(10)
+    declare_dead(client, redis)
+    worker.run(burst=True)  # its first heartbeat recovers and takes over
+    assert isinstance(client.look_up([asked.key])[asked.key], SegmentReply)
+    assert queue.finished_job_registry.count == 1

@@ -1,0 +1,50 @@
+"""Workers as processes of their own, to be killed in earnest, and what their queue says of them."""
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+
+from redis import Redis
+from rq import Queue
+from rq.job import JobStatus
+
+from tests.workers import fake_worker
+from workers.messages import SEGMENT_QUEUE
+from workers.queue.client import SegmentClient
+
+# Forked from a server that has imported torch once: a process in milliseconds.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.workers.fake_worker"])
+
+
+@contextmanager
+def worker_process(
+    url: str, beat: float = 20.0, hung: float = 660.0, queue: str = SEGMENT_QUEUE
+) -> Iterator[BaseProcess]:
+    process = PROCESSES.Process(target=fake_worker.run, args=(url, beat, hung, queue))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join(10)
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def status(queue: Queue, job_id: str) -> JobStatus | None:
+    job = queue.fetch_job(job_id)
+    return job.get_status() if job is not None else None
+
+
+def declare_dead(client: SegmentClient, redis: Redis) -> None:
+    """What the expiry of the heartbeat does after a minute without one."""
+    for each in client.workers():
+        redis.delete(f"dgl:worker:{each.name}")

@@ -1,0 +1,1 @@
+"""A loaded model that answers requests; how requests get here is `queue` and `processes`."""

@@ -1,0 +1,212 @@
+"""One request → its reply: classes and objects, or what an expression means or somebody shows."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from dgl_rsis.classes.prototypes import Prototypes
+from dgl_rsis.runs import to_runs
+from dgl_rsis.types import InputError, Label, Mask, Prompt, Segment
+from workers.engine.current import Engine
+from workers.engine.prompts import agreement, to_labels, to_prompt
+from workers.images.pictures import Picture
+from workers.messages import SegmentReply, SegmentRequest, SegmentResult, versioned
+
+if TYPE_CHECKING:
+    from dgl_rsis.classes.pipeline import ClassSegmentation
+    from dgl_rsis.expressions.pipeline import ExpressionSegmentation
+
+log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
+
+MOST_CANDIDATES = 30  # of an expression, when somebody points at one of them
+BEST_CANDIDATES = 3  # of those, in the reply
+LEAST_AGREEMENT = 0.5  # of a candidate with what is pointed at
+
+
+class OtherModelError(Exception):
+    """The request is for another model than this worker's, as while models are exchanged."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What was found.
+
+    Attributes:
+        segments: the masks, as runs or still to be encoded.
+        seconds: wall-clock seconds of each stage.
+        reason: why there is none.
+        margin: how sure the classes are, [0, 1]; None for what are no classes.
+    """
+
+    segments: Callable[[], tuple[SegmentResult, ...]]
+    seconds: Mapping[str, float]
+    reason: str = ""
+    margin: float | None = None
+
+
+def answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
+    """Answer one request.
+
+    Raises:
+        OtherModelError: it is for another model.
+        FetchError, ImageError: its image cannot be had, or is none.
+        InputError: it cannot be answered as it is.
+    """
+    expected = versioned(engine.model_version, request.prototypes)
+    if request.model_version != expected:
+        # Its reply would be stored, and shown in Label Studio, under the wrong version.
+        raise OtherModelError(
+            f"this is for the model {request.model_version}, but the worker has "
+            f"{expected}: retrieve the prediction again"
+        )
+    picture, seconds = engine.pictures.open(request.image, engine.fetch, engine.max_pixels)
+    labels = to_labels(request.labels)
+    used, learnt = engine.recall.prototypes(request.prototypes)
+    if request.pointed is not None:
+        found = _pointed(engine, picture, request, labels)
+    elif request.expression:
+        found = _referred(engine, picture, request, labels)
+    else:
+        found = _segmented(engine, picture, request, labels, learnt)
+    answered = time.perf_counter()
+    segments = found.segments()
+    seconds = {**seconds, **found.seconds, "runs": time.perf_counter() - answered}
+    height, width = picture.pixels.shape[:2]
+    version = versioned(engine.model_version, used)
+    return SegmentReply(height, width, version, segments, seconds, found.reason, found.margin)
+
+
+def to_results(
+    found: "ClassSegmentation", *, classes: bool, objects: bool
+) -> tuple[SegmentResult, ...]:
+    """The masks of a segmentation as runs: those of classes, then those of objects."""
+    by_class = [_result(item, "class") for item in found.classes] if classes else []
+    by_object = [_result(item, "object") for item in found.objects] if objects else []
+    return (*by_class, *by_object)
+
+
+def _segmented(
+    engine: Engine,
+    picture: Picture,
+    request: SegmentRequest,
+    labels: list[Label],
+    learnt: Prototypes | None,
+) -> _Answer:
+    found = _in_memory(
+        engine, picture, lambda batch: engine.segment(picture, labels, batch, learnt)
+    )
+    return _Answer(
+        lambda: to_results(found, classes=request.classes, objects=request.objects),
+        found.seconds,
+        margin=float(found.margin),
+    )
+
+
+def _referred(
+    engine: Engine, picture: Picture, request: SegmentRequest, labels: list[Label]
+) -> _Answer:
+    found, fitting = _in_memory(
+        engine, picture, lambda batch: engine.refer(picture, request.expression, labels, batch)
+    )
+    label = request.label or fitting
+    segments = [Segment(label, each.score, each.mask) for each in found.candidates]
+    return _Answer(lambda: _candidates(segments), found.seconds, found.reason)
+
+
+def _pointed(
+    engine: Engine, picture: Picture, request: SegmentRequest, labels: list[Label]
+) -> _Answer:
+    assert request.pointed is not None
+    prompt = to_prompt(request.pointed, *picture.pixels.shape[:2])
+    if not request.expression:
+        return _refined(engine, picture, prompt, request.label, labels)
+    found, fitting = _in_memory(
+        engine,
+        picture,
+        lambda batch: engine.refer(picture, request.expression, labels, batch, MOST_CANDIDATES),
+    )
+    label = request.label or fitting
+    agreeing = _agreeing(found, prompt, label)
+    if agreeing:
+        return _Answer(lambda: _candidates(agreeing), found.seconds)
+    # Whoever points at a thing knows better where it is than the words do.
+    refined = _refined(engine, picture, prompt, label, labels)
+    return _Answer(refined.segments, {**found.seconds, **refined.seconds}, refined.reason)
+
+
+def _agreeing(found: "ExpressionSegmentation", prompt: Prompt, label: str) -> list[Segment]:
+    """The candidates that hold the positive points and no negative one, best first."""
+    rated = [(agreement(each.mask, prompt), each) for each in found.candidates]
+    rated = [(share, each) for share, each in rated if share >= LEAST_AGREEMENT]
+    points = Prompt(prompt.positive, prompt.negative)
+    segments = [
+        Segment(label, share * each.score, each.mask)
+        for share, each in rated
+        if agreement(each.mask, points) == 1.0
+    ]
+    return sorted(segments, key=lambda each: -each.score)[:BEST_CANDIDATES]
+
+
+def _refined(
+    engine: Engine, picture: Picture, prompt: Prompt, label: str, labels: list[Label]
+) -> _Answer:
+    """One mask by pointing alone."""
+    started = time.perf_counter()
+    refined = _in_memory(engine, picture, lambda _: engine.point(picture, prompt))
+    seconds = {"point": time.perf_counter() - started}
+    if not refined.mask.any():
+        return _Answer(lambda: (), seconds, "nothing was found where you point: point elsewhere")
+    if not label:
+        label = _label_of(engine, picture, refined.mask, labels)
+        seconds["label"] = time.perf_counter() - started - seconds["point"]
+    segment = Segment(label, refined.score, refined.mask)
+    return _Answer(lambda: _candidates([segment]), seconds)
+
+
+def _label_of(engine: Engine, picture: Picture, mask: Mask, labels: list[Label]) -> str:
+    return _in_memory(engine, picture, lambda batch: engine.label_of(picture, mask, labels, batch))
+
+
+def _candidates(segments: list[Segment]) -> tuple[SegmentResult, ...]:
+    return tuple(_result(segment, "candidate") for segment in segments)
+
+
+def _result(item: Segment, level: str) -> SegmentResult:
+    return SegmentResult(item.label, float(item.score), level, to_runs(item.mask))
+
+
+def _in_memory(engine: Engine, picture: Picture, work: Callable[[int], Found]) -> Found:
+    """Do the work; when the memory is full, once more with half the batch."""
+    try:
+        return work(engine.batch)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_full(error):
+            raise
+        batch = max(1, engine.batch // 2)
+    # Outside the handler: the error's traceback holds the tensors that must go first.
+    torch.cuda.empty_cache()
+    log.warning("the memory is full: again with %d crops at a time", batch)
+    try:
+        return work(batch)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_full(error):
+            raise
+        height, width = picture.pixels.shape[:2]
+        message = (
+            f"the image of {width} × {height} pixels does not fit in the memory "
+            "of the worker's device: tile it, or give the worker more"
+        )
+    torch.cuda.empty_cache()
+    raise InputError(message)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether an error says that memory is full: CUDA's, NumPy's, or PyTorch's on the CPU."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "DefaultCPUAllocator" in str(error)

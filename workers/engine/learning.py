@@ -1,0 +1,77 @@
+"""The worker's side of learning: an annotation → its share."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dgl_rsis.runs import Runs, from_runs
+from dgl_rsis.types import InputError
+from workers.engine.current import Engine
+from workers.engine.shares import pack
+from workers.messages import LearnRequest
+from workers.queue.prototypes import PrototypeStore
+
+UNMARKED, CONTESTED = -1, -2
+
+
+def learn(engine: Engine, request: LearnRequest) -> str:
+    """Learn from one annotation.
+
+    Returns:
+        What came of it, for the log.
+
+    Raises:
+        FetchError, ImageError: its image cannot be had, or is none.
+        InputError: its masks do not fit the image.
+    """
+    store = PrototypeStore(engine.redis)
+    project, annotation, stamp = request.project, request.annotation, request.stamp
+    if not store.is_current(project, annotation, stamp):
+        return "nothing: it was changed or taken back since"
+    share, found = b"", ""
+    if request.regions:
+        picture, _ = engine.pictures.open(request.image, engine.fetch, engine.max_pixels)
+        labels = tuple(dict.fromkeys(label for label, _ in request.regions))
+        height, width = picture.pixels.shape[:2]
+        plane = marked(request.regions, labels, (height, width))
+        learnt = engine.learn(picture, plane, labels)
+        share = pack(learnt)
+        counts = Counter(learnt.labels[owner] for owner in learnt.owners)
+        found = ", ".join(f"{counts[label]} of {label}" for label in labels)
+    revision = store.put(project, annotation, stamp, share)
+    if revision is None:
+        return "nothing: it was changed or taken back meanwhile"
+    return f"{found or 'nothing'}; project {project} is at {revision or 'no'} revision now"
+
+
+def marked(
+    regions: Sequence[tuple[str, Runs]], labels: Sequence[str], size: tuple[int, int]
+) -> NDArray[np.int32]:
+    """What is marked where: (H, W), index into `labels`; negative for nothing, or two classes.
+
+    Args:
+        regions: label and mask of each.
+        labels: names.
+        size: H and W of the image, pixels.
+
+    Raises:
+        InputError: a mask is of another size, or no mask.
+    """
+    plane = np.full(size, UNMARKED, dtype=np.int32)
+    for label, runs in regions:
+        # Before anything is made of it: what a request says of its size may be anything.
+        if (runs.height, runs.width) != size:
+            raise InputError(
+                f"a mask is of an image of {runs.width} × {runs.height} pixels, but it has "
+                f"{size[1]} × {size[0]}: it was replaced after it was marked"
+            )
+        try:
+            mask = from_runs(runs)
+        except ValueError as error:
+            raise InputError(f"a mask of {label!r} is damaged: {error}") from None
+        index = labels.index(label)
+        before = plane[mask]
+        plane[mask] = np.where((before == UNMARKED) | (before == index), index, CONTESTED)
+    return plane

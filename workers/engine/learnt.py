@@ -1,0 +1,60 @@
+"""What projects learnt, as a worker uses it."""
+
+import logging
+from collections import OrderedDict
+
+from dgl_rsis.classes import prototypes
+from dgl_rsis.classes.prototypes import Prototypes
+from workers.engine.shares import unpack
+from workers.messages import names
+from workers.queue.prototypes import PrototypeStore, by_number
+
+log = logging.getLogger(__name__)
+
+KEPT_PROJECTS = 8
+
+
+class Recall:
+    """What projects learnt, kept while their revision stands.
+
+    Args:
+        store: where it is.
+    """
+
+    def __init__(self, store: PrototypeStore) -> None:
+        self._store = store
+        self._kept: OrderedDict[str, Prototypes] = OrderedDict()
+
+    def prototypes(self, name: str) -> tuple[str, Prototypes | None]:
+        """What a request names, and the name of what it is.
+
+        Only the newest revision exists. Where a request waited for longer than its revision stood,
+        the newest is used, under its own name (empty when there is none): else a revision that
+        comes back, once a bad annotation is taken back, would bring back what that one did.
+
+        Args:
+            name: `SegmentRequest.prototypes`.
+        """
+        if not name:
+            return "", None
+        if name not in self._kept:
+            name = self._load(name)
+        if not name:
+            return "", None
+        self._kept.move_to_end(name)
+        return name, self._kept[name]
+
+    def _load(self, name: str) -> str:
+        """Keep the newest revision of a project; returns its name, empty when there is none."""
+        project, _, wanted = name.rpartition("@")
+        revision, shares = self._store.shares(project)
+        if revision != wanted:
+            log.info("project %s: revision %r instead of %s", project, revision, wanted)
+        newest = names(project, revision)
+        if newest and newest not in self._kept:
+            parts = [unpack(shares[each]) for each in sorted(shares, key=by_number)]
+            found = prototypes.joined([part for part in parts if part is not None])
+            self._kept[newest] = found
+            while len(self._kept) > KEPT_PROJECTS:
+                self._kept.popitem(last=False)
+        return newest

@@ -1,0 +1,104 @@
+"""Masks by Segment Anything, as a provider."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.sam import model as sam
+from dgl_rsis.sam import proposals
+from dgl_rsis.sam.model import SamEmbedding, SamModel
+from dgl_rsis.sam.proposals import SamParameters
+from dgl_rsis.types import Prompt, Proposals, Refined
+from workers.engine.providers import Provider, Remembered
+from workers.images.cache import Arrays
+from workers.images.pictures import Picture
+from workers.registry import models
+
+
+class SamProvider:
+    """Masks by Segment Anything.
+
+    Args:
+        remembered: keeps embeddings and proposals.
+        name: as in the settings.
+        model: loaded.
+        parameters: of proposals.
+    """
+
+    def __init__(
+        self,
+        remembered: Remembered,
+        name: str,
+        model: SamModel,
+        parameters: SamParameters | None = None,
+    ) -> None:
+        self._remembered = remembered
+        self._name = name
+        self._model = model
+        self._parameters = parameters or SamParameters()
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """See `MaskProvider`."""
+        # How many points are decoded at a time does not change what comes out.
+        return Provider(self._name, self._model.fingerprint), replace(self._parameters, batch=None)
+
+    def propose(self, picture: Picture, parameters: RegionParameters) -> Proposals:
+        """See `MaskProvider`; the parameters of regions do not matter here.
+
+        An image that was pre-labelled is one that somebody will click into, so the embedding is
+        left behind, too.
+        """
+        embedding = self._embedding(picture) if picture.digest else None
+        arrays = self._remembered.get(
+            picture, "sam proposals", self.identity, lambda: self._proposed(picture, embedding)
+        )
+        return _unpacked(arrays)
+
+    def refine(self, picture: Picture, prompt: Prompt) -> Refined:
+        """See `MaskProvider`."""
+        return sam.refine(self._model, self._embedding(picture), prompt)
+
+    def _proposed(self, picture: Picture, embedding: SamEmbedding | None) -> Arrays:
+        found = proposals.propose(picture.pixels, self._model, self._parameters, embedding)
+        return _packed(found)
+
+    def _embedding(self, picture: Picture) -> SamEmbedding:
+        arrays = self._remembered.get(
+            picture, "sam", self._model.fingerprint, lambda: self._encoded(picture)
+        )
+        features = torch.from_numpy(arrays["features"]).to(self._model.device)
+        rows, columns, height, width = arrays["sizes"].tolist()
+        return SamEmbedding(features, (rows, columns), height, width)
+
+    def _encoded(self, picture: Picture) -> Arrays:
+        found = sam.encode(self._model, picture.pixels)
+        sizes = np.array([*found.input_size, found.height, found.width])
+        return {"features": found.features.float().cpu().numpy(), "sizes": sizes}
+
+
+def load_sam_provider(name: str, device: str, remembered: Remembered) -> SamProvider:
+    """See `segmenter.load_provider`.
+
+    Raises:
+        ModelError, RegistryError: there is no such model.
+    """
+    architecture, path = models.resolve_sam(name)
+    return SamProvider(remembered, name, sam.load_sam(architecture, path, device))
+
+
+def _packed(found: Proposals) -> Arrays:
+    """Proposals as arrays, their masks as bits: an eighth."""
+    sizes = np.array([*found.masks.shape, found.height, found.width])
+    bits = np.packbits(found.masks, axis=None)
+    return {"bits": bits, "boxes": found.boxes, "quality": found.quality, "sizes": sizes}
+
+
+def _unpacked(arrays: Arrays) -> Proposals:
+    count, rows, columns, height, width = arrays["sizes"].tolist()
+    flat = np.unpackbits(arrays["bits"], count=count * rows * columns)
+    masks = flat.view(np.bool_).reshape(count, rows, columns)
+    return Proposals(masks, arrays["boxes"], arrays["quality"], height, width)

@@ -1,0 +1,308 @@
+"""A loaded model: answers about pictures, and remembers what each picture alone decides."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dgl_rsis.classes import matching, pipeline, prototypes, vocabulary
+from dgl_rsis.classes.pipeline import ClassSegmentation, EncodedImage, OvssParameters, timed
+from dgl_rsis.classes.prototypes import Prototypes
+from dgl_rsis.classes.vocabulary import Vocabulary
+from dgl_rsis.clip import features
+from dgl_rsis.clip import model as models
+from dgl_rsis.clip.features import DenseFeatures, PixelFeatures
+from dgl_rsis.clip.model import ClipModel, ModelError
+from dgl_rsis.expressions import pipeline as referring
+from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
+from dgl_rsis.types import InputError, Label, Mask, Prompt, Refined
+from workers.engine.providers import REGIONS, MaskProvider, Provider, RegionProvider, Remembered
+from workers.images.cache import Arrays, ImageCache
+from workers.images.pictures import Picture
+from workers.registry import models as registry
+from workers.registry.models import RegistryError
+
+MOST_VOCABULARIES = 16  # of which the text features are kept: the next task has the same labels
+
+
+class Segmenter:
+    """CLIP and a provider of masks, with a cache.
+
+    Args:
+        clip: the model.
+        provider: of masks.
+        remembered: the cache; the provider's own.
+    """
+
+    def __init__(self, clip: ClipModel, provider: MaskProvider, remembered: Remembered) -> None:
+        self._clip = clip
+        self._provider = provider
+        self._remembered = remembered
+        self._classes, self._referring = OvssParameters(), ResParameters()
+        self._vocabularies: OrderedDict[tuple[Label, ...], Vocabulary] = OrderedDict()
+
+    @property
+    def batch(self) -> int:
+        """Crops at a time that fit the device, as far as known."""
+        return self._classes.batch
+
+    @property
+    def model_version(self) -> str:
+        """A name that changes when weights, parameters, provider or package change."""
+        identity = self._provider.identity
+        version = pipeline.model_version(self._clip, self._classes, self._referring, *identity)
+        provider = next(part for part in identity if isinstance(part, Provider))
+        if provider.name == REGIONS:
+            return version
+        stem = provider.name.rsplit("/", 1)[-1].rsplit(".", 1)[0].replace(":", "-")
+        return f"{version}-{stem}-{provider.fingerprint[:8]}"
+
+    def segment(
+        self,
+        picture: Picture,
+        labels: Sequence[Label],
+        batch: int,
+        learnt: Prototypes | None = None,
+    ) -> ClassSegmentation:
+        """A class for every pixel.
+
+        Args:
+            picture: to segment.
+            labels: the vocabulary.
+            batch: crops at a time.
+            learnt: from corrected masks; None for nothing.
+
+        Raises:
+            InputError: see `pipelines.segment_classes`.
+        """
+        parameters = replace(self._classes, batch=batch)
+        seconds: dict[str, float] = {}
+        with timed(seconds, "text"):
+            words = self._vocabulary(labels)
+        encoded = self.encode(picture, parameters)
+        found = pipeline.classify(encoded, words, self._clip, parameters, learnt)
+        return replace(found, seconds=seconds | found.seconds)
+
+    def learn(
+        self, picture: Picture, marked: NDArray[np.int32], labels: Sequence[str]
+    ) -> Prototypes:
+        """Examples of what somebody marked.
+
+        Args:
+            picture: of the masks.
+            marked: (H, W), index into `labels`; negative for nothing, or two classes.
+            labels: names.
+
+        Raises:
+            InputError: see `prototypes.learn`, or an image too small to have regions.
+        """
+        pipeline.check_size(picture.pixels)
+        proposed = self._provider.propose(picture, self._classes.regions)
+        return prototypes.learn(picture.pixels, proposed, marked, labels)
+
+    def refer(
+        self, picture: Picture, expression: str, labels: Sequence[Label], batch: int, most: int = 0
+    ) -> tuple[ExpressionSegmentation, str]:
+        """What an expression means, and the label that fits it.
+
+        Args:
+            picture: where to look.
+            expression: one sentence.
+            labels: of the config.
+            batch: crops at a time.
+            most: candidates; 0 for the usual number.
+
+        Raises:
+            InputError: see `referring.segment_expression` and `vocabulary.label_for`.
+        """
+        encoding = replace(self._referring.encoding, batch=batch)
+        top = most or self._referring.top_k
+        wanted = replace(self._referring, encoding=encoding, top_k=top)
+        found = self.find(picture, expression, wanted)
+        return found, vocabulary.label_for(found.decoupled.noun, labels, self._clip)
+
+    def find(
+        self, picture: Picture, expression: str, parameters: ResParameters
+    ) -> ExpressionSegmentation:
+        """`referring.segment_expression` with this segmenter's masks and memory.
+
+        Raises:
+            InputError: see there.
+        """
+        encoded = self.encode(picture, parameters.encoding)
+        return referring.refer(encoded, expression, self._clip, parameters)
+
+    def point(self, picture: Picture, prompt: Prompt) -> Refined:
+        """The mask that somebody points at.
+
+        Raises:
+            InputError: a prompt that cannot be answered, or an image too small to have regions.
+        """
+        pipeline.check_size(picture.pixels)
+        return self._provider.refine(picture, prompt)
+
+    def label_of(self, picture: Picture, mask: Mask, labels: Sequence[Label], batch: int) -> str:
+        """The label that a mask is most like, by its mask-guided feature.
+
+        Args:
+            picture: of the mask.
+            mask: (H, W) bool, not empty.
+            labels: of the config.
+            batch: crops at a time.
+
+        Raises:
+            InputError: no label that a mask could get.
+        """
+        named = [label for label in labels if not label.background]
+        if not named:
+            raise InputError("the label config has no label that the mask could get")
+        if len(named) == 1:
+            return named[0].name
+        dense = self._dense(picture, batch)
+        share = self._classes.pixel_share
+        feature = features.mask_features(self._clip, dense, mask[None], share)
+        words = self._vocabulary(labels)
+        temperature = self._classes.temperature or self._clip.temperature
+        scores = matching.match(feature, words.texts, words.owners, temperature)[0]
+        best = max(range(len(labels)), key=lambda i: (not labels[i].background, scores[i]))
+        return labels[best].name
+
+    def encode(self, picture: Picture, parameters: OvssParameters) -> EncodedImage:
+        """`pipelines.encode_image`, every part of it made once for a picture.
+
+        Raises:
+            InputError: the image is too small to have regions.
+        """
+        pipeline.check_size(picture.pixels)
+        seconds: dict[str, float] = {}
+        with timed(seconds, "proposals"):
+            proposed = self._provider.propose(picture, parameters.regions)
+        with timed(seconds, "dense"):
+            dense = self._dense(picture, parameters.batch)
+            encoded = EncodedImage(picture.pixels, proposed, dense, torch.empty(0), seconds)
+            by_mask = self._features(picture, "mask", encoded, parameters)
+        encoded = replace(encoded, by_mask=by_mask)
+        if parameters.margin < 1 or pipeline.mask_share(self._clip, parameters) == 1:
+            return encoded  # which crops are needed depends on the question
+        with timed(seconds, "all crops"):
+            return replace(encoded, by_crop=self._features(picture, "crop", encoded, parameters))
+
+    def _dense(self, picture: Picture, batch: int) -> DenseFeatures:
+        clip = self._clip
+
+        def make() -> Arrays:
+            made = features.dense_features(clip, picture.pixels, batch)
+            arrays = {"values": made.values, "states": made.states}
+            if made.pixels is not None:  # halves already: nothing is lost
+                pixels, outline = made.pixels.coordinates.half(), made.pixels.outline.half()
+                arrays |= {"pixels": pixels, "outline": outline}
+            return {name: x.cpu().numpy() for name, x in arrays.items() if x is not None}
+
+        arrays = self._remembered.get(picture, "dense", (clip.fingerprint, clip.dense_side), make)
+        values, states = torch.from_numpy(arrays["values"]), arrays.get("states")
+        height, width = picture.pixels.shape[:2]
+        return DenseFeatures(
+            values.to(clip.device),
+            height,
+            width,
+            clip.patch,
+            None if states is None else torch.from_numpy(states),  # few questions need them
+            _pixels(arrays, clip.device),
+        )
+
+    def _features(
+        self, picture: Picture, kind: str, encoded: EncodedImage, parameters: OvssParameters
+    ) -> Tensor:
+        """Features of all masks, or of the crops around them: (N, D)."""
+        clip = self._clip
+
+        def make() -> Tensor:
+            if kind == "crop":
+                return pipeline.encode_crops(clip, encoded, parameters)
+            return pipeline.encode_masks(
+                encoded.image, encoded.proposed, encoded.dense, clip, parameters
+            )
+
+        made_with = (
+            clip.fingerprint,
+            clip.crop_side,
+            clip.dense_side,
+            self._provider.identity,
+            parameters.regions,
+            parameters.crops
+            if kind == "crop"
+            else (parameters.mask_feature, parameters.pixel_share),
+        )
+        arrays = self._remembered.get(
+            picture, kind, made_with, lambda: {"features": make().cpu().numpy()}
+        )
+        return torch.from_numpy(arrays["features"]).to(clip.device)
+
+    def _vocabulary(self, labels: Sequence[Label]) -> Vocabulary:
+        """`vocabulary.prepare`, once for the same labels."""
+        kept, wanted = self._vocabularies, tuple(labels)
+        if wanted not in kept:
+            classes = self._classes
+            kept[wanted] = vocabulary.prepare(
+                wanted, self._clip, enrich=classes.knowledge, remember=classes.remember
+            )
+            if len(kept) > MOST_VOCABULARIES:
+                kept.popitem(last=False)
+        kept.move_to_end(wanted)
+        return kept[wanted]
+
+
+def _pixels(arrays: Arrays, device: str) -> PixelFeatures | None:
+    if "pixels" not in arrays:
+        return None
+    found = (torch.from_numpy(arrays[name]).to(device).float() for name in ("pixels", "outline"))
+    return PixelFeatures(*found)
+
+
+def load_segmenter(
+    model: str, proposals: str, device: str, cache: ImageCache | None = None
+) -> Segmenter:
+    """Load a CLIP model and a provider of masks.
+
+    Args:
+        model: "starter", a name of the model registry, a folder, or ARCHITECTURE:FILE.
+        proposals: see `load_provider`.
+        device: "cpu" or "cuda:0".
+        cache: None to remember nothing.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    remembered = Remembered(cache if cache is not None else ImageCache(0))
+    try:
+        clip = models.load_clip(registry.resolve_clip(model), device)
+        return Segmenter(clip, load_provider(proposals, device, remembered), remembered)
+    except RegistryError as error:
+        raise ModelError(str(error)) from None
+
+
+def load_provider(name: str, device: str, remembered: Remembered) -> MaskProvider:
+    """The provider that the settings name.
+
+    Args:
+        name: "regions", a name of the model registry ("sam-vit-b"), or ARCHITECTURE:FILE.
+        device: "cpu" or "cuda:0".
+        remembered: for what it computes.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if name == REGIONS:
+        return RegionProvider(remembered)
+    try:
+        from workers.engine.sam import load_sam_provider  # its library is needed for nothing else
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"PROPOSALS={name} needs the package {error.name}: install it, or set "
+            f"PROPOSALS={REGIONS}"
+        ) from None
+    return load_sam_provider(name, device, remembered)

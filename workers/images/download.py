@@ -1,0 +1,251 @@
+"""Downloading from an address that a stranger wrote.
+
+Defences: every address of an unknown host is checked and then connected to as checked (requests-
+hardened), so that neither a redirect nor a second DNS answer leads into the private network; the
+Authorization header goes to one origin and such a request follows no redirect; bytes and seconds
+are capped while they stream.
+"""
+
+import logging
+import posixpath
+import time
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+import requests
+from requests_hardened import Config, HTTPSession
+from requests_hardened.ip_filter import InvalidIPAddress
+from urllib3.exceptions import HTTPError
+
+from workers.images.credentials import Credentials, CredentialsError
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5.0
+SILENCE_SECONDS = 15.0  # longest wait for the next byte
+MOST_REDIRECTS = 5
+CHUNK_BYTES = 64 * 1024
+LONGEST_SHOWN = 120
+PORTS = {"http": 80, "https": 443}
+
+
+class FetchError(Exception):
+    """An image cannot be had. The message names the reference, the cause and the way out.
+
+    Attributes:
+        transient: whether trying again later may help.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+@dataclass(frozen=True)
+class Downloader:
+    """Downloads by the rules of one deployment.
+
+    Attributes:
+        label_studio_url: without a trailing slash; None when unknown. Its exact origin (scheme,
+            host, port) may be private.
+        credentials: for the files that Label Studio serves; None without an API key.
+        allowed_hosts: lower-case `host` or `host:port` that may be private, too.
+        max_bytes: cap of one body, after decompression.
+        seconds: cap of one download with its redirects.
+        verify: as in requests: True, or a file of certificate authorities.
+    """
+
+    label_studio_url: str | None
+    credentials: Credentials | None
+    allowed_hosts: frozenset[str]
+    max_bytes: int
+    seconds: float
+    verify: bool | str = True
+
+    def download(self, url: str) -> bytes:
+        """The body behind an http(s) address.
+
+        Raises:
+            FetchError: refused, not there, too large or too slow.
+        """
+        deadline = time.monotonic() + self.seconds
+        for _ in range(MOST_REDIRECTS + 1):
+            url = _normalised(url)
+            with self._open(urlsplit(url), deadline) as answer:
+                if not answer.is_redirect:
+                    _check_status(answer, shown(url))
+                    return self._body(answer, deadline, shown(url))
+                url = self._redirected(url, answer.headers["Location"])
+        raise FetchError(f"{shown(url)} redirects more than {MOST_REDIRECTS} times")
+
+    def serves_files(self, parts: SplitResult) -> bool:
+        """Whether the address is a file below /data/ of Label Studio itself."""
+        base = urlsplit(self.label_studio_url or "")
+        if not base.netloc or _origin(parts) != _origin(base):
+            return False
+        # As a proxy before Label Studio would read it: `/data/%2e%2e/api` is not a file.
+        path = posixpath.normpath(unquote(parts.path))
+        return path.startswith(f"{base.path}/data/")
+
+    def _may_be_private(self, parts: SplitResult) -> bool:
+        host, port = parts.hostname or "", _origin(parts)[2]
+        return (
+            host in self.allowed_hosts
+            or f"{host}:{port}" in self.allowed_hosts
+            or _origin(parts) == _origin(urlsplit(self.label_studio_url or ""))
+        )
+
+    def _open(self, parts: SplitResult, deadline: float) -> requests.Response:
+        """Send the request; with credentials, once more when the access token has expired."""
+        if self.credentials is None or not self.serves_files(parts):
+            return self._send(parts, {}, deadline)
+        answer = self._send(parts, _authorized(self.credentials), deadline)
+        if answer.status_code != requests.codes.unauthorized:
+            return answer
+        answer.close()
+        self.credentials.forget()
+        return self._send(parts, _authorized(self.credentials), deadline)
+
+    def _send(
+        self, parts: SplitResult, headers: dict[str, str], deadline: float
+    ) -> requests.Response:
+        url = parts.geturl()
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise self._too_slow(shown(url))
+        session = requests.Session() if self._may_be_private(parts) else _hardened_session()
+        session.trust_env = False  # no .netrc, whose logins would be sent; no proxy, see above
+        try:
+            return session.get(
+                url,
+                headers={"Accept-Encoding": "identity", **headers},
+                timeout=(min(CONNECT_SECONDS, left), min(SILENCE_SECONDS, left)),
+                allow_redirects=False,
+                stream=True,
+                verify=self.verify,
+            )
+        except InvalidIPAddress:
+            raise FetchError(
+                f"{shown(url)} points to a private or reserved address, which is refused: if the "
+                "host may be read, name it in ALLOWED_IMAGE_HOSTS"
+            ) from None
+        except requests.Timeout:
+            raise self._too_slow(shown(url)) from None
+        except (requests.exceptions.SSLError, requests.exceptions.InvalidURL) as error:
+            raise FetchError(f"{shown(url)} cannot be opened ({type(error).__name__})") from None
+        except requests.RequestException as error:
+            raise FetchError(
+                f"{shown(url)} cannot be reached ({type(error).__name__}): check the host's name "
+                "and that the worker's machine may reach it",
+                transient=True,
+            ) from None
+
+    def _redirected(self, url: str, location: str) -> str:
+        if self.credentials is not None and self.serves_files(urlsplit(url)):
+            raise FetchError(
+                f"Label Studio answered {shown(url)} with a redirect, which is not followed with "
+                "the API key: check LABEL_STUDIO_URL (scheme, host, port) and LABEL_STUDIO_API_KEY"
+            )
+        if self.serves_files(urlsplit(url)):
+            raise FetchError(
+                f"Label Studio asks for a login for {shown(url)}: set LABEL_STUDIO_API_KEY"
+            )
+        target = urljoin(url, location)
+        if urlsplit(target).scheme not in PORTS:
+            raise FetchError(f"{shown(url)} redirects to {shown(target)}, which is not http(s)")
+        return target
+
+    def _body(self, answer: requests.Response, deadline: float, name: str) -> bytes:
+        declared = answer.headers.get("Content-Length", "")
+        if declared.isdigit() and int(declared) > self.max_bytes:
+            raise too_large(name, int(declared), self.max_bytes)
+        body = bytearray()
+        try:
+            # `read1` returns what one read of the socket gave. `iter_content` waits for a whole
+            # chunk, so a server that drips would never meet the deadline.
+            while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):
+                body += chunk
+                if len(body) > self.max_bytes:
+                    raise too_large(name, len(body), self.max_bytes)
+                if time.monotonic() > deadline:
+                    raise self._too_slow(name)
+        except (HTTPError, OSError) as error:
+            raise FetchError(
+                f"{name} broke off after {len(body)} bytes ({type(error).__name__})", transient=True
+            ) from None
+        return bytes(body)
+
+    def _too_slow(self, name: str) -> FetchError:
+        return FetchError(
+            f"{name} took longer than {self.seconds:g} s: try later, or raise FETCH_SECONDS",
+            transient=True,
+        )
+
+
+def shown(reference: str) -> str:
+    """A reference as it may stand in a message: no query (it may be signed), no login, short."""
+    bare = reference.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = bare.partition("://")
+    authority, slash, path = rest.partition("/")
+    text = f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}" if separator else bare
+    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…")
+
+
+def too_large(name: str, size: int, most: int) -> FetchError:
+    """The error for more than `most` bytes."""
+    return FetchError(
+        f"{name} has {size:,} bytes or more, above the allowed {most:,}: make the image smaller, "
+        "or raise MAX_IMAGE_BYTES"
+    )
+
+
+def _normalised(url: str) -> str:
+    """The address as requests will use it, so that what is checked is what is opened.
+
+    Parsers disagree on odd addresses (a backslash before an @), and the disagreement is the attack.
+    """
+    try:
+        prepared = requests.Request("GET", url).prepare().url or ""
+        parts = urlsplit(prepared)
+        odd = "@" in parts.netloc or not parts.hostname or _origin(parts)[2] is None
+    except (requests.RequestException, ValueError):
+        odd = True
+    if odd or any(character in url for character in "\\\r\n\t"):
+        raise FetchError(f"{shown(url)} is not a valid address: write http(s)://host/path")
+    return prepared
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
+
+
+def _hardened_session() -> requests.Session:
+    config = Config(
+        ip_filter_enable=True,
+        ip_filter_allow_loopback_ips=False,
+        never_redirect=True,
+        default_timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
+    )
+    session: requests.Session = HTTPSession(config)
+    return session
+
+
+def _authorized(credentials: Credentials) -> dict[str, str]:
+    try:
+        return {"Authorization": credentials.authorization()}
+    except CredentialsError as error:
+        raise FetchError(str(error), transient=error.transient) from None
+
+
+def _check_status(answer: requests.Response, name: str) -> None:
+    status = answer.status_code
+    if status == requests.codes.ok:
+        return
+    advice = {
+        401: "check LABEL_STUDIO_API_KEY",
+        403: "it needs a login that the worker does not have",
+        404: "there is no such file; for local files, add a Local Files storage of that folder",
+        429: "the server asks to slow down",
+    }.get(status, "try the address in a browser")
+    transient = status == 429 or status >= 500
+    raise FetchError(f"{name} answered HTTP {status}: {advice}", transient=transient)

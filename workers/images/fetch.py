@@ -1,0 +1,159 @@
+"""Image reference → bytes, guarded: whoever imports tasks writes the reference."""
+
+import base64
+import binascii
+import posixpath
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qs, unquote, unquote_to_bytes, urlsplit
+
+from workers.images.credentials import Credentials
+from workers.images.download import Downloader, FetchError, shown, too_large
+from workers.settings import WorkerSettings
+
+__all__ = ["FetchError", "Fetcher"]
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+CLOUD_SCHEMES = frozenset({"s3", "gs", "gcs", "azure-blob", "azure_spi", "minio"})
+LOCAL_FILES = "/data/local-files"
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """Fetches images by the rules of one deployment.
+
+    Attributes:
+        downloader: for everything that comes over HTTP.
+        local_root: resolved folder that `/data/local-files/?d=` may read; None leaves these files
+            to Label Studio.
+    """
+
+    downloader: Downloader
+    local_root: Path | None = None
+
+    @classmethod
+    def from_settings(cls, settings: WorkerSettings) -> Self:
+        """The fetcher that the environment describes."""
+        bundle = settings.requests_ca_bundle
+        verify = str(bundle) if bundle is not None else True
+        url, key = settings.label_studio_url, settings.label_studio_api_key
+        downloader = Downloader(
+            label_studio_url=url,
+            credentials=Credentials(url, key.get_secret_value(), verify) if url and key else None,
+            allowed_hosts=frozenset(settings.allowed_image_hosts),
+            max_bytes=settings.max_image_bytes,
+            seconds=settings.fetch_seconds,
+            verify=verify,
+        )
+        return cls(downloader, settings.local_files_document_root)
+
+    def fetch(self, reference: str) -> bytes:
+        """The bytes behind an image reference; whether they are an image is for the decoder.
+
+        Args:
+            reference: `/data/upload/…`, `/data/local-files/?d=…`, `http(s)://…` or `data:…`.
+
+        Raises:
+            FetchError: refused, not there, too large or too slow.
+        """
+        reference = reference.strip()
+        scheme = reference.partition(":")[0].lower()
+        if scheme == "data":
+            return self._inline(reference)
+        if self.local_root is not None and (name := self._local_name(reference)) is not None:
+            return self._read(self.local_root, name)
+        if scheme in ("http", "https"):
+            return self.downloader.download(reference)
+        if reference.startswith("/") and not reference.startswith("//"):
+            return self.downloader.download(self._on_label_studio(reference))
+        raise _unknown(reference, scheme)
+
+    def _inline(self, reference: str) -> bytes:
+        """Decode `data:[type][;base64],content` (RFC 2397)."""
+        header, comma, content = reference.partition(",")
+        if not comma:
+            raise FetchError(f"the data: URL {header[:40]!r} has no comma before its content")
+        most = self.downloader.max_bytes
+        if len(content) > 3 * most:  # no encoding takes more than three characters a byte
+            raise too_large("the data: URL", len(content) // 3, most)
+        packed = header.lower().endswith(";base64")
+        data = _from_base64(content) if packed else unquote_to_bytes(content)
+        if len(data) > most:
+            raise too_large("the data: URL", len(data), most)
+        return data
+
+    def _local_name(self, reference: str) -> str | None:
+        """The `d` of a reference to a local file of Label Studio; None for any other."""
+        try:
+            parts = urlsplit(reference)
+            if parts.netloc and not self.downloader.serves_files(parts):
+                return None
+        except ValueError:
+            return None
+        base = urlsplit(self.downloader.label_studio_url or "").path
+        is_local = parts.path.removeprefix(base).rstrip("/") == LOCAL_FILES
+        return parse_qs(parts.query).get("d", [""])[0] if is_local else None
+
+    def _read(self, root: Path, name: str) -> bytes:
+        """Read a file below the root, whatever dots and links its name holds."""
+        # Label Studio strips the leading slash, too.
+        normal = posixpath.normpath(name).lstrip("/")
+        try:
+            file = (root / normal).resolve()
+            inside = file.is_relative_to(root) and file.is_file()
+        except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL byte, a long name
+            inside = False
+        if not inside or file.suffix.lower() not in SUFFIXES:
+            raise FetchError(
+                f"the local file {name[:120]!r} is not an image below LOCAL_FILES_DOCUMENT_ROOT: "
+                f"use a path inside that folder that ends in one of {', '.join(sorted(SUFFIXES))}"
+            )
+        try:
+            with file.open("rb") as opened:
+                data = opened.read(self.downloader.max_bytes + 1)
+        except OSError as error:
+            raise FetchError(
+                f"the local file {name[:120]!r} cannot be read ({error.strerror}): check its "
+                "permissions"
+            ) from None
+        if len(data) > self.downloader.max_bytes:
+            raise too_large(repr(name[:120]), len(data), self.downloader.max_bytes)
+        return data
+
+    def _on_label_studio(self, path: str) -> str:
+        url = self.downloader.label_studio_url
+        if url is None:
+            raise FetchError(
+                f"{shown(path)} is a path on Label Studio, whose address the worker does not know: "
+                "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY (for local files, or else "
+                "LOCAL_FILES_DOCUMENT_ROOT)"
+            )
+        parts = urlsplit(url)
+        # Behind a prefix, Label Studio writes some paths with it and some without.
+        if parts.path and path.startswith(f"{parts.path}/"):
+            return f"{parts.scheme}://{parts.netloc}{path}"
+        return f"{url}{path}"
+
+
+def _from_base64(content: str) -> bytes:
+    packed = "".join(unquote(content).split())
+    try:
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise FetchError("the data: URL is not valid base64: encode the image again") from None
+
+
+def _unknown(reference: str, scheme: str) -> FetchError:
+    if scheme in CLOUD_SCHEMES:
+        return FetchError(
+            f"{shown(reference)} is an address inside a cloud, which the worker has no key for: in "
+            "Label Studio, turn on “Use pre-signed URLs” in the project's cloud storage and sync "
+            "it with “Treat every bucket object as a source file”, so that tasks hold https links"
+        )
+    if not reference:
+        return FetchError("the task's image is empty: give it an address or a path")
+    return FetchError(
+        f"{shown(reference)} is no address that the worker can read: use http(s)://…, data:…, or a "
+        "file uploaded to Label Studio (/data/upload/…)"
+    )

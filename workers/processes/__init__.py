@@ -1,0 +1,1 @@
+"""What runs as a process of its own: its loop, its children, its limits; answering is `engine`."""

@@ -1,0 +1,195 @@
+"""`segment` and `learn`: the functions that RQ may call on the segment queue.
+
+They raise nothing that they can name. What the user can put right becomes a failure message and one
+line in the log. What may pass by itself is tried again, and what nobody foresaw is tried again with
+its traceback in the log; after `MOST_ATTEMPTS` each becomes a failure, too. Somebody who points at
+something waits for the answer, so that has one try, and its answer is forgotten soon.
+"""
+
+import logging
+import time
+from typing import Any
+
+from redis import Redis
+from rq import Retry, get_current_job
+from rq.timeouts import JobTimeoutException
+
+from dgl_rsis import rasters
+from dgl_rsis.types import InputError
+from workers.engine import learning
+from workers.engine.answers import OtherModelError, answer
+from workers.engine.current import Engine
+from workers.images.download import FetchError
+from workers.messages import SEGMENT_QUEUE, LearnRequest, SegmentRequest
+from workers.queue import failures
+from workers.queue.connection import JOB_SECONDS
+from workers.queue.failures import TaskFailure
+from workers.queue.replies import (
+    FAILURE_SECONDS,
+    attempts_key,
+    reply_key,
+    store_failure,
+    store_reply,
+)
+
+log = logging.getLogger(__name__)
+
+MOST_ATTEMPTS = 3
+RETRY_SECONDS = (15, 60)  # Label Studio restarting must not empty the queue into failures
+LEARN_RETRY_SECONDS = (15, 60, 300)
+ATTEMPTS_KEPT_SECONDS = 24 * 3600
+# The next click is another request; and what a project learnt or unlearnt in the meantime must not
+# answer for the version that was asked for, should that come back.
+PASSING_REPLY_SECONDS = 3600
+POINTED_FAILURE_SECONDS = 10  # whoever waits may try the same again at once
+DEADLY = (
+    f"the worker process died {MOST_ATTEMPTS} times while it worked on this image: save it again "
+    "as PNG, make it smaller, or give the worker more memory"
+)
+DEADLY_POINTED = (
+    "the worker process died while it worked on this prompt: try again; if it dies again, save the "
+    "image as PNG, make it smaller, or give the worker more memory"
+)
+
+
+EXPECTED = (OtherModelError, InputError, FetchError, rasters.ImageError, JobTimeoutException)
+
+_engine: Engine | None = None
+
+
+def use(engine: Engine) -> None:
+    """Answer all further jobs of this process with this engine."""
+    global _engine
+    _engine = engine
+
+
+def segment(payload: dict[str, Any]) -> Retry | None:
+    """Answer one `SegmentRequest`; the reply or the failure is stored under its key.
+
+    Args:
+        payload: `SegmentRequest.to_json()`.
+
+    Returns:
+        None when it is decided; how to try again when not.
+    """
+    if _engine is None:
+        raise RuntimeError("no engine in this process: only a segment worker runs segment jobs")
+    request = SegmentRequest.from_json(payload)
+    if _engine.redis.exists(reply_key(request.key)):
+        return None  # a job of a worker that was taken for dead, and was not
+    attempt = _count_attempt(_engine.redis, request.key)
+    if attempt > _most_attempts(request):
+        # Counted, and nothing came of it: the process was killed each time.
+        _give_up(_engine, request, DEADLY if request.pointed is None else DEADLY_POINTED)
+        return None
+    try:
+        reply = answer(_engine, request)
+    except EXPECTED as error:
+        return _expected(_engine, request, error, attempt)
+    except Exception:
+        return _unexpected(_engine, request, attempt)
+    kept = _engine.reply_seconds
+    if request.pointed is not None or reply.model_version != request.model_version:
+        kept = min(kept, PASSING_REPLY_SECONDS)
+    store_reply(_engine.redis, request.key, reply, kept)
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
+    log.info("task %s: %d segments (s: %s)", request.task_id, len(reply.segments), stages)
+    return None
+
+
+def learn(payload: dict[str, Any]) -> Retry | None:
+    """Learn from one annotation. Nobody waits for it, so what goes wrong is only said.
+
+    Args:
+        payload: `LearnRequest.to_json()`.
+
+    Returns:
+        None when it is decided; how to try again when not.
+    """
+    if _engine is None:
+        raise RuntimeError("no engine in this process: only a segment worker runs learn jobs")
+    request = LearnRequest.from_json(payload)
+    started = time.perf_counter()
+    try:
+        outcome = learning.learn(_engine, request)
+    except EXPECTED as error:
+        return _not_learnt(request, _one_line(error), may_pass=_may_pass(error))
+    except Exception as error:
+        log.exception("task %s: learning failed", request.task_id)
+        _engine.suspect = True
+        return _not_learnt(request, f"an internal error: {type(error).__name__}", may_pass=True)
+    seconds = time.perf_counter() - started
+    log.info("task %s: learnt %s (%.2f s)", request.task_id, outcome, seconds)
+    return None
+
+
+def _not_learnt(request: LearnRequest, cause: str, *, may_pass: bool) -> Retry | None:
+    job = get_current_job()
+    tries = (job.number_of_retries or 0) if job is not None else 0
+    again = may_pass and tries < len(LEARN_RETRY_SECONDS)
+    level = logging.INFO if again else logging.WARNING
+    log.log(level, "task %s: nothing is learnt: %s", request.task_id, cause)
+    if not again:
+        return None
+    return Retry(max=len(LEARN_RETRY_SECONDS), interval=list(LEARN_RETRY_SECONDS))
+
+
+def _most_attempts(request: SegmentRequest) -> int:
+    return MOST_ATTEMPTS if request.pointed is None else 1
+
+
+def _count_attempt(redis: Redis, key: str) -> int:
+    """Count before the work, so that a try that kills the process is counted, too."""
+    with redis.pipeline() as pipe:
+        pipe.incr(attempts_key(key))
+        pipe.expire(attempts_key(key), ATTEMPTS_KEPT_SECONDS)
+        count, _ = pipe.execute()
+    return int(count)
+
+
+def _expected(
+    engine: Engine, request: SegmentRequest, error: Exception, attempt: int
+) -> Retry | None:
+    if isinstance(error, JobTimeoutException):
+        error = InputError(
+            f"the image took longer than {JOB_SECONDS} s: make it smaller, or tile it"
+        )
+    elif _may_pass(error) and attempt < _most_attempts(request):
+        log.info("task %s: try %d: %s", request.task_id, attempt, _one_line(error))
+        return _again(attempt)
+    _give_up(engine, request, _one_line(error))
+    return None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether a later try, perhaps on another worker, may succeed."""
+    return isinstance(error, OtherModelError) or (isinstance(error, FetchError) and error.transient)
+
+
+def _unexpected(engine: Engine, request: SegmentRequest, attempt: int) -> Retry | None:
+    """Called in an exception handler: the traceback goes to this log and nowhere else."""
+    job = get_current_job()
+    name = job.id if job is not None else request.key
+    log.exception("task %s: try %d: job %s failed", request.task_id, attempt, name)
+    engine.suspect = True
+    if attempt < _most_attempts(request):
+        return _again(attempt)
+    _give_up(engine, request, f"an internal error: the worker's log has it under job {name}")
+    return None
+
+
+def _again(attempt: int) -> Retry:
+    return Retry(max=MOST_ATTEMPTS, interval=RETRY_SECONDS[attempt - 1])
+
+
+def _give_up(engine: Engine, request: SegmentRequest, message: str) -> None:
+    pointed = request.pointed is not None
+    kept = POINTED_FAILURE_SECONDS if pointed else FAILURE_SECONDS
+    store_failure(engine.redis, request.key, message, kept)
+    if not pointed:  # else the web side, which waits for it, says it: once is enough
+        failures.record(engine.redis, [TaskFailure(SEGMENT_QUEUE, request.task_id, message)])
+    log.warning("task %s: %s", request.task_id, message)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,116 @@
+"""A worker with a model in its process, which it trusts only after a test."""
+
+import logging
+import time
+
+import numpy as np
+from rq import Queue
+from rq.job import Job
+
+from dgl_rsis.types import Label
+from workers.engine.current import Engine
+from workers.images.pictures import Picture
+from workers.messages import SEGMENT_QUEUE
+from workers.processes import jobs
+from workers.processes.queue_worker import QueueWorker
+from workers.queue import recovery
+from workers.queue.heartbeats import Announcement, announce
+
+log = logging.getLogger(__name__)
+
+SELF_TEST_SIDE = 64  # pixels
+SELF_TEST_LABELS = (Label("building"), Label("water"))
+SELF_TEST_SENTENCE = "the largest building on the right of the blue water"
+IDLE_SECONDS = 300.0  # an idle model is tested this often: a device may fail while nobody looks
+
+
+class SelfTestError(RuntimeError):
+    """The model does not answer as it must."""
+
+
+class ModelWorker(QueueWorker):
+    """A worker with a model in its process. It beats only while the model passes its self-test.
+
+    Args:
+        queue: the segment queue, or the one for people who wait.
+        engine: answers the jobs.
+        device: where the model is.
+    """
+
+    def __init__(self, queue: Queue, engine: Engine, device: str) -> None:
+        super().__init__(queue, device=device)
+        self._engine = engine
+
+    def warm_up(self) -> None:
+        """Pass the self-test, then announce the model.
+
+        Raises:
+            SelfTestError: it did not pass.
+        """
+        self._test()
+        # Lexicons, grammar and gradients load with the first sentence: nobody should wait for them.
+        engine = self._engine
+        engine.refer(_generated(), SELF_TEST_SENTENCE, SELF_TEST_LABELS, engine.batch)
+        jobs.use(engine)
+        announce(self.connection, self._announcement())
+        log.info("model %s is warm on %s", self._engine.model_version, self._device)
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Run one job; after an unexpected failure, see whether the model still works."""
+        super().execute_job(job, queue)
+        if self._engine.suspect:
+            self._test_or_exit()
+
+    def run_maintenance_tasks(self) -> None:
+        """RQ's, and the self-test of a model that nobody used for a while."""
+        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        if time.time() - self._self_test_at > IDLE_SECONDS:
+            self._test_or_exit()
+
+    def _beat(self) -> None:
+        super()._beat()
+        if self._queue.name == SEGMENT_QUEUE:
+            recovery.take_over(self._queue)
+        announce(self.connection, self._announcement(), if_lost=True)
+
+    def _announcement(self) -> Announcement:
+        return Announcement(self._engine.model_version, self._device, time.time())
+
+    def _test(self) -> None:
+        started = time.perf_counter()
+        self_test(self._engine)
+        self._engine.suspect = False
+        self._self_test_at = time.time()
+        log.debug("self-test passed in %.2f s", time.perf_counter() - started)
+
+    def _test_or_exit(self) -> None:
+        """A CUDA fault does not heal in the process that met it: end, to be started anew."""
+        try:
+            self._test()
+        except Exception:
+            log.critical("the self-test failed: this process ends", exc_info=True)
+            raise SystemExit(1) from None
+
+
+def self_test(engine: Engine) -> None:
+    """Segment a generated image and check the answer's form.
+
+    Raises:
+        SelfTestError: a size is wrong, or a number is not finite.
+    """
+    picture = _generated()
+    found = engine.segment(picture, SELF_TEST_LABELS, engine.batch)
+    if found.class_map.shape != picture.pixels.shape[:2]:
+        raise SelfTestError(
+            f"the class map is {found.class_map.shape}, not {picture.pixels.shape[:2]}"
+        )
+    if not np.isfinite(found.probability).all():
+        raise SelfTestError("some probabilities are not finite numbers")
+
+
+def _generated() -> Picture:
+    """Something blue beside something grey."""
+    image = np.zeros((SELF_TEST_SIDE, SELF_TEST_SIDE, 3), dtype=np.uint8)
+    image[:, : SELF_TEST_SIDE // 2] = (30, 60, 120)
+    image[:, SELF_TEST_SIDE // 2 :] = (180, 170, 160)
+    return Picture(image)

@@ -1,0 +1,74 @@
+"""The workers with a model: load it once, test it, announce it, work.
+
+The segment worker answers everything. A worker reserved for people who wait answers only them, so
+that a batch in the other's hands does not hold them up.
+"""
+
+from redis import Redis
+
+from workers.engine.current import Engine
+from workers.engine.segmenter import load_segmenter
+from workers.images.cache import ImageCache
+from workers.images.fetch import Fetcher
+from workers.images.pictures import Pictures
+from workers.messages import INTERACTIVE_QUEUE, SEGMENT_QUEUE
+from workers.processes.memory import limit_memory
+from workers.processes.model_worker import ModelWorker
+from workers.processes.queue_worker import worker_connection
+from workers.queue.connection import open_queue
+from workers.settings import WorkerSettings
+
+MIB = 2**20
+
+
+def load_engine(settings: WorkerSettings, redis: Redis) -> Engine:
+    """Load the models that the settings name.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    cache = ImageCache(settings.cache_mb * MIB, settings.cache_dir, settings.cache_disk_mb * MIB)
+    segmenter = load_segmenter(settings.model, settings.proposals, settings.device, cache)
+    return Engine(
+        segment=segmenter.segment,
+        refer=segmenter.refer,
+        point=segmenter.point,
+        label_of=segmenter.label_of,
+        learn=segmenter.learn,
+        batch=segmenter.batch,
+        model_version=segmenter.model_version,
+        fetch=Fetcher.from_settings(settings).fetch,
+        redis=redis,
+        max_pixels=settings.max_image_pixels,
+        reply_seconds=settings.reply_days * 24 * 3600,
+        pictures=Pictures(cache),
+    )
+
+
+def run_segment_worker(settings: WorkerSettings, queue_name: str = SEGMENT_QUEUE) -> int:
+    """Load, warm up, and work until asked to stop.
+
+    Args:
+        settings: of the worker.
+        queue_name: `SEGMENT_QUEUE`, or `INTERACTIVE_QUEUE` for a worker that is reserved for people
+            who wait.
+
+    Returns:
+        Exit status, as `QueueWorker.run`.
+
+    Raises:
+        ModelError, SelfTestError: the model cannot be used.
+        ValueError: no REDIS_URL.
+    """
+    redis = worker_connection(settings.redis_url)
+    if settings.device == "cpu":
+        limit_memory()
+    engine = load_engine(settings, redis)
+    worker = ModelWorker(open_queue(queue_name, redis), engine, settings.device)
+    worker.warm_up()
+    return worker.run()
+
+
+def run_interactive_worker(settings: WorkerSettings) -> int:
+    """`run_segment_worker` for people who wait, and nobody else."""
+    return run_segment_worker(settings, INTERACTIVE_QUEUE)

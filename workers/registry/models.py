@@ -1,0 +1,357 @@
+"""Which models there are, which of them are here, and how one gets here.
+
+The registry is `models.toml` beside this file, and a file of the same form in the models folder,
+whose entries win: for a mirror inside a closed network. What is installed stands in
+`models.lock.json` of the models folder, with the hash that it is held to. No model is opened here:
+that needs torch, so whoever pulls or adds gives a function that does.
+"""
+
+import json
+import os
+import re
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, NoReturn, get_args
+
+from workers.registry.download import Progress, discard, download
+from workers.registry.files import RegistryError as RegistryError
+from workers.registry.files import check_hash, extract, locking, sha256, suffix
+
+Kind = Literal["clip", "sam"]
+Check = Callable[[Path, Kind, str], None]  # (file, kind, architecture); raises for an unfit file
+
+STARTER = "starter"  # ships with the project
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+LOCK = "models.lock.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model that can be pulled.
+
+    Attributes:
+        name: as in `MODEL=name`.
+        kind: "clip" or "sam".
+        architecture: of open_clip, or of segment_anything's sam_model_registry.
+        url: address of the file.
+        sha256: of what `url` gives; "" when nobody publishes it.
+        bytes: its size; 0 when unknown.
+        member: the file to take out, where `url` is a zip archive.
+        licence, trained_on, note, source: for people.
+    """
+
+    name: str
+    kind: Kind
+    architecture: str
+    url: str
+    sha256: str = ""
+    bytes: int = 0
+    member: str = ""
+    licence: str = ""
+    trained_on: str = ""
+    note: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A model that is here.
+
+    Attributes:
+        file: its name in the models folder.
+        bytes, sha256: of that file.
+        pulled: SHA-256 of what came from the source, which may be an archive; "" for an added one.
+    """
+
+    name: str
+    kind: Kind
+    architecture: str
+    file: str
+    bytes: int
+    sha256: str
+    pulled: str = ""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A models folder and what may come into it.
+
+    Attributes:
+        folder: where the files lie; made when the first comes.
+        entries: name → what can be pulled, in the order of the file.
+    """
+
+    folder: Path
+    entries: Mapping[str, Entry]
+
+    def installed(self) -> dict[str, Installed]:
+        """Name → what is here, whole as far as its size tells."""
+        return {n: m for n, m in self._locked().items() if self._whole(m)}
+
+    def pull(self, name: str, progress: Progress, check: Check) -> Path:
+        """Fetch a registered model, or continue fetching it.
+
+        Args:
+            name: of an entry.
+            progress: told how far the transfer is.
+            check: opens the file as the model that it should be.
+
+        Returns:
+            The file; at once when it is here already.
+
+        Raises:
+            RegistryError: no such entry, it cannot be fetched (what came stays, to be continued),
+                another hash than the known one, not the archive that was expected.
+            ValueError: what `check` raises; nothing is kept then.
+        """
+        entry = self._entry(name)
+        if found := self.installed().get(name):
+            return self.path(found)
+        known = self._locked().get(name)
+        wanted = entry.sha256 or (known.pulled if known else "")
+        with self._alone(name):
+            part = self.folder / f".{name}.part"
+            download(entry.url, part, entry.bytes, progress, pinned=bool(wanted))
+            try:
+                pulled = check_hash(part, wanted, entry.url)
+                fresh = self._fresh(name) if entry.member else part
+                if entry.member:
+                    extract(part, entry.member, fresh, entry.url)
+                check(fresh, entry.kind, entry.architecture)
+                return self._keep(fresh, name, entry.member or entry.url, entry, pulled)
+            finally:
+                discard(part)
+                self._fresh(name).unlink(missing_ok=True)
+
+    def add(self, name: str, file: Path, architecture: str, kind: Kind, check: Check) -> Path:
+        """Copy a checkpoint that the user has into the models folder.
+
+        Args:
+            name: what to call it; a registered name only for that very file.
+            file: the checkpoint.
+            architecture: as of an entry.
+            kind: as of an entry.
+            check: opens the file as the model that it should be.
+
+        Returns:
+            The copy.
+
+        Raises:
+            RegistryError: no such file, or a name that cannot be or that another model has.
+            ValueError: what `check` raises; nothing is kept then.
+        """
+        if not NAME.fullmatch(name) or name == STARTER:
+            raise RegistryError(f"a model cannot be called {name!r}: use a-z, 0-9, '.', '_', '-'")
+        if not file.is_file():
+            raise RegistryError(f"there is no file {file}")
+        if found := self.installed().get(name):
+            raise RegistryError(
+                f"{name} is here already: choose another name, or delete {self.path(found)}"
+            )
+        entry = self.entries.get(name)
+        if entry and entry.sha256 and not entry.member:
+            check_hash(file, entry.sha256, f"{file}, to be added under the registered name {name},")
+        with self._alone(name):
+            fresh = self._fresh(name)
+            try:
+                shutil.copyfile(file, fresh)
+                check(fresh, kind, architecture)
+                model = Entry(name, kind, architecture, url="")
+                return self._keep(fresh, name, file.name, model, "")
+            finally:
+                fresh.unlink(missing_ok=True)
+
+    def verify(self, name: str | None = None) -> dict[str, str]:
+        """Read the files that should be here.
+
+        Args:
+            name: of one model; None for all.
+
+        Returns:
+            Name → what is wrong with its file; "" for nothing.
+
+        Raises:
+            RegistryError: that one was never here.
+        """
+        locked = self._locked()
+        if name is not None and name not in locked:
+            self._refuse_absent(name)
+        return {n: self._fault(m) for n, m in locked.items() if name in (None, n)}
+
+    def resolve(self, name: str) -> Installed:
+        """What a name stands for.
+
+        Raises:
+            RegistryError: it is not here.
+        """
+        found = self.installed().get(name)
+        if found is None:
+            self._refuse_absent(name)
+        return found
+
+    def path(self, model: Installed) -> Path:
+        """The file of a model that is here."""
+        return self.folder / model.file
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the name is registered, or was added."""
+        return name in self.entries or name in self._locked()
+
+    def _entry(self, name: str) -> Entry:
+        if name not in self.entries:
+            raise RegistryError(
+                f"no model {name!r} is registered: choose one of {', '.join(self.entries)}, or use "
+                "`dgl-rsis models add` for a checkpoint that you have"
+            )
+        return self.entries[name]
+
+    def _refuse_absent(self, name: str) -> NoReturn:
+        self._entry(name)
+        raise RegistryError(
+            f"the weights of {name} are not in {self.folder}: run `dgl-rsis models pull {name}`"
+        )
+
+    def _whole(self, model: Installed) -> bool:
+        path = self.path(model)
+        return path.is_file() and path.stat().st_size == model.bytes
+
+    def _fault(self, model: Installed) -> str:
+        path = self.path(model)
+        if not path.is_file():
+            return f"{path} is missing"
+        if not self._whole(model):
+            return f"{path} has {path.stat().st_size:,} bytes, not {model.bytes:,}"
+        return "" if sha256(path) == model.sha256 else f"{path} has changed since it came"
+
+    def _fresh(self, name: str) -> Path:
+        return self.folder / f".{name}.new"
+
+    def _keep(self, fresh: Path, name: str, origin: str, entry: Entry, pulled: str) -> Path:
+        """Give a checked file its name, and write down what it is."""
+        digest = pulled if pulled and not entry.member else sha256(fresh)
+        file = name + suffix(origin)
+        size = fresh.stat().st_size
+        model = Installed(name, entry.kind, entry.architecture, file, size, digest, pulled)
+        with locking(self.folder / ".lock"):
+            fresh.replace(self.path(model))
+            self._write({**self._locked(), name: model})
+        return self.path(model)
+
+    def _locked(self) -> dict[str, Installed]:
+        path = self.folder / LOCK
+        try:
+            return {
+                name: Installed(name, **row) for name, row in json.loads(path.read_text()).items()
+            }
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise RegistryError(f"{path} cannot be read ({error}): repair or delete it") from None
+
+    def _write(self, models: Mapping[str, Installed]) -> None:
+        rows = {name: asdict(model) for name, model in sorted(models.items())}
+        for row in rows.values():
+            del row["name"]
+        path = self.folder / LOCK
+        fresh = path.with_name(f".{LOCK}.new")
+        fresh.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+        fresh.replace(path)
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """Make the folder; refuse where another process brings the same model."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RegistryError(
+                f"the models folder {self.folder} cannot be made ({error.strerror}): set MODELS_DIR"
+            ) from None
+        with locking(self.folder / f".{name}.lock", f"{name} is on its way in another process"):
+            yield
+
+
+def open_registry(folder: Path | None = None) -> Registry:
+    """The registry over a models folder.
+
+    Args:
+        folder: None for that of the variable MODELS_DIR, else of the user.
+
+    Raises:
+        RegistryError: the folder's own `models.toml` is wrong.
+    """
+    folder = folder or models_folder()
+    entries = _read(Path(str(files("workers.registry"))) / "models.toml")
+    own = folder / "models.toml"
+    if own.is_file():
+        entries |= _read(own)
+    return Registry(folder, entries)
+
+
+def models_folder() -> Path:
+    """MODELS_DIR, else the folder `dgl-rsis/models` of the user's data (XDG)."""
+    if given := os.environ.get("MODELS_DIR"):
+        return Path(given)
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "dgl-rsis" / "models"
+
+
+def resolve_clip(name: str, folder: Path | None = None) -> str:
+    """What `MODEL` says, as `load_clip` takes it.
+
+    Args:
+        name: of a model of the registry; anything else ("starter", a folder, ARCHITECTURE:FILE)
+            comes back as it is.
+        folder: as for `open_registry`.
+
+    Raises:
+        RegistryError: the model is not here, or is no CLIP.
+    """
+    if name == STARTER or ":" in name or Path(name).is_dir():
+        return name
+    registry = open_registry(folder)
+    if name not in registry:
+        return name  # `load_clip` says what could have been meant
+    model = registry.resolve(name)
+    if model.kind != "clip":
+        raise RegistryError(f"{name} segments and knows no words: MODEL takes a model of kind clip")
+    return f"{model.architecture}:{registry.path(model)}"
+
+
+def resolve_sam(name: str, folder: Path | None = None) -> tuple[str, Path]:
+    """What `PROPOSALS` says, as segment_anything takes it.
+
+    Args:
+        name: of a model of the registry, or "vit_b:FILE".
+        folder: as for `open_registry`.
+
+    Returns:
+        Key of sam_model_registry, and checkpoint.
+
+    Raises:
+        RegistryError: the model is not here, or is no Segment Anything.
+    """
+    architecture, colon, file = name.partition(":")
+    if colon:
+        return architecture, Path(file)
+    registry = open_registry(folder)
+    model = registry.resolve(name)
+    if model.kind != "sam":
+        raise RegistryError(f"{name} is no Segment Anything: choose a model of kind sam")
+    return model.architecture, registry.path(model)
+
+
+def _read(path: Path) -> dict[str, Entry]:
+    try:
+        rows = tomllib.loads(path.read_text("utf-8"))["model"]
+        entries = [Entry(**row) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RegistryError(f"{path} is no list of models: {error}") from None
+    for entry in entries:
+        if entry.kind not in get_args(Kind) or not NAME.fullmatch(entry.name):
+            raise RegistryError(f"{path} has a wrong name or kind: {entry.name!r}, {entry.kind!r}")
+    return {entry.name: entry for entry in entries}
