@@ -8,17 +8,13 @@ for each.
 import json
 import logging
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
+from backend.commands.progress import counting
 from workers.registry import models
 
 if TYPE_CHECKING:
@@ -30,7 +26,6 @@ LOG = logging.getLogger(__name__)
 
 Task = Literal["ovss", "res", "proposals", "parser", "clicks"]
 SCENES = "scenes"
-SAID_EVERY = 60.0  # seconds, where no terminal shows a count
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ def run(task: EvaluationRun) -> int:
         top_k=task.top_k,
         min_area=task.min_area,
     )
-    with _progress(title) as done:
+    with counting(title) as done:
         report = measure(options, done)
     sys.stdout.write(report.text + "\n")
     _write(report, task)
@@ -132,33 +127,3 @@ def _write(report: "Report", task: EvaluationRun) -> None:
     if task.plot is not None:
         for path in report.plot(task.plot):
             LOG.info("wrote %s", path)
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Any]:
-    """A line on standard error with a count; how many there will be nobody knows before."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Counted(title)
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description} {task.completed:.0f} {task.fields[name]}", markup=False),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task(title, total=None, name="")
-        yield lambda name: progress.update(bar, advance=1, name=str(name)[:60])
-
-
-class _Counted:
-    """Says in the log how far it is: a long run into a file must not look dead."""
-
-    def __init__(self, title: str) -> None:
-        self.title, self.done, self.said = title, 0, time.monotonic()
-
-    def __call__(self, name: object) -> None:
-        self.done += 1
-        if time.monotonic() - self.said >= SAID_EVERY:
-            self.said = time.monotonic()
-            LOG.info("%s: %d done, the last one %s", self.title, self.done, name)

@@ -12,8 +12,7 @@ from backend.commands import evaluate as evaluation
 from backend.commands import options
 from backend.commands.lazy import STYLE, Commands
 from backend.commands.options import FOR_PEOPLE, OURS, Device, Model
-from backend.commands.refusals import refuse, refuse_known
-from backend.commands.up.supervisor import REFUSED
+from backend.commands.refusals import REFUSED, refuse, refuse_known
 from backend.web.settings import Settings
 from workers.settings import QueueSettings, WorkerSettings
 

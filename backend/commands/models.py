@@ -9,15 +9,13 @@ import importlib
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from backend.commands.progress import downloading
 from backend.commands.refusals import refuse, refuse_known
 from workers.registry.models import Entry, Kind, Registry, RegistryError, open_registry
 
@@ -94,7 +92,7 @@ def pulled(registry: Registry, name: str) -> str:
     Raises:
         RegistryError, ModelError: it cannot be had; nothing unverified is kept.
     """
-    with _bar(name) as progress:
+    with downloading(name) as progress:
         path = registry.pull(name, progress, _check)
     return _told(registry, name, path)
 
@@ -155,14 +153,6 @@ def _check(path: Path, kind: Kind, architecture: str) -> None:
     from dgl_rsis.weights import checkpoints
 
     checkpoints.check(path, kind, architecture)
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(name, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total or None)
 
 
 def _refusing(work: Callable[[], Result]) -> Result:

@@ -4,8 +4,9 @@ from typing import NoReturn
 
 import typer
 
-from backend.commands.up.supervisor import REFUSED
 from workers.registry.models import RegistryError
+
+REFUSED = 2  # exit status of what cannot work as it is set up: another try is in vain
 
 
 def refuse(message: str) -> NoReturn:

@@ -21,11 +21,11 @@ from backend.commands.prelabel.engines import Engine, LocalEngine, QueueEngine
 from backend.commands.prelabel.import_files import MOST_BYTES, ImportFiles
 from backend.commands.prelabel.items import PrelabelError, Stop
 from backend.commands.prelabel.journal import Journal
-from backend.commands.prelabel.meter import Meter
 from backend.commands.prelabel.push import Project, Push
 from backend.commands.prelabel.requests import Requests
 from backend.commands.prelabel.run import Prelabel
 from backend.commands.prelabel.sources import Shown, Source, read_sources
+from backend.commands.progress import Meter
 from backend.commands.refusals import refuse, refuse_known
 from backend.project import label_config
 from backend.project.label_config import LabelConfig

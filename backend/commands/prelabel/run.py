@@ -15,9 +15,9 @@ from typing import Protocol
 from backend.commands.prelabel.engines import Engine
 from backend.commands.prelabel.items import Answered, Item, Stop
 from backend.commands.prelabel.journal import Journal
-from backend.commands.prelabel.meter import Meter
 from backend.commands.prelabel.requests import Requests
 from backend.commands.prelabel.sources import Source
+from backend.commands.progress import Meter
 from backend.project.label_config import LabelConfig
 from backend.regions.writing import to_predictions
 from dgl_rsis.types import Json

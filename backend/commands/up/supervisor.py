@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
+from backend.commands.refusals import REFUSED
 from workers.processes.children import ends_with_parent
 
 LOG = logging.getLogger(__name__)
@@ -26,7 +27,6 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 HEALTHY_SECONDS = 60.0  # a child that lived this long starts counting its failures anew
 MOST_FAILURES = 5  # in a row
-REFUSED = 2  # exit status of a child that cannot work as it is set up: another try is in vain
 LAST_LINES_SECONDS = 2.0
 LONGEST_LINE = 65536
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.commands import evaluate
+from backend.commands import evaluate, progress
 from backend.commands.evaluate import EvaluationRun
 
 
@@ -61,8 +61,8 @@ def test_clicks_on_objects_of_a_class(folder: Path, tmp_path: Path) -> None:
 def test_a_run_into_a_file_says_how_far_it_is(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "SAID_EVERY", 0.0)
-    caplog.set_level("INFO", "backend.commands.evaluate")
+    monkeypatch.setattr(progress, "COUNT_SECONDS", 0.0)
+    caplog.set_level("INFO", "backend.commands.progress")
     assert evaluate.run(EvaluationRun("proposals", f"folder:{folder}", thing="road")) == 0
     assert "folder, road: 1 done, the last one a" in caplog.text
 

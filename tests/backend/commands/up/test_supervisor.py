@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from backend.commands.refusals import REFUSED
 from backend.commands.up import supervisor
-from backend.commands.up.supervisor import REFUSED, ChildCommand, Supervisor
+from backend.commands.up.supervisor import ChildCommand, Supervisor
 
 FOREVER = "import time\nprint('up', flush=True)\ntime.sleep(60)"
 

@@ -2,15 +2,15 @@ import logging
 
 import pytest
 
-from backend.commands.prelabel import meter as prelabel_meter
-from backend.commands.prelabel.meter import Meter
+from backend.commands import progress
+from backend.commands.progress import Meter
 
 
 def test_a_terminal_gets_a_bar_with_rate_and_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("backend.commands.prelabel.meter.time.monotonic", lambda: now)
+    monkeypatch.setattr("backend.commands.progress.time.monotonic", lambda: now)
     with Meter(100, terminal=True) as meter:
         meter.count(before=40)
         now = 110.0
@@ -25,7 +25,7 @@ def test_elsewhere_a_line_goes_to_the_log_now_and_then(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(prelabel_meter, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     with caplog.at_level(logging.INFO), Meter(2, terminal=False) as meter:
         meter.count(done=1)
         meter.count(done=2)  # there are more than were known
