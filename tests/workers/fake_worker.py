@@ -24,7 +24,7 @@ from workers.images.cache import ImageCache
 from workers.images.download import Downloader
 from workers.images.fetch import Fetcher
 from workers.images.pictures import Picture, Pictures
-from workers.messages import SEGMENT_QUEUE, LabelPrompt, SegmentRequest
+from workers.messages import SEGMENT_QUEUE, SegmentRequest
 from workers.processes.delivery import run_delivery_worker
 from workers.processes.model_worker import ModelWorker
 from workers.queue.connection import open_queue
@@ -174,7 +174,7 @@ def picture() -> str:
 def request(*labels: str, image: str | None = None, task: str = "7") -> SegmentRequest:
     return SegmentRequest(
         image=picture() if image is None else image,
-        labels=tuple(LabelPrompt(label) for label in labels),
+        labels=tuple(Label(label) for label in labels),
         model_version=VERSION,
         objects=True,
         task_id=task,

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgl_rsis.runs import Runs
+from dgl_rsis.types import Label
 from workers.messages import (
     DeliveryRequest,
-    LabelPrompt,
     SegmentReply,
     SegmentRequest,
     SegmentResult,
@@ -16,13 +16,13 @@ from workers.messages import (
 
 REQUEST = SegmentRequest(
     image="/data/upload/1/a.png",
-    labels=(LabelPrompt("rooftop", ("house",), 0.5), LabelPrompt("other", background=True)),
+    labels=(Label("rooftop", ("house",), 0.5), Label("other", background=True)),
     model_version="v1",
     task_id="7",
 )
 TEXT = st.text(max_size=8)
-PROMPTS = st.builds(
-    LabelPrompt,
+LABELS = st.builds(
+    Label,
     TEXT,
     st.lists(TEXT, max_size=2).map(tuple),
     st.none() | st.floats(0, 1),
@@ -31,7 +31,7 @@ PROMPTS = st.builds(
 REQUESTS = st.builds(
     SegmentRequest,
     TEXT,
-    st.lists(PROMPTS, min_size=1, max_size=3).map(tuple),
+    st.lists(LABELS, min_size=1, max_size=3).map(tuple),
     TEXT,
     st.booleans(),
     st.booleans(),

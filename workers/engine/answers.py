@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +12,7 @@ from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.runs import to_runs
 from dgl_rsis.types import InputError, Label, Mask, Prompt, Segment
 from workers.engine.current import Engine
-from workers.engine.prompts import agreement, to_labels, to_prompt
+from workers.engine.prompts import agreement, to_prompt
 from workers.images.pictures import Picture
 from workers.messages import SegmentReply, SegmentRequest, SegmentResult, versioned
 
@@ -66,14 +66,13 @@ def answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
             f"{expected}: retrieve the prediction again"
         )
     picture, seconds = engine.pictures.open(request.image, engine.fetch, engine.max_pixels)
-    labels = to_labels(request.labels)
     used, learnt = engine.recall.prototypes(request.prototypes)
     if request.pointed is not None:
-        found = _pointed(engine, picture, request, labels)
+        found = _pointed(engine, picture, request)
     elif request.expression:
-        found = _referred(engine, picture, request, labels)
+        found = _referred(engine, picture, request)
     else:
-        found = _segmented(engine, picture, request, labels, learnt)
+        found = _segmented(engine, picture, request, learnt)
     answered = time.perf_counter()
     segments = found.segments()
     seconds = {**seconds, **found.seconds, "runs": time.perf_counter() - answered}
@@ -95,11 +94,10 @@ def _segmented(
     engine: Engine,
     picture: Picture,
     request: SegmentRequest,
-    labels: list[Label],
     learnt: Prototypes | None,
 ) -> _Answer:
     found = _in_memory(
-        engine, picture, lambda batch: engine.segment(picture, labels, batch, learnt)
+        engine, picture, lambda batch: engine.segment(picture, request.labels, batch, learnt)
     )
     return _Answer(
         lambda: to_results(found, classes=request.classes, objects=request.objects),
@@ -108,35 +106,35 @@ def _segmented(
     )
 
 
-def _referred(
-    engine: Engine, picture: Picture, request: SegmentRequest, labels: list[Label]
-) -> _Answer:
+def _referred(engine: Engine, picture: Picture, request: SegmentRequest) -> _Answer:
     found, fitting = _in_memory(
-        engine, picture, lambda batch: engine.refer(picture, request.expression, labels, batch)
+        engine,
+        picture,
+        lambda batch: engine.refer(picture, request.expression, request.labels, batch),
     )
     label = request.label or fitting
     segments = [Segment(label, each.score, each.mask) for each in found.candidates]
     return _Answer(lambda: _candidates(segments), found.seconds, found.reason)
 
 
-def _pointed(
-    engine: Engine, picture: Picture, request: SegmentRequest, labels: list[Label]
-) -> _Answer:
+def _pointed(engine: Engine, picture: Picture, request: SegmentRequest) -> _Answer:
     assert request.pointed is not None
     prompt = to_prompt(request.pointed, *picture.pixels.shape[:2])
     if not request.expression:
-        return _refined(engine, picture, prompt, request.label, labels)
+        return _refined(engine, picture, prompt, request.label, request.labels)
     found, fitting = _in_memory(
         engine,
         picture,
-        lambda batch: engine.refer(picture, request.expression, labels, batch, MOST_CANDIDATES),
+        lambda batch: engine.refer(
+            picture, request.expression, request.labels, batch, MOST_CANDIDATES
+        ),
     )
     label = request.label or fitting
     agreeing = _agreeing(found, prompt, label)
     if agreeing:
         return _Answer(lambda: _candidates(agreeing), found.seconds)
     # Whoever points at a thing knows better where it is than the words do.
-    refined = _refined(engine, picture, prompt, label, labels)
+    refined = _refined(engine, picture, prompt, label, request.labels)
     return _Answer(refined.segments, {**found.seconds, **refined.seconds}, refined.reason)
 
 
@@ -154,7 +152,7 @@ def _agreeing(found: "ExpressionSegmentation", prompt: Prompt, label: str) -> li
 
 
 def _refined(
-    engine: Engine, picture: Picture, prompt: Prompt, label: str, labels: list[Label]
+    engine: Engine, picture: Picture, prompt: Prompt, label: str, labels: Sequence[Label]
 ) -> _Answer:
     """One mask by pointing alone."""
     started = time.perf_counter()
@@ -169,7 +167,7 @@ def _refined(
     return _Answer(lambda: _candidates([segment]), seconds)
 
 
-def _label_of(engine: Engine, picture: Picture, mask: Mask, labels: list[Label]) -> str:
+def _label_of(engine: Engine, picture: Picture, mask: Mask, labels: Sequence[Label]) -> str:
     return _in_memory(engine, picture, lambda batch: engine.label_of(picture, mask, labels, batch))
 
 

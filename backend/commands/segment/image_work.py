@@ -12,13 +12,12 @@ from dgl_rsis import masks, overlays, rasters
 from dgl_rsis.decoupling import decouple
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
 from dgl_rsis.runs import to_runs
-from dgl_rsis.types import RGB, Segment
+from dgl_rsis.types import RGB, Label, Segment
 from workers.engine.answers import to_results
-from workers.engine.prompts import to_labels
 from workers.engine.providers import REGIONS
 from workers.engine.segmenter import load_segmenter
 from workers.images.pictures import Picture
-from workers.messages import LabelPrompt, SegmentReply
+from workers.messages import SegmentReply
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,13 @@ class LocalSegmenter:
         self.model_version = self._segmenter.model_version
 
     def segment(
-        self, path: Path, prompts: Sequence[LabelPrompt], colours: Mapping[str, str]
+        self, path: Path, labels: Sequence[Label], colours: Mapping[str, str]
     ) -> LocalAnswer:
         """Segment one file into classes and objects.
 
         Args:
             path: an image.
-            prompts: the vocabulary.
+            labels: the vocabulary.
             colours: CSS colours of labels, for the overlay.
 
         Raises:
@@ -89,7 +88,6 @@ class LocalSegmenter:
             ImageError, InputError: it is no image, or one that cannot be segmented.
         """
         image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
-        labels = to_labels(prompts)
         found = self._segmenter.segment(Picture(image), labels, self._segmenter.batch)
         height, width = image.shape[:2]
         reply = SegmentReply(

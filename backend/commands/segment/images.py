@@ -150,8 +150,7 @@ def _check_stems(images: Sequence[Path]) -> None:
 
 
 def _segment(segmenter: Any, path: Path, task: LocalRun) -> None:
-    colours = {label.name: label.colour for label in task.config.labels if label.colour}
-    answer = segmenter.segment(path, task.config.prompts, colours)
+    answer = segmenter.segment(path, task.config.labels, task.config.colours)
     stem = task.out / path.stem
     prediction = writing.to_prediction(answer.reply, task.config, segmenter.model_version)
     classes = Image.fromarray(answer.class_map.astype(np.uint8))

@@ -22,12 +22,10 @@ from dgl_rsis.scenes.rasters import Legend, SceneRaster
 from dgl_rsis.scenes.reading import Scene, open_scene
 from dgl_rsis.scenes.vectors import Format
 from dgl_rsis.types import RGB, Floats, Label, Segment
-from workers.engine.prompts import to_labels
 from workers.engine.providers import REGIONS, Remembered
 from workers.engine.segmenter import load_provider
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
-from workers.messages import LabelPrompt
 from workers.registry import models as registry
 from workers.registry.models import RegistryError
 
@@ -41,7 +39,7 @@ class SceneJob:
     """What to make of scenes.
 
     Attributes:
-        prompts: the vocabulary.
+        labels: the vocabulary.
         colours: CSS colours of labels; others get the next of the palette.
         bands: shown as red, green and blue; None leaves the choice to each file.
         polygons: "gpkg", "geojson", or None for none.
@@ -51,7 +49,7 @@ class SceneJob:
         overlap: of windows, pixels; None for the usual one.
     """
 
-    prompts: Sequence[LabelPrompt]
+    labels: Sequence[Label]
     colours: Mapping[str, str]
     bands: tuple[int, ...] | None = None
     polygons: Format | None = None
@@ -59,11 +57,6 @@ class SceneJob:
     probability: bool = False
     window: int | None = None
     overlap: int | None = None
-
-    @property
-    def labels(self) -> list[Label]:
-        """As the algorithm knows them."""
-        return to_labels(self.prompts)
 
     @property
     def windows(self) -> WindowParameters:

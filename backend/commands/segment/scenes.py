@@ -144,8 +144,8 @@ def run(task: SceneRun) -> int:
     segmenter = LocalSceneSegmenter(task.model, task.device, task.proposals)
     options = task.options
     job = SceneJob(
-        task.config.prompts,
-        {label.name: label.colour for label in task.config.labels if label.colour},
+        task.config.labels,
+        task.config.colours,
         options.bands,
         options.polygons,
         options.min_area,

@@ -12,10 +12,11 @@ from PIL import Image
 from redis import Redis
 
 from dgl_rsis.runs import from_runs, to_runs
+from dgl_rsis.types import Label
 from tests.workers.fake_worker import fake_engine
 from workers.engine.current import Engine
 from workers.engine.segmenter import load_segmenter
-from workers.messages import LabelPrompt, LearnRequest, SegmentReply, SegmentRequest, versioned
+from workers.messages import LearnRequest, SegmentReply, SegmentRequest, versioned
 from workers.processes import jobs
 from workers.queue import replies
 from workers.queue.client import SegmentClient
@@ -69,7 +70,7 @@ def ask(engine: Engine, client: SegmentClient) -> tuple[str, SegmentReply]:
     prototypes = client.corrections.prototypes("7")
     asked = SegmentRequest(
         image(99),
-        tuple(LabelPrompt(name) for name in LABELS),
+        tuple(Label(name) for name in LABELS),
         versioned(engine.model_version, prototypes),
         prototypes=prototypes,
     )
