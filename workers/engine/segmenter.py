@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class Segmenter:
         """Crops at a time that fit the device, as far as known."""
         return self._classes.batch
 
-    @property
+    @cached_property
     def model_version(self) -> str:
         """A name that changes when weights, parameters, provider or package change."""
         identity = self._provider.identity
@@ -87,7 +88,7 @@ class Segmenter:
         found = pipeline.classify(encoded, words, self._clip, parameters, learnt)
         return replace(found, seconds=seconds | found.seconds)
 
-    def learn(
+    def marked_examples(
         self, picture: Picture, marked: NDArray[np.int32], labels: Sequence[str]
     ) -> Prototypes:
         """Examples of what somebody marked.
@@ -98,11 +99,11 @@ class Segmenter:
             labels: names.
 
         Raises:
-            InputError: see `prototypes.learn`, or an image too small to have regions.
+            InputError: see `prototypes.pick_examples`, or an image too small to have regions.
         """
         pipeline.check_size(picture.pixels)
         proposed = self._provider.propose(picture, self._classes.regions)
-        return prototypes.learn(picture.pixels, proposed, marked, labels)
+        return prototypes.pick_examples(picture.pixels, proposed, marked, labels)
 
     def refer(
         self, picture: Picture, expression: str, labels: Sequence[Label], batch: int, most: int = 0

@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from redis import Redis
-
 from backend.commands.prelabel.items import Answered, Item, ItemError, PrelabelError, Stop
 from backend.commands.prelabel.requests import Requests
 from workers.messages import SEGMENT_QUEUE, SegmentRequest
@@ -216,10 +214,9 @@ class LocalEngine:
 
         self._answer = answer
         self._expected: tuple[type[Exception], ...] = (ItemError, *jobs.EXPECTED)
-        # A client that is never used: here nothing is stored, and nothing learnt is looked up.
-        self._engine = segment.load_engine(settings, Redis(port=0))
+        self._segmenter, self._pictures = segment.load_model(settings)
         self._stop = stop
-        self.model_version = self._engine.model_version
+        self.model_version = self._segmenter.model_version
 
     def answers(self, requests: Requests, items: Iterable[Item]) -> Iterator[list[Answered]]:
         """Items with their answers, one at a time, in order."""
@@ -233,7 +230,7 @@ class LocalEngine:
 
     def _one(self, requests: Requests, item: Item) -> Any:
         try:
-            return self._answer(self._engine, requests.of(item))
+            return self._answer(requests.of(item), self._segmenter, self._pictures)
         except self._expected as error:
             return Failure(" ".join(str(error).split()))
         except Exception:
