@@ -37,7 +37,7 @@ from workers.processes.jobs import Workbench
 from workers.processes.model_worker import ModelWorker
 from workers.processes.queue_worker import worker_connection
 from workers.queue.connection import open_queue
-from workers.settings import QueueSettings
+from workers.settings import SharedSettings
 
 SIDE = 64  # pixels
 KILLS = 3
@@ -102,7 +102,7 @@ def main() -> None:
 
 def be_worker(root: Path, counts: Path) -> int:
     """A segment worker; on its end it leaves how often it answered for each image."""
-    redis = worker_connection(QueueSettings().redis_url)
+    redis = worker_connection(SharedSettings().redis_url)
     answered = Counter[str]()
 
     downloader = Downloader(None, None, frozenset(), max_bytes=10**6, seconds=5.0)

@@ -29,6 +29,7 @@ from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
 from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import Label
 from starter.scenes.generate import generate
+from workers.settings import WorkerSettings
 
 PIECE = 1000  # pixels of a generated scene
 PIECES = 16  # different ones
@@ -112,7 +113,7 @@ def _measure(folder: Path, side: int, labels: str) -> bool:
 
 def _segment(path: Path, labels: list[str]) -> None:
     """The child: all outputs of a scene."""
-    segmenter = LocalSceneSegmenter("starter", "cpu")
+    segmenter = LocalSceneSegmenter(WorkerSettings(model="starter", device="cpu"))
     job = SceneJob([Label(name) for name in labels], {}, polygons="gpkg", probability=True)
     out = path.with_suffix("")
     out.mkdir(exist_ok=True)

@@ -18,8 +18,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from backend.commands import options
 from backend.commands.refusals import refuse, refuse_known
 from workers.registry.models import Entry, Kind, Registry, RegistryError, open_registry
+from workers.settings import SharedSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -35,13 +37,13 @@ app = typer.Typer(help="Real weights: what there is, and getting them.", no_args
 @app.command("list")
 def list_() -> None:
     """Show all models: installed or not, size, licence, what they were trained on."""
-    sys.stdout.write(_refusing(lambda: table(open_registry())))
+    sys.stdout.write(_refusing(lambda: table(_registry())))
 
 
 @app.command()
 def pull(name: Annotated[str, typer.Argument(help="As `models list` shows it.")]) -> None:
     """Fetch a model, or continue fetching it; verified, and there whole or not at all."""
-    sys.stdout.write(_refusing(lambda: pulled(open_registry(), name)))
+    sys.stdout.write(_refusing(lambda: pulled(_registry(), name)))
 
 
 @app.command()
@@ -57,7 +59,7 @@ def add(
     ] = None,
 ) -> None:
     """Take in a checkpoint that you have."""
-    sys.stdout.write(_refusing(lambda: added(open_registry(), name, file, arch, kind)))
+    sys.stdout.write(_refusing(lambda: added(_registry(), name, file, arch, kind)))
 
 
 @app.command()
@@ -65,7 +67,7 @@ def verify(
     name: Annotated[str | None, typer.Argument(help="One model; else all that are here.")] = None,
 ) -> None:
     """Read installed models again and compare them with their hashes."""
-    faults = _refusing(lambda: open_registry().verify(name))
+    faults = _refusing(lambda: _registry().verify(name))
     for model, fault in faults.items():
         sys.stdout.write(f"{model}: {fault or 'as it came'}\n")
     if any(faults.values()):
@@ -123,6 +125,10 @@ def added(
         raise RegistryError(f"{name} is not registered: give its architecture with --arch")
     kind = kind or ("sam" if architecture in SAM_ARCHITECTURES else "clip")
     return _told(registry, name, registry.add(name, file, architecture, kind, _check))
+
+
+def _registry() -> Registry:
+    return open_registry(options.read(SharedSettings).models_dir)
 
 
 def _told(registry: Registry, name: str, path: Path) -> str:

@@ -29,7 +29,7 @@ def load_model(settings: WorkerSettings) -> tuple[Segmenter, Pictures]:
     """
     cache = ImageCache(settings.cache_mb * MIB, settings.cache_dir, settings.cache_disk_mb * MIB)
     fetch = Fetcher.from_settings(settings).fetch
-    segmenter = load_segmenter(settings.model, settings.proposals, settings.device, cache)
+    segmenter = load_segmenter(settings, cache)
     return segmenter, Pictures(cache, fetch, settings.max_image_pixels)
 
 

@@ -14,10 +14,10 @@ from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
 from dgl_rsis.runs import to_runs
 from dgl_rsis.types import RGB, Label, Segment
 from workers.engine.answers import to_results
-from workers.engine.providers import REGIONS
 from workers.engine.segmenter import load_segmenter
 from workers.images.pictures import Picture
 from workers.messages import SegmentReply
+from workers.settings import WorkerSettings
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,15 @@ class LocalSegmenter:
     """A loaded model.
 
     Args:
-        model: as for `segmenter.load_segmenter`.
-        device: "cpu" or "cuda:0".
-        max_pixels: budget of an image.
-        proposals: as for `segmenter.load_segmenter`.
+        settings: of the model, and of how large an image may be.
 
     Raises:
         ModelError: there is no such model.
     """
 
-    def __init__(self, model: str, device: str, max_pixels: int, proposals: str = REGIONS) -> None:
-        self._segmenter = load_segmenter(model, proposals, device)
-        self._max_pixels = max_pixels
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._segmenter = load_segmenter(settings)
+        self._max_pixels = settings.max_image_pixels
         self.model_version = self._segmenter.model_version
 
     def segment(

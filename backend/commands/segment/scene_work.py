@@ -28,6 +28,7 @@ from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
 from workers.registry import models as registry
 from workers.registry.models import RegistryError
+from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -87,23 +88,23 @@ class LocalSceneSegmenter:
     """A loaded model.
 
     Args:
-        model: as for `segmenter.load_segmenter`.
-        device: "cpu" or "cuda:0".
-        proposals: as for `segmenter.load_segmenter`.
+        settings: as for `segmenter.load_segmenter`.
 
     Raises:
         ModelError: there is no such model.
     """
 
-    def __init__(self, model: str, device: str, proposals: str = REGIONS) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         try:
-            self._clip = models.load_clip(registry.resolve_clip(model), device)
-            provider = load_provider(proposals, device, Remembered(ImageCache(0)))
+            self._clip = models.load_clip(
+                registry.resolve_clip(settings.model, settings.models_dir), settings.device
+            )
+            provider = load_provider(settings, Remembered(ImageCache(0)))
         except RegistryError as error:
             raise ModelError(str(error)) from None
         self._parameters = OvssParameters()
         self._propose: Propose | None = None
-        if proposals != REGIONS:
+        if settings.proposals != REGIONS:
             regions = self._parameters.regions
             self._propose = lambda image: provider.propose(Picture(image), regions)
         self.model_version = pipeline.model_version(

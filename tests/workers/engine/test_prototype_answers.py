@@ -18,6 +18,7 @@ from workers.processes import jobs
 from workers.processes.jobs import Workbench
 from workers.queue import replies
 from workers.queue.client import SegmentClient
+from workers.settings import WorkerSettings
 
 SIDE, BLOCK = 128, 16
 LABELS = ("building", "water", "road")
@@ -40,7 +41,7 @@ def image(seed: int) -> str:
 
 @pytest.fixture(scope="module")
 def segmenter(model_folder: Path) -> Segmenter:
-    return load_segmenter(str(model_folder), "regions", "cpu")
+    return load_segmenter(WorkerSettings(model=str(model_folder)))
 
 
 @pytest.fixture

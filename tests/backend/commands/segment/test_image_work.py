@@ -7,6 +7,7 @@ from PIL import Image
 from backend.commands.segment.image_work import LocalSegmenter
 from dgl_rsis.rasters import ImageError
 from dgl_rsis.types import Label
+from workers.settings import WorkerSettings
 
 # Enough words that an untrained model finds something of them.
 WORDS = ("ship", "car", "tree", "field", "water", "pool", "tank", "bridge")
@@ -15,7 +16,7 @@ LABELS = (Label("building", ("house",)), *(Label(word) for word in WORDS))
 
 @pytest.fixture(scope="module")
 def segmenter(model_folder: Path) -> LocalSegmenter:
-    return LocalSegmenter(str(model_folder), "cpu", max_pixels=10_000)
+    return LocalSegmenter(WorkerSettings(model=str(model_folder), max_image_pixels=10_000))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob
 from dgl_rsis.clip.model import ModelError
 from dgl_rsis.types import InputError, Label
 from tests.small_scene import PLACE, picture, write_scene
+from workers.settings import WorkerSettings
 
 WORDS = ("ship", "car", "tree", "field", "water", "pool")
 LABELS = tuple(Label(word) for word in WORDS)
@@ -24,7 +25,7 @@ def nothing(done: int, total: int) -> None:
 
 @pytest.fixture(scope="module")
 def segmenter(model_folder: Path) -> LocalSceneSegmenter:
-    return LocalSceneSegmenter(str(model_folder), "cpu")
+    return LocalSceneSegmenter(WorkerSettings(model=str(model_folder)))
 
 
 def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: Path) -> None:
@@ -107,4 +108,4 @@ def test_a_scene_of_one_colour_has_few_polygons_and_an_empty_one_none(
 
 def test_no_such_model_is_said() -> None:
     with pytest.raises(ModelError, match="no model"):
-        LocalSceneSegmenter("nonsense", "cpu")
+        LocalSceneSegmenter(WorkerSettings(model="nonsense"))
