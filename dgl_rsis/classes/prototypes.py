@@ -115,7 +115,7 @@ def describe(image: RGB, proposed: Proposals) -> Floats:
     return keys
 
 
-def pick_examples(
+def from_masks(
     image: RGB,
     proposed: Proposals,
     marked: NDArray[np.int32],

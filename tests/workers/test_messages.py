@@ -9,9 +9,12 @@ from dgl_rsis.runs import Runs
 from dgl_rsis.types import Label
 from workers.messages import (
     DeliveryRequest,
+    LearnRequest,
     SegmentReply,
     SegmentRequest,
     SegmentResult,
+    names,
+    versioned,
 )
 
 REQUEST = SegmentRequest(
@@ -93,3 +96,14 @@ def test_a_delivery_crosses_the_queue_unchanged() -> None:
 def test_no_message_has_room_for_a_secret(message: type) -> None:
     words = {word for each in fields(message) for word in each.name.split("_")}
     assert not words & {"token", "login", "password", "secret", "auth", "access"}
+
+
+def test_an_annotation_crosses_the_queue_unchanged() -> None:
+    asked = LearnRequest("7", "1", 1, "data:,", (("dark", Runs(2, 2, (1, 3))),), "5")
+    assert LearnRequest.from_json(json.loads(json.dumps(asked.to_json()))) == asked
+    assert asked.key != replace(asked, stamp=2).key
+
+
+def test_names() -> None:
+    assert names("7", "") == versioned("", "") == ""
+    assert versioned("base", names("7", "abc")) == "base+pabc"

@@ -5,17 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from redis import Redis
 from rq import Retry
 
-from dgl_rsis.classes.prototypes import KEY_LENGTH, Prototypes
 from dgl_rsis.runs import Runs
 from dgl_rsis.types import InputError
 from tests.workers.fake_worker import VERSION, fake_bench, picture, request
 from workers.engine.learning import CONTESTED, UNMARKED, marked
-from workers.engine.shares import KEYS_VERSION, pack, unpack
 from workers.images.cache import ImageCache
 from workers.images.download import FetchError
 from workers.images.pictures import Pictures
@@ -25,7 +21,6 @@ from workers.messages import (
     SegmentReply,
     SegmentRequest,
     learn_job_id,
-    names,
     versioned,
 )
 from workers.processes import jobs
@@ -47,12 +42,6 @@ def learn_request(annotation: str = "1", stamp: int = 1, **values: Any) -> Learn
     return LearnRequest(project="7", annotation=annotation, stamp=stamp, **given)
 
 
-def examples(count: int = 3) -> Prototypes:
-    keys = np.random.default_rng(0).normal(0, 3, (count, KEY_LENGTH)).astype(np.float32)
-    owners = np.arange(count) % 2
-    return Prototypes(("été", "b"), keys, owners, np.zeros_like(owners))
-
-
 @pytest.fixture
 def bench(redis: Redis, tmp_path: Path) -> Workbench:
     return fake_bench(redis, tmp_path)
@@ -68,35 +57,6 @@ def learnt(bench: Workbench, client: SegmentClient, asked: LearnRequest) -> str:
     assert client.corrections.submit(asked)
     jobs.learn(bench, asked.to_json())
     return client.corrections.prototypes("7")
-
-
-def test_a_request_survives_json() -> None:
-    asked = learn_request()
-    assert LearnRequest.from_json(asked.to_json()) == asked
-    assert asked.key != learn_request(stamp=2).key
-
-
-def test_a_share_survives_packing_but_for_the_last_digits() -> None:
-    before = examples()
-    after = unpack(pack(before))
-    assert after is not None
-    assert after.labels == before.labels
-    assert after.owners.tolist() == before.owners.tolist()
-    assert after.keys == pytest.approx(before.keys, rel=1e-3, abs=1e-3)
-    assert pack(examples(0)) == b""
-
-
-@given(st.binary(max_size=60))
-def test_a_damaged_share_is_none(junk: bytes) -> None:
-    whole = pack(examples())
-    assert unpack(junk) is None
-    assert unpack(whole[:-1]) is None
-    assert unpack(whole + junk) is None or not junk
-
-
-def test_a_share_of_other_keys_is_none() -> None:
-    other = pack(examples()).replace(b'"keys": %d' % KEYS_VERSION, b'"keys": 999')
-    assert unpack(other) is None
 
 
 def test_marks_of_two_classes_are_contested() -> None:
@@ -301,11 +261,6 @@ def test_a_reply_stands_under_what_it_was_computed_with_and_not_for_long(
     reply = replies.look_up(redis, [waits.key])[waits.key]
     assert isinstance(reply, SegmentReply)
     assert reply.model_version == VERSION
-
-
-def test_names() -> None:
-    assert names("7", "") == versioned("", "") == ""
-    assert versioned("base", names("7", "abc")) == "base+pabc"
 
 
 def test_a_learn_job_whose_worker_died_is_given_up_in_the_end(
