@@ -27,17 +27,17 @@ from redis import Redis
 from rich.console import Console
 
 from dgl_rsis.types import Label, Segment
-from workers.engine.current import Engine
 from workers.images.cache import ImageCache
 from workers.images.download import Downloader
 from workers.images.fetch import Fetcher
 from workers.images.pictures import Picture, Pictures
 from workers.messages import SEGMENT_QUEUE
 from workers.processes.embedded import embedded_server
+from workers.processes.jobs import Workbench
 from workers.processes.model_worker import ModelWorker
 from workers.processes.queue_worker import worker_connection
 from workers.queue.connection import open_queue
-from workers.settings import QueueSettings
+from workers.settings import SharedSettings
 
 SIDE = 64  # pixels
 KILLS = 3
@@ -53,6 +53,35 @@ class Found:
     probability: Any
     margin: float
     seconds: dict[str, float]
+
+
+class CountingSegmenter:
+    """A model of a few lines.
+
+    Args:
+        answered: digest of an image → how often it was segmented.
+    """
+
+    batch = 1
+    model_version = "no-op"
+
+    def __init__(self, answered: Counter[str]) -> None:
+        self._answered = answered
+
+    def segment(
+        self, picture: Picture, labels: Sequence[Label], batch: int, learnt: Any = None
+    ) -> Found:
+        """Bright pixels are of the first label."""
+        if picture.digest:  # the self-test's has none
+            self._answered[picture.digest] += 1
+        bright = picture.pixels[..., 0] > 127
+        return Found(
+            (Segment(labels[0].name, 0.75, bright),), (), bright.astype(np.uint16),
+            np.where(bright, np.float32(0.75), np.float32(0.25)), 0.5, {"all": 0.0},
+        )  # fmt: skip
+
+    def refer(self, *_: object) -> None:
+        """Called to warm up, and never again."""
 
 
 def main() -> None:
@@ -73,40 +102,14 @@ def main() -> None:
 
 def be_worker(root: Path, counts: Path) -> int:
     """A segment worker; on its end it leaves how often it answered for each image."""
-    redis = worker_connection(QueueSettings().redis_url)
+    redis = worker_connection(SharedSettings().redis_url)
     answered = Counter[str]()
 
-    def segment(picture: Picture, labels: Sequence[Label], batch: int, learnt: Any = None) -> Any:
-        if picture.digest:  # the self-test's has none
-            answered[picture.digest] += 1
-        bright = picture.pixels[..., 0] > 127
-        return Found(
-            (Segment(labels[0].name, 0.75, bright),), (), bright.astype(np.uint16),
-            np.where(bright, np.float32(0.75), np.float32(0.25)), 0.5, {"all": 0.0},
-        )  # fmt: skip
-
     downloader = Downloader(None, None, frozenset(), max_bytes=10**6, seconds=5.0)
-
-    def nothing(*_: object) -> None:
-        """Called to warm up, and never again."""
-
-    unused: Any = nothing
-
-    engine = Engine(
-        segment=segment,
-        refer=unused,
-        point=unused,
-        label_of=unused,
-        learn=unused,
-        batch=1,
-        model_version="no-op",
-        fetch=Fetcher(downloader, root.resolve()).fetch,
-        redis=redis,
-        max_pixels=10**6,
-        reply_seconds=3600,
-        pictures=Pictures(ImageCache(0)),
-    )
-    worker = ModelWorker(open_queue(SEGMENT_QUEUE, redis), engine, "cpu")
+    pictures = Pictures(ImageCache(0), Fetcher(downloader, root.resolve()).fetch, 10**6)
+    segmenter: Any = CountingSegmenter(answered)
+    bench = Workbench(segmenter, pictures, redis, reply_seconds=3600)
+    worker = ModelWorker(open_queue(SEGMENT_QUEUE, redis), bench, "cpu")
     worker.warm_up()
     try:
         return worker.run()

@@ -14,9 +14,9 @@ from pathlib import Path
 from redis import Redis
 
 from dgl_rsis.runs import Runs
+from dgl_rsis.types import Label
 from workers.messages import (
     DeliveryRequest,
-    LabelPrompt,
     SegmentReply,
     SegmentRequest,
     SegmentResult,
@@ -25,7 +25,7 @@ from workers.processes.embedded import embedded_server
 from workers.queue.client import SegmentClient
 from workers.queue.replies import store_reply
 
-LABELS = tuple(LabelPrompt(name, ("a synonym",)) for name in ("building", "road", "water", "land"))
+LABELS = tuple(Label(name, ("a synonym",)) for name in ("building", "road", "water", "land"))
 SIDE = 1024  # of the replies' masks, pixels
 RUN = 16  # pixels: a ragged mask, as the segmentation of a real tile
 

@@ -29,7 +29,7 @@ from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
 from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import Label
 from starter.scenes.generate import generate
-from workers.messages import LabelPrompt
+from workers.settings import WorkerSettings
 
 PIECE = 1000  # pixels of a generated scene
 PIECES = 16  # different ones
@@ -113,8 +113,8 @@ def _measure(folder: Path, side: int, labels: str) -> bool:
 
 def _segment(path: Path, labels: list[str]) -> None:
     """The child: all outputs of a scene."""
-    segmenter = LocalSceneSegmenter("starter", "cpu")
-    job = SceneJob([LabelPrompt(name) for name in labels], {}, polygons="gpkg", probability=True)
+    segmenter = LocalSceneSegmenter(WorkerSettings(model="starter", device="cpu"))
+    job = SceneJob([Label(name) for name in labels], {}, polygons="gpkg", probability=True)
     out = path.with_suffix("")
     out.mkdir(exist_ok=True)
     processor = time.process_time()

@@ -160,10 +160,7 @@ def _check(prediction: dict[str, Any]) -> None:
 def _draw(path: Path, prediction: dict[str, Any], out: Path) -> None:
     """The masks as Label Studio would decode them, over the image."""
     config = label_config.parse(LABEL_CONFIG)
-    by_label = colours(
-        [label.name for label in config.labels],
-        {label.name: label.colour for label in config.labels if label.colour},
-    )
+    by_label = colours([label.name for label in config.labels], config.colours)
     segments = [
         Segment(region["value"]["brushlabels"][0], region["score"], _mask(region))
         for region in prediction["result"]

@@ -1,6 +1,7 @@
-"""What crosses the queue: requests and replies as JSON. Standard library only.
+"""What crosses the queue: requests and replies as JSON.
 
-Both sides import this file and nothing of each other. No token, login or password has a field here.
+Both sides import this file and nothing of each other; of the algorithm it needs only the nouns and
+run lengths. No token, login or password has a field here.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from dgl_rsis.runs import Runs
+from dgl_rsis.types import Label
 
 SEGMENT_QUEUE = "segment"
 INTERACTIVE_QUEUE = "interactive"  # for people who wait, where a worker is reserved for them
@@ -17,24 +19,6 @@ DELIVERY_QUEUE = "delivery"
 SEGMENT_FUNCTION = "workers.processes.jobs.segment"
 LEARN_FUNCTION = "workers.processes.jobs.learn"
 DELIVERY_FUNCTION = "backend.studio.delivery.deliver"
-
-
-@dataclass(frozen=True)
-class LabelPrompt:
-    """One label of the vocabulary and the words that describe it to the text encoder.
-
-    Attributes:
-        name: the label as the project's config spells it.
-        synonyms: further names for the same class, from `predicted_values`; may be empty.
-        threshold: smallest probability in [0, 1] at which a pixel takes this label; None for the
-            model's own.
-        background: pixels won by this label stay unlabelled.
-    """
-
-    name: str
-    synonyms: tuple[str, ...] = ()
-    threshold: float | None = None
-    background: bool = False
 
 
 Point = tuple[float, float]
@@ -117,7 +101,7 @@ class SegmentRequest:
     """
 
     image: str
-    labels: tuple[LabelPrompt, ...]
+    labels: tuple[Label, ...]
     model_version: str
     classes: bool = True
     objects: bool = False
@@ -151,8 +135,7 @@ class SegmentRequest:
             KeyError, TypeError: a field is missing or unknown.
         """
         labels = tuple(
-            LabelPrompt(**{**label, "synonyms": tuple(label["synonyms"])})
-            for label in payload["labels"]
+            Label(**{**label, "synonyms": tuple(label["synonyms"])}) for label in payload["labels"]
         )
         pointed = payload["pointed"]
         return cls(

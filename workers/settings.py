@@ -1,5 +1,6 @@
-"""Settings of the queue and of the workers, from the environment."""
+"""Settings from the environment: those that all parts read, and those of the workers."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,12 +10,24 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Hosts = Annotated[tuple[str, ...], NoDecode]  # a comma list, not JSON
 
 
-class QueueSettings(BaseSettings):
-    """Where the queue is; both ends read it.
+def _models_dir() -> Path:
+    """The folder `dgl-rsis/models` of the user's data (XDG)."""
+    # `Path.home` would raise for a user without a home, as a container may have.
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Path(data) / "dgl-rsis" / "models"
+
+
+class SharedSettings(BaseSettings):
+    """What the web process, the workers and the commands all read.
 
     Attributes:
         redis_url: `redis://…`, `rediss://…` or `unix://…`; None when `up` starts a server itself.
         reply_days: how long a computed reply is kept.
+        label_studio_url: with the scheme, without a trailing slash; with the key, images are
+            fetched from there and predictions are pushed when ready.
+        label_studio_api_key: a legacy token or a personal access token.
+        models_dir: folder of pulled weights; made when the first ones come.
+        log_level: of the process's log.
     """
 
     # An empty variable is what docker compose passes for an unset one. An error about one variable
@@ -23,9 +36,29 @@ class QueueSettings(BaseSettings):
 
     redis_url: str | None = Field(default=None, repr=False)  # may hold a password
     reply_days: int = Field(default=7, ge=1, le=365)
+    label_studio_url: str | None = None
+    label_studio_api_key: SecretStr | None = None
+    models_dir: Path = Field(default_factory=_models_dir)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(
+                f"LABEL_STUDIO_URL is {value!r}, without a scheme: write http://… or https://…"
+            )
+        return value.rstrip("/") if value else value
+
+    @field_validator("models_dir")
+    @classmethod
+    def _check_models_dir(cls, value: Path) -> Path:
+        if value.exists() and not value.is_dir():
+            raise ValueError(f"MODELS_DIR {value} is not a folder")
+        return value
 
 
-class WorkerSettings(QueueSettings):
+class WorkerSettings(SharedSettings):
     """What a worker process needs.
 
     Attributes:
@@ -36,15 +69,12 @@ class WorkerSettings(QueueSettings):
         cache_dir: folder for the same on disk; workers of one machine may share it. None: no disk.
         cache_disk_mb: MiB of that folder.
         device: "cpu" or "cuda:0".
-        label_studio_url: with the scheme, without a trailing slash.
-        label_studio_api_key: a legacy token or a personal access token.
         local_files_document_root: folder that `/data/local-files/?d=` may read; None refuses.
         allowed_image_hosts: `host` or `host:port`; exempt from the block of private addresses.
         max_image_bytes: cap of a download or a file.
         max_image_pixels: cap of height · width, checked before decoding.
         fetch_seconds: cap of the whole transfer of one image.
         requests_ca_bundle: file of certificate authorities to trust instead of the built-in ones.
-        log_level: of the process's log.
     """
 
     model: str = "starter"
@@ -53,15 +83,12 @@ class WorkerSettings(QueueSettings):
     cache_dir: Path | None = None
     cache_disk_mb: int = Field(default=2048, ge=1, le=100_000_000)
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
-    label_studio_url: str | None = None
-    label_studio_api_key: SecretStr | None = None
     local_files_document_root: Path | None = None
     allowed_image_hosts: Hosts = ()
     max_image_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     max_image_pixels: int = Field(default=100_000_000, ge=1)
     fetch_seconds: float = Field(default=60.0, gt=0)
     requests_ca_bundle: Path | None = None
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("allowed_image_hosts", mode="before")
     @classmethod
@@ -69,15 +96,6 @@ class WorkerSettings(QueueSettings):
         if isinstance(value, str):
             return tuple(host.strip().lower() for host in value.split(",") if host.strip())
         return value
-
-    @field_validator("label_studio_url")
-    @classmethod
-    def _check_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError(
-                f"LABEL_STUDIO_URL is {value!r}, without a scheme: write http://… or https://…"
-            )
-        return value.rstrip("/") if value else value
 
     @field_validator("local_files_document_root")
     @classmethod

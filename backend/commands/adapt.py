@@ -10,7 +10,7 @@ from backend.commands import options
 from backend.commands.refusals import refuse
 from workers.queue.client import QueueError, SegmentClient
 from workers.queue.corrections import CorrectionsClient
-from workers.settings import QueueSettings
+from workers.settings import SharedSettings
 
 HEADER = ("PROJECT", "LEARNS", "REVISION", "ANNOTATIONS", "WITHOUT EXAMPLES", "SIZE")
 
@@ -72,7 +72,7 @@ def table(client: CorrectionsClient, project: int | None) -> str:
 
 def _asking(question: Callable[[CorrectionsClient], Result]) -> Result:
     """Ask the queue's server; end with the reason where it cannot be."""
-    url = options.queue_url(options.read(QueueSettings))
+    url = options.queue_url(options.read(SharedSettings))
     if url is None:
         refuse(
             "REDIS_URL is not set and `dgl-rsis up` does not run in this folder: give the address "

@@ -14,7 +14,6 @@ from defusedxml import ElementTree
 from backend.project import label_config
 from backend.project.label_config import DEFAULT_MODES, TRUE, USABLE, Control, LabelConfig
 from dgl_rsis.classes import knowledge
-from dgl_rsis.types import Label
 
 FORMS = {
     "brushlabels": "brush",
@@ -218,12 +217,11 @@ def _points(element: Element) -> bool:
 
 def _informed(fates: Sequence[Fate], config: LabelConfig) -> tuple[list[Fate], tuple[str, ...]]:
     """What the algorithm's knowledge adds, and the words for what no label covers."""
-    labels = [Label(x.name, x.synonyms, x.threshold, x.background) for x in config.labels]
     asked: Mapping[str, tuple[str, ...]] = {}
     rest: tuple[str, ...] = ()
-    if labels:
-        entries = knowledge.phrases(labels)
-        asked = {x.label.name: x.phrases for x in entries[: len(labels)]}
+    if config.labels:
+        entries = knowledge.phrases(config.labels)
+        asked = {x.label.name: x.phrases for x in entries[: len(config.labels)]}
         rest = next((x.phrases for x in entries if x.label.background), ())
     informed = [
         replace(

@@ -9,13 +9,14 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from backend.commands.progress import counting
 from workers.registry import models
+from workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from dgl_rsis.evaluation.ladders import Options, Report
@@ -44,7 +45,7 @@ class EvaluationRun:
         min_area: pixels; smaller objects are left out.
         json: file for all numbers; None for none.
         plot: folder for pictures; None for none.
-        model, device: as the settings MODEL and DEVICE.
+        settings: of MODEL, DEVICE and MODELS_DIR.
     """
 
     task: Task
@@ -58,8 +59,7 @@ class EvaluationRun:
     min_area: int = 100
     json: Path | None = None
     plot: Path | None = None
-    model: str = "starter"
-    device: str = "cpu"
+    settings: WorkerSettings = field(default_factory=WorkerSettings)
 
 
 def run(task: EvaluationRun) -> int:
@@ -75,11 +75,12 @@ def run(task: EvaluationRun) -> int:
     name, _, folder = task.dataset.partition(":")
     from dgl_rsis.evaluation.ladders import Options
 
+    settings = task.settings
     title, measure = _measurement(task, name, Path(folder) if folder else None)
     options = Options(
         dataset=name,
-        model=models.resolve_clip(task.model),
-        device=task.device,
+        model=models.resolve_clip(settings.model, settings.models_dir),
+        device=settings.device,
         limit=task.limit,
         per_image=task.per_image,
         piece=task.piece,

@@ -14,7 +14,7 @@ from backend.commands.lazy import STYLE, Commands
 from backend.commands.options import FOR_PEOPLE, OURS, Device, Model
 from backend.commands.refusals import REFUSED, refuse, refuse_known
 from backend.web.settings import Settings
-from workers.settings import QueueSettings, WorkerSettings
+from workers.settings import SharedSettings, WorkerSettings
 
 LOG = logging.getLogger("backend.commands.main")  # `__name__` is "__main__" under python -m
 EXTRAS = "pip install 'dgl-rsis[worker]', or with [data] for what needs no model"
@@ -125,7 +125,7 @@ def evaluate(
     settings = options.local(model, device)
     run = evaluation.EvaluationRun(
         task, dataset, split, limit, per_image, piece, top_k, thing, min_area, json, plot,
-        settings.model, settings.device,
+        settings,
     )  # fmt: skip
     try:
         status = evaluation.run(run)
@@ -154,7 +154,7 @@ def _run(work: Callable[[WorkerSettings], int]) -> None:
     raise typer.Exit(status)
 
 
-def _require_queue(settings: QueueSettings) -> None:
+def _require_queue(settings: SharedSettings) -> None:
     if settings.redis_url is None:
         refuse(
             "REDIS_URL is not set: give the address of a Redis or Valkey server, such as "

@@ -15,9 +15,11 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
+from backend.commands import options
 from backend.commands.progress import downloading
 from backend.commands.refusals import refuse, refuse_known
 from workers.registry.models import Entry, Kind, Registry, RegistryError, open_registry
+from workers.settings import SharedSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -33,13 +35,13 @@ app = typer.Typer(help="Real weights: what there is, and getting them.", no_args
 @app.command("list")
 def list_() -> None:
     """Show all models: installed or not, size, licence, what they were trained on."""
-    sys.stdout.write(_refusing(lambda: table(open_registry())))
+    sys.stdout.write(_refusing(lambda: table(_registry())))
 
 
 @app.command()
 def pull(name: Annotated[str, typer.Argument(help="As `models list` shows it.")]) -> None:
     """Fetch a model, or continue fetching it; verified, and there whole or not at all."""
-    sys.stdout.write(_refusing(lambda: pulled(open_registry(), name)))
+    sys.stdout.write(_refusing(lambda: pulled(_registry(), name)))
 
 
 @app.command()
@@ -55,7 +57,7 @@ def add(
     ] = None,
 ) -> None:
     """Take in a checkpoint that you have."""
-    sys.stdout.write(_refusing(lambda: added(open_registry(), name, file, arch, kind)))
+    sys.stdout.write(_refusing(lambda: added(_registry(), name, file, arch, kind)))
 
 
 @app.command()
@@ -63,7 +65,7 @@ def verify(
     name: Annotated[str | None, typer.Argument(help="One model; else all that are here.")] = None,
 ) -> None:
     """Read installed models again and compare them with their hashes."""
-    faults = _refusing(lambda: open_registry().verify(name))
+    faults = _refusing(lambda: _registry().verify(name))
     for model, fault in faults.items():
         sys.stdout.write(f"{model}: {fault or 'as it came'}\n")
     if any(faults.values()):
@@ -121,6 +123,10 @@ def added(
         raise RegistryError(f"{name} is not registered: give its architecture with --arch")
     kind = kind or ("sam" if architecture in SAM_ARCHITECTURES else "clip")
     return _told(registry, name, registry.add(name, file, architecture, kind, _check))
+
+
+def _registry() -> Registry:
+    return open_registry(options.read(SharedSettings).models_dir)
 
 
 def _told(registry: Registry, name: str, path: Path) -> str:

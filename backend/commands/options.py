@@ -11,12 +11,12 @@ import typer
 from pydantic import ValidationError
 
 from backend.commands.refusals import refuse
-from workers.settings import QueueSettings, WorkerSettings
+from workers.settings import SharedSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from backend.studio.client import StudioClient
 
-AnySettings = TypeVar("AnySettings", bound=QueueSettings)
+AnySettings = TypeVar("AnySettings", bound=SharedSettings)
 Client = TypeVar("Client", bound="StudioClient")
 
 DATA = Path(".dgl-rsis")  # of the embedded server that `up` starts
@@ -73,7 +73,7 @@ def studio(settings: WorkerSettings, kind: type[Client]) -> Client:
     return kind(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))
 
 
-def queue_url(settings: QueueSettings) -> str | None:
+def queue_url(settings: SharedSettings) -> str | None:
     """Address of the queue's server: REDIS_URL, or the one that `up` runs in this folder.
 
     Returns:

@@ -10,15 +10,15 @@ with lxml's defaults and is only the oracle of the tests.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
 from backend.project.tasks import TaskError, expression_of, image_of, task_id_of
-from workers.messages import LabelPrompt, SegmentRequest
+from dgl_rsis.types import Label
+from workers.messages import SegmentRequest
 
 Mode = Literal["semantic", "instance"]
 
@@ -38,25 +38,6 @@ USABLE = "BrushLabels, BitmaskLabels, PolygonLabels or RectangleLabels"
 LEFT_ALONE = frozenset({"choices", "textarea", "keypointlabels", "keypoint"})
 BACKGROUND = frozenset({"background", "unlabeled", "unlabelled", "other"})
 TRUE = frozenset({"true", "1", "yes"})
-
-
-@dataclass(frozen=True)
-class Label:
-    """One class of the vocabulary.
-
-    Attributes:
-        name: as a region carries it.
-        synonyms: further names for it, from `predicted_values`.
-        colour: CSS colour of its `background` attribute; None when not given.
-        threshold: smallest probability in [0, 1] to take this label; None for the model's own.
-        background: its pixels stay unlabelled.
-    """
-
-    name: str
-    synonyms: tuple[str, ...] = ()
-    colour: str | None = None
-    threshold: float | None = None
-    background: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,11 +65,13 @@ class LabelConfig:
 
     Attributes:
         controls: those that take predictions; empty when the config cannot be served.
-        labels: union of their labels, in the order of the config.
+        labels: the vocabulary: union of their labels, in the order of the config. Synonyms are from
+            `predicted_values`.
         image_key: key of the image in the task's data, such as "image" or "images.rgb".
         expression_key: key of a referring expression in the task's data: what a <Text> called
             "expression" shows, else "expression".
         problems: sentences for the log: what is ignored and why.
+        colours: name → CSS colour of the labels whose `background` attribute gives one.
     """
 
     controls: tuple[Control, ...]
@@ -96,14 +79,7 @@ class LabelConfig:
     image_key: str
     problems: tuple[str, ...]
     expression_key: str = EXPRESSION
-
-    @cached_property
-    def prompts(self) -> tuple[LabelPrompt, ...]:
-        """The vocabulary as the queue carries it."""
-        return tuple(
-            LabelPrompt(label.name, label.synonyms, label.threshold, label.background)
-            for label in self.labels
-        )
+    colours: Mapping[str, str] = field(default_factory=dict)
 
     def to_request(self, task: Mapping[str, Any], model_version: str) -> SegmentRequest:
         """The segmentation that this task asks for.
@@ -116,13 +92,21 @@ class LabelConfig:
         modes = {control.mode for control in self.controls}
         return SegmentRequest(
             image=image_of(task, self.image_key),
-            labels=self.prompts,
+            labels=self.labels,
             model_version=model_version,
             classes="semantic" in modes,
             objects="instance" in modes,
             expression=expression_of(task, self.expression_key),
             task_id=task_id_of(task),
         )
+
+
+@dataclass(frozen=True)
+class _LabelTag:
+    """One <Label> of a control, and the CSS colour of its `background` attribute, if it has one."""
+
+    label: Label
+    colour: str | None
 
 
 def parse(xml: str) -> LabelConfig:
@@ -177,14 +161,17 @@ class _Reading:
                 f"The label config has no usable control: add {USABLE} with at least one label "
                 'on an <Image value="$…">.'
             )
-        labels = self._vocabulary([label for _, labels in found for label in labels])
+        tags = self._vocabulary([tag for _, tags in found for tag in tags])
+        labels = tuple(tag.label for tag in tags)
         if len(labels) > MOST_LABELS:
             return self._useless(
                 f"The label config has {len(labels)} labels; at most {MOST_LABELS} are predicted: "
                 'add model_skip="true" to some.'
             )
         controls = tuple(control for control, _ in found)
-        return LabelConfig(controls, labels, key, tuple(self.problems), self._expression_key())
+        colours = {tag.label.name: tag.colour for tag in tags if tag.colour}
+        problems, expression_key = tuple(self.problems), self._expression_key()
+        return LabelConfig(controls, labels, key, problems, expression_key, colours)
 
     def _expression_key(self) -> str:
         for element in self.root.iter():
@@ -211,7 +198,7 @@ class _Reading:
             elif element.get("toName") and tag not in LEFT_ALONE:
                 self._note(f"{_title(element)} is left alone: predictions are made for {USABLE}.")
 
-    def _control(self, element: Element) -> tuple[Control, list[Label]] | None:
+    def _control(self, element: Element) -> tuple[Control, list[_LabelTag]] | None:
         """One control and its labels; None, with a problem, when it cannot be used."""
         name, title = element.get("name", ""), _title(element)
         if _is_true(element.get("model_skip")):
@@ -221,33 +208,34 @@ class _Reading:
             if not name:
                 self._note(f"{title} has no name; it is ignored.")
             return None
-        labels = list(self._labels(element))
-        if not any(not label.background for label in labels):
+        tags = list(self._tags(element))
+        names = frozenset(tag.label.name for tag in tags if not tag.label.background)
+        if not names:
             self._note(
                 f'{title} has no labels to predict; add <Label value="…"/> inside it. Backgrounds '
                 "and labels with model_skip do not count."
             )
             return None
-        names = frozenset(label.name for label in labels if not label.background)
-        return Control(_tag(element), name, to_name, names, self._mode(element)), labels
+        return Control(_tag(element), name, to_name, names, self._mode(element)), tags
 
-    def _vocabulary(self, labels: Sequence[Label]) -> tuple[Label, ...]:
-        """One label a name; says which have several thresholds."""
-        found: dict[str, Label] = {}
+    def _vocabulary(self, tags: Sequence[_LabelTag]) -> list[_LabelTag]:
+        """One tag a name; says which have several thresholds."""
+        by_name: dict[str, _LabelTag] = {}
         given: dict[str, set[float]] = {}
-        for label in labels:
-            known = found.get(label.name)
-            found[label.name] = _merged(known, label) if known else label
-            if label.threshold is not None:
-                given.setdefault(label.name, set()).add(label.threshold)
+        for tag in tags:
+            name, threshold = tag.label.name, tag.label.threshold
+            known = by_name.get(name)
+            by_name[name] = _merged(known, tag) if known else tag
+            if threshold is not None:
+                given.setdefault(name, set()).add(threshold)
         differ = [name for name, thresholds in given.items() if len(thresholds) > 1]
         if differ:
-            smallest = ", ".join(f"'{name}' {found[name].threshold}" for name in differ)
+            smallest = ", ".join(f"'{name}' {by_name[name].label.threshold}" for name in differ)
             self._note(
                 "Labels with a different model_score_threshold in several controls take the "
                 f"smallest in all of them: {smallest}."
             )
-        return tuple(found.values())
+        return list(by_name.values())
 
     def _to_name(self, element: Element) -> str | None:
         """Name of the control's image; a `toName` of several objects counts its images."""
@@ -263,7 +251,7 @@ class _Reading:
         )
         return None
 
-    def _labels(self, control: Element) -> Iterator[Label]:
+    def _tags(self, control: Element) -> Iterator[_LabelTag]:
         default = self._threshold(control)
         for element in control.iter():
             if _tag(element) != "label" or _is_true(element.get("model_skip")):
@@ -273,13 +261,13 @@ class _Reading:
                 self._note(f"{_title(control)} has a label without value.")
                 continue
             threshold = self._threshold(element)
-            yield Label(
+            label = Label(
                 name=name,
                 synonyms=_synonyms(element.get("predicted_values", "")),
-                colour=element.get("background"),
                 threshold=default if threshold is None else threshold,
                 background=name.lower() in BACKGROUND,
             )
+            yield _LabelTag(label, element.get("background"))
 
     def _threshold(self, element: Element) -> float | None:
         text = element.get("model_score_threshold")
@@ -311,8 +299,8 @@ class _Reading:
         return default
 
     def _on_one_image(
-        self, found: list[tuple[Control, list[Label]]]
-    ) -> list[tuple[Control, list[Label]]]:
+        self, found: list[tuple[Control, list[_LabelTag]]]
+    ) -> list[tuple[Control, list[_LabelTag]]]:
         """One image a task is segmented: the first control's; says which controls lose."""
         for control, _ in found:
             first = found[0][0]
@@ -337,15 +325,16 @@ class _Reading:
         return None
 
 
-def _merged(first: Label, second: Label) -> Label:
+def _merged(first: _LabelTag, second: _LabelTag) -> _LabelTag:
     """One label that stands in several controls: all synonyms, the smallest given threshold."""
-    given = [t for t in (first.threshold, second.threshold) if t is not None]
-    return replace(
-        first,
-        synonyms=_unique((*first.synonyms, *second.synonyms)),
-        colour=first.colour or second.colour,
+    one, other = first.label, second.label
+    given = [t for t in (one.threshold, other.threshold) if t is not None]
+    label = replace(
+        one,
+        synonyms=_unique((*one.synonyms, *other.synonyms)),
         threshold=min(given, default=None),
     )
+    return _LabelTag(label, first.colour or second.colour)
 
 
 def _synonyms(text: str) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Prompt:
+class InteractivePrompt:
     """What somebody asks for: by words, by pointing, or by both.
 
     Attributes:
@@ -45,7 +45,9 @@ class Prompt:
     pointed: VisualPrompt | None = None
 
 
-def read(context: Any, config: LabelConfig, task: Mapping[str, Any], signs: Signs) -> Prompt:
+def read(
+    context: Any, config: LabelConfig, task: Mapping[str, Any], signs: Signs
+) -> InteractivePrompt:
     """The prompt of a context.
 
     Args:
@@ -70,12 +72,12 @@ def read(context: Any, config: LabelConfig, task: Mapping[str, Any], signs: Sign
             "smart tool, or write what to find into the TextArea."
         )
     if not drawn:
-        return Prompt(text, label if label in _answerable(config) else "")
+        return InteractivePrompt(text, label if label in _answerable(config) else "")
     _check(drawn[-1], label, config)
-    return Prompt(text, label, _pointed(drawn, label, task, signs))
+    return InteractivePrompt(text, label, _pointed(drawn, label, task, signs))
 
 
-def to_request(plain: SegmentRequest, prompt: Prompt) -> SegmentRequest:
+def to_request(plain: SegmentRequest, prompt: InteractivePrompt) -> SegmentRequest:
     """The job that answers a prompt.
 
     Args:

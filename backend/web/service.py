@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 
 Answer = Json | list[Any]  # a prediction, or [] for none yet
 
-ReadPrompt = Callable[[Mapping[str, Any]], interactive.Prompt]
+ReadPrompt = Callable[[Mapping[str, Any]], interactive.InteractivePrompt]
 
 NOTHING: list[Any] = []
 INTERACTIVE = "interactive"  # stage of a failure

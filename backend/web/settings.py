@@ -1,21 +1,19 @@
 """Settings of the web process, from the environment; upstream's names where upstream has them."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from workers.settings import QueueSettings
+from workers.settings import SharedSettings
 
 
-class Settings(QueueSettings):
-    """What the web process reads from the environment.
+class Settings(SharedSettings):
+    """What the web process alone reads from the environment, beside what all parts read.
 
     Attributes:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         threads: requests served at once. Most of them wait for a worker, which costs little.
-        label_studio_url: Label Studio's address; with the key, batches are pushed when ready.
-        label_studio_api_key: legacy token or personal access token.
         basic_auth_user: with the password, every route asks for it, /health included.
         basic_auth_pass: see `basic_auth_user`.
         single_task_seconds: how long the opening of one task waits for its masks.
@@ -25,14 +23,11 @@ class Settings(QueueSettings):
         interactive_workers: workers that `up` starts for people who wait and nobody else, so that
             a batch in work does not hold up their clicks; each loads the model once more.
         learn: take what annotators submit as examples, and use it; `adapt off` is for one project.
-        log_level: of the standard library's logging.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(default=9090, ge=0, le=65535)
     threads: int = Field(default=128, ge=2, le=1024)
-    label_studio_url: str | None = None
-    label_studio_api_key: SecretStr | None = None
     basic_auth_user: str | None = None
     basic_auth_pass: SecretStr | None = None
     single_task_seconds: float = Field(default=20.0, ge=0)
@@ -40,7 +35,6 @@ class Settings(QueueSettings):
     max_body_bytes: int = Field(default=134_217_728, gt=0)
     interactive_workers: int = Field(default=0, ge=0, le=64)
     learn: bool = True
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:

@@ -109,7 +109,7 @@ class Corrections:
             self._client.corrections.forget(found.project, found.annotations, found.tasks)
             counts = len(found.annotations), len(found.tasks)
             LOG.info("project %s: %d annotations and %d tasks taken back", found.project, *counts)
-        elif found is not None and self._client.corrections.learn(found):
+        elif found is not None and self._client.corrections.submit(found):
             LOG.info("task %s: %d masks to learn from", found.task_id, len(found.regions))
 
     @contextmanager

@@ -115,7 +115,7 @@ def describe(image: RGB, proposed: Proposals) -> Floats:
     return keys
 
 
-def learn(
+def from_masks(
     image: RGB,
     proposed: Proposals,
     marked: NDArray[np.int32],

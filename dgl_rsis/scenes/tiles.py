@@ -27,7 +27,7 @@ class Window(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tiling:
+class TileParameters:
     """How to cut scenes.
 
     Attributes:
@@ -60,7 +60,7 @@ class Tile:
     image: RGB | None
 
 
-def windows(width: int, height: int, tiling: Tiling) -> list[Window]:
+def windows(width: int, height: int, tiling: TileParameters) -> list[Window]:
     """The windows that cover a scene, row by row, all of one size.
 
     Args:
@@ -76,7 +76,7 @@ def windows(width: int, height: int, tiling: Tiling) -> list[Window]:
     ]
 
 
-def cut(scene: Scene, tiling: Tiling) -> Iterator[Tile]:
+def cut(scene: Scene, tiling: TileParameters) -> Iterator[Tile]:
     """The tiles of a scene, one at a time, in the order of `windows`.
 
     Raises:
@@ -141,7 +141,7 @@ class Seams:
         return np.minimum(down[:, None], across)
 
 
-def _starts(length: int, tiling: Tiling) -> list[int]:
+def _starts(length: int, tiling: TileParameters) -> list[int]:
     """First pixels of the tiles along one side; the last tile is moved inward to end with it."""
     last = max(0, length - tiling.size)
     step = tiling.size - tiling.overlap

@@ -42,7 +42,7 @@ def examples(folder: Path) -> Iterator[Prototypes]:
         truth = sample.truth.astype(np.int32)
         marked = np.where(truth < len(DUBAI), truth, -1).astype(np.int32)
         proposed = proposals.propose(sample.image, RegionParameters())
-        yield prototypes.learn(sample.image, proposed, marked, DUBAI)
+        yield prototypes.from_masks(sample.image, proposed, marked, DUBAI)
 
 
 if __name__ == "__main__":

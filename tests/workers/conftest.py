@@ -25,14 +25,12 @@ def queue(redis: Redis) -> Queue:
 @pytest.fixture
 def worker(redis: Redis, queue: Queue, tmp_path: Path) -> Iterator[object]:
     """A `ModelWorker` in this process, to be run in one burst."""
-    from tests.workers.fake_worker import fake_engine  # torch, which few of these tests need
-    from workers.processes import jobs
+    from tests.workers.fake_worker import fake_bench  # torch, which few of these tests need
     from workers.processes.model_worker import ModelWorker
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    worker = ModelWorker(queue, fake_engine(redis, tmp_path), "cpu")
+    worker = ModelWorker(queue, fake_bench(redis, tmp_path), "cpu")
     worker.warm_up()
     yield worker
-    jobs._engine = None
     for number, handler in handlers.items():
         signal.signal(number, handler)

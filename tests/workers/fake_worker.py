@@ -19,13 +19,13 @@ from redis import Redis
 
 from dgl_rsis.classes.prototypes import KEY_LENGTH, Prototypes
 from dgl_rsis.types import Floats, InputError, Label, Mask, Prompt, Refined, Segment
-from workers.engine.current import Engine
 from workers.images.cache import ImageCache
 from workers.images.download import Downloader
 from workers.images.fetch import Fetcher
 from workers.images.pictures import Picture, Pictures
-from workers.messages import SEGMENT_QUEUE, LabelPrompt, SegmentRequest
+from workers.messages import SEGMENT_QUEUE, SegmentRequest
 from workers.processes.delivery import run_delivery_worker
+from workers.processes.jobs import Workbench
 from workers.processes.model_worker import ModelWorker
 from workers.queue.connection import open_queue
 from workers.settings import WorkerSettings
@@ -46,82 +46,6 @@ class Brightness:
     seconds: dict[str, float]
 
 
-def segment_by_brightness(
-    picture: Picture, labels: Sequence[Label], batch: int, learnt: Prototypes | None = None
-) -> Any:
-    """The first label takes bright pixels. Some labels make it behave badly instead."""
-    if not labels:
-        raise InputError("no labels to look for: give at least one")
-    name = labels[0].name
-    if name == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if name == "sleep":
-        time.sleep(1.5)
-    if name == "hang":
-        time.sleep(60.0)
-    if name == "broken":
-        raise ZeroDivisionError("what nobody foresaw")
-    if name == "wide" and batch > 32:
-        raise torch.OutOfMemoryError("more than half a batch")
-    if name == "huge":
-        raise torch.OutOfMemoryError("however small the batch")
-    if name == "huge for NumPy":
-        np.empty((2**30, 2**20), dtype=np.uint8)
-    if name == "huge for PyTorch":
-        torch.empty((2**40, 2**10))
-    bright = _bright(picture)
-    return Brightness(
-        classes=(Segment(name, 0.75, bright),),
-        objects=(Segment(name, 0.5, bright),),
-        class_map=bright.astype(np.uint16),
-        probability=np.where(bright, 0.75, 0.25).astype(np.float32),
-        margin=0.375,
-        seconds={"all": 0.001},
-    )
-
-
-def refer_by_brightness(
-    picture: Picture, expression: str, labels: Sequence[Label], batch: int, most: int = 0
-) -> Any:
-    """Bright pixels, then dark ones; "nothing" is not found. The label is the last one."""
-    if expression == "nothing":
-        return Answered((), "nothing here is nothing"), labels[-1].name
-    bright = _bright(picture)
-    found = (Answered.Candidate(bright, 0.75), Answered.Candidate(~bright, 0.25))
-    return Answered(found, ""), labels[-1].name
-
-
-def point_by_brightness(picture: Picture, prompt: Prompt) -> Refined:
-    """The prior, or the half of the first positive point; some prompts make it behave badly."""
-    if prompt.prior is not None:
-        return Refined(prompt.prior, 0.5)
-    if prompt.box == (0, 0, 12, 8):
-        raise ZeroDivisionError("what nobody foresaw")
-    bright = _bright(picture)
-    if not len(prompt.positive):
-        return Refined(np.zeros_like(bright), 0.0)
-    column, row = np.floor(prompt.positive[0]).astype(int)
-    return Refined(bright == bright[row, column], 0.875)
-
-
-def label_by_brightness(picture: Picture, mask: Mask, labels: Sequence[Label], batch: int) -> str:
-    """The first label for bright masks, the last for dark ones."""
-    return labels[0 if _bright(picture)[mask].all() else -1].name
-
-
-def learn_colours(picture: Picture, marked: NDArray[np.int32], labels: Sequence[str]) -> Prototypes:
-    """One example for each marked class: the mean of its pixels."""
-    owners = np.unique(marked[marked >= 0]).astype(np.int64)
-    keys = np.zeros((len(owners), KEY_LENGTH), dtype=np.float32)
-    keys[:, 0] = [picture.pixels[marked == owner].mean() for owner in owners]
-    return Prototypes(tuple(labels), keys, owners, np.zeros_like(owners))
-
-
-def _bright(picture: Picture) -> Mask:
-    bright: Mask = picture.pixels.mean(axis=2) > 127
-    return bright
-
-
 @dataclass(frozen=True)
 class Answered:
     """What jobs read of an `ExpressionSegmentation`."""
@@ -138,28 +62,103 @@ class Answered:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def fake_engine(redis: Redis, root: Path | None = None, *, seconds: float = 5.0) -> Engine:
+class FakeSegmenter:
+    """A `Segmenter` that knows bright from dark."""
+
+    batch = 64
+    model_version = VERSION
+
+    def segment(
+        self,
+        picture: Picture,
+        labels: Sequence[Label],
+        batch: int,
+        learnt: Prototypes | None = None,
+    ) -> Any:
+        """The first label takes bright pixels. Some labels make it behave badly instead."""
+        if not labels:
+            raise InputError("no labels to look for: give at least one")
+        name = labels[0].name
+        if name == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name == "sleep":
+            time.sleep(1.5)
+        if name == "hang":
+            time.sleep(60.0)
+        if name == "broken":
+            raise ZeroDivisionError("what nobody foresaw")
+        if name == "wide" and batch > 32:
+            raise torch.OutOfMemoryError("more than half a batch")
+        if name == "huge":
+            raise torch.OutOfMemoryError("however small the batch")
+        if name == "huge for NumPy":
+            np.empty((2**30, 2**20), dtype=np.uint8)
+        if name == "huge for PyTorch":
+            torch.empty((2**40, 2**10))
+        bright = _bright(picture)
+        return Brightness(
+            classes=(Segment(name, 0.75, bright),),
+            objects=(Segment(name, 0.5, bright),),
+            class_map=bright.astype(np.uint16),
+            probability=np.where(bright, 0.75, 0.25).astype(np.float32),
+            margin=0.375,
+            seconds={"all": 0.001},
+        )
+
+    def refer(
+        self, picture: Picture, expression: str, labels: Sequence[Label], batch: int, most: int = 0
+    ) -> Any:
+        """Bright pixels, then dark ones; "nothing" is not found. The label is the last one."""
+        if expression == "nothing":
+            return Answered((), "nothing here is nothing"), labels[-1].name
+        bright = _bright(picture)
+        found = (Answered.Candidate(bright, 0.75), Answered.Candidate(~bright, 0.25))
+        return Answered(found, ""), labels[-1].name
+
+    def point(self, picture: Picture, prompt: Prompt) -> Refined:
+        """The prior, or the half of the first positive point; some prompts make it behave badly."""
+        if prompt.prior is not None:
+            return Refined(prompt.prior, 0.5)
+        if prompt.box == (0, 0, 12, 8):
+            raise ZeroDivisionError("what nobody foresaw")
+        bright = _bright(picture)
+        if not len(prompt.positive):
+            return Refined(np.zeros_like(bright), 0.0)
+        column, row = np.floor(prompt.positive[0]).astype(int)
+        return Refined(bright == bright[row, column], 0.875)
+
+    def label_of(self, picture: Picture, mask: Mask, labels: Sequence[Label], batch: int) -> str:
+        """The first label for bright masks, the last for dark ones."""
+        return labels[0 if _bright(picture)[mask].all() else -1].name
+
+    def marked_examples(
+        self, picture: Picture, marked: NDArray[np.int32], labels: Sequence[str]
+    ) -> Prototypes:
+        """One example for each marked class: the mean of its pixels."""
+        owners = np.unique(marked[marked >= 0]).astype(np.int64)
+        keys = np.zeros((len(owners), KEY_LENGTH), dtype=np.float32)
+        keys[:, 0] = [picture.pixels[marked == owner].mean() for owner in owners]
+        return Prototypes(tuple(labels), keys, owners, np.zeros_like(owners))
+
+
+def _bright(picture: Picture) -> Mask:
+    bright: Mask = picture.pixels.mean(axis=2) > 127
+    return bright
+
+
+def fake_bench(redis: Redis, root: Path | None = None) -> Workbench:
+    return Workbench(FakeSegmenter(), pictures(root), redis, REPLY_SECONDS)
+
+
+def pictures(root: Path | None = None, *, max_pixels: int = 10_000) -> Pictures:
     downloader = Downloader(
         label_studio_url=None,
         credentials=None,
         allowed_hosts=frozenset({"127.0.0.1"}),
         max_bytes=1_000_000,
-        seconds=seconds,
+        seconds=5.0,
     )
-    return Engine(
-        segment=segment_by_brightness,
-        refer=refer_by_brightness,
-        point=point_by_brightness,
-        label_of=label_by_brightness,
-        learn=learn_colours,
-        batch=64,
-        model_version=VERSION,
-        fetch=Fetcher(downloader, root).fetch,
-        redis=redis,
-        max_pixels=10_000,
-        reply_seconds=REPLY_SECONDS,
-        pictures=Pictures(ImageCache(10_000)),
-    )
+    return Pictures(ImageCache(10_000), Fetcher(downloader, root).fetch, max_pixels)
 
 
 def picture() -> str:
@@ -174,7 +173,7 @@ def picture() -> str:
 def request(*labels: str, image: str | None = None, task: str = "7") -> SegmentRequest:
     return SegmentRequest(
         image=picture() if image is None else image,
-        labels=tuple(LabelPrompt(label) for label in labels),
+        labels=tuple(Label(label) for label in labels),
         model_version=VERSION,
         objects=True,
         task_id=task,
@@ -184,7 +183,7 @@ def request(*labels: str, image: str | None = None, task: str = "7") -> SegmentR
 def run(url: str, beat_seconds: float, hung_seconds: float, queue: str = SEGMENT_QUEUE) -> None:
     """Be a worker process."""
     redis = Redis.from_url(url)
-    worker = ModelWorker(open_queue(queue, redis), fake_engine(redis), "cpu")
+    worker = ModelWorker(open_queue(queue, redis), fake_bench(redis), "cpu")
     worker._beat_seconds = beat_seconds
     worker._hung_seconds = hung_seconds
     worker.warm_up()

@@ -6,23 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgl_rsis.runs import Runs
+from dgl_rsis.types import Label
 from workers.messages import (
     DeliveryRequest,
-    LabelPrompt,
+    LearnRequest,
     SegmentReply,
     SegmentRequest,
     SegmentResult,
+    names,
+    versioned,
 )
 
 REQUEST = SegmentRequest(
     image="/data/upload/1/a.png",
-    labels=(LabelPrompt("rooftop", ("house",), 0.5), LabelPrompt("other", background=True)),
+    labels=(Label("rooftop", ("house",), 0.5), Label("other", background=True)),
     model_version="v1",
     task_id="7",
 )
 TEXT = st.text(max_size=8)
-PROMPTS = st.builds(
-    LabelPrompt,
+LABELS = st.builds(
+    Label,
     TEXT,
     st.lists(TEXT, max_size=2).map(tuple),
     st.none() | st.floats(0, 1),
@@ -31,7 +34,7 @@ PROMPTS = st.builds(
 REQUESTS = st.builds(
     SegmentRequest,
     TEXT,
-    st.lists(PROMPTS, min_size=1, max_size=3).map(tuple),
+    st.lists(LABELS, min_size=1, max_size=3).map(tuple),
     TEXT,
     st.booleans(),
     st.booleans(),
@@ -93,3 +96,14 @@ def test_a_delivery_crosses_the_queue_unchanged() -> None:
 def test_no_message_has_room_for_a_secret(message: type) -> None:
     words = {word for each in fields(message) for word in each.name.split("_")}
     assert not words & {"token", "login", "password", "secret", "auth", "access"}
+
+
+def test_an_annotation_crosses_the_queue_unchanged() -> None:
+    asked = LearnRequest("7", "1", 1, "data:,", (("dark", Runs(2, 2, (1, 3))),), "5")
+    assert LearnRequest.from_json(json.loads(json.dumps(asked.to_json()))) == asked
+    assert asked.key != replace(asked, stamp=2).key
+
+
+def test_names() -> None:
+    assert names("7", "") == versioned("", "") == ""
+    assert versioned("base", names("7", "abc")) == "base+pabc"

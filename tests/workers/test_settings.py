@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from workers.settings import QueueSettings, WorkerSettings
+from workers.settings import SharedSettings, WorkerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -44,15 +44,27 @@ def test_empty_variables_count_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:password@host/0")
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "sesame")
-    shown = repr(WorkerSettings()) + repr(QueueSettings())
+    shown = repr(WorkerSettings()) + repr(SharedSettings())
     assert "password" not in shown
     assert "sesame" not in shown
+
+
+def test_the_models_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
+    assert SharedSettings().models_dir == tmp_path
+    monkeypatch.setenv("MODELS_DIR", "")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert SharedSettings().models_dir == Path("/data/dgl-rsis/models")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert SharedSettings().models_dir == Path("/somewhere/.local/share/dgl-rsis/models")
 
 
 BAD = {
     "LABEL_STUDIO_URL": ("localhost:8080", "without a scheme"),
     "LOCAL_FILES_DOCUMENT_ROOT": ("/", "root of the file system"),
     "DEVICE": ("gpu", "pattern"),
+    "MODELS_DIR": (__file__, "is not a folder"),
     "REPLY_DAYS": ("0", "greater than or equal to 1"),
     "MAX_IMAGE_BYTES": ("-1", "greater than or equal to 1"),
     "LOG_LEVEL": ("LOUD", "INFO"),

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,14 +11,15 @@ import torch
 from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.runs import to_runs
 from dgl_rsis.types import InputError, Label, Mask, Prompt, Segment
-from workers.engine.current import Engine
-from workers.engine.prompts import agreement, to_labels, to_prompt
-from workers.images.pictures import Picture
+from workers.engine.learnt import Recall
+from workers.engine.prompts import agreement, to_prompt
+from workers.images.pictures import Picture, Pictures
 from workers.messages import SegmentReply, SegmentRequest, SegmentResult, versioned
 
 if TYPE_CHECKING:
     from dgl_rsis.classes.pipeline import ClassSegmentation
     from dgl_rsis.expressions.pipeline import ExpressionSegmentation
+    from workers.engine.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 
@@ -50,35 +51,45 @@ class _Answer:
     margin: float | None = None
 
 
-def answer(engine: Engine, request: SegmentRequest) -> SegmentReply:
+def answer(
+    request: SegmentRequest,
+    segmenter: "Segmenter",
+    pictures: Pictures,
+    recall: Recall | None = None,
+) -> SegmentReply:
     """Answer one request.
+
+    Args:
+        request: what is asked.
+        segmenter: the model.
+        pictures: opens its image.
+        recall: what projects learnt; None where no request names any of it.
 
     Raises:
         OtherModelError: it is for another model.
         FetchError, ImageError: its image cannot be had, or is none.
         InputError: it cannot be answered as it is.
     """
-    expected = versioned(engine.model_version, request.prototypes)
+    expected = versioned(segmenter.model_version, request.prototypes)
     if request.model_version != expected:
         # Its reply would be stored, and shown in Label Studio, under the wrong version.
         raise OtherModelError(
             f"this is for the model {request.model_version}, but the worker has "
             f"{expected}: retrieve the prediction again"
         )
-    picture, seconds = engine.pictures.open(request.image, engine.fetch, engine.max_pixels)
-    labels = to_labels(request.labels)
-    used, learnt = engine.recall.prototypes(request.prototypes)
+    picture, seconds = pictures.open(request.image)
+    used, learnt = recall.prototypes(request.prototypes) if recall is not None else ("", None)
     if request.pointed is not None:
-        found = _pointed(engine, picture, request, labels)
+        found = _pointed(segmenter, picture, request)
     elif request.expression:
-        found = _referred(engine, picture, request, labels)
+        found = _referred(segmenter, picture, request)
     else:
-        found = _segmented(engine, picture, request, labels, learnt)
+        found = _segmented(segmenter, picture, request, learnt)
     answered = time.perf_counter()
     segments = found.segments()
     seconds = {**seconds, **found.seconds, "runs": time.perf_counter() - answered}
     height, width = picture.pixels.shape[:2]
-    version = versioned(engine.model_version, used)
+    version = versioned(segmenter.model_version, used)
     return SegmentReply(height, width, version, segments, seconds, found.reason, found.margin)
 
 
@@ -92,14 +103,13 @@ def to_results(
 
 
 def _segmented(
-    engine: Engine,
+    segmenter: "Segmenter",
     picture: Picture,
     request: SegmentRequest,
-    labels: list[Label],
     learnt: Prototypes | None,
 ) -> _Answer:
     found = _in_memory(
-        engine, picture, lambda batch: engine.segment(picture, labels, batch, learnt)
+        segmenter, picture, lambda batch: segmenter.segment(picture, request.labels, batch, learnt)
     )
     return _Answer(
         lambda: to_results(found, classes=request.classes, objects=request.objects),
@@ -108,35 +118,35 @@ def _segmented(
     )
 
 
-def _referred(
-    engine: Engine, picture: Picture, request: SegmentRequest, labels: list[Label]
-) -> _Answer:
+def _referred(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) -> _Answer:
     found, fitting = _in_memory(
-        engine, picture, lambda batch: engine.refer(picture, request.expression, labels, batch)
+        segmenter,
+        picture,
+        lambda batch: segmenter.refer(picture, request.expression, request.labels, batch),
     )
     label = request.label or fitting
     segments = [Segment(label, each.score, each.mask) for each in found.candidates]
     return _Answer(lambda: _candidates(segments), found.seconds, found.reason)
 
 
-def _pointed(
-    engine: Engine, picture: Picture, request: SegmentRequest, labels: list[Label]
-) -> _Answer:
+def _pointed(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) -> _Answer:
     assert request.pointed is not None
     prompt = to_prompt(request.pointed, *picture.pixels.shape[:2])
     if not request.expression:
-        return _refined(engine, picture, prompt, request.label, labels)
+        return _refined(segmenter, picture, prompt, request.label, request.labels)
     found, fitting = _in_memory(
-        engine,
+        segmenter,
         picture,
-        lambda batch: engine.refer(picture, request.expression, labels, batch, MOST_CANDIDATES),
+        lambda batch: segmenter.refer(
+            picture, request.expression, request.labels, batch, MOST_CANDIDATES
+        ),
     )
     label = request.label or fitting
     agreeing = _agreeing(found, prompt, label)
     if agreeing:
         return _Answer(lambda: _candidates(agreeing), found.seconds)
     # Whoever points at a thing knows better where it is than the words do.
-    refined = _refined(engine, picture, prompt, label, labels)
+    refined = _refined(segmenter, picture, prompt, label, request.labels)
     return _Answer(refined.segments, {**found.seconds, **refined.seconds}, refined.reason)
 
 
@@ -154,23 +164,25 @@ def _agreeing(found: "ExpressionSegmentation", prompt: Prompt, label: str) -> li
 
 
 def _refined(
-    engine: Engine, picture: Picture, prompt: Prompt, label: str, labels: list[Label]
+    segmenter: "Segmenter", picture: Picture, prompt: Prompt, label: str, labels: Sequence[Label]
 ) -> _Answer:
     """One mask by pointing alone."""
     started = time.perf_counter()
-    refined = _in_memory(engine, picture, lambda _: engine.point(picture, prompt))
+    refined = _in_memory(segmenter, picture, lambda _: segmenter.point(picture, prompt))
     seconds = {"point": time.perf_counter() - started}
     if not refined.mask.any():
         return _Answer(lambda: (), seconds, "nothing was found where you point: point elsewhere")
     if not label:
-        label = _label_of(engine, picture, refined.mask, labels)
+        label = _label_of(segmenter, picture, refined.mask, labels)
         seconds["label"] = time.perf_counter() - started - seconds["point"]
     segment = Segment(label, refined.score, refined.mask)
     return _Answer(lambda: _candidates([segment]), seconds)
 
 
-def _label_of(engine: Engine, picture: Picture, mask: Mask, labels: list[Label]) -> str:
-    return _in_memory(engine, picture, lambda batch: engine.label_of(picture, mask, labels, batch))
+def _label_of(segmenter: "Segmenter", picture: Picture, mask: Mask, labels: Sequence[Label]) -> str:
+    return _in_memory(
+        segmenter, picture, lambda batch: segmenter.label_of(picture, mask, labels, batch)
+    )
 
 
 def _candidates(segments: list[Segment]) -> tuple[SegmentResult, ...]:
@@ -181,14 +193,14 @@ def _result(item: Segment, level: str) -> SegmentResult:
     return SegmentResult(item.label, float(item.score), level, to_runs(item.mask))
 
 
-def _in_memory(engine: Engine, picture: Picture, work: Callable[[int], Found]) -> Found:
+def _in_memory(segmenter: "Segmenter", picture: Picture, work: Callable[[int], Found]) -> Found:
     """Do the work; when the memory is full, once more with half the batch."""
     try:
-        return work(engine.batch)
+        return work(segmenter.batch)
     except (RuntimeError, MemoryError) as error:
         if not _is_full(error):
             raise
-        batch = max(1, engine.batch // 2)
+        batch = max(1, segmenter.batch // 2)
     # Outside the handler: the error's traceback holds the tensors that must go first.
     torch.cuda.empty_cache()
     log.warning("the memory is full: again with %d crops at a time", batch)

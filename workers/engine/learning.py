@@ -2,22 +2,34 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dgl_rsis.runs import Runs, from_runs
 from dgl_rsis.types import InputError
-from workers.engine.current import Engine
 from workers.engine.shares import pack
+from workers.images.pictures import Pictures
 from workers.messages import LearnRequest
 from workers.queue.prototypes import PrototypeStore
+
+if TYPE_CHECKING:
+    from workers.engine.segmenter import Segmenter
 
 UNMARKED, CONTESTED = -1, -2
 
 
-def learn(engine: Engine, request: LearnRequest) -> str:
-    """Learn from one annotation.
+def update_share(
+    request: LearnRequest, segmenter: "Segmenter", pictures: Pictures, store: PrototypeStore
+) -> str:
+    """Put what one annotation shows in the place of what it showed before.
+
+    Args:
+        request: the annotation.
+        segmenter: the model.
+        pictures: opens its image.
+        store: of the shares.
 
     Returns:
         What came of it, for the log.
@@ -26,17 +38,16 @@ def learn(engine: Engine, request: LearnRequest) -> str:
         FetchError, ImageError: its image cannot be had, or is none.
         InputError: its masks do not fit the image.
     """
-    store = PrototypeStore(engine.redis)
     project, annotation, stamp = request.project, request.annotation, request.stamp
     if not store.is_current(project, annotation, stamp):
         return "nothing: it was changed or taken back since"
     share, found = b"", ""
     if request.regions:
-        picture, _ = engine.pictures.open(request.image, engine.fetch, engine.max_pixels)
+        picture, _ = pictures.open(request.image)
         labels = tuple(dict.fromkeys(label for label, _ in request.regions))
         height, width = picture.pixels.shape[:2]
         plane = marked(request.regions, labels, (height, width))
-        learnt = engine.learn(picture, plane, labels)
+        learnt = segmenter.marked_examples(picture, plane, labels)
         share = pack(learnt)
         counts = Counter(learnt.labels[owner] for owner in learnt.owners)
         found = ", ".join(f"{counts[label]} of {label}" for label in labels)

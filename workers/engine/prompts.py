@@ -7,16 +7,11 @@ import numpy as np
 
 from dgl_rsis import masks
 from dgl_rsis.runs import Runs, from_runs
-from dgl_rsis.types import Floats, InputError, Label, Mask, Prompt
-from workers.messages import LabelPrompt, Point, VisualPrompt
+from dgl_rsis.types import Floats, InputError, Mask, Prompt
+from workers.messages import Point, VisualPrompt
 
 SHIFT = 4  # fractional bits of the corners that OpenCV fills: a sixteenth of a pixel
 FAR = 2**15  # pixels; corners outside the image are brought this near
-
-
-def to_labels(prompts: Sequence[LabelPrompt]) -> list[Label]:
-    """The vocabulary of a request."""
-    return [Label(p.name, p.synonyms, p.threshold, p.background) for p in prompts]
 
 
 def to_prompt(pointed: VisualPrompt, height: int, width: int) -> Prompt:

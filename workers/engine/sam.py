@@ -16,6 +16,7 @@ from workers.engine.providers import Provider, Remembered
 from workers.images.cache import Arrays
 from workers.images.pictures import Picture
 from workers.registry import models
+from workers.settings import WorkerSettings
 
 
 class SamProvider:
@@ -80,14 +81,15 @@ class SamProvider:
         return {"features": found.features.float().cpu().numpy(), "sizes": sizes}
 
 
-def load_sam_provider(name: str, device: str, remembered: Remembered) -> SamProvider:
+def load_sam_provider(settings: WorkerSettings, remembered: Remembered) -> SamProvider:
     """See `segmenter.load_provider`.
 
     Raises:
         ModelError, RegistryError: there is no such model.
     """
-    architecture, path = models.resolve_sam(name)
-    return SamProvider(remembered, name, sam.load_sam(architecture, path, device))
+    name = settings.proposals
+    architecture, path = models.resolve_sam(name, settings.models_dir)
+    return SamProvider(remembered, name, sam.load_sam(architecture, path, settings.device))
 
 
 def _packed(found: Proposals) -> Arrays:

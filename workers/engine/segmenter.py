@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from workers.images.cache import Arrays, ImageCache
 from workers.images.pictures import Picture
 from workers.registry import models as registry
 from workers.registry.models import RegistryError
+from workers.settings import WorkerSettings
 
 MOST_VOCABULARIES = 16  # of which the text features are kept: the next task has the same labels
 
@@ -50,7 +52,7 @@ class Segmenter:
         """Crops at a time that fit the device, as far as known."""
         return self._classes.batch
 
-    @property
+    @cached_property
     def model_version(self) -> str:
         """A name that changes when weights, parameters, provider or package change."""
         identity = self._provider.identity
@@ -87,7 +89,7 @@ class Segmenter:
         found = pipeline.classify(encoded, words, self._clip, parameters, learnt)
         return replace(found, seconds=seconds | found.seconds)
 
-    def learn(
+    def marked_examples(
         self, picture: Picture, marked: NDArray[np.int32], labels: Sequence[str]
     ) -> Prototypes:
         """Examples of what somebody marked.
@@ -98,11 +100,11 @@ class Segmenter:
             labels: names.
 
         Raises:
-            InputError: see `prototypes.learn`, or an image too small to have regions.
+            InputError: see `prototypes.from_masks`, or an image too small to have regions.
         """
         pipeline.check_size(picture.pixels)
         proposed = self._provider.propose(picture, self._classes.regions)
-        return prototypes.learn(picture.pixels, proposed, marked, labels)
+        return prototypes.from_masks(picture.pixels, proposed, marked, labels)
 
     def refer(
         self, picture: Picture, expression: str, labels: Sequence[Label], batch: int, most: int = 0
@@ -263,15 +265,11 @@ def _pixels(arrays: Arrays, device: str) -> PixelFeatures | None:
     return PixelFeatures(*found)
 
 
-def load_segmenter(
-    model: str, proposals: str, device: str, cache: ImageCache | None = None
-) -> Segmenter:
-    """Load a CLIP model and a provider of masks.
+def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) -> Segmenter:
+    """Load the CLIP model and the provider of masks that the settings name.
 
     Args:
-        model: "starter", a name of the model registry, a folder, or ARCHITECTURE:FILE.
-        proposals: see `load_provider`.
-        device: "cpu" or "cuda:0".
+        settings: of MODEL, PROPOSALS, DEVICE and MODELS_DIR.
         cache: None to remember nothing.
 
     Raises:
@@ -279,30 +277,31 @@ def load_segmenter(
     """
     remembered = Remembered(cache if cache is not None else ImageCache(0))
     try:
-        clip = models.load_clip(registry.resolve_clip(model), device)
-        return Segmenter(clip, load_provider(proposals, device, remembered), remembered)
+        clip = models.load_clip(
+            registry.resolve_clip(settings.model, settings.models_dir), settings.device
+        )
+        return Segmenter(clip, load_provider(settings, remembered), remembered)
     except RegistryError as error:
         raise ModelError(str(error)) from None
 
 
-def load_provider(name: str, device: str, remembered: Remembered) -> MaskProvider:
-    """The provider that the settings name.
+def load_provider(settings: WorkerSettings, remembered: Remembered) -> MaskProvider:
+    """The provider of masks that the settings name.
 
     Args:
-        name: "regions", a name of the model registry ("sam-vit-b"), or ARCHITECTURE:FILE.
-        device: "cpu" or "cuda:0".
+        settings: of PROPOSALS, DEVICE and MODELS_DIR.
         remembered: for what it computes.
 
     Raises:
-        ModelError: there is no such model.
+        ModelError, RegistryError: there is no such model.
     """
-    if name == REGIONS:
+    if settings.proposals == REGIONS:
         return RegionProvider(remembered)
     try:
         from workers.engine.sam import load_sam_provider  # its library is needed for nothing else
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"PROPOSALS={name} needs the package {error.name}: install it, or set "
+            f"PROPOSALS={settings.proposals} needs the package {error.name}: install it, or set "
             f"PROPOSALS={REGIONS}"
         ) from None
-    return load_sam_provider(name, device, remembered)
+    return load_sam_provider(settings, remembered)

@@ -34,34 +34,42 @@ class Pictures:
 
     Args:
         cache: keeps the pixels.
+        fetch: image reference → bytes.
+        max_pixels: cap of height · width, checked before decoding.
         clock: monotonic, seconds.
     """
 
-    def __init__(self, cache: ImageCache, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        cache: ImageCache,
+        fetch: Callable[[str], bytes],
+        max_pixels: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._cache = cache
+        self._fetch = fetch
+        self._max_pixels = max_pixels
         self._clock = clock
         self._known: dict[str, tuple[str, float]] = {}  # reference → digest, fetched at
 
-    def open(
-        self, reference: str, fetch: Callable[[str], bytes], max_pixels: int
-    ) -> tuple[Picture, dict[str, float]]:
+    def open(self, reference: str) -> tuple[Picture, dict[str, float]]:
         """The image behind a reference, and the wall-clock seconds of fetching and decoding it.
 
         Raises:
-            FetchError, ImageError: see `fetch` and `rasters.read_rgb`.
+            FetchError, ImageError: see `Fetcher.fetch` and `rasters.read_rgb`.
         """
         started = time.perf_counter()
         known = cache_key(reference)  # a data: URL may be long
         digest, at = self._known.get(known, ("", 0.0))
         data = b""
         if not digest or self._clock() - at > FRESH_SECONDS or self._pixels(digest) is None:
-            data = fetch(reference)
+            data = self._fetch(reference)
             digest = hashlib.sha256(data).hexdigest()
             self._note(known, digest)
         fetched = time.perf_counter()
         pixels = self._pixels(digest)
         if pixels is None:
-            pixels = rasters.read_rgb(data, max_pixels)
+            pixels = rasters.read_rgb(data, self._max_pixels)
             self._cache.put(_pixels_key(digest), {"pixels": pixels})
         seconds = {"fetch": fetched - started, "decode": time.perf_counter() - fetched}
         return Picture(pixels, digest), seconds

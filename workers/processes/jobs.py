@@ -1,4 +1,4 @@
-"""`segment` and `learn`: the functions that RQ may call on the segment queue.
+"""`segment` and `learn`: the functions that RQ may call on the segment queue, for a worker's bench.
 
 They raise nothing that they can name. What the user can put right becomes a failure message and one
 line in the log. What may pass by itself is tried again, and what nobody foresaw is tried again with
@@ -8,7 +8,8 @@ something waits for the answer, so that has one try, and its answer is forgotten
 
 import logging
 import time
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 from rq import Retry, get_current_job
@@ -18,12 +19,14 @@ from dgl_rsis import rasters
 from dgl_rsis.types import InputError
 from workers.engine import learning
 from workers.engine.answers import OtherModelError, answer
-from workers.engine.current import Engine
+from workers.engine.learnt import Recall
 from workers.images.download import FetchError
+from workers.images.pictures import Pictures
 from workers.messages import SEGMENT_QUEUE, LearnRequest, SegmentRequest
 from workers.queue import failures
 from workers.queue.connection import JOB_SECONDS
 from workers.queue.failures import TaskFailure
+from workers.queue.prototypes import PrototypeStore
 from workers.queue.replies import (
     FAILURE_SECONDS,
     attempts_key,
@@ -31,6 +34,9 @@ from workers.queue.replies import (
     store_failure,
     store_reply,
 )
+
+if TYPE_CHECKING:
+    from workers.engine.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 
@@ -54,69 +60,85 @@ DEADLY_POINTED = (
 
 EXPECTED = (OtherModelError, InputError, FetchError, rasters.ImageError, JobTimeoutException)
 
-_engine: Engine | None = None
+
+@dataclass
+class Workbench:
+    """What a worker with a model has at hand for its jobs.
+
+    Attributes:
+        segmenter: the model.
+        pictures: opens images.
+        redis: where replies go, and where what projects learnt is kept.
+        reply_seconds: how long a reply is kept.
+        suspect: set when a job ended unexpectedly: the worker then tests the model again.
+        recall: what projects learnt.
+    """
+
+    segmenter: "Segmenter"
+    pictures: Pictures
+    redis: Redis
+    reply_seconds: int
+    suspect: bool = False
+    recall: Recall = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What is learnt is kept where replies are."""
+        self.recall = Recall(PrototypeStore(self.redis))
 
 
-def use(engine: Engine) -> None:
-    """Answer all further jobs of this process with this engine."""
-    global _engine
-    _engine = engine
-
-
-def segment(payload: dict[str, Any]) -> Retry | None:
+def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     """Answer one `SegmentRequest`; the reply or the failure is stored under its key.
 
     Args:
+        bench: of the worker that performs the job.
         payload: `SegmentRequest.to_json()`.
 
     Returns:
         None when it is decided; how to try again when not.
     """
-    if _engine is None:
-        raise RuntimeError("no engine in this process: only a segment worker runs segment jobs")
     request = SegmentRequest.from_json(payload)
-    if _engine.redis.exists(reply_key(request.key)):
+    if bench.redis.exists(reply_key(request.key)):
         return None  # a job of a worker that was taken for dead, and was not
-    attempt = _count_attempt(_engine.redis, request.key)
+    attempt = _count_attempt(bench.redis, request.key)
     if attempt > _most_attempts(request):
         # Counted, and nothing came of it: the process was killed each time.
-        _give_up(_engine, request, DEADLY if request.pointed is None else DEADLY_POINTED)
+        _give_up(bench, request, DEADLY if request.pointed is None else DEADLY_POINTED)
         return None
     try:
-        reply = answer(_engine, request)
+        reply = answer(request, bench.segmenter, bench.pictures, bench.recall)
     except EXPECTED as error:
-        return _expected(_engine, request, error, attempt)
+        return _expected(bench, request, error, attempt)
     except Exception:
-        return _unexpected(_engine, request, attempt)
-    kept = _engine.reply_seconds
+        return _unexpected(bench, request, attempt)
+    kept = bench.reply_seconds
     if request.pointed is not None or reply.model_version != request.model_version:
         kept = min(kept, PASSING_REPLY_SECONDS)
-    store_reply(_engine.redis, request.key, reply, kept)
+    store_reply(bench.redis, request.key, reply, kept)
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
     log.info("task %s: %d segments (s: %s)", request.task_id, len(reply.segments), stages)
     return None
 
 
-def learn(payload: dict[str, Any]) -> Retry | None:
+def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     """Learn from one annotation. Nobody waits for it, so what goes wrong is only said.
 
     Args:
+        bench: of the worker that performs the job.
         payload: `LearnRequest.to_json()`.
 
     Returns:
         None when it is decided; how to try again when not.
     """
-    if _engine is None:
-        raise RuntimeError("no engine in this process: only a segment worker runs learn jobs")
     request = LearnRequest.from_json(payload)
     started = time.perf_counter()
     try:
-        outcome = learning.learn(_engine, request)
+        store = PrototypeStore(bench.redis)
+        outcome = learning.update_share(request, bench.segmenter, bench.pictures, store)
     except EXPECTED as error:
         return _not_learnt(request, _one_line(error), may_pass=_may_pass(error))
     except Exception as error:
         log.exception("task %s: learning failed", request.task_id)
-        _engine.suspect = True
+        bench.suspect = True
         return _not_learnt(request, f"an internal error: {type(error).__name__}", may_pass=True)
     seconds = time.perf_counter() - started
     log.info("task %s: learnt %s (%.2f s)", request.task_id, outcome, seconds)
@@ -148,7 +170,7 @@ def _count_attempt(redis: Redis, key: str) -> int:
 
 
 def _expected(
-    engine: Engine, request: SegmentRequest, error: Exception, attempt: int
+    bench: Workbench, request: SegmentRequest, error: Exception, attempt: int
 ) -> Retry | None:
     if isinstance(error, JobTimeoutException):
         error = InputError(
@@ -157,7 +179,7 @@ def _expected(
     elif _may_pass(error) and attempt < _most_attempts(request):
         log.info("task %s: try %d: %s", request.task_id, attempt, _one_line(error))
         return _again(attempt)
-    _give_up(engine, request, _one_line(error))
+    _give_up(bench, request, _one_line(error))
     return None
 
 
@@ -166,15 +188,15 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, OtherModelError) or (isinstance(error, FetchError) and error.transient)
 
 
-def _unexpected(engine: Engine, request: SegmentRequest, attempt: int) -> Retry | None:
+def _unexpected(bench: Workbench, request: SegmentRequest, attempt: int) -> Retry | None:
     """Called in an exception handler: the traceback goes to this log and nowhere else."""
     job = get_current_job()
     name = job.id if job is not None else request.key
     log.exception("task %s: try %d: job %s failed", request.task_id, attempt, name)
-    engine.suspect = True
+    bench.suspect = True
     if attempt < _most_attempts(request):
         return _again(attempt)
-    _give_up(engine, request, f"an internal error: the worker's log has it under job {name}")
+    _give_up(bench, request, f"an internal error: the worker's log has it under job {name}")
     return None
 
 
@@ -182,12 +204,12 @@ def _again(attempt: int) -> Retry:
     return Retry(max=MOST_ATTEMPTS, interval=RETRY_SECONDS[attempt - 1])
 
 
-def _give_up(engine: Engine, request: SegmentRequest, message: str) -> None:
+def _give_up(bench: Workbench, request: SegmentRequest, message: str) -> None:
     pointed = request.pointed is not None
     kept = POINTED_FAILURE_SECONDS if pointed else FAILURE_SECONDS
-    store_failure(engine.redis, request.key, message, kept)
+    store_failure(bench.redis, request.key, message, kept)
     if not pointed:  # else the web side, which waits for it, says it: once is enough
-        failures.record(engine.redis, [TaskFailure(SEGMENT_QUEUE, request.task_id, message)])
+        failures.record(bench.redis, [TaskFailure(SEGMENT_QUEUE, request.task_id, message)])
     log.warning("task %s: %s", request.task_id, message)
 
 

@@ -2,19 +2,23 @@
 
 import logging
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rq import Queue
 from rq.job import Job
 
 from dgl_rsis.types import Label
-from workers.engine.current import Engine
 from workers.images.pictures import Picture
 from workers.messages import SEGMENT_QUEUE
-from workers.processes import jobs
+from workers.processes.jobs import Workbench
 from workers.processes.queue_worker import QueueWorker
 from workers.queue import recovery
+from workers.queue.connection import AllowedJob
 from workers.queue.heartbeats import Announcement, announce
+
+if TYPE_CHECKING:
+    from workers.engine.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +37,13 @@ class ModelWorker(QueueWorker):
 
     Args:
         queue: the segment queue, or the one for people who wait.
-        engine: answers the jobs.
+        bench: what its jobs work with.
         device: where the model is.
     """
 
-    def __init__(self, queue: Queue, engine: Engine, device: str) -> None:
+    def __init__(self, queue: Queue, bench: Workbench, device: str) -> None:
         super().__init__(queue, device=device)
-        self._engine = engine
+        self._bench = bench
 
     def warm_up(self) -> None:
         """Pass the self-test, then announce the model.
@@ -49,16 +53,17 @@ class ModelWorker(QueueWorker):
         """
         self._test()
         # Lexicons, grammar and gradients load with the first sentence: nobody should wait for them.
-        engine = self._engine
-        engine.refer(_generated(), SELF_TEST_SENTENCE, SELF_TEST_LABELS, engine.batch)
-        jobs.use(engine)
+        segmenter = self._bench.segmenter
+        segmenter.refer(_generated(), SELF_TEST_SENTENCE, SELF_TEST_LABELS, segmenter.batch)
         announce(self.connection, self._announcement())
-        log.info("model %s is warm on %s", self._engine.model_version, self._device)
+        log.info("model %s is warm on %s", segmenter.model_version, self._device)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job; after an unexpected failure, see whether the model still works."""
+        assert isinstance(job, AllowedJob)
+        job.bench = self._bench
         super().execute_job(job, queue)
-        if self._engine.suspect:
+        if self._bench.suspect:
             self._test_or_exit()
 
     def run_maintenance_tasks(self) -> None:
@@ -74,12 +79,12 @@ class ModelWorker(QueueWorker):
         announce(self.connection, self._announcement(), if_lost=True)
 
     def _announcement(self) -> Announcement:
-        return Announcement(self._engine.model_version, self._device, time.time())
+        return Announcement(self._bench.segmenter.model_version, self._device, time.time())
 
     def _test(self) -> None:
         started = time.perf_counter()
-        self_test(self._engine)
-        self._engine.suspect = False
+        self_test(self._bench.segmenter)
+        self._bench.suspect = False
         self._self_test_at = time.time()
         log.debug("self-test passed in %.2f s", time.perf_counter() - started)
 
@@ -92,14 +97,14 @@ class ModelWorker(QueueWorker):
             raise SystemExit(1) from None
 
 
-def self_test(engine: Engine) -> None:
+def self_test(segmenter: "Segmenter") -> None:
     """Segment a generated image and check the answer's form.
 
     Raises:
         SelfTestError: a size is wrong, or a number is not finite.
     """
     picture = _generated()
-    found = engine.segment(picture, SELF_TEST_LABELS, engine.batch)
+    found = segmenter.segment(picture, SELF_TEST_LABELS, segmenter.batch)
     if found.class_map.shape != picture.pixels.shape[:2]:
         raise SelfTestError(
             f"the class map is {found.class_map.shape}, not {picture.pixels.shape[:2]}"

@@ -6,12 +6,12 @@ that a batch in the other's hands does not hold them up.
 
 from redis import Redis
 
-from workers.engine.current import Engine
-from workers.engine.segmenter import load_segmenter
+from workers.engine.segmenter import Segmenter, load_segmenter
 from workers.images.cache import ImageCache
 from workers.images.fetch import Fetcher
 from workers.images.pictures import Pictures
 from workers.messages import INTERACTIVE_QUEUE, SEGMENT_QUEUE
+from workers.processes.jobs import Workbench
 from workers.processes.memory import limit_memory
 from workers.processes.model_worker import ModelWorker
 from workers.processes.queue_worker import worker_connection
@@ -21,28 +21,26 @@ from workers.settings import WorkerSettings
 MIB = 2**20
 
 
-def load_engine(settings: WorkerSettings, redis: Redis) -> Engine:
-    """Load the models that the settings name.
+def load_model(settings: WorkerSettings) -> tuple[Segmenter, Pictures]:
+    """The models that the settings name, and their images: both share a cache.
 
     Raises:
         ModelError: there is no such model.
     """
     cache = ImageCache(settings.cache_mb * MIB, settings.cache_dir, settings.cache_disk_mb * MIB)
-    segmenter = load_segmenter(settings.model, settings.proposals, settings.device, cache)
-    return Engine(
-        segment=segmenter.segment,
-        refer=segmenter.refer,
-        point=segmenter.point,
-        label_of=segmenter.label_of,
-        learn=segmenter.learn,
-        batch=segmenter.batch,
-        model_version=segmenter.model_version,
-        fetch=Fetcher.from_settings(settings).fetch,
-        redis=redis,
-        max_pixels=settings.max_image_pixels,
-        reply_seconds=settings.reply_days * 24 * 3600,
-        pictures=Pictures(cache),
-    )
+    fetch = Fetcher.from_settings(settings).fetch
+    segmenter = load_segmenter(settings, cache)
+    return segmenter, Pictures(cache, fetch, settings.max_image_pixels)
+
+
+def load_bench(settings: WorkerSettings, redis: Redis) -> Workbench:
+    """All that a worker with these settings needs for its jobs.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    segmenter, pictures = load_model(settings)
+    return Workbench(segmenter, pictures, redis, settings.reply_days * 24 * 3600)
 
 
 def run_segment_worker(settings: WorkerSettings, queue_name: str = SEGMENT_QUEUE) -> int:
@@ -63,8 +61,8 @@ def run_segment_worker(settings: WorkerSettings, queue_name: str = SEGMENT_QUEUE
     redis = worker_connection(settings.redis_url)
     if settings.device == "cpu":
         limit_memory()
-    engine = load_engine(settings, redis)
-    worker = ModelWorker(open_queue(queue_name, redis), engine, settings.device)
+    bench = load_bench(settings, redis)
+    worker = ModelWorker(open_queue(queue_name, redis), bench, settings.device)
     worker.warm_up()
     return worker.run()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from redis import Redis, RedisError
@@ -14,8 +15,9 @@ from rq.serializers import JSONSerializer
 
 from workers.messages import DELIVERY_FUNCTION, LEARN_FUNCTION, SEGMENT_FUNCTION
 
-ALLOWED_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION, DELIVERY_FUNCTION})
-JOB_SECONDS = 600  # a job of more is stopped; see `worker.QueueWorker` for a hung C call
+MODEL_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION})
+ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION}
+JOB_SECONDS = 600  # a job of more is stopped; see `QueueWorker` for a hung C call
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300
 MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
@@ -34,18 +36,28 @@ class AllowedJob(Job):
 
     RQ imports and calls any dotted name that it finds in a job, its callbacks included, and posts
     to any address in its webhooks. Who can write to Redis must not thereby run code here.
+
+    Attributes:
+        bench: what a worker with a model gives to the function of a job that it performs, as the
+            first argument; never in Redis. None elsewhere.
     """
+
+    bench: object = None
 
     @property
     def func(self) -> Any:
         """The function to call.
 
         Raises:
-            ForbiddenJobError: it is not on the list.
+            ForbiddenJobError: it is not on the list, or needs a model and there is none.
         """
         if self.func_name not in ALLOWED_FUNCTIONS or self.instance is not None:
             raise ForbiddenJobError(f"job {self.id} names {self.func_name!r}, which is not allowed")
-        return super().func
+        if self.func_name not in MODEL_FUNCTIONS:
+            return super().func
+        if self.bench is None:
+            raise ForbiddenJobError(f"job {self.id} needs a model: only a segment worker runs it")
+        return partial(super().func, self.bench)
 
     @property
     def success_callback(self) -> None:

@@ -12,7 +12,7 @@ from workers.queue.connection import FAILED_SECONDS, FINISHED_SECONDS, open_queu
 from workers.queue.prototypes import Learnt, PrototypeStore
 
 # A job that waits or runs is left alone: its content is its name. KEYS: job, queue.
-_SUBMIT = """
+_PUSH = """
 local status = redis.call('HGET', KEYS[1], 'status')
 if status and status ~= 'finished' and status ~= 'failed' then return 0 end
 redis.call('DEL', KEYS[1])
@@ -33,7 +33,7 @@ class CorrectionsClient:
         self._redis = redis
         self._store = PrototypeStore(redis)
         self._queue = open_queue(SEGMENT_QUEUE, redis)
-        self._submit = redis.register_script(_SUBMIT)
+        self._push = redis.register_script(_PUSH)
 
     @reaching_redis()
     def prototypes(self, project: str) -> str:
@@ -41,7 +41,7 @@ class CorrectionsClient:
         return names(project, self._store.revision(project))
 
     @reaching_redis()
-    def learn(self, request: LearnRequest) -> bool:
+    def submit(self, request: LearnRequest) -> bool:
         """Have a worker learn from an annotation, behind all that waits.
 
         Returns:
@@ -62,7 +62,7 @@ class CorrectionsClient:
         fields = [part for item in job.to_dict().items() for part in item]
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.sadd(self._queue.redis_queues_keys, self._queue.key)
-            self._submit([job.key, self._queue.key], [job.id, *fields], pipe)
+            self._push([job.key, self._queue.key], [job.id, *fields], pipe)
             pipe.execute()
         return True
 

@@ -7,7 +7,6 @@ that needs torch, so whoever pulls or adds gives a function that does.
 """
 
 import json
-import os
 import re
 import shutil
 import tomllib
@@ -275,16 +274,15 @@ class Registry:
             yield
 
 
-def open_registry(folder: Path | None = None) -> Registry:
+def open_registry(folder: Path) -> Registry:
     """The registry over a models folder.
 
     Args:
-        folder: None for that of the variable MODELS_DIR, else of the user.
+        folder: as the setting MODELS_DIR.
 
     Raises:
         RegistryError: the folder's own `models.toml` is wrong.
     """
-    folder = folder or models_folder()
     entries = _read(Path(str(files("workers.registry"))) / "models.toml")
     own = folder / "models.toml"
     if own.is_file():
@@ -292,15 +290,7 @@ def open_registry(folder: Path | None = None) -> Registry:
     return Registry(folder, entries)
 
 
-def models_folder() -> Path:
-    """MODELS_DIR, else the folder `dgl-rsis/models` of the user's data (XDG)."""
-    if given := os.environ.get("MODELS_DIR"):
-        return Path(given)
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "dgl-rsis" / "models"
-
-
-def resolve_clip(name: str, folder: Path | None = None) -> str:
+def resolve_clip(name: str, folder: Path) -> str:
     """What `MODEL` says, as `load_clip` takes it.
 
     Args:
@@ -322,7 +312,7 @@ def resolve_clip(name: str, folder: Path | None = None) -> str:
     return f"{model.architecture}:{registry.path(model)}"
 
 
-def resolve_sam(name: str, folder: Path | None = None) -> tuple[str, Path]:
+def resolve_sam(name: str, folder: Path) -> tuple[str, Path]:
     """What `PROPOSALS` says, as segment_anything takes it.
 
     Args:

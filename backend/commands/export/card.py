@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from backend.commands.export.counts import SplitCounts
-from backend.commands.export.dataset import Split, Vocabulary
+from backend.commands.export.dataset import DatasetVocabulary, Split
 
 MOST_LISTED = 50
 NUMBERS = "statistics.json"
@@ -37,7 +37,7 @@ class Card:
     source: str
     date: str
     formats: Sequence[str]
-    vocabulary: Vocabulary
+    vocabulary: DatasetVocabulary
     splits: Mapping[Split, SplitCounts]
     ratios: Sequence[float]
     seed: int

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from backend.commands.export.dataset import SPLITS, Example, Split, Vocabulary
+from backend.commands.export.dataset import SPLITS, DatasetVocabulary, Example, Split
 from backend.regions import outlines, planes
 from dgl_rsis import runs
 
@@ -53,7 +53,7 @@ class SplitCounts:
         return {**vars(self), "scenes": dict(self.scenes), "labels": labels}
 
 
-def count(examples: Iterable[Example], vocabulary: Vocabulary) -> dict[Split, SplitCounts]:
+def count(examples: Iterable[Example], vocabulary: DatasetVocabulary) -> dict[Split, SplitCounts]:
     """The counts of each split that has images, in the order of `SPLITS`."""
     found = {
         part: SplitCounts(labels={name: LabelCounts() for name in vocabulary.labels})

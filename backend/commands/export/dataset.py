@@ -27,7 +27,7 @@ GREY: Colour = (128, 128, 128)
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class DatasetVocabulary:
     """The labels of a set, in the order in which formats number them.
 
     Attributes:

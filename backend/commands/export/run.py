@@ -18,13 +18,12 @@ from backend.commands.export import card, split
 from backend.commands.export import counts as statistics
 from backend.commands.export.assembly import Assembly, Source
 from backend.commands.export.card import Card
-from backend.commands.export.dataset import Example, Split, Vocabulary
+from backend.commands.export.dataset import DatasetVocabulary, Example, Split
 from backend.commands.export.images import Images, fetcher
 from backend.commands.export.selection import Choice
 from backend.commands.labels import LabelNames
 from backend.commands.progress import track
 from backend.regions.findings import ExportError, Findings
-from backend.regions.reading import Json
 from backend.studio import export
 from backend.studio.export import Reading
 from backend.studio.project import StudioSource
@@ -111,7 +110,10 @@ def run(task: ExportRun) -> int:
 
 
 def _write(
-    task: ExportRun, writers: Mapping[Format, Write], assembly: Assembly, vocabulary: Vocabulary
+    task: ExportRun,
+    writers: Mapping[Format, Write],
+    assembly: Assembly,
+    vocabulary: DatasetVocabulary,
 ) -> None:
     total = assembly.scenes.total()
     if not total:
@@ -161,7 +163,7 @@ def _check_empty(task: ExportRun) -> None:
             raise ExportError(f"{folder} is not empty: remove it, or give another --out")
 
 
-def _tasks(task: ExportRun) -> tuple[Iterable[Json], LabelNames | None]:
+def _tasks(task: ExportRun) -> tuple[Iterable[Mapping[str, Any]], LabelNames | None]:
     """The tasks one by one, and what is known of their labels."""
     if task.source is not None:
         return export.tasks_of(task.source), task.names
@@ -184,12 +186,12 @@ def _reading(names: LabelNames, findings: Findings, images: Images, choice: Choi
     )
 
 
-def _vocabulary(names: LabelNames | None, assembly: Assembly) -> Vocabulary:
+def _vocabulary(names: LabelNames | None, assembly: Assembly) -> DatasetVocabulary:
     """The labels of the config in its order; else those that were found, by name."""
     if names is None:
-        return Vocabulary.of(sorted(assembly.labels))
+        return DatasetVocabulary.of(sorted(assembly.labels))
     colours = {name: colour for name, colour in names.labels.items() if colour}
-    return Vocabulary.of(list(names.labels), colours)
+    return DatasetVocabulary.of(list(names.labels), colours)
 
 
 def _writer(each: Format, task: ExportRun) -> Write:
@@ -248,7 +250,7 @@ def _card(
     task: ExportRun,
     formats: Sequence[Format],
     assembly: Assembly,
-    vocabulary: Vocabulary,
+    vocabulary: DatasetVocabulary,
     counts: dict[Split, statistics.SplitCounts],
 ) -> Card:
     name = task.source.name if task.source is not None else f"project {task.project}"

@@ -6,9 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from redis import Redis
-
-from backend.commands.prelabel.items import Answered, Item, ItemError, PrelabelError, Stop
+from backend.commands.prelabel.items import Answered, ItemError, PrelabelError, PrelabelItem, Stop
 from backend.commands.prelabel.requests import Requests
 from workers.messages import SEGMENT_QUEUE, SegmentRequest
 from workers.queue.client import Failure, QueueError, SegmentClient
@@ -35,7 +33,9 @@ class Engine(Protocol):
     def model_version(self) -> str:
         """Of the model that answers."""
 
-    def answers(self, requests: Requests, items: Iterable[Item]) -> Iterator[list[Answered]]:
+    def answers(
+        self, requests: Requests, items: Iterable[PrelabelItem]
+    ) -> Iterator[list[Answered]]:
         """Items with their answers, some at a time, in any order."""
 
     def taken(self, keys: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ class QueueEngine:
         self._stop = stop
         self._again = again
         self._kept_seconds = kept_seconds
-        self._pending: dict[str, list[Item]] = {}  # by key
+        self._pending: dict[str, list[PrelabelItem]] = {}  # by key
         self._sizes: dict[str, int] = {}  # bytes sent along, by key
         self.model_version = self._announced()
 
@@ -83,7 +83,9 @@ class QueueEngine:
         """What a project learnt so far, as `SegmentRequest.prototypes`; empty for nothing."""
         return self._reach(partial(self._client.corrections.prototypes, str(project)))
 
-    def answers(self, requests: Requests, items: Iterable[Item]) -> Iterator[list[Answered]]:
+    def answers(
+        self, requests: Requests, items: Iterable[PrelabelItem]
+    ) -> Iterator[list[Answered]]:
         """Items with their answers, some at a time, in any order.
 
         Raises:
@@ -108,7 +110,7 @@ class QueueEngine:
         """These answers are kept elsewhere now: Redis may forget them soon."""
         self._reach(partial(self._client.keep_briefly, keys, self._kept_seconds))
 
-    def _fill(self, requests: Requests, supply: Iterator[Item]) -> list[Answered]:
+    def _fill(self, requests: Requests, supply: Iterator[PrelabelItem]) -> list[Answered]:
         """Ask for more items while there is room; returns those that cannot be asked for."""
         asked: list[SegmentRequest] = []
         unasked: list[Answered] = []
@@ -148,7 +150,7 @@ class QueueEngine:
                 ]
         return []
 
-    def _release(self, key: str) -> list[Item]:
+    def _release(self, key: str) -> list[PrelabelItem]:
         del self._sizes[key]
         return self._pending.pop(key)
 
@@ -216,12 +218,13 @@ class LocalEngine:
 
         self._answer = answer
         self._expected: tuple[type[Exception], ...] = (ItemError, *jobs.EXPECTED)
-        # A client that is never used: here nothing is stored, and nothing learnt is looked up.
-        self._engine = segment.load_engine(settings, Redis(port=0))
+        self._segmenter, self._pictures = segment.load_model(settings)
         self._stop = stop
-        self.model_version = self._engine.model_version
+        self.model_version = self._segmenter.model_version
 
-    def answers(self, requests: Requests, items: Iterable[Item]) -> Iterator[list[Answered]]:
+    def answers(
+        self, requests: Requests, items: Iterable[PrelabelItem]
+    ) -> Iterator[list[Answered]]:
         """Items with their answers, one at a time, in order."""
         for item in items:
             if self._stop.asked:
@@ -231,9 +234,9 @@ class LocalEngine:
     def taken(self, keys: Sequence[str]) -> None:
         """Nothing is kept here."""
 
-    def _one(self, requests: Requests, item: Item) -> Any:
+    def _one(self, requests: Requests, item: PrelabelItem) -> Any:
         try:
-            return self._answer(self._engine, requests.of(item))
+            return self._answer(requests.of(item), self._segmenter, self._pictures)
         except self._expected as error:
             return Failure(" ".join(str(error).split()))
         except Exception:

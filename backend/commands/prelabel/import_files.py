@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from backend.commands.prelabel.items import Item
+from backend.commands.prelabel.items import PrelabelItem
 from backend.commands.prelabel.journal import Journal
 from dgl_rsis.types import Json
 
@@ -40,7 +40,7 @@ class ImportFiles:
         self._number = journal.progress.part
         self._file = None if journal.progress.closed else self._reopened()
 
-    def write(self, predicted: Sequence[tuple[Item, list[Json]]]) -> None:
+    def write(self, predicted: Sequence[tuple[PrelabelItem, list[Json]]]) -> None:
         """Write some items; they are on the disk and in the journal when this returns."""
         lines: list[Json] = []
         for item, predictions in predicted:

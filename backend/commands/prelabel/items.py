@@ -20,7 +20,7 @@ class ItemError(ValueError):
 
 
 @dataclass(frozen=True)
-class Item:
+class PrelabelItem:
     """One task to pre-label.
 
     Attributes:
@@ -49,7 +49,7 @@ class Answered:
         key: under which the queue keeps the answer; empty for none.
     """
 
-    item: Item
+    item: PrelabelItem
     answer: SegmentReply | Failure
     key: str = ""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.commands.prelabel.items import Item, PrelabelError, Stop
+from backend.commands.prelabel.items import PrelabelError, PrelabelItem, Stop
 from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.sources import Source
 from backend.studio.client import StudioClient, StudioError, versions_of
@@ -58,12 +58,12 @@ class Project:
             raise PrelabelError(f"project {self.id} has no tasks: import some first")
         return Source(self._items, total)
 
-    def _items(self) -> Iterator[Item]:
+    def _items(self) -> Iterator[PrelabelItem]:
         last = 0
         while page := self._page(last):
             for task in page:
                 last = int(task["id"])
-                yield Item(str(last), task, predicted=self.has_prediction(task))
+                yield PrelabelItem(str(last), task, predicted=self.has_prediction(task))
 
     def _page(self, last: int) -> list[Json]:
         """The next tasks, whatever patience it takes.
@@ -113,7 +113,7 @@ class Push:
         self._begun_at = 0.0
         self._count = 0
 
-    def write(self, predicted: Sequence[tuple[Item, list[Json]]]) -> None:
+    def write(self, predicted: Sequence[tuple[PrelabelItem, list[Json]]]) -> None:
         """Take some predictions, and push what makes a batch.
 
         Raises:

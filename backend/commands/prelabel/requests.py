@@ -4,7 +4,7 @@ import base64
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backend.commands.prelabel.items import Item, ItemError
+from backend.commands.prelabel.items import ItemError, PrelabelItem
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import LONGEST_ID, TaskError
 from backend.studio.references import below
@@ -30,7 +30,7 @@ class Requests:
     max_bytes: int
     prototypes: str = ""
 
-    def of(self, item: Item) -> SegmentRequest:
+    def of(self, item: PrelabelItem) -> SegmentRequest:
         """The request for one item.
 
         Raises:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from backend.commands.prelabel.engines import Engine
-from backend.commands.prelabel.items import Answered, Item, Stop
+from backend.commands.prelabel.items import Answered, PrelabelItem, Stop
 from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.requests import Requests
 from backend.commands.prelabel.sources import Source
@@ -34,7 +34,7 @@ FAILED = "failed.json"
 class Sink(Protocol):
     """Where predictions go; notes in the journal what has arrived."""
 
-    def write(self, predicted: Sequence[tuple[Item, list[Json]]]) -> None:
+    def write(self, predicted: Sequence[tuple[PrelabelItem, list[Json]]]) -> None:
         """Take the predictions of some items."""
 
     def close(self, *, finished: bool) -> None:
@@ -97,7 +97,7 @@ class Prelabel:
             return INTERRUPTED
         return 1 if failed else 0
 
-    def _left(self, meter: Meter) -> Iterator[Item]:
+    def _left(self, meter: Meter) -> Iterator[PrelabelItem]:
         """The items that this run has to do."""
         progress = self.journal.progress
         for item in self.source.items():

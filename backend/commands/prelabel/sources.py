@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from backend.commands.prelabel.items import Item, PrelabelError
+from backend.commands.prelabel.items import PrelabelError, PrelabelItem
 from backend.project.tasks import TaskError, image_of
 from backend.regions.findings import ExportError
 from backend.studio.json_stream import elements
@@ -41,7 +41,7 @@ class Source:
         total: how many, as far as known at the start.
     """
 
-    items: Callable[[], Iterator[Item]]
+    items: Callable[[], Iterator[PrelabelItem]]
     total: int
 
 
@@ -164,20 +164,20 @@ def _is_below(file: Path, root: Path | None) -> bool:
     return root is not None and file.resolve().is_relative_to(root)
 
 
-def _item(entry: Entry, base: Path, shown: Shown, key: str) -> Item:
+def _item(entry: Entry, base: Path, shown: Shown, key: str) -> PrelabelItem:
     if isinstance(entry, str):
         name = entry if len(entry) <= LONGEST_NAME else _digest(entry)  # a data: URL is long
-        return Item(name, {"data": {key: entry}})
+        return PrelabelItem(name, {"data": {key: entry}})
     try:
         reference = shown.reference(entry, base)
     except UnicodeEncodeError:
         shown_as = str(entry).encode("utf-8", "backslashreplace").decode()
         problem = f"{shown_as}: its name is not in UTF-8, so no address follows from it: rename it"
-        return Item(shown_as, {"data": {key: shown_as}}, problem=problem)
+        return PrelabelItem(shown_as, {"data": {key: shown_as}}, problem=problem)
     except ValueError:
         problem = f"it lies outside {base}, so no address follows from --image-prefix"
-        return Item(str(entry), {"data": {key: str(entry)}}, problem=problem)
-    return Item(reference, {"data": {key: reference}}, file=entry)
+        return PrelabelItem(str(entry), {"data": {key: str(entry)}}, problem=problem)
+    return PrelabelItem(reference, {"data": {key: reference}}, file=entry)
 
 
 def _tasks(file: Path, key: str) -> Source:
@@ -195,13 +195,13 @@ def _tasks(file: Path, key: str) -> Source:
     return Source(lambda: _unique(_from_task(task, folder, key) for task in elements(file)), total)
 
 
-def _from_task(task: Any, folder: Path, key: str) -> Item:
+def _from_task(task: Any, folder: Path, key: str) -> PrelabelItem:
     if not isinstance(task, Mapping):
         problem = f"a task must be an object, got {type(task).__name__}"
-        return Item(_digest(task), {"data": {}}, problem=problem)
+        return PrelabelItem(_digest(task), {"data": {}}, problem=problem)
     whole = task if isinstance(task.get("data"), Mapping) else {"data": task}
     name = str(whole["id"]) if isinstance(whole.get("id"), int) else _digest(whole["data"])
-    return Item(name, whole, file=_beside(whole, folder, key))
+    return PrelabelItem(name, whole, file=_beside(whole, folder, key))
 
 
 def _digest(content: Any) -> str:
@@ -237,7 +237,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _unique(items: Iterable[Item]) -> Iterator[Item]:
+def _unique(items: Iterable[PrelabelItem]) -> Iterator[PrelabelItem]:
     """The same items, a name that was there before with a number behind it."""
     seen = Counter[str]()
     for item in items:

@@ -58,11 +58,7 @@ def segment(
         if expression:
             if labels or config or scene_options != SceneOptions():
                 refuse("give --expression alone: its own noun says what to look for")
-            run = ReferringRun(
-                images, expression, top_k, explain, out, settings.model, settings.device,
-                settings.max_image_pixels, settings.proposals,
-            )  # fmt: skip
-            status = refer(run)
+            status = refer(ReferringRun(images, expression, top_k, explain, out, settings))
         else:
             status = segment_classes(
                 images, read_config(labels, config), out, scene_options, settings

@@ -12,13 +12,12 @@ from dgl_rsis import masks, overlays, rasters
 from dgl_rsis.decoupling import decouple
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
 from dgl_rsis.runs import to_runs
-from dgl_rsis.types import RGB, Segment
+from dgl_rsis.types import RGB, Label, Segment
 from workers.engine.answers import to_results
-from workers.engine.prompts import to_labels
-from workers.engine.providers import REGIONS
 from workers.engine.segmenter import load_segmenter
 from workers.images.pictures import Picture
-from workers.messages import LabelPrompt, SegmentReply
+from workers.messages import SegmentReply
+from workers.settings import WorkerSettings
 
 
 @dataclass(frozen=True)
@@ -60,28 +59,25 @@ class LocalSegmenter:
     """A loaded model.
 
     Args:
-        model: as for `segmenter.load_segmenter`.
-        device: "cpu" or "cuda:0".
-        max_pixels: budget of an image.
-        proposals: as for `segmenter.load_segmenter`.
+        settings: of the model, and of how large an image may be.
 
     Raises:
         ModelError: there is no such model.
     """
 
-    def __init__(self, model: str, device: str, max_pixels: int, proposals: str = REGIONS) -> None:
-        self._segmenter = load_segmenter(model, proposals, device)
-        self._max_pixels = max_pixels
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._segmenter = load_segmenter(settings)
+        self._max_pixels = settings.max_image_pixels
         self.model_version = self._segmenter.model_version
 
     def segment(
-        self, path: Path, prompts: Sequence[LabelPrompt], colours: Mapping[str, str]
+        self, path: Path, labels: Sequence[Label], colours: Mapping[str, str]
     ) -> LocalAnswer:
         """Segment one file into classes and objects.
 
         Args:
             path: an image.
-            prompts: the vocabulary.
+            labels: the vocabulary.
             colours: CSS colours of labels, for the overlay.
 
         Raises:
@@ -89,7 +85,6 @@ class LocalSegmenter:
             ImageError, InputError: it is no image, or one that cannot be segmented.
         """
         image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
-        labels = to_labels(prompts)
         found = self._segmenter.segment(Picture(image), labels, self._segmenter.batch)
         height, width = image.shape[:2]
         reply = SegmentReply(

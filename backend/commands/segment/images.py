@@ -15,6 +15,7 @@ from rich.progress import track
 from backend.commands.segment.image_work import LocalSegmenter
 from backend.project.label_config import LabelConfig
 from backend.regions import writing
+from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -33,17 +34,13 @@ class LocalRun:
         images: files; their stems name the results.
         config: the vocabulary, and the form of the predictions.
         out: folder for the results.
-        model, device, proposals: as the settings MODEL, DEVICE and PROPOSALS.
-        max_pixels: budget of an image.
+        settings: of the model, and of how large an image may be.
     """
 
     images: Sequence[Path]
     config: LabelConfig
     out: Path
-    model: str
-    device: str
-    max_pixels: int
-    proposals: str = "regions"
+    settings: WorkerSettings
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,7 @@ class ReferringRun:
         top_k: candidates at most, 1 or more.
         explain: draw the activation maps, too.
         out: folder for the results.
-        model, device, proposals: as the settings MODEL, DEVICE and PROPOSALS.
-        max_pixels: budget of an image.
+        settings: of the model, and of how large an image may be.
     """
 
     images: Sequence[Path]
@@ -65,10 +61,7 @@ class ReferringRun:
     top_k: int
     explain: bool
     out: Path
-    model: str
-    device: str
-    max_pixels: int
-    proposals: str = "regions"
+    settings: WorkerSettings
 
 
 def run(task: LocalRun) -> int:
@@ -115,7 +108,7 @@ def refer(task: ReferringRun) -> int:
 def _each(task: LocalRun | ReferringRun, work: Callable[[Any, Path], None]) -> int:
     """Do the work for every image; one that fails is reported, and the others go on."""
     task.out.mkdir(parents=True, exist_ok=True)
-    segmenter = LocalSegmenter(task.model, task.device, task.max_pixels, task.proposals)
+    segmenter = LocalSegmenter(task.settings)
     failed = 0
     for path in track(task.images, "Segmenting", disable=len(task.images) == 1):
         try:
@@ -150,8 +143,7 @@ def _check_stems(images: Sequence[Path]) -> None:
 
 
 def _segment(segmenter: Any, path: Path, task: LocalRun) -> None:
-    colours = {label.name: label.colour for label in task.config.labels if label.colour}
-    answer = segmenter.segment(path, task.config.prompts, colours)
+    answer = segmenter.segment(path, task.config.labels, task.config.colours)
     stem = task.out / path.stem
     prediction = writing.to_prediction(answer.reply, task.config, segmenter.model_version)
     classes = Image.fromarray(answer.class_map.astype(np.uint8))

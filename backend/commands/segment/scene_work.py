@@ -22,14 +22,13 @@ from dgl_rsis.scenes.rasters import Legend, SceneRaster
 from dgl_rsis.scenes.reading import Scene, open_scene
 from dgl_rsis.scenes.vectors import Format
 from dgl_rsis.types import RGB, Floats, Label, Segment
-from workers.engine.prompts import to_labels
 from workers.engine.providers import REGIONS, Remembered
 from workers.engine.segmenter import load_provider
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
-from workers.messages import LabelPrompt
 from workers.registry import models as registry
 from workers.registry.models import RegistryError
+from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ class SceneJob:
     """What to make of scenes.
 
     Attributes:
-        prompts: the vocabulary.
+        labels: the vocabulary.
         colours: CSS colours of labels; others get the next of the palette.
         bands: shown as red, green and blue; None leaves the choice to each file.
         polygons: "gpkg", "geojson", or None for none.
@@ -51,7 +50,7 @@ class SceneJob:
         overlap: of windows, pixels; None for the usual one.
     """
 
-    prompts: Sequence[LabelPrompt]
+    labels: Sequence[Label]
     colours: Mapping[str, str]
     bands: tuple[int, ...] | None = None
     polygons: Format | None = None
@@ -59,11 +58,6 @@ class SceneJob:
     probability: bool = False
     window: int | None = None
     overlap: int | None = None
-
-    @property
-    def labels(self) -> list[Label]:
-        """As the algorithm knows them."""
-        return to_labels(self.prompts)
 
     @property
     def windows(self) -> WindowParameters:
@@ -94,23 +88,23 @@ class LocalSceneSegmenter:
     """A loaded model.
 
     Args:
-        model: as for `segmenter.load_segmenter`.
-        device: "cpu" or "cuda:0".
-        proposals: as for `segmenter.load_segmenter`.
+        settings: as for `segmenter.load_segmenter`.
 
     Raises:
         ModelError: there is no such model.
     """
 
-    def __init__(self, model: str, device: str, proposals: str = REGIONS) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         try:
-            self._clip = models.load_clip(registry.resolve_clip(model), device)
-            provider = load_provider(proposals, device, Remembered(ImageCache(0)))
+            self._clip = models.load_clip(
+                registry.resolve_clip(settings.model, settings.models_dir), settings.device
+            )
+            provider = load_provider(settings, Remembered(ImageCache(0)))
         except RegistryError as error:
             raise ModelError(str(error)) from None
         self._parameters = OvssParameters()
         self._propose: Propose | None = None
-        if proposals != REGIONS:
+        if settings.proposals != REGIONS:
             regions = self._parameters.regions
             self._propose = lambda image: provider.propose(Picture(image), regions)
         self.model_version = pipeline.model_version(

@@ -63,16 +63,14 @@ class SceneRun:
         scenes: raster files; their stems name the results.
         config: the vocabulary.
         out: folder for the results.
-        model, device, proposals: as the settings MODEL, DEVICE and PROPOSALS.
+        settings: of the model.
         options: how scenes are read, and what is written.
     """
 
     scenes: Sequence[Path]
     config: LabelConfig
     out: Path
-    model: str
-    device: str
-    proposals: str = "regions"
+    settings: WorkerSettings
     options: SceneOptions = SceneOptions()
 
 
@@ -94,14 +92,11 @@ def segment_classes(
     asked = options != SceneOptions()
     scenes = [path for path in files if is_scene(path, asked=asked)]
     photos = [path for path in files if path not in scenes]
-    model, device, proposals = settings.model, settings.device, settings.proposals
     status = 0
     if photos:
-        pixels = settings.max_image_pixels
-        status = images.run(LocalRun(photos, config, out, model, device, pixels, proposals))
+        status = images.run(LocalRun(photos, config, out, settings))
     if scenes:
-        scene_run = SceneRun(scenes, config, out, model, device, proposals, options)
-        status = max(status, run(scene_run))
+        status = max(status, run(SceneRun(scenes, config, out, settings, options)))
     return status
 
 
@@ -141,11 +136,11 @@ def run(task: SceneRun) -> int:
     """
     _check(task)
     task.out.mkdir(parents=True, exist_ok=True)
-    segmenter = LocalSceneSegmenter(task.model, task.device, task.proposals)
+    segmenter = LocalSceneSegmenter(task.settings)
     options = task.options
     job = SceneJob(
-        task.config.prompts,
-        {label.name: label.colour for label in task.config.labels if label.colour},
+        task.config.labels,
+        task.config.colours,
         options.bands,
         options.polygons,
         options.min_area,

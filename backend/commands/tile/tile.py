@@ -18,7 +18,7 @@ from backend.commands.progress import track
 from backend.studio.references import LOCAL_FILES, served
 from dgl_rsis.scenes import tiles
 from dgl_rsis.scenes.reading import Scene, Stretch, open_scene
-from dgl_rsis.scenes.tiles import Tiling, Window
+from dgl_rsis.scenes.tiles import TileParameters, Window
 
 LOG = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def run(task: TileRun) -> int:
             "--out"
         )
     prefix = _prefix(task)
-    tiling = Tiling(task.size, task.overlap)
+    tiling = TileParameters(task.size, task.overlap)
     task.out.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, Any]] = []
     failed = 0
@@ -117,7 +117,7 @@ def _prefix(task: TileRun) -> str:
     return LOCAL_FILES + ("" if inside == "." else quote(inside) + "/")
 
 
-def _tile(path: Path, task: TileRun, tiling: Tiling, prefix: str) -> list[dict[str, Any]]:
+def _tile(path: Path, task: TileRun, tiling: TileParameters, prefix: str) -> list[dict[str, Any]]:
     """The tasks of one scene; when it fails on the way, no tile of it stays."""
     written: list[Path] = []
     try:
@@ -129,7 +129,7 @@ def _tile(path: Path, task: TileRun, tiling: Tiling, prefix: str) -> list[dict[s
 
 
 def _tasks(
-    path: Path, task: TileRun, tiling: Tiling, prefix: str, written: list[Path]
+    path: Path, task: TileRun, tiling: TileParameters, prefix: str, written: list[Path]
 ) -> Iterator[dict[str, Any]]:
     empty = 0
     stretch = Stretch(always=task.stretch)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from backend.commands import evaluate, progress
 from backend.commands.evaluate import EvaluationRun
+from workers.settings import WorkerSettings
 
 
 @pytest.fixture
@@ -32,7 +33,11 @@ def test_tables_numbers_and_pictures(
 ) -> None:
     numbers, plots = tmp_path / "out" / "numbers.json", tmp_path / "plots"
     run = EvaluationRun(
-        "ovss", f"folder:{folder}", json=numbers, plot=plots, model=str(model_folder)
+        "ovss",
+        f"folder:{folder}",
+        json=numbers,
+        plot=plots,
+        settings=WorkerSettings(model=str(model_folder)),
     )
     assert evaluate.run(run) == 0
     printed = capsys.readouterr().out

@@ -93,7 +93,7 @@ def test_a_model_is_pulled_listed_verified_and_used(
     row = next(line for line in run("list").stdout.splitlines() if line[:2] == "m ")
     assert row.split()[:6] == ["m", "clip", TINY, "yes", f"{len(checkpoint) / 1e6:.0f}", "MB"]
     assert run("verify").stdout == "m: as it came\n"
-    assert load_clip(resolve_clip("m")).crop_side == 32
+    assert load_clip(resolve_clip("m", path.parent)).crop_side == 32
 
 
 def test_all_published_models_are_listed(register: Callable[..., None], checkpoint: bytes) -> None:

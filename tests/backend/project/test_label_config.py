@@ -10,11 +10,11 @@ from backend.project.label_config import (
     MAX_CHARACTERS,
     MOST_LABELS,
     MOST_PROBLEMS,
-    Label,
     LabelConfig,
     parse,
 )
 from backend.project.tasks import TaskError
+from dgl_rsis.types import Label
 
 # As recorded from Label Studio 1.23.2.
 RECORDED = """<View>
@@ -45,7 +45,8 @@ def test_the_recorded_config() -> None:
     found = parse(RECORDED)
     assert found.problems == ()
     assert found.image_key == "image"
-    assert found.labels == (Label("ship", (), "#FF0000"), Label("water", (), "#0000FF"))
+    assert found.labels == (Label("ship"), Label("water"))
+    assert found.colours == {"ship": "#FF0000", "water": "#0000FF"}
     assert [(c.kind, c.name, c.to_name, c.mode) for c in found.controls] == [
         ("brushlabels", "brush", "image", "semantic"),
         ("rectanglelabels", "rect", "image", "instance"),
@@ -81,7 +82,7 @@ def test_upstreams_conventions() -> None:
 @pytest.mark.parametrize("name", ["background", "Background", "UNLABELED", "unlabelled", "Other"])
 def test_the_background_is_known_by_its_name(name: str) -> None:
     found = config(brush(f'<Label value="road"/><Label value="{name}"/>'))
-    assert [(p.name, p.background) for p in found.prompts] == [("road", False), (name, True)]
+    assert [(p.name, p.background) for p in found.labels] == [("road", False), (name, True)]
     assert found.controls[0].labels == {"road"}
 
 
@@ -92,7 +93,8 @@ def test_a_label_in_several_controls_is_one_class() -> None:
         '<Label value="ship" background="red" predicted_values="vessel,boat" '
         'model_score_threshold="0.3"/><Label value="car"/></PolygonLabels>'
     )
-    assert found.labels == (Label("ship", ("boat", "vessel"), "red", 0.3), Label("car"))
+    assert found.labels == (Label("ship", ("boat", "vessel"), 0.3), Label("car"))
+    assert found.colours == {"ship": "red"}
 
 
 def test_labels_with_different_thresholds_take_the_smallest_and_it_is_said() -> None:

@@ -12,7 +12,7 @@ from backend.project import label_config
 from backend.project.tasks import LONGEST_EXPRESSION, TaskError
 from backend.prompts import context as interactive
 from backend.prompts.clicks import Signs
-from backend.prompts.context import Prompt
+from backend.prompts.context import InteractivePrompt
 from dgl_rsis import runs
 from tests.backend.prompts.test_stored import H, W, brush, holding, square
 from tests.backend.worker_end import VERSION, XML, task
@@ -79,22 +79,24 @@ def box(label: str = "ship", x: float = 25, width: float = 50) -> dict[str, Any]
     return drawn("rectangle", label, x=x, y=25, width=width, height=50, rotation=0)
 
 
-def read(*regions: Any, of: Any = None) -> Prompt:
+def read(*regions: Any, of: Any = None) -> InteractivePrompt:
     return interactive.read({"result": list(regions)}, CONFIG, of or task(1), Signs())
 
 
 def test_the_last_line_is_the_prompt() -> None:
-    assert read(textarea("the ship"), textarea("a", "  the  grey\nship ", " ")) == Prompt(
-        "the grey ship"
-    )
+    assert read(
+        textarea("the ship"), textarea("a", "  the  grey\nship ", " ")
+    ) == InteractivePrompt("the grey ship")
 
 
 def test_a_click_is_a_point_with_the_label_of_the_mask() -> None:
-    assert read(keypoint("water")) == Prompt("", "water", VisualPrompt(positive=((0.25, 0.5),)))
+    assert read(keypoint("water")) == InteractivePrompt(
+        "", "water", VisualPrompt(positive=((0.25, 0.5),))
+    )
     negative = read(keypoint(), keypoint(x=50, is_positive=False))
     assert negative.pointed == VisualPrompt(positive=((0.25, 0.5),), negative=((0.5, 0.5),))
     unlabelled = {**keypoint(), "value": {"x": 25, "y": 50}}
-    assert read(unlabelled) == Prompt("", "", VisualPrompt(positive=((0.25, 0.5),)))
+    assert read(unlabelled) == InteractivePrompt("", "", VisualPrompt(positive=((0.25, 0.5),)))
 
 
 def test_the_recorded_click_and_text() -> None:
@@ -135,12 +137,12 @@ def test_of_boxes_strokes_and_outlines_the_newest_counts() -> None:
 def test_kinds_may_come_together() -> None:
     found = read(box(), keypoint(), textarea("the grey ship"), keypoint(is_positive=False, x=75))
     expected = VisualPrompt(((0.25, 0.5),), ((0.75, 0.5),), box=(0.25, 0.25, 0.75, 0.75))
-    assert found == Prompt("the grey ship", "ship", expected)
+    assert found == InteractivePrompt("the grey ship", "ship", expected)
 
 
 def test_regions_of_another_label_than_the_newest_are_left_out() -> None:
     found = read(keypoint("water"), box("water"), keypoint("ship", x=75))
-    assert found == Prompt("", "ship", VisualPrompt(positive=((0.75, 0.5),)))
+    assert found == InteractivePrompt("", "ship", VisualPrompt(positive=((0.75, 0.5),)))
 
 
 def test_a_click_inside_a_stored_mask_brings_it_along() -> None:
@@ -156,9 +158,9 @@ def test_a_click_inside_a_stored_mask_brings_it_along() -> None:
 
 def test_the_label_of_a_text_is_the_one_that_is_selected() -> None:
     choice = {"type": "labels", "value": {"labels": ["water"]}}
-    assert read(choice, textarea("the pond")) == Prompt("the pond", "water")
+    assert read(choice, textarea("the pond")) == InteractivePrompt("the pond", "water")
     choice["value"] = {"labels": ["harbour"]}
-    assert read(choice, textarea("the pond")) == Prompt("the pond")
+    assert read(choice, textarea("the pond")) == InteractivePrompt("the pond")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_a_context_of_thirty_megabytes_is_read_in_time() -> None:
 
 
 def test_the_request_carries_image_words_label_and_points() -> None:
-    prompt = Prompt("the grey ship", "ship", VisualPrompt(positive=((0.25, 0.5),)))
+    prompt = InteractivePrompt("the grey ship", "ship", VisualPrompt(positive=((0.25, 0.5),)))
     request = interactive.to_request(CONFIG.to_request(task(3), VERSION), prompt)
     assert (request.expression, request.label, request.task_id) == ("the grey ship", "ship", "3")
     assert request.pointed == prompt.pointed

@@ -28,7 +28,7 @@ TEXT = {"result": [{"type": "textarea", "value": {"text": ["the grey ship"]}}]}
 def prompted(redis: Redis, text: str) -> SegmentRequest:
     """The request behind a text prompt on task 1."""
     plain = label_config.parse(XML).to_request(task(1), VERSION)
-    return interactive.to_request(plain, interactive.Prompt(text))
+    return interactive.to_request(plain, interactive.InteractivePrompt(text))
 
 
 def clicked(x: float, **more: Any) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def clicked(x: float, **more: Any) -> dict[str, Any]:
 def pointed(pointed: VisualPrompt) -> SegmentRequest:
     """The request behind clicks on task 1."""
     plain = label_config.parse(XML).to_request(task(1), VERSION)
-    return interactive.to_request(plain, interactive.Prompt("", "ship", pointed))
+    return interactive.to_request(plain, interactive.InteractivePrompt("", "ship", pointed))
 
 
 @pytest.mark.parametrize(

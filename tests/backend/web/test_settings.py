@@ -29,6 +29,17 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.basic_auth_user is None
 
 
+def test_an_address_without_a_scheme_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_URL", "localhost:8080")
+    with pytest.raises(ValidationError, match="without a scheme"):
+        Settings()
+
+
+def test_a_slash_at_the_end_of_the_address_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_URL", "https://studio.example/labels/")
+    assert Settings().label_studio_url == "https://studio.example/labels"
+
+
 @pytest.mark.parametrize("only", ["label_studio_url", "label_studio_api_key"])
 def test_half_a_label_studio_delivers_nothing(only: str) -> None:
     assert not Settings.model_validate({only: "http://studio"}).delivers

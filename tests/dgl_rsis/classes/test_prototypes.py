@@ -99,7 +99,7 @@ def test_regions_of_one_class_become_its_examples() -> None:
     marked[:, :16], marked[:8, 16:] = 0, 2
     marked[0, 0] = 2  # 1 of 64: still nearly all roof
     marked[8:16, 0:3] = 2  # 24 of 64: no example of anything
-    found = prototypes.learn(noise(32, 32), proposals_of(masks), marked, LABELS)
+    found = prototypes.from_masks(noise(32, 32), proposals_of(masks), marked, LABELS)
     assert found.owners.tolist() == [0] * 7 + [2] * 2
     assert found.keys.shape == (9, KEY_LENGTH)
     assert found.labels == LABELS
@@ -112,23 +112,23 @@ def test_of_many_regions_some_of_each_size_are_taken() -> None:
         mask[:size, :size] = True
     marked = np.zeros((8, 8), dtype=np.int32)
     parameters = PrototypeParameters(most_examples=8)
-    found = prototypes.learn(noise(8, 8), proposals_of(masks), marked, LABELS, parameters)
+    found = prototypes.from_masks(noise(8, 8), proposals_of(masks), marked, LABELS, parameters)
     assert len(found) == 8
-    same = prototypes.learn(noise(8, 8), proposals_of(masks), marked, LABELS, parameters)
+    same = prototypes.from_masks(noise(8, 8), proposals_of(masks), marked, LABELS, parameters)
     assert np.array_equal(found.keys, same.keys)
     assert len(np.unique(found.keys.round(3), axis=0)) == 4
 
 
 def test_masks_of_another_image_are_refused() -> None:
     with pytest.raises(InputError, match="9 × 8 pixels, but it has 8 × 8"):
-        prototypes.learn(
+        prototypes.from_masks(
             noise(8, 8), proposals_of(cells(8, 8, 4)), np.zeros((8, 9), dtype=np.int32), LABELS
         )
 
 
 def test_nothing_marked_is_no_example() -> None:
     marked = np.full((8, 8), -2, dtype=np.int32)
-    found = prototypes.learn(noise(8, 8), proposals_of(cells(8, 8, 4)), marked, LABELS)
+    found = prototypes.from_masks(noise(8, 8), proposals_of(cells(8, 8, 4)), marked, LABELS)
     assert (len(found), found.keys.shape) == (0, (0, KEY_LENGTH))
 
 

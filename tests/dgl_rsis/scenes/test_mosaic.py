@@ -16,7 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from dgl_rsis.scenes.mosaic import Assembled, assemble, grid_of
 from dgl_rsis.scenes.rasters import Legend
 from dgl_rsis.scenes.reading import Grid
-from dgl_rsis.scenes.tiles import Seams, Tiling, Window, windows
+from dgl_rsis.scenes.tiles import Seams, TileParameters, Window, windows
 from dgl_rsis.types import InputError
 
 UTM, TRANSFORM = CRS.from_epsg(32616), Affine(0.5, 0, 733601, 0, -0.5, 3725139)
@@ -48,7 +48,7 @@ def grid(width, height, **more):
 def test_tiles_that_agree_come_back_exactly(tmp_path, data):
     width, height = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90))
     size = data.draw(st.integers(1 + max(width, height) // 6, 90))
-    tiling = Tiling(size, data.draw(st.integers(0, size // 2)))
+    tiling = TileParameters(size, data.draw(st.integers(0, size // 2)))
     classes = np.random.default_rng(0).integers(0, 3, (height, width), dtype=np.uint16)
     tiles = data.draw(st.permutations(windows(width, height, tiling)))
     found = assemble(
@@ -149,7 +149,7 @@ def test_every_kind_of_grid_is_kept(tmp_path, place):
 
 
 def test_memory_is_that_of_a_tile(tmp_path):
-    tiles = windows(6000, 6000, Tiling(512, 32))
+    tiles = windows(6000, 6000, TileParameters(512, 32))
     tracemalloc.start()
     assemble(tiles, blank, grid(6000, 6000), LEGEND, tmp_path / "a.tif")
     _, most = tracemalloc.get_traced_memory()
@@ -162,7 +162,7 @@ def test_a_grid_is_found_again_from_its_tiles():
     whole = Grid(5000, 4000, UTM, turned)
     tiles = [
         (window, tuple(whole.transform_at(window.column, window.row))[:6])
-        for window in reversed(windows(5000, 4000, Tiling(300, 10)))
+        for window in reversed(windows(5000, 4000, TileParameters(300, 10)))
     ]
     assert grid_of(5000, 4000, "EPSG:32616", tiles) == whole
     assert grid_of(5000, 4000, "EPSG:32616", tiles[:3]).transform.almost_equals(turned, 1e-6)

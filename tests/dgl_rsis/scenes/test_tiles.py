@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgl_rsis.scenes.reading import open_scene
-from dgl_rsis.scenes.tiles import Seams, Tiling, Window, cut, windows
+from dgl_rsis.scenes.tiles import Seams, TileParameters, Window, cut, windows
 from dgl_rsis.types import InputError
 
 
 @st.composite
 def tilings(draw):
     size = draw(st.integers(1, 40))
-    return Tiling(size, draw(st.integers(0, size - 1)))
+    return TileParameters(size, draw(st.integers(0, size - 1)))
 
 
 def inside(window):
@@ -47,13 +47,13 @@ def test_neighbours_overlap_as_asked_and_only_the_last_by_more(length, tiling):
 
 
 def test_a_small_scene_is_one_tile():
-    assert windows(700, 20, Tiling(1024, 64)) == [Window(0, 0, 700, 20)]
+    assert windows(700, 20, TileParameters(1024, 64)) == [Window(0, 0, 700, 20)]
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(64, 64), (64, 65), (64, -1), (0, 0)])
 def test_an_overlap_that_does_not_fit_is_refused(size, overlap):
     with pytest.raises(InputError, match=f"tiles of {size} pixels cannot overlap by {overlap}"):
-        Tiling(size, overlap)
+        TileParameters(size, overlap)
 
 
 def depth_of(window, column, row, width, height):
@@ -111,8 +111,8 @@ def test_tiles_show_the_scene_and_empty_ones_nothing(tmp_path):
     ) as file:  # fmt: skip
         file.write(values)
     with open_scene(path) as scene:
-        tiles = list(cut(scene, Tiling(20, 4)))
-    assert [tile.window for tile in tiles] == windows(70, 50, Tiling(20, 4))
+        tiles = list(cut(scene, TileParameters(20, 4)))
+    assert [tile.window for tile in tiles] == windows(70, 50, TileParameters(20, 4))
     assert tiles[0].image is None
     for tile in tiles[1:]:
         assert (tile.image == values.transpose(1, 2, 0)[inside(tile.window)]).all()

@@ -1,35 +1,31 @@
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from redis import Redis
 from rq import Retry
 
-from dgl_rsis.classes.prototypes import KEY_LENGTH, Prototypes
 from dgl_rsis.runs import Runs
 from dgl_rsis.types import InputError
-from tests.workers.fake_worker import VERSION, fake_engine, picture, request
-from workers.engine.current import Engine
+from tests.workers.fake_worker import VERSION, fake_bench, picture, request
 from workers.engine.learning import CONTESTED, UNMARKED, marked
-from workers.engine.shares import KEYS_VERSION, pack, unpack
+from workers.images.cache import ImageCache
 from workers.images.download import FetchError
+from workers.images.pictures import Pictures
 from workers.messages import (
     SEGMENT_QUEUE,
     LearnRequest,
     SegmentReply,
     SegmentRequest,
     learn_job_id,
-    names,
     versioned,
 )
 from workers.processes import jobs
-from workers.processes.queue_worker import QueueWorker
+from workers.processes.jobs import Workbench
+from workers.processes.model_worker import ModelWorker
 from workers.queue import replies
 from workers.queue.client import SegmentClient
 from workers.queue.connection import open_queue
@@ -46,18 +42,9 @@ def learn_request(annotation: str = "1", stamp: int = 1, **values: Any) -> Learn
     return LearnRequest(project="7", annotation=annotation, stamp=stamp, **given)
 
 
-def examples(count: int = 3) -> Prototypes:
-    keys = np.random.default_rng(0).normal(0, 3, (count, KEY_LENGTH)).astype(np.float32)
-    owners = np.arange(count) % 2
-    return Prototypes(("été", "b"), keys, owners, np.zeros_like(owners))
-
-
 @pytest.fixture
-def engine(redis: Redis, tmp_path: Path) -> Iterator[Engine]:
-    engine = fake_engine(redis, tmp_path)
-    jobs.use(engine)
-    yield engine
-    jobs._engine = None
+def bench(redis: Redis, tmp_path: Path) -> Workbench:
+    return fake_bench(redis, tmp_path)
 
 
 @pytest.fixture
@@ -65,40 +52,11 @@ def client(redis: Redis) -> SegmentClient:
     return SegmentClient(redis)
 
 
-def learnt(client: SegmentClient, asked: LearnRequest) -> str:
+def learnt(bench: Workbench, client: SegmentClient, asked: LearnRequest) -> str:
     """Have it learnt, and say what a request must name then."""
-    assert client.corrections.learn(asked)
-    jobs.learn(asked.to_json())
+    assert client.corrections.submit(asked)
+    jobs.learn(bench, asked.to_json())
     return client.corrections.prototypes("7")
-
-
-def test_a_request_survives_json() -> None:
-    asked = learn_request()
-    assert LearnRequest.from_json(asked.to_json()) == asked
-    assert asked.key != learn_request(stamp=2).key
-
-
-def test_a_share_survives_packing_but_for_the_last_digits() -> None:
-    before = examples()
-    after = unpack(pack(before))
-    assert after is not None
-    assert after.labels == before.labels
-    assert after.owners.tolist() == before.owners.tolist()
-    assert after.keys == pytest.approx(before.keys, rel=1e-3, abs=1e-3)
-    assert pack(examples(0)) == b""
-
-
-@given(st.binary(max_size=60))
-def test_a_damaged_share_is_none(junk: bytes) -> None:
-    whole = pack(examples())
-    assert unpack(junk) is None
-    assert unpack(whole[:-1]) is None
-    assert unpack(whole + junk) is None or not junk
-
-
-def test_a_share_of_other_keys_is_none() -> None:
-    other = pack(examples()).replace(b'"keys": %d' % KEYS_VERSION, b'"keys": 999')
-    assert unpack(other) is None
 
 
 def test_marks_of_two_classes_are_contested() -> None:
@@ -123,122 +81,124 @@ def test_masks_that_do_not_fit_the_image_are_refused(runs: Runs, message: str) -
         marked([("a", LEFT), ("a", runs)], ["a"], (8, 12))
 
 
-def test_a_correction_makes_a_revision(engine: Engine, client: SegmentClient) -> None:
-    found = learnt(client, learn_request())
+def test_a_correction_makes_a_revision(bench: Workbench, client: SegmentClient) -> None:
+    found = learnt(bench, client, learn_request())
     project, _, revision = found.partition("@")
     assert project == "7"
     assert len(revision) == 8
-    name, used = engine.recall.prototypes(found)
+    name, used = bench.recall.prototypes(found)
     assert name == found
     assert used is not None
     assert [used.labels[owner] for owner in used.owners] == ["dark", "bright"]
     assert used.keys[:, 0].tolist() == [0, 255]
 
 
-def test_learning_twice_changes_nothing(engine: Engine, client: SegmentClient) -> None:
-    assert learnt(client, learn_request()) == learnt(client, learn_request())
+def test_learning_twice_changes_nothing(bench: Workbench, client: SegmentClient) -> None:
+    assert learnt(bench, client, learn_request()) == learnt(bench, client, learn_request())
 
 
-def test_a_bad_annotation_taken_back_restores_all(engine: Engine, client: SegmentClient) -> None:
-    before = learnt(client, learn_request("1"))
-    _, kept = engine.recall.prototypes(before)
-    bad = learnt(client, learn_request("2", regions=(("bright", LEFT),)))
+def test_a_bad_annotation_taken_back_restores_all(bench: Workbench, client: SegmentClient) -> None:
+    before = learnt(bench, client, learn_request("1"))
+    _, kept = bench.recall.prototypes(before)
+    bad = learnt(bench, client, learn_request("2", regions=(("bright", LEFT),)))
     assert bad != before
-    assert len(engine.recall.prototypes(bad)[1] or ()) == 3
+    assert len(bench.recall.prototypes(bad)[1] or ()) == 3
     client.corrections.forget("7", ["2"])
     assert client.corrections.prototypes("7") == before
-    again = PrototypeStore(engine.redis)
-    _, after = type(engine.recall)(again).prototypes(before)
+    again = PrototypeStore(bench.redis)
+    _, after = type(bench.recall)(again).prototypes(before)
     assert kept is not None
     assert after is not None
     assert np.array_equal(kept.keys, after.keys)
     assert np.array_equal(kept.sources, after.sources)
 
 
-def test_a_deleted_task_takes_its_annotations_along(engine: Engine, client: SegmentClient) -> None:
-    learnt(client, learn_request())
+def test_a_deleted_task_takes_its_annotations_along(
+    bench: Workbench, client: SegmentClient
+) -> None:
+    learnt(bench, client, learn_request())
     client.corrections.forget("7", tasks=["5"])
     assert client.corrections.prototypes("7") == ""
 
 
-def test_a_newer_change_wins_over_an_older_job(engine: Engine, client: SegmentClient) -> None:
+def test_a_newer_change_wins_over_an_older_job(bench: Workbench, client: SegmentClient) -> None:
     old, new = learn_request(stamp=1), learn_request(stamp=2, regions=(("dark", LEFT),))
-    assert client.corrections.learn(old)
-    after = learnt(client, new)
-    jobs.learn(old.to_json())
+    assert client.corrections.submit(old)
+    after = learnt(bench, client, new)
+    jobs.learn(bench, old.to_json())
     assert client.corrections.prototypes("7") == after
-    assert not client.corrections.learn(old)
+    assert not client.corrections.submit(old)
 
 
-def test_an_annotation_without_masks_has_no_share(engine: Engine, client: SegmentClient) -> None:
-    learnt(client, learn_request(stamp=1))
-    assert learnt(client, learn_request(stamp=2, regions=())) == ""
+def test_an_annotation_without_masks_has_no_share(bench: Workbench, client: SegmentClient) -> None:
+    learnt(bench, client, learn_request(stamp=1))
+    assert learnt(bench, client, learn_request(stamp=2, regions=())) == ""
 
 
 def test_waiting_jobs_are_not_doubled(redis: Redis, client: SegmentClient) -> None:
     asked = learn_request()
-    assert client.corrections.learn(asked)
-    assert client.corrections.learn(asked)
+    assert client.corrections.submit(asked)
+    assert client.corrections.submit(asked)
     assert client.waiting()["segment"] == 1
     (job,) = redis.lrange("rq:queue:segment", 0, -1)
     assert job.decode() == learn_job_id(asked)
 
 
 def test_learning_waits_behind_all_others(redis: Redis, client: SegmentClient) -> None:
-    client.corrections.learn(learn_request())
+    client.corrections.submit(learn_request())
     client.submit([request("bright")], at_front=True)
     assert redis.lrange("rq:queue:segment", 0, -1)[-1].startswith(b"learn-")
 
 
 def test_a_project_that_is_off_learns_nothing(redis: Redis, client: SegmentClient) -> None:
     client.corrections.switch("7", on=False)
-    assert not client.corrections.learn(learn_request())
+    assert not client.corrections.submit(learn_request())
     assert client.waiting()["segment"] == 0
 
 
 @pytest.mark.parametrize("image", ["", "data:text/plain,x", "http://192.168.0.1/a.png"])
 def test_an_image_that_cannot_be_had_teaches_nothing(
-    engine: Engine, client: SegmentClient, caplog: pytest.LogCaptureFixture, image: str
+    bench: Workbench, client: SegmentClient, caplog: pytest.LogCaptureFixture, image: str
 ) -> None:
-    assert learnt(client, learn_request(image=image)) == ""
+    assert learnt(bench, client, learn_request(image=image)) == ""
     assert "task 5: nothing is learnt: " in caplog.text
-    assert not engine.suspect
+    assert not bench.suspect
 
 
-def test_what_may_pass_is_left_to_the_queue(engine: Engine, client: SegmentClient) -> None:
+def test_what_may_pass_is_left_to_the_queue(bench: Workbench, client: SegmentClient) -> None:
     def fetch(reference: str) -> bytes:
         raise FetchError("Label Studio restarts", transient=True)
 
-    engine.fetch = fetch
+    bench.pictures = Pictures(ImageCache(0), fetch, 100)
     asked = learn_request()
-    client.corrections.learn(asked)
-    assert isinstance(jobs.learn(asked.to_json()), Retry)
+    client.corrections.submit(asked)
+    assert isinstance(jobs.learn(bench, asked.to_json()), Retry)
 
 
 def test_masks_of_another_size_teach_nothing(
-    engine: Engine, client: SegmentClient, caplog: pytest.LogCaptureFixture
+    bench: Workbench, client: SegmentClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     regions = (("dark", LEFT), ("bright", Runs(1, 2, (1, 1))))
-    assert learnt(client, learn_request(regions=regions)) == ""
+    assert learnt(bench, client, learn_request(regions=regions)) == ""
     assert "2 × 1 pixels" in caplog.text
 
 
 def test_what_nobody_foresaw_is_tried_again_and_the_model_tested(
-    engine: Engine, client: SegmentClient, caplog: pytest.LogCaptureFixture
+    bench: Workbench, client: SegmentClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def learn(*_: Any) -> Any:
+    def marked_examples(*_: Any) -> Any:
         raise RuntimeError("CUDA error")
 
-    engine.learn = learn
+    bench.segmenter.marked_examples = marked_examples
     asked = learn_request()
-    client.corrections.learn(asked)
-    assert isinstance(jobs.learn(asked.to_json()), Retry)
-    assert engine.suspect
+    client.corrections.submit(asked)
+    assert isinstance(jobs.learn(bench, asked.to_json()), Retry)
+    assert bench.suspect
     assert "CUDA error" in caplog.text
 
 
 def test_a_request_with_prototypes_is_answered_under_its_version(
-    engine: Engine, client: SegmentClient
+    bench: Workbench, client: SegmentClient
 ) -> None:
     seen = []
 
@@ -246,16 +206,16 @@ def test_a_request_with_prototypes_is_answered_under_its_version(
         seen.append(learnt)
         return plain(picture, labels, batch)
 
-    plain, engine.segment = engine.segment, segment
-    name = learnt(client, learn_request())
+    plain, bench.segmenter.segment = bench.segmenter.segment, segment
+    name = learnt(bench, client, learn_request())
     version = versioned(VERSION, name)
     asked = replace(request("bright"), prototypes=name, model_version=version)
-    jobs.segment(asked.to_json())
-    reply = replies.look_up(engine.redis, [asked.key])[asked.key]
+    jobs.segment(bench, asked.to_json())
+    reply = replies.look_up(bench.redis, [asked.key])[asked.key]
     assert isinstance(reply, SegmentReply)
     assert reply.model_version == version == f"{VERSION}+p{name[2:]}"
     assert len(seen[0]) == 2
-    jobs.segment(request("bright").to_json())
+    jobs.segment(bench, request("bright").to_json())
     assert seen[1] is None
 
 
@@ -263,55 +223,50 @@ def test_a_request_with_prototypes_is_answered_under_its_version(
     ("version", "name"), [(VERSION, "7@12345678"), (f"{VERSION}+p12345678", ""), ("x", "")]
 )
 def test_a_version_that_does_not_fit_is_not_answered(
-    engine: Engine, version: str, name: str
+    bench: Workbench, version: str, name: str
 ) -> None:
     asked: SegmentRequest = replace(request("bright"), model_version=version, prototypes=name)
-    assert jobs.segment(asked.to_json()) is not None
+    assert jobs.segment(bench, asked.to_json()) is not None
 
 
 def test_a_revision_that_has_gone_is_replaced_by_the_newest(
-    engine: Engine, client: SegmentClient, caplog: pytest.LogCaptureFixture
+    bench: Workbench, client: SegmentClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    old = learnt(client, learn_request("1"))
-    new = learnt(client, learn_request("2"))
-    name, used = engine.recall.prototypes(old)
+    old = learnt(bench, client, learn_request("1"))
+    new = learnt(bench, client, learn_request("2"))
+    name, used = bench.recall.prototypes(old)
     assert (name, len(used or ())) == (new, 4)
     assert "instead of" in caplog.text
     client.corrections.reset("7")
-    assert engine.recall.prototypes("7@00000000") == ("", None)
+    assert bench.recall.prototypes("7@00000000") == ("", None)
 
 
 def test_a_reply_stands_under_what_it_was_computed_with_and_not_for_long(
-    engine: Engine, client: SegmentClient, redis: Redis
+    bench: Workbench, client: SegmentClient, redis: Redis
 ) -> None:
     """Else a bad annotation would be back with the revision that stood before it."""
-    good = learnt(client, learn_request("1"))
+    good = learnt(bench, client, learn_request("1"))
     waits = replace(request("bright"), prototypes=good, model_version=versioned(VERSION, good))
-    bad = learnt(client, learn_request("2", regions=(("bright", LEFT),)))
-    jobs.segment(waits.to_json())
+    bad = learnt(bench, client, learn_request("2", regions=(("bright", LEFT),)))
+    jobs.segment(bench, waits.to_json())
     reply = replies.look_up(redis, [waits.key])[waits.key]
     assert isinstance(reply, SegmentReply)
     assert reply.model_version == versioned(VERSION, bad) != waits.model_version
     assert redis.ttl(replies.reply_key(waits.key)) <= jobs.PASSING_REPLY_SECONDS
     client.corrections.reset("7")
     redis.delete(replies.reply_key(waits.key))
-    engine.recall._kept.clear()
-    jobs.segment(waits.to_json())
+    bench.recall._kept.clear()
+    jobs.segment(bench, waits.to_json())
     reply = replies.look_up(redis, [waits.key])[waits.key]
     assert isinstance(reply, SegmentReply)
     assert reply.model_version == VERSION
 
 
-def test_names() -> None:
-    assert names("7", "") == versioned("", "") == ""
-    assert versioned("base", names("7", "abc")) == "base+pabc"
-
-
 def test_a_learn_job_whose_worker_died_is_given_up_in_the_end(
     redis: Redis, client: SegmentClient
 ) -> None:
-    client.corrections.learn(learn_request())
+    client.corrections.submit(learn_request())
     queue = client._segment
     (job,) = queue.jobs
     for _ in range(MOST_RECOVERIES + 1):
@@ -325,10 +280,7 @@ def test_a_learn_job_whose_worker_died_is_given_up_in_the_end(
 
 def test_a_worker_runs_what_the_web_side_queued(redis: Redis, client: SegmentClient) -> None:
     """Through RQ itself: the list of allowed functions, the serializer, a try after a try."""
-    engine = fake_engine(redis)
-    jobs.use(engine)
-    client.corrections.learn(learn_request())
+    client.corrections.submit(learn_request())
     queue = open_queue(SEGMENT_QUEUE, redis)
-    QueueWorker(queue).work(burst=True)
+    ModelWorker(queue, fake_bench(redis), "cpu").work(burst=True)
     assert client.corrections.prototypes("7")
-    jobs._engine = None

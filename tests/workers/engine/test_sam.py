@@ -20,6 +20,7 @@ from workers.engine.sam import SamProvider
 from workers.engine.segmenter import Segmenter, load_segmenter
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
+from workers.settings import WorkerSettings
 
 FEW = SamParameters(points_per_side=3, pred_iou=-1e9, stability=0.0, crop_layers=0)
 
@@ -91,4 +92,4 @@ def test_classes_come_from_its_masks(model_folder: Path, picture: Picture) -> No
 def test_a_file_that_is_not_there_is_an_error_for_users(model_folder: Path) -> None:
     for name in ("no such model", "vit_b:/no/such/file.pth", "vit_x:/no/such/file.pth"):
         with pytest.raises(ModelError):
-            load_segmenter(str(model_folder), name, "cpu")
+            load_segmenter(WorkerSettings(model=str(model_folder), proposals=name))

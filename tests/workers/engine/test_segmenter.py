@@ -18,6 +18,7 @@ from dgl_rsis.types import InputError, Label, Prompt
 from workers.engine.segmenter import Segmenter, load_segmenter
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
+from workers.settings import WorkerSettings
 
 LABELS = (Label("building"), Label("water"), Label("ground", background=True))
 MIB = 2**20
@@ -52,7 +53,7 @@ def picture() -> Picture:
 
 
 def _segmenter(model_folder: Path, cache: ImageCache | None = None) -> Segmenter:
-    return load_segmenter(str(model_folder), "regions", "cpu", cache)
+    return load_segmenter(WorkerSettings(model=str(model_folder)), cache)
 
 
 def _at(x: float, y: float) -> Prompt:
@@ -175,6 +176,6 @@ def test_what_cannot_be_answered(model_folder: Path, picture: Picture) -> None:
     with pytest.raises(InputError, match="no label that the mask could get"):
         segmenter.label_of(picture, np.ones((48, 64), bool), LABELS[2:], 8)
     with pytest.raises(ModelError):
-        load_segmenter("no such model", "regions", "cpu")
+        load_segmenter(WorkerSettings(model="no such model"))
     with pytest.raises(ModelError):
-        load_segmenter(str(model_folder), "no such model", "cpu")
+        load_segmenter(WorkerSettings(model=str(model_folder), proposals="no such model"))

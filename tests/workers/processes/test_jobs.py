@@ -1,6 +1,5 @@
 import base64
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,38 +10,34 @@ from redis import Redis
 from rq import Retry
 
 from dgl_rsis.runs import Runs
-from tests.workers.fake_worker import REPLY_SECONDS, VERSION, fake_engine, picture, request
-from workers.engine.current import Engine
+from tests.workers.fake_worker import REPLY_SECONDS, VERSION, fake_bench, picture, pictures, request
 from workers.messages import SegmentReply, SegmentRequest, VisualPrompt
 from workers.processes import jobs
-from workers.processes.jobs import DEADLY, DEADLY_POINTED, MOST_ATTEMPTS, RETRY_SECONDS
+from workers.processes.jobs import DEADLY, DEADLY_POINTED, MOST_ATTEMPTS, RETRY_SECONDS, Workbench
 from workers.queue import failures
 from workers.queue.replies import Failure, attempts_key, look_up, store_failure, store_reply
 
 
 @pytest.fixture
-def engine(redis: Redis, tmp_path: Path) -> Iterator[Engine]:
-    engine = fake_engine(redis, tmp_path)
-    jobs.use(engine)
-    yield engine
-    jobs._engine = None
+def bench(redis: Redis, tmp_path: Path) -> Workbench:
+    return fake_bench(redis, tmp_path)
 
 
-def _answer(engine: Engine, asked: SegmentRequest) -> SegmentReply | Failure | None:
-    return look_up(engine.redis, [asked.key])[asked.key]
+def _answer(bench: Workbench, asked: SegmentRequest) -> SegmentReply | Failure | None:
+    return look_up(bench.redis, [asked.key])[asked.key]
 
 
-def _message(engine: Engine, asked: SegmentRequest) -> str:
-    answer = _answer(engine, asked)
+def _message(bench: Workbench, asked: SegmentRequest) -> str:
+    answer = _answer(bench, asked)
     assert isinstance(answer, Failure)
     return answer.message
 
 
-def test_a_picture_becomes_runs(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_picture_becomes_runs(bench: Workbench, caplog: pytest.LogCaptureFixture) -> None:
     asked = request("bright", task="42")
     with caplog.at_level(logging.INFO):
-        assert jobs.segment(asked.to_json()) is None
-    reply = _answer(engine, asked)
+        assert jobs.segment(bench, asked.to_json()) is None
+    reply = _answer(bench, asked)
     assert isinstance(reply, SegmentReply)
     assert (reply.height, reply.width, reply.model_version) == (8, 12, VERSION)
     assert [(s.label, s.level, s.score) for s in reply.segments] == [
@@ -52,23 +47,23 @@ def test_a_picture_becomes_runs(engine: Engine, caplog: pytest.LogCaptureFixture
     assert reply.segments[0].runs.counts == (6,) * 16
     assert reply.margin == 0.375
     assert list(reply.seconds) == ["fetch", "decode", "all", "runs"]
-    assert 3600 < engine.redis.ttl(f"dgl:reply:{asked.key}") <= REPLY_SECONDS
-    assert not engine.redis.exists(attempts_key(asked.key))
+    assert 3600 < bench.redis.ttl(f"dgl:reply:{asked.key}") <= REPLY_SECONDS
+    assert not bench.redis.exists(attempts_key(asked.key))
     assert [r.getMessage()[:20] for r in caplog.records] == ["task 42: 2 segments "]
 
 
-def test_only_the_levels_asked_for_are_sent(engine: Engine) -> None:
+def test_only_the_levels_asked_for_are_sent(bench: Workbench) -> None:
     asked = SegmentRequest(picture(), request("bright").labels, VERSION, classes=False)
-    jobs.segment(asked.to_json())
-    reply = _answer(engine, asked)
+    jobs.segment(bench, asked.to_json())
+    reply = _answer(bench, asked)
     assert isinstance(reply, SegmentReply)
     assert reply.segments == ()
 
 
-def test_an_expression_becomes_candidates_with_the_label_that_fits(engine: Engine) -> None:
+def test_an_expression_becomes_candidates_with_the_label_that_fits(bench: Workbench) -> None:
     asked = replace(request("bright", "dark"), expression="the bright half")
-    jobs.segment(asked.to_json())
-    reply = _answer(engine, asked)
+    jobs.segment(bench, asked.to_json())
+    reply = _answer(bench, asked)
     assert isinstance(reply, SegmentReply)
     assert [(s.label, s.level, s.score) for s in reply.segments] == [
         ("dark", "candidate", 0.75),
@@ -76,16 +71,16 @@ def test_an_expression_becomes_candidates_with_the_label_that_fits(engine: Engin
     ]
     assert reply.segments[0].runs.counts == (6,) * 16
     chosen = replace(asked, label="bright")
-    jobs.segment(chosen.to_json())
-    reply = _answer(engine, chosen)
+    jobs.segment(bench, chosen.to_json())
+    reply = _answer(bench, chosen)
     assert isinstance(reply, SegmentReply)
     assert {s.label for s in reply.segments} == {"bright"}
 
 
-def test_an_expression_that_nothing_answers_has_its_reason(engine: Engine) -> None:
+def test_an_expression_that_nothing_answers_has_its_reason(bench: Workbench) -> None:
     asked = replace(request("bright"), expression="nothing")
-    jobs.segment(asked.to_json())
-    reply = _answer(engine, asked)
+    jobs.segment(bench, asked.to_json())
+    reply = _answer(bench, asked)
     assert isinstance(reply, SegmentReply)
     assert (reply.segments, reply.reason) == ((), "nothing here is nothing")
     assert reply.margin is None
@@ -103,120 +98,115 @@ BAD = {
 
 @pytest.mark.parametrize(("image", "message"), BAD.values(), ids=list(BAD))
 def test_bad_input_fails_with_one_line_and_without_a_retry(
-    engine: Engine, caplog: pytest.LogCaptureFixture, image: str, message: str
+    bench: Workbench, caplog: pytest.LogCaptureFixture, image: str, message: str
 ) -> None:
     asked = request("bright", image=image, task="13")
-    assert jobs.segment(asked.to_json()) is None
-    assert message in _message(engine, asked)
+    assert jobs.segment(bench, asked.to_json()) is None
+    assert message in _message(bench, asked)
     (record,) = [r for r in caplog.records if r.name == "workers.processes.jobs"]
     assert record.getMessage().startswith("task 13: ")
     assert "\n" not in record.getMessage()
     assert record.exc_info is None
-    assert not engine.suspect
-    assert 0 < engine.redis.ttl(f"dgl:failure:{asked.key}") <= 300
-    (failure,) = failures.last(engine.redis)
+    assert not bench.suspect
+    assert 0 < bench.redis.ttl(f"dgl:failure:{asked.key}") <= 300
+    (failure,) = failures.last(bench.redis)
     assert (failure.stage, failure.task_id) == ("segment", "13")
-    assert failure.message == _message(engine, asked)
+    assert failure.message == _message(bench, asked)
 
 
-def test_a_picture_of_too_many_pixels_fails(engine: Engine) -> None:
-    engine.max_pixels = 95
+def test_a_picture_of_too_many_pixels_fails(bench: Workbench) -> None:
+    bench.pictures = pictures(max_pixels=95)
     asked = request("bright")
-    jobs.segment(asked.to_json())
-    assert "12 × 8 pixels" in _message(engine, asked)
+    jobs.segment(bench, asked.to_json())
+    assert "12 × 8 pixels" in _message(bench, asked)
 
 
-def test_what_the_pipeline_refuses_fails(engine: Engine) -> None:
+def test_what_the_pipeline_refuses_fails(bench: Workbench) -> None:
     asked = request()
-    assert jobs.segment(asked.to_json()) is None
-    assert _message(engine, asked) == "no labels to look for: give at least one"
-    assert not engine.suspect
+    assert jobs.segment(bench, asked.to_json()) is None
+    assert _message(bench, asked) == "no labels to look for: give at least one"
+    assert not bench.suspect
 
 
 def test_what_nobody_foresaw_is_tried_again_then_given_up(
-    engine: Engine, caplog: pytest.LogCaptureFixture
+    bench: Workbench, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = request("broken")
     for attempt in range(1, MOST_ATTEMPTS):
-        again = jobs.segment(asked.to_json())
+        again = jobs.segment(bench, asked.to_json())
         assert isinstance(again, Retry)
         assert again.intervals == [RETRY_SECONDS[attempt - 1]]
-        assert _answer(engine, asked) is None
-    assert jobs.segment(asked.to_json()) is None
-    assert asked.key in _message(engine, asked)
-    assert "ZeroDivisionError" not in _message(engine, asked)
+        assert _answer(bench, asked) is None
+    assert jobs.segment(bench, asked.to_json()) is None
+    assert asked.key in _message(bench, asked)
+    assert "ZeroDivisionError" not in _message(bench, asked)
     assert caplog.text.count("ZeroDivisionError: what nobody foresaw") == MOST_ATTEMPTS
-    assert engine.suspect
+    assert bench.suspect
 
 
 def test_a_server_that_is_down_is_asked_again_quietly(
-    engine: Engine, caplog: pytest.LogCaptureFixture
+    bench: Workbench, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = request("bright", image="http://127.0.0.1:9/a.png")
-    outcomes = [jobs.segment(asked.to_json()) for _ in range(MOST_ATTEMPTS)]
+    outcomes = [jobs.segment(bench, asked.to_json()) for _ in range(MOST_ATTEMPTS)]
     assert [isinstance(outcome, Retry) for outcome in outcomes] == [True, True, False]
-    assert failures.counts(engine.redis) == {"segment": 1}
-    assert "cannot be reached" in _message(engine, asked)
+    assert failures.counts(bench.redis) == {"segment": 1}
+    assert "cannot be reached" in _message(bench, asked)
     assert "Traceback" not in caplog.text
 
 
-def test_an_image_that_kills_the_process_is_given_up(engine: Engine) -> None:
+def test_an_image_that_kills_the_process_is_given_up(bench: Workbench) -> None:
     asked = request("kill")  # this process would die of it
-    engine.redis.set(attempts_key(asked.key), MOST_ATTEMPTS)
-    assert jobs.segment(asked.to_json()) is None
-    assert _message(engine, asked) == DEADLY
-    assert not engine.redis.exists(attempts_key(asked.key))  # it may be tried again later
+    bench.redis.set(attempts_key(asked.key), MOST_ATTEMPTS)
+    assert jobs.segment(bench, asked.to_json()) is None
+    assert _message(bench, asked) == DEADLY
+    assert not bench.redis.exists(attempts_key(asked.key))  # it may be tried again later
 
 
-def test_full_memory_halves_the_batch_once(engine: Engine) -> None:
+def test_full_memory_halves_the_batch_once(bench: Workbench) -> None:
     asked = request("wide")
-    assert jobs.segment(asked.to_json()) is None
-    assert isinstance(_answer(engine, asked), SegmentReply)
+    assert jobs.segment(bench, asked.to_json()) is None
+    assert isinstance(_answer(bench, asked), SegmentReply)
 
 
 @pytest.mark.parametrize("label", ["huge", "huge for NumPy", "huge for PyTorch"])
-def test_full_memory_twice_is_a_failure_of_that_image(engine: Engine, label: str) -> None:
+def test_full_memory_twice_is_a_failure_of_that_image(bench: Workbench, label: str) -> None:
     asked = request(label)
-    assert jobs.segment(asked.to_json()) is None
-    assert "12 × 8 pixels does not fit in the memory" in _message(engine, asked)
-    assert not engine.suspect
+    assert jobs.segment(bench, asked.to_json()) is None
+    assert "12 × 8 pixels does not fit in the memory" in _message(bench, asked)
+    assert not bench.suspect
 
 
-def test_a_request_for_another_model_is_left_to_its_worker_then_given_up(engine: Engine) -> None:
+def test_a_request_for_another_model_is_left_to_its_worker_then_given_up(bench: Workbench) -> None:
     asked = replace(request("bright"), model_version="v2")
     for _ in range(MOST_ATTEMPTS - 1):
-        assert isinstance(jobs.segment(asked.to_json()), Retry)
-        assert _answer(engine, asked) is None
-    assert jobs.segment(asked.to_json()) is None
-    assert f"for the model v2, but the worker has {VERSION}" in _message(engine, asked)
-    assert not engine.suspect
+        assert isinstance(jobs.segment(bench, asked.to_json()), Retry)
+        assert _answer(bench, asked) is None
+    assert jobs.segment(bench, asked.to_json()) is None
+    assert f"for the model v2, but the worker has {VERSION}" in _message(bench, asked)
+    assert not bench.suspect
 
 
-def test_an_answered_request_is_not_computed_again(engine: Engine) -> None:
+def test_an_answered_request_is_not_computed_again(bench: Workbench) -> None:
     asked = request("broken")
     reply = SegmentReply(1, 1, "v", (), {})
-    store_reply(engine.redis, asked.key, reply, 60)
-    assert jobs.segment(asked.to_json()) is None
-    assert _answer(engine, asked) == reply
+    store_reply(bench.redis, asked.key, reply, 60)
+    assert jobs.segment(bench, asked.to_json()) is None
+    assert _answer(bench, asked) == reply
 
 
-def test_without_an_engine_nothing_is_computed(redis: Redis) -> None:
-    with pytest.raises(RuntimeError, match="only a segment worker runs segment jobs"):
-        jobs.segment(request("bright").to_json())
-
-
-def test_a_success_ends_the_memory_of_failures(engine: Engine) -> None:
+def test_a_success_ends_the_memory_of_failures(bench: Workbench) -> None:
     asked = request("bright")
-    store_failure(engine.redis, asked.key, "earlier")
-    jobs.segment(asked.to_json())
-    assert isinstance(_answer(engine, asked), SegmentReply)
+    store_failure(bench.redis, asked.key, "earlier")
+    jobs.segment(bench, asked.to_json())
+    assert isinstance(_answer(bench, asked), SegmentReply)
 
 
-def test_a_local_file_is_read(engine: Engine, tmp_path: Path) -> None:
+def test_a_local_file_is_read(bench: Workbench, tmp_path: Path) -> None:
     (tmp_path / "tile.png").write_bytes(base64.b64decode(picture().partition(",")[2]))
     asked = request("bright", image="/data/local-files/?d=tile.png")
-    jobs.segment(asked.to_json())
-    reply = _answer(engine, asked)
+    jobs.segment(bench, asked.to_json())
+    reply = _answer(bench, asked)
     assert isinstance(reply, SegmentReply)
     assert np.sum(reply.segments[0].runs.counts) == 96
 
@@ -228,57 +218,57 @@ def _pointing(*labels: str, **shown: Any) -> SegmentRequest:
     return replace(request(*labels), pointed=VisualPrompt(**shown))
 
 
-def _reply(engine: Engine, asked: SegmentRequest) -> SegmentReply:
-    assert jobs.segment(asked.to_json()) is None
-    reply = _answer(engine, asked)
+def _reply(bench: Workbench, asked: SegmentRequest) -> SegmentReply:
+    assert jobs.segment(bench, asked.to_json()) is None
+    reply = _answer(bench, asked)
     assert isinstance(reply, SegmentReply)
     return reply
 
 
 @pytest.mark.parametrize(("x", "label", "runs"), [(0.75, "a", (6,) * 16), (0.25, "b", None)])
 def test_a_point_gets_one_mask_and_the_label_that_fits(
-    engine: Engine, x: float, label: str, runs: tuple[int, ...] | None
+    bench: Workbench, x: float, label: str, runs: tuple[int, ...] | None
 ) -> None:
     asked = _pointing("a", "b", positive=((x, 0.5),))
-    reply = _reply(engine, asked)
+    reply = _reply(bench, asked)
     (found,) = reply.segments
     assert (found.label, found.level, found.score) == (label, "candidate", 0.875)
     assert found.runs.counts == (runs or (0, *(6,) * 16))
     assert list(reply.seconds) == ["fetch", "decode", "point", "label", "runs"]
-    assert 0 < engine.redis.ttl(f"dgl:reply:{asked.key}") <= 3600
+    assert 0 < bench.redis.ttl(f"dgl:reply:{asked.key}") <= 3600
 
 
-def test_the_label_that_is_selected_is_the_masks(engine: Engine) -> None:
+def test_the_label_that_is_selected_is_the_masks(bench: Workbench) -> None:
     asked = replace(_pointing("a", "b", positive=((0.75, 0.5),)), label="b")
-    reply = _reply(engine, asked)
+    reply = _reply(bench, asked)
     assert [segment.label for segment in reply.segments] == ["b"]
     assert "label" not in reply.seconds
 
 
-def test_a_prior_reaches_the_refinement(engine: Engine) -> None:
+def test_a_prior_reaches_the_refinement(bench: Workbench) -> None:
     prior = Runs(8, 12, (5, 3, 88))
-    (found,) = _reply(engine, _pointing("a", prior=prior)).segments
+    (found,) = _reply(bench, _pointing("a", prior=prior)).segments
     assert found.runs == prior
 
 
-def test_pointing_at_nothing_has_a_reason(engine: Engine) -> None:
-    reply = _reply(engine, _pointing("a", negative=((0.5, 0.5),)))
+def test_pointing_at_nothing_has_a_reason(bench: Workbench) -> None:
+    reply = _reply(bench, _pointing("a", negative=((0.5, 0.5),)))
     assert (reply.segments, reply.reason[:17]) == ((), "nothing was found")
 
 
-def test_words_and_a_point_choose_among_the_candidates(engine: Engine) -> None:
+def test_words_and_a_point_choose_among_the_candidates(bench: Workbench) -> None:
     asked = _pointing("a", "b", positive=((0.25, 0.5),))  # the dark half, the second candidate
-    (found,) = _reply(engine, replace(asked, expression="a half")).segments
+    (found,) = _reply(bench, replace(asked, expression="a half")).segments
     assert (found.label, found.score) == ("b", 0.25)
     assert found.runs.counts == (0, *(6,) * 16)
 
 
-def test_a_point_where_no_candidate_is_goes_before_the_words(engine: Engine) -> None:
+def test_a_point_where_no_candidate_is_goes_before_the_words(bench: Workbench) -> None:
     shown = {"positive": ((0.25, 0.5), (0.75, 0.5))}  # in no candidate together
-    (found,) = _reply(engine, replace(_pointing("a", **shown), expression="a half")).segments
+    (found,) = _reply(bench, replace(_pointing("a", **shown), expression="a half")).segments
     assert found.score == 0.875
     (found,) = _reply(
-        engine, replace(_pointing("a", positive=((0.75, 0.5),)), expression="nothing")
+        bench, replace(_pointing("a", positive=((0.75, 0.5),)), expression="nothing")
     ).segments
     assert found.score == 0.875
 
@@ -293,15 +283,15 @@ def test_a_point_where_no_candidate_is_goes_before_the_words(engine: Engine) -> 
     ],
     ids=["size", "server", "model", "unforeseen"],
 )
-def test_who_waits_is_told_at_once(engine: Engine, asked: SegmentRequest, message: str) -> None:
-    assert jobs.segment(asked.to_json()) is None  # no retry with a delay
-    assert message in _message(engine, asked)
-    assert 0 < engine.redis.ttl(f"dgl:failure:{asked.key}") <= 10  # another try may follow soon
-    assert failures.counts(engine.redis) == {}  # whoever waits for it counts it
+def test_who_waits_is_told_at_once(bench: Workbench, asked: SegmentRequest, message: str) -> None:
+    assert jobs.segment(bench, asked.to_json()) is None  # no retry with a delay
+    assert message in _message(bench, asked)
+    assert 0 < bench.redis.ttl(f"dgl:failure:{asked.key}") <= 10  # another try may follow soon
+    assert failures.counts(bench.redis) == {}  # whoever waits for it counts it
 
 
-def test_a_prompt_that_kills_the_process_is_given_up_at_the_second_try(engine: Engine) -> None:
+def test_a_prompt_that_kills_the_process_is_given_up_at_the_second_try(bench: Workbench) -> None:
     asked = _pointing("a", positive=((0.5, 0.5),))
-    engine.redis.set(attempts_key(asked.key), 1)
-    assert jobs.segment(asked.to_json()) is None
-    assert _message(engine, asked) == DEADLY_POINTED
+    bench.redis.set(attempts_key(asked.key), 1)
+    assert jobs.segment(bench, asked.to_json()) is None
+    assert _message(bench, asked) == DEADLY_POINTED

@@ -13,7 +13,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from workers import memory
+from workers.processes import memory
 
 memory.CONTAINER_LIMIT = Path(sys.argv[1])
 print(memory.limit_memory())

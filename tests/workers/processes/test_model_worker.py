@@ -11,7 +11,7 @@ from redis import Redis
 from rq import Queue
 from rq.job import JobStatus
 
-from tests.workers.fake_worker import VERSION, fake_engine, request
+from tests.workers.fake_worker import VERSION, fake_bench, request
 from tests.workers.worker_processes import status
 from workers.messages import (
     SegmentReply,
@@ -55,7 +55,7 @@ def test_after_an_unexpected_failure_a_sound_model_works_on(
     broken, good = request("broken"), request("bright")
     client.submit([broken, good])
     worker.run(burst=True)
-    assert not worker._engine.suspect
+    assert not worker._bench.suspect
     assert isinstance(client.look_up([good.key])[good.key], SegmentReply)
 
 
@@ -65,7 +65,7 @@ def test_after_an_unexpected_failure_a_dead_model_ends_the_process(
     def fault(*_: object) -> object:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    worker._engine.segment = fault  # type: ignore[assignment]
+    worker._bench.segmenter.segment = fault  # type: ignore[assignment]
     first, second = request("bright"), request("sleep")
     client.submit([first, second])
     with caplog.at_level(logging.CRITICAL), pytest.raises(SystemExit, match="1"):
@@ -77,20 +77,20 @@ def test_after_an_unexpected_failure_a_dead_model_ends_the_process(
 
 
 def test_a_model_that_answers_nonsense_is_not_announced(redis: Redis, queue: Queue) -> None:
-    engine = fake_engine(redis)
-    answer = engine.segment
+    bench = fake_bench(redis)
+    answer = bench.segmenter.segment
 
     def not_finite(*arguments: object) -> object:
         found = answer(*arguments)  # type: ignore[arg-type]
         found.probability[0, 0] = np.nan
         return found
 
-    engine.segment = not_finite  # type: ignore[assignment]
+    bench.segmenter.segment = not_finite  # type: ignore[assignment]
     with pytest.raises(SelfTestError, match="not finite"):
-        ModelWorker(queue, engine, "cpu").warm_up()
-    engine.segment = lambda picture, labels, batch: answer(
+        ModelWorker(queue, bench, "cpu").warm_up()
+    bench.segmenter.segment = lambda picture, labels, batch: answer(
         replace(picture, pixels=picture.pixels[1:]), labels, batch
     )
     with pytest.raises(SelfTestError, match=r"the class map is \(63, 64\), not \(64, 64\)"):
-        ModelWorker(queue, engine, "cpu").warm_up()
+        ModelWorker(queue, bench, "cpu").warm_up()
     assert SegmentClient(redis).announced() is None

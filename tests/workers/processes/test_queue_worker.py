@@ -104,7 +104,7 @@ def test_a_retry_waits_for_its_time(
     assert queue.job_ids == []  # it is pending, so it is not queued twice
     for _ in range(MOST_ATTEMPTS - 1):
         redis.zadd(queue.scheduled_job_registry.key, {job_id: time.time() - 1})
-        worker = ModelWorker(queue, worker._engine, "cpu")
+        worker = ModelWorker(queue, worker._bench, "cpu")
         worker.run(burst=True)
     answer = client.look_up([asked.key])[asked.key]
     assert isinstance(answer, Failure)

@@ -4,7 +4,7 @@ import multiprocessing
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -16,13 +16,13 @@ from redis import Redis
 
 from dgl_rsis.decoupling.decouple import decouple
 from tests.loading import MODELS, SCENES, loads_none_of
-from tests.workers.fake_worker import fake_engine, picture, request, run_delivery
+from tests.workers.fake_worker import fake_bench, picture, request, run_delivery
 from workers.images.pictures import Picture
 from workers.messages import DELIVERY_QUEUE, SegmentReply, SegmentRequest, VisualPrompt
 from workers.processes import jobs
 from workers.processes.delivery import run_delivery_worker
 from workers.processes.model_worker import ModelWorker, self_test
-from workers.processes.segment import load_engine, run_interactive_worker, run_segment_worker
+from workers.processes.segment import load_bench, run_interactive_worker, run_segment_worker
 from workers.queue.client import SegmentClient
 from workers.queue.connection import open_queue
 from workers.settings import WorkerSettings
@@ -30,43 +30,36 @@ from workers.settings import WorkerSettings
 WEIGHTS = Path(str(files("starter"))) / "weights" / "open_clip_model.safetensors"
 
 
-@pytest.fixture
-def forgotten() -> Iterator[None]:
-    yield
-    jobs._engine = None
-
-
-def test_nobody_waits_for_what_the_first_sentence_loads(redis: Redis, forgotten: None) -> None:
-    engine = fake_engine(redis)
-    answer, asked = engine.refer, []
+def test_nobody_waits_for_what_the_first_sentence_loads(redis: Redis) -> None:
+    bench = fake_bench(redis)
+    answer, asked = bench.segmenter.refer, []
 
     def refer(picture: Picture, expression: str, *arguments: Any, **named: Any) -> Any:
         asked.append(expression)
         return answer(picture, expression, *arguments, **named)
 
-    engine.refer = refer
-    worker = ModelWorker(open_queue("sentences", redis), engine, "cpu")
+    bench.segmenter.refer = refer
+    worker = ModelWorker(open_queue("sentences", redis), bench, "cpu")
     worker.warm_up()
     assert len(asked) == 1
     assert decouple(asked[0]).modifiers
 
 
 @pytest.mark.skipif(not WEIGHTS.exists(), reason="the starter weights are not there")
-def test_the_real_model_answers_a_job(redis: Redis, forgotten: None) -> None:
-    engine = load_engine(WorkerSettings(reply_days=1, max_image_pixels=100), redis)
-    self_test(engine)
-    jobs.use(engine)
+def test_the_real_model_answers_a_job(redis: Redis) -> None:
+    bench = load_bench(WorkerSettings(reply_days=1, max_image_pixels=100), redis)
+    self_test(bench.segmenter)
     base = request("building", "water")
-    asked = SegmentRequest(picture(), base.labels, engine.model_version, task_id="1")
-    jobs.segment(asked.to_json())
+    asked = SegmentRequest(picture(), base.labels, bench.segmenter.model_version, task_id="1")
+    jobs.segment(bench, asked.to_json())
     reply = SegmentClient(redis).look_up([asked.key])[asked.key]
     assert isinstance(reply, SegmentReply)
-    assert reply.model_version == engine.model_version
+    assert reply.model_version == bench.segmenter.model_version
     masks = [np.sum(segment.runs.counts) for segment in reply.segments]
     assert masks == [8 * 12] * len(masks)
     assert 0 < redis.ttl(f"dgl:reply:{asked.key}") <= 24 * 3600
     click = replace(asked, pointed=VisualPrompt(positive=((0.75, 0.5),)))
-    jobs.segment(click.to_json())
+    jobs.segment(bench, click.to_json())
     reply = SegmentClient(redis).look_up([click.key])[click.key]
     assert isinstance(reply, SegmentReply)
     (found,) = reply.segments

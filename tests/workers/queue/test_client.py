@@ -10,12 +10,12 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 
+from dgl_rsis.types import Label
 from workers.messages import (
     DELIVERY_QUEUE,
     INTERACTIVE_QUEUE,
     SEGMENT_QUEUE,
     DeliveryRequest,
-    LabelPrompt,
     SegmentReply,
     SegmentRequest,
 )
@@ -33,7 +33,7 @@ def client(redis: Redis) -> SegmentClient:
 
 
 def _request(number: int) -> SegmentRequest:
-    return SegmentRequest(f"/data/upload/{number}.png", (LabelPrompt("water"),), "v1")
+    return SegmentRequest(f"/data/upload/{number}.png", (Label("water"),), "v1")
 
 
 def _delivery(task: int, key: str) -> DeliveryRequest:

@@ -13,7 +13,7 @@ from workers.queue.connection import AllowedJob, ForbiddenJobError, connect, ope
 
 
 @pytest.mark.parametrize(
-    "function", ["os.system", "workers.processes.jobs.use", "subprocess.run", "eval"]
+    "function", ["os.system", "workers.processes.jobs.answer", "subprocess.run", "eval"]
 )
 def test_only_functions_on_the_list_are_resolved(redis: Redis, function: str) -> None:
     queue = open_queue("segment", redis)
@@ -30,8 +30,16 @@ def test_a_method_of_a_value_is_not_resolved(redis: Redis) -> None:
 
 
 def test_the_listed_functions_are_resolved(redis: Redis) -> None:
+    job = open_queue("delivery", redis).create_job("backend.studio.delivery.deliver", args=[{}])
+    assert job.func.__name__ == "deliver"
+
+
+def test_a_job_for_a_model_gets_what_its_worker_has_at_hand(redis: Redis) -> None:
     job = open_queue("segment", redis).create_job("workers.processes.jobs.segment", args=[{}])
-    assert job.func.__name__ == "segment"
+    with pytest.raises(ForbiddenJobError, match="only a segment worker runs it"):
+        job.perform()
+    job.bench = bench = object()
+    assert (job.func.func.__name__, job.func.args) == ("segment", (bench,))
 
 
 def test_callbacks_and_webhooks_in_redis_are_ignored(redis: Redis) -> None:

@@ -13,7 +13,6 @@ from tests.workers.registry.shelves import SHA256, WEIGHTS, Opened, kept, pull, 
 from workers.registry.models import (
     Registry,
     RegistryError,
-    models_folder,
     open_registry,
     resolve_clip,
     resolve_sam,
@@ -143,17 +142,6 @@ def test_the_built_in_registry_is_sound(tmp_path: Path) -> None:
             assert entry.sha256 in entry.url
     shas = [entry.sha256 for entry in entries.values() if entry.sha256]
     assert len(set(shas)) == len(shas)
-
-
-def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("MODELS_DIR", str(tmp_path))
-    assert models_folder() == tmp_path
-    monkeypatch.setenv("MODELS_DIR", "")
-    monkeypatch.setenv("XDG_DATA_HOME", "/data")
-    assert models_folder() == Path("/data/dgl-rsis/models")
-    monkeypatch.delenv("XDG_DATA_HOME")
-    monkeypatch.setenv("HOME", "/somewhere")
-    assert models_folder() == Path("/somewhere/.local/share/dgl-rsis/models")
 
 
 def test_the_lock_is_readable_json(tmp_path: Path, shelf: Shelf) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from backend.commands.export.dataset import Example, Split, Vocabulary, copy_image
+from backend.commands.export.dataset import DatasetVocabulary, Example, Split, copy_image
 from backend.regions import outlines
 from backend.regions.records import Region
 from dgl_rsis.runs import Runs, area, cropped
@@ -27,7 +27,7 @@ from dgl_rsis.types import Json, Mask
 
 def write(
     examples: Iterable[Example],
-    vocabulary: Vocabulary,
+    vocabulary: DatasetVocabulary,
     out: Path,
     *,
     polygons: bool = False,
@@ -58,7 +58,7 @@ def write(
 class _File:
     """One JSON file; annotations go straight to the disk, since masks are what is large."""
 
-    def __init__(self, out: Path, split: Split, vocabulary: Vocabulary) -> None:
+    def __init__(self, out: Path, split: Split, vocabulary: DatasetVocabulary) -> None:
         self._path = out / "annotations" / f"instances_{split}.json"
         self._vocabulary = vocabulary
         self._images: list[Json] = []

@@ -24,7 +24,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.transform import Affine
 
-from backend.commands.export.dataset import Example, Vocabulary
+from backend.commands.export.dataset import DatasetVocabulary, Example
 from backend.regions.records import Item, Region
 from dgl_rsis import runs
 
@@ -83,7 +83,7 @@ class _Layer:
     begun: bool = False
 
 
-def write(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Path:
+def write(examples: Iterable[Example], vocabulary: DatasetVocabulary, out: Path) -> Path:
     """Write the polygons of all examples to `labels.gpkg`.
 
     Args:

@@ -14,14 +14,14 @@ from typing import Any, TextIO
 import numpy as np
 from PIL import Image
 
-from backend.commands.export.dataset import SPLITS, Example, Split, Vocabulary, copy_image
+from backend.commands.export.dataset import SPLITS, DatasetVocabulary, Example, Split, copy_image
 from backend.commands.export.formats import semantic
 
 # What `datasets` calls the parts.
 SPLIT_NAMES: dict[Split, str] = {"train": "train", "val": "validation", "test": "test"}
 
 
-def write(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Path:
+def write(examples: Iterable[Example], vocabulary: DatasetVocabulary, out: Path) -> Path:
     """Write the set; a split without images is left out.
 
     Args:
@@ -54,7 +54,7 @@ def write(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Pat
     return out
 
 
-def _card(vocabulary: Vocabulary, counts: Mapping[Split, int]) -> str:
+def _card(vocabulary: DatasetVocabulary, counts: Mapping[Split, int]) -> str:
     """The card: a YAML header that `datasets` and the Hub read, and a text for people."""
     used = [split for split in SPLITS if counts.get(split)]
     # JSON texts are YAML, too, and need no care with colons, quotes and the like.
@@ -75,7 +75,7 @@ def _card(vocabulary: Vocabulary, counts: Mapping[Split, int]) -> str:
     return "\n".join([*lines, "---", "", _body(vocabulary, counts)])
 
 
-def _body(vocabulary: Vocabulary, counts: Mapping[Split, int]) -> str:
+def _body(vocabulary: DatasetVocabulary, counts: Mapping[Split, int]) -> str:
     names = semantic.class_names(vocabulary)
     lines = [
         "# Masks",
@@ -93,7 +93,7 @@ def _body(vocabulary: Vocabulary, counts: Mapping[Split, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(example: Example, vocabulary: Vocabulary, folder: Path) -> str:
+def _line(example: Example, vocabulary: DatasetVocabulary, folder: Path) -> str:
     """Put image and mask into the folder of the split; the line that says what they are."""
     image = copy_image(example, folder / "images")
     mask = folder / "masks" / f"{example.stem}.png"

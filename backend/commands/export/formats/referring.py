@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from pycocotools import mask as coco
 
-from backend.commands.export.dataset import SPLITS, Example, Vocabulary
+from backend.commands.export.dataset import SPLITS, DatasetVocabulary, Example
 from backend.regions.findings import ExportError
 from backend.regions.records import Region
 from dgl_rsis.runs import area, from_runs
@@ -54,7 +54,7 @@ class Referred:
     label: str
 
 
-def write_refsegrs(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Path:
+def write_refsegrs(examples: Iterable[Example], vocabulary: DatasetVocabulary, out: Path) -> Path:
     """RefSegRS: `output_phrase_SPLIT.txt` of lines "ID sentence", `images/ID.tif`, `masks/ID.tif`.
 
     IDs are whole numbers, as some loaders expect; `sources.csv` says what they come from. Masks
@@ -91,7 +91,7 @@ def write_refsegrs(examples: Iterable[Example], vocabulary: Vocabulary, out: Pat
     return out
 
 
-def write_rrsisd(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Path:
+def write_rrsisd(examples: Iterable[Example], vocabulary: DatasetVocabulary, out: Path) -> Path:
     """RRSIS-D: `rrsisd/refs(unc).p`, `rrsisd/instances.json`, `images/rrsisd/JPEGImages/NAME.jpg`.
 
     Both files are as the REFER API reads them. Masks are lists of one compressed COCO run length
@@ -129,7 +129,7 @@ def write_rrsisd(examples: Iterable[Example], vocabulary: Vocabulary, out: Path)
     return out
 
 
-def _referred(examples: Iterable[Example], vocabulary: Vocabulary) -> Iterator[Referred]:
+def _referred(examples: Iterable[Example], vocabulary: DatasetVocabulary) -> Iterator[Referred]:
     """The sentences that have a target, those of an image one after the other.
 
     Says how many have none.
@@ -206,7 +206,7 @@ def _save_jpeg(found: Referred, path: Path) -> None:
 # ---- the files of RRSIS-D ------------------------------------------------------------------------
 
 
-def _instances(vocabulary: Vocabulary) -> dict[str, Any]:
+def _instances(vocabulary: DatasetVocabulary) -> dict[str, Any]:
     categories = [
         {"supercategory": "object", "id": number + 1, "name": label}
         for label, number in vocabulary.numbers.items()
@@ -219,7 +219,9 @@ def _image(found: Referred, number: int, name: str) -> dict[str, Any]:
     return {"id": number, "file_name": name, "height": height, "width": width}
 
 
-def _annotation(found: Referred, number: int, image: int, vocabulary: Vocabulary) -> dict[str, Any]:
+def _annotation(
+    found: Referred, number: int, image: int, vocabulary: DatasetVocabulary
+) -> dict[str, Any]:
     runs = coco.encode(np.asfortranarray(found.mask.astype(np.uint8)))
     height, width = found.mask.shape
     return {
@@ -234,7 +236,7 @@ def _annotation(found: Referred, number: int, image: int, vocabulary: Vocabulary
 
 
 def _ref(
-    found: Referred, number: int, image: dict[str, Any], vocabulary: Vocabulary
+    found: Referred, number: int, image: dict[str, Any], vocabulary: DatasetVocabulary
 ) -> dict[str, Any]:
     words = found.sentence.lower().translate(str.maketrans("", "", string.punctuation)).split()
     sentence = {

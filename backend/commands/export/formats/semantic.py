@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.commands.export.dataset import BACKGROUND, Example, Vocabulary, copy_image
+from backend.commands.export.dataset import BACKGROUND, DatasetVocabulary, Example, copy_image
 from backend.regions import planes
 
 BLACK = (0, 0, 0)
@@ -20,7 +20,7 @@ MOST_IN_A_BYTE = 254  # 255 means "ignored" to readers
 NAMES_OF_NOTHING = (BACKGROUND, "unlabelled", "nothing")
 
 
-def write(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> None:
+def write(examples: Iterable[Example], vocabulary: DatasetVocabulary, out: Path) -> None:
     """Write the set.
 
     Args:
@@ -40,19 +40,19 @@ def write(examples: Iterable[Example], vocabulary: Vocabulary, out: Path) -> Non
         _picture(index_map(example, vocabulary), vocabulary).save(file, optimize=True)
 
 
-def class_names(vocabulary: Vocabulary) -> tuple[str, ...]:
+def class_names(vocabulary: DatasetVocabulary) -> tuple[str, ...]:
     """The names of the numbers from 0; the first means that nothing was marked."""
     nothing = next(name for name in NAMES_OF_NOTHING if name not in vocabulary.numbers)
     return nothing, *vocabulary.labels
 
 
-def index_map(example: Example, vocabulary: Vocabulary) -> NDArray[np.uint16]:
+def index_map(example: Example, vocabulary: DatasetVocabulary) -> NDArray[np.uint16]:
     """The class of each pixel: (H, W) uint16; 0 = none, i = the i-th label."""
     numbers = {label: number + 1 for label, number in vocabulary.numbers.items()}
     return planes.class_map(example.regions, numbers, example.item.height, example.item.width)[0]
 
 
-def _picture(numbers: NDArray[np.uint16], vocabulary: Vocabulary) -> Image.Image:
+def _picture(numbers: NDArray[np.uint16], vocabulary: DatasetVocabulary) -> Image.Image:
     if len(vocabulary.labels) > MOST_IN_A_BYTE:
         return Image.fromarray(numbers)
     image = Image.fromarray(numbers.astype(np.uint8), mode="P")

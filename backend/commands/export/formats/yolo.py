@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backend.commands.export.dataset import Example, Vocabulary, copy_image
+from backend.commands.export.dataset import DatasetVocabulary, Example, copy_image
 from backend.regions import outlines
 from backend.regions.records import Region
 from dgl_rsis import runs
@@ -27,7 +27,11 @@ SMALLEST = 4  # pixels
 
 
 def write(
-    examples: Iterable[Example], vocabulary: Vocabulary, out: Path, *, smallest: int = SMALLEST
+    examples: Iterable[Example],
+    vocabulary: DatasetVocabulary,
+    out: Path,
+    *,
+    smallest: int = SMALLEST,
 ) -> None:
     """Write the set.
 
@@ -50,7 +54,7 @@ def write(
 
 
 def to_lines(
-    regions: Iterable[Region], vocabulary: Vocabulary, smallest: int = SMALLEST
+    regions: Iterable[Region], vocabulary: DatasetVocabulary, smallest: int = SMALLEST
 ) -> list[str]:
     """The lines of one image; each once, whatever was marked twice."""
     lines = []
@@ -69,7 +73,7 @@ def to_lines(
     return list(dict.fromkeys(lines))
 
 
-def _description(vocabulary: Vocabulary, splits: set[str]) -> str:
+def _description(vocabulary: DatasetVocabulary, splits: set[str]) -> str:
     """`data.yaml`; without a path, ultralytics looks beside the file."""
     held = {"train": "train", "val": "val" if "val" in splits else "train"}
     if "test" in splits:

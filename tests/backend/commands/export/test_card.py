@@ -6,13 +6,13 @@ from pathlib import Path
 from backend.commands.export import card
 from backend.commands.export.card import Card
 from backend.commands.export.counts import LabelCounts, SplitCounts
-from backend.commands.export.dataset import Vocabulary
+from backend.commands.export.dataset import DatasetVocabulary
 
 CARD = Card(
     source="export.json",
     date="2026-01-02",
     formats=["coco", "yolo"],
-    vocabulary=Vocabulary.of(["road|path", "water"], {"water": "#0000ff"}),
+    vocabulary=DatasetVocabulary.of(["road|path", "water"], {"water": "#0000ff"}),
     splits={
         "train": SplitCounts(
             3, 1, 1000, Counter({"a.tif": 2, "b`.tif": 1}),

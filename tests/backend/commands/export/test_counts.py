@@ -2,7 +2,7 @@ from pathlib import Path
 
 from backend.commands.export import counts
 from backend.commands.export.counts import LabelCounts
-from backend.commands.export.dataset import Vocabulary
+from backend.commands.export.dataset import DatasetVocabulary
 from tests.backend.commands.export.examples import example, region
 from tests.backend.studio.exports import H, W, box
 
@@ -15,7 +15,7 @@ def test_counts_regions_parts_pixels_and_images(tmp_path: Path) -> None:
         example(tmp_path, "b", [region(over), region(two, "water")], (H, W), scene="s"),
         example(tmp_path, "c", [], (H, W), split="test"),
     ]
-    found = counts.count(iter(given), Vocabulary.of(["road", "water", "tree"]))
+    found = counts.count(iter(given), DatasetVocabulary.of(["road", "water", "tree"]))
     assert list(found) == ["train", "test"]
     train = found["train"]
     assert (train.images, train.empty, train.pixels) == (2, 0, 2 * H * W)

@@ -1,17 +1,19 @@
 from pathlib import Path
 
-from backend.commands.export.dataset import GREY, Vocabulary, copy_image
+from backend.commands.export.dataset import GREY, DatasetVocabulary, copy_image
 from tests.backend.commands.export.examples import example
 
 
 def test_labels_have_numbers_and_different_colours() -> None:
-    vocabulary = Vocabulary.of([f"class {i}" for i in range(60)])
+    vocabulary = DatasetVocabulary.of([f"class {i}" for i in range(60)])
     assert vocabulary.numbers["class 7"] == 7
     assert len(set(vocabulary.colours)) == 60
 
 
 def test_given_colours_win() -> None:
-    vocabulary = Vocabulary.of(["a", "b", "c"], {"a": "rgba(1, 2, 3, 0.5)", "b": "no colour"})
+    vocabulary = DatasetVocabulary.of(
+        ["a", "b", "c"], {"a": "rgba(1, 2, 3, 0.5)", "b": "no colour"}
+    )
     assert vocabulary.colours[:2] == ((1, 2, 3), GREY)
 
 

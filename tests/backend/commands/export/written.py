@@ -8,12 +8,12 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from backend.commands.export.dataset import Example, Split, Vocabulary
+from backend.commands.export.dataset import DatasetVocabulary, Example, Split
 from backend.regions.records import Annotation, Item, Place, Region
 from dgl_rsis import runs
 from dgl_rsis.types import Mask
 
-VOCABULARY = Vocabulary.of(("building", "road", "water"))
+VOCABULARY = DatasetVocabulary.of(("building", "road", "water"))
 
 
 def region(mask: Mask, label: str = "building", name: str = "r1", **rest: object) -> Region:

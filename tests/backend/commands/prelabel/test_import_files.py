@@ -7,15 +7,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.commands.prelabel.import_files import ImportFiles
-from backend.commands.prelabel.items import Item
+from backend.commands.prelabel.items import PrelabelItem
 from backend.commands.prelabel.journal import Journal
 
 VERSION = "v1"
 PREDICTION = {"result": [], "score": 0.5, "model_version": VERSION}
 
 
-def item(number: int, **more: Any) -> Item:
-    return Item(f"item {number}", {"data": {"image": f"{number}.png"}, **more})
+def item(number: int, **more: Any) -> PrelabelItem:
+    return PrelabelItem(f"item {number}", {"data": {"image": f"{number}.png"}, **more})
 
 
 def tasks(folder: Path) -> list[Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.commands.prelabel import push as prelabel_push
-from backend.commands.prelabel.items import Item, PrelabelError, Stop
+from backend.commands.prelabel.items import PrelabelError, PrelabelItem, Stop
 from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.push import Project, Push
 from backend.studio.client import StudioClient, StudioError
@@ -33,8 +33,8 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prelabel_push, "SETTLE_SECONDS", 0.5)
 
 
-def items(*numbers: int) -> list[tuple[Item, list[dict[str, object]]]]:
-    return [(Item(str(n), {"id": n, "data": {}}), [dict(PREDICTION)]) for n in numbers]
+def items(*numbers: int) -> list[tuple[PrelabelItem, list[dict[str, object]]]]:
+    return [(PrelabelItem(str(n), {"id": n, "data": {}}), [dict(PREDICTION)]) for n in numbers]
 
 
 def stored(studio: FakeStudio) -> list[int]:

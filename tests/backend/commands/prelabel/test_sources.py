@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.commands.labels import read_config
-from backend.commands.prelabel.items import Item, ItemError, PrelabelError
+from backend.commands.prelabel.items import ItemError, PrelabelError, PrelabelItem
 from backend.commands.prelabel.requests import Requests
 from backend.commands.prelabel.sources import Shown, read_sources
 
@@ -23,7 +23,7 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def items(*given: str | Path, prefix: str = "", root: Path | None = None) -> list[Item]:
+def items(*given: str | Path, prefix: str = "", root: Path | None = None) -> list[PrelabelItem]:
     shown = Shown(prefix, root.resolve() if root else None)
     source = read_sources([str(each) for each in given], shown, "image")
     found = list(source.items())
@@ -33,7 +33,7 @@ def items(*given: str | Path, prefix: str = "", root: Path | None = None) -> lis
     return found
 
 
-def references(found: list[Item]) -> list[str]:
+def references(found: list[PrelabelItem]) -> list[str]:
     return [item.task["data"]["image"] for item in found]
 
 
@@ -157,7 +157,9 @@ def test_a_list_that_tile_wrote_needs_no_root(images: Path) -> None:
     (images / "import.json").write_text(json.dumps([{"image": each} for each in references_]))
     found = items(images / "import.json")
     assert [item.file for item in found] == [images / "b.png", None, None, None]
-    assert references(found[:1]) == references([Item("", {"data": {"image": references_[0]}})])
+    assert references(found[:1]) == references(
+        [PrelabelItem("", {"data": {"image": references_[0]}})]
+    )
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "deep/../../secret.png", "x" * 300, "a\0b"])

@@ -10,13 +10,13 @@ from PIL import Image
 
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob
 from dgl_rsis.clip.model import ModelError
-from dgl_rsis.types import InputError
+from dgl_rsis.types import InputError, Label
 from tests.small_scene import PLACE, picture, write_scene
-from workers.messages import LabelPrompt
+from workers.settings import WorkerSettings
 
 WORDS = ("ship", "car", "tree", "field", "water", "pool")
-PROMPTS = tuple(LabelPrompt(word) for word in WORDS)
-JOB = SceneJob(PROMPTS, {"ship": "blue"}, window=208, overlap=64)
+LABELS = tuple(Label(word) for word in WORDS)
+JOB = SceneJob(LABELS, {"ship": "blue"}, window=208, overlap=64)
 
 
 def nothing(done: int, total: int) -> None:
@@ -25,7 +25,7 @@ def nothing(done: int, total: int) -> None:
 
 @pytest.fixture(scope="module")
 def segmenter(model_folder: Path) -> LocalSceneSegmenter:
-    return LocalSceneSegmenter(str(model_folder), "cpu")
+    return LocalSceneSegmenter(WorkerSettings(model=str(model_folder)))
 
 
 def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: 
     scene = write_scene(tmp_path / "a.b.tif", picture(250, 300), valid)
     out = tmp_path / "out"
     out.mkdir()
-    job = SceneJob(PROMPTS, {}, None, "gpkg", 0, probability=True, window=208, overlap=64)
+    job = SceneJob(LABELS, {}, None, "gpkg", 0, probability=True, window=208, overlap=64)
     report = segmenter.segment(scene, out, job, nothing)
     names = {f"a.b.{end}" for end in ("classes.tif", "probability.tif", "gpkg", "overlay.png")}
     assert {file.name for file in report.files} == names == {f.name for f in out.iterdir()}
@@ -82,10 +82,10 @@ def test_a_failure_leaves_nothing(segmenter: LocalSceneSegmenter, tmp_path: Path
 def test_a_small_window_gets_an_overlap_that_fits(
     segmenter: LocalSceneSegmenter, tmp_path: Path, side: int
 ) -> None:
-    assert SceneJob(PROMPTS, {}).windows.side == 1024
-    assert SceneJob(PROMPTS, {}, window=256, overlap=32).windows.overlap == 32
+    assert SceneJob(LABELS, {}).windows.side == 1024
+    assert SceneJob(LABELS, {}, window=256, overlap=32).windows.overlap == 32
     scene = write_scene(tmp_path / "a.tif", picture(220, 230))
-    job = SceneJob(PROMPTS, {}, probability=True, window=side)
+    job = SceneJob(LABELS, {}, probability=True, window=side)
     report = segmenter.segment(scene, tmp_path, job, nothing)
     with rasterio.open(report.files[-1]) as dataset:
         assert (dataset.read(1) > 0).all()
@@ -95,7 +95,7 @@ def test_a_scene_of_one_colour_has_few_polygons_and_an_empty_one_none(
     segmenter: LocalSceneSegmenter, tmp_path: Path
 ) -> None:
     plain = np.full((300, 300, 3), 90, dtype=np.uint8)
-    job = SceneJob(PROMPTS, {}, polygons="gpkg", window=208)
+    job = SceneJob(LABELS, {}, polygons="gpkg", window=208)
     path = write_scene(tmp_path / "plain.tif", plain)
     assert 1 <= (segmenter.segment(path, tmp_path, job, nothing).polygons or 0) <= len(WORDS)
     path = write_scene(tmp_path / "empty.tif", plain, np.zeros((300, 300), dtype=bool))
@@ -108,4 +108,4 @@ def test_a_scene_of_one_colour_has_few_polygons_and_an_empty_one_none(
 
 def test_no_such_model_is_said() -> None:
     with pytest.raises(ModelError, match="no model"):
-        LocalSceneSegmenter("nonsense", "cpu")
+        LocalSceneSegmenter(WorkerSettings(model="nonsense"))

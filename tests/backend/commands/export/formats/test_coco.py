@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from pycocotools import mask as oracle
 from pycocotools.coco import COCO
 
-from backend.commands.export.dataset import Vocabulary
+from backend.commands.export.dataset import DatasetVocabulary
 from backend.commands.export.formats import coco
 from dgl_rsis import runs
 from dgl_rsis.types import Mask
@@ -16,7 +16,7 @@ from tests.backend.commands.export.examples import MASKS, example, region, smoot
 # pycocotools 2.0.11 under NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-VOCABULARY = Vocabulary.of(["road", "water"])
+VOCABULARY = DatasetVocabulary.of(["road", "water"])
 
 
 @given(MASKS)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from backend.commands.export.dataset import Example, Vocabulary
+from backend.commands.export.dataset import DatasetVocabulary, Example
 from backend.commands.export.formats import huggingface, semantic
 from tests.backend.commands.export.written import VOCABULARY, example, region, tile
 
@@ -72,7 +72,7 @@ def test_load_dataset_reads_it_as_a_folder_of_images(tmp_path: Path, loader: Any
 
 
 def test_the_numbers_are_those_of_the_names(tmp_path: Path) -> None:
-    vocabulary = Vocabulary.of(("background", 'say "road": #1', "água"))
+    vocabulary = DatasetVocabulary.of(("background", 'say "road": #1', "água"))
     given = example(tmp_path, [region(BLOB, "água")])
     folder = huggingface.write([given], vocabulary, tmp_path / "out")
     header = yaml.safe_load((folder / "README.md").read_text("utf-8").split("---\n")[1])
@@ -87,7 +87,7 @@ def test_the_numbers_are_those_of_the_names(tmp_path: Path) -> None:
 
 
 def test_more_labels_than_a_byte_holds(tmp_path: Path) -> None:
-    vocabulary = Vocabulary.of([f"label {n}" for n in range(300)])
+    vocabulary = DatasetVocabulary.of([f"label {n}" for n in range(300)])
     given = example(tmp_path, [region(BLOB, "label 299")])
     folder = huggingface.write([given], vocabulary, tmp_path / "out")
     with Image.open(folder / "train" / "masks" / "tile.png") as mask:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.commands.export.dataset import Vocabulary
+from backend.commands.export.dataset import DatasetVocabulary
 from backend.commands.export.formats import semantic
 from dgl_rsis.evaluation.datasets import samples
 from tests.backend.commands.export.examples import example, region, smooth
@@ -12,7 +12,7 @@ from tests.backend.commands.export.examples import example, region, smooth
 
 def test_our_own_reader_reads_it_back(tmp_path: Path) -> None:
     road, water = smooth(1), smooth(2)
-    vocabulary = Vocabulary.of(["road", "water"], {"water": "#0000ff", "road": "rgb(1,2,3)"})
+    vocabulary = DatasetVocabulary.of(["road", "water"], {"water": "#0000ff", "road": "rgb(1,2,3)"})
     given = [
         example(tmp_path, "a", [region(road & ~water), region(water, "water")]),
         example(tmp_path, "b", [], split="val"),
@@ -34,7 +34,7 @@ def test_our_own_reader_reads_it_back(tmp_path: Path) -> None:
 def test_the_smaller_region_is_on_top(tmp_path: Path) -> None:
     large, small = np.zeros((8, 8), dtype=np.bool_), np.zeros((8, 8), dtype=np.bool_)
     large[1:7, 1:7] = small[2:4, 2:4] = True
-    vocabulary = Vocabulary.of(["car", "road"])
+    vocabulary = DatasetVocabulary.of(["car", "road"])
     for order in (1, -1):
         regions = [region(large, "road"), region(small, "car")][::order]
         numbers = semantic.index_map(example(tmp_path, "a", regions, (8, 8)), vocabulary)
@@ -47,7 +47,7 @@ def test_the_smaller_region_is_on_top(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [254, 300])
 def test_many_labels(tmp_path: Path, count: int) -> None:
     mask = np.ones((8, 8), dtype=np.bool_)
-    vocabulary = Vocabulary.of([f"class {i}" for i in range(count)])
+    vocabulary = DatasetVocabulary.of([f"class {i}" for i in range(count)])
     given = example(tmp_path, "a", [region(mask, f"class {count - 1}")], (8, 8))
     semantic.write([given], vocabulary, tmp_path / "out")
     (sample,) = samples.plain(tmp_path / "out/train")
@@ -55,5 +55,5 @@ def test_many_labels(tmp_path: Path, count: int) -> None:
 
 
 def test_a_label_that_is_called_background(tmp_path: Path) -> None:
-    vocabulary = Vocabulary.of(["background", "road"])
+    vocabulary = DatasetVocabulary.of(["background", "road"])
     assert semantic.class_names(vocabulary) == ("unlabelled", "background", "road")

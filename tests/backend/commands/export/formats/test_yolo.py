@@ -6,12 +6,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from backend.commands.export.dataset import Vocabulary
+from backend.commands.export.dataset import DatasetVocabulary
 from backend.commands.export.formats import yolo
 from dgl_rsis.types import Mask
 from tests.backend.commands.export.examples import MASKS, example, region, smooth
 
-VOCABULARY = Vocabulary.of(["road", 'a "quoted": name'])
+VOCABULARY = DatasetVocabulary.of(["road", 'a "quoted": name'])
 
 
 def drawn(text: str, size: tuple[int, int]) -> dict[int, Mask]:

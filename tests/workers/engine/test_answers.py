@@ -2,8 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +10,15 @@ from PIL import Image
 from redis import Redis
 
 from dgl_rsis.runs import from_runs, to_runs
-from tests.workers.fake_worker import fake_engine
-from workers.engine.current import Engine
-from workers.engine.segmenter import load_segmenter
-from workers.messages import LabelPrompt, LearnRequest, SegmentReply, SegmentRequest, versioned
+from dgl_rsis.types import Label
+from tests.workers.fake_worker import REPLY_SECONDS, pictures
+from workers.engine.segmenter import Segmenter, load_segmenter
+from workers.messages import LearnRequest, SegmentReply, SegmentRequest, versioned
 from workers.processes import jobs
+from workers.processes.jobs import Workbench
 from workers.queue import replies
 from workers.queue.client import SegmentClient
+from workers.settings import WorkerSettings
 
 SIDE, BLOCK = 128, 16
 LABELS = ("building", "water", "road")
@@ -40,42 +40,37 @@ def image(seed: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def model(model_folder: Path) -> Engine:
-    segmenter = load_segmenter(str(model_folder), "regions", "cpu")
-    engine = fake_engine(Redis())
-    engine.segment, engine.learn = segmenter.segment, segmenter.learn
-    engine.model_version, engine.max_pixels = segmenter.model_version, SIDE**2
-    return engine
+def segmenter(model_folder: Path) -> Segmenter:
+    return load_segmenter(WorkerSettings(model=str(model_folder)))
 
 
 @pytest.fixture
-def engine(model: Engine, redis: Redis) -> Iterator[Engine]:
-    engine = replace(model, redis=redis)
-    jobs.use(engine)
-    yield engine
-    jobs._engine = None
+def bench(segmenter: Segmenter, redis: Redis) -> Workbench:
+    return Workbench(segmenter, pictures(max_pixels=SIDE**2), redis, REPLY_SECONDS)
 
 
-def teach(client: SegmentClient, annotation: int, seed: int, names: tuple[str, str]) -> None:
+def teach(
+    bench: Workbench, client: SegmentClient, annotation: int, seed: int, names: tuple[str, str]
+) -> None:
     ground = blocks(seed)
     regions = tuple((name, to_runs(ground == kind)) for kind, name in enumerate(names))
     asked = LearnRequest("7", str(annotation), annotation, image(seed), regions)
-    client.corrections.learn(asked)
-    jobs.learn(asked.to_json())
+    client.corrections.submit(asked)
+    jobs.learn(bench, asked.to_json())
 
 
-def ask(engine: Engine, client: SegmentClient) -> tuple[str, SegmentReply]:
+def ask(bench: Workbench, client: SegmentClient) -> tuple[str, SegmentReply]:
     """The version under which the project stands, and the answer to a test image."""
     prototypes = client.corrections.prototypes("7")
     asked = SegmentRequest(
         image(99),
-        tuple(LabelPrompt(name) for name in LABELS),
-        versioned(engine.model_version, prototypes),
+        tuple(Label(name) for name in LABELS),
+        versioned(bench.segmenter.model_version, prototypes),
         prototypes=prototypes,
     )
-    engine.redis.delete(replies.reply_key(asked.key))  # compute it again
-    jobs.segment(asked.to_json())
-    reply = replies.look_up(engine.redis, [asked.key])[asked.key]
+    bench.redis.delete(replies.reply_key(asked.key))  # compute it again
+    jobs.segment(bench, asked.to_json())
+    reply = replies.look_up(bench.redis, [asked.key])[asked.key]
     assert isinstance(reply, SegmentReply), reply
     return asked.key, reply
 
@@ -91,32 +86,32 @@ def share(reply: SegmentReply, label: str, kind: int) -> float:
 
 
 def test_what_is_taught_is_seen_in_other_images_until_it_is_taken_back(
-    engine: Engine, redis: Redis
+    bench: Workbench, redis: Redis
 ) -> None:
     client = SegmentClient(redis)
-    untaught_key, untaught = ask(engine, client)
+    untaught_key, untaught = ask(bench, client)
     first = max(untaught.segments, key=lambda each: sum(each.runs.counts[1::2])).label
     second = next(label for label in LABELS if label != first)
     for number in range(1, 7):
-        teach(client, number, number, (first, second))
-    good_key, good = ask(engine, client)
+        teach(bench, client, number, number, (first, second))
+    good_key, good = ask(bench, client)
     assert good.model_version != untaught.model_version
     assert share(good, first, 0) > 0.9
     assert share(good, second, 1) > 0.9
 
     for number in range(7, 20):
-        teach(client, number, number, (second, first))
-    bad_key, bad = ask(engine, client)
+        teach(bench, client, number, number, (second, first))
+    bad_key, bad = ask(bench, client)
     assert bad_key != good_key
     assert share(bad, first, 0) < share(good, first, 0)
 
     client.corrections.forget("7", [str(number) for number in range(7, 20)])
-    again_key, again = ask(engine, client)
+    again_key, again = ask(bench, client)
     assert again_key == good_key
     assert again.segments == good.segments
     assert again.model_version == good.model_version
 
     client.corrections.forget("7", [str(number) for number in range(1, 7)])
-    last_key, last = ask(engine, client)
+    last_key, last = ask(bench, client)
     assert last_key == untaught_key
     assert last.segments == untaught.segments
