@@ -15,9 +15,9 @@ from xml.sax.saxutils import quoteattr
 from defusedxml import DefusedXmlException, ElementTree
 
 from backend.project import label_config
+from backend.project.controls import MASKS
 from backend.project.label_config import BACKGROUND, LabelConfig
 from backend.regions.findings import ExportError
-from backend.regions.reading import KINDS
 from backend.studio.export import EXPRESSION, IMAGE
 
 
@@ -80,7 +80,7 @@ def from_config(xml: str) -> LabelNames:
         raise LabelsError(f"the label config cannot be read: {error}") from None
     labels: dict[str, str | None] = {}
     for control in root.iter():
-        if control.tag.lower() in KINDS:
+        if control.tag.lower() in MASKS:
             for element in control.iter():
                 name = (element.get("value") or "").strip()
                 if element.tag.lower() == "label" and name:

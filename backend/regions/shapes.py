@@ -44,7 +44,7 @@ def rectangle(origin: tuple[float, float], extent: tuple[float, float], turn: fl
 
     Args:
         origin: x and y of the corner about which it is turned.
-        extent: width and height.
+        extent: width and height; negative ones reach to the left and up.
         turn: clockwise, radians.
     """
     cosine, sine = math.cos(turn), math.sin(turn)
@@ -60,7 +60,7 @@ def ellipse(
 
     Args:
         centre: x and y.
-        radii: along its own x and y, more than 0.
+        radii: along its own x and y, not 0.
         turn: clockwise, radians.
         size: of the image, pixels.
     """

@@ -5,24 +5,18 @@ on. Only a file that is no such export at all is an error.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from backend.project import tasks
 from backend.regions.findings import ExportError, Findings
-from backend.regions.reading import (
-    Json,
-    Size,
-    Wanted,
-    image_size,
-    read_regions,
-    readable,
-    score_of,
-)
+from backend.regions.reading import Wanted, image_size, read_regions, readable, score_of
 from backend.regions.records import Annotation, Item, Place, Prediction, Region
+from backend.regions.shapes import Size
 from backend.studio import json_stream
+from dgl_rsis.types import Json
 
 IMAGE = "image"
 EXPRESSION = "expression"
@@ -86,15 +80,15 @@ def tasks_of(path: Path) -> Iterator[Json]:
         ExportError: no such file, or not such an export.
     """
     for number, task in enumerate(json_stream.elements(path)):
-        is_task = isinstance(task, Mapping) and "data" in task
+        is_task = isinstance(task, dict) and "data" in task
         if not is_task and number == 0:
-            minimal = isinstance(task, Mapping) and "annotation_id" in task
+            minimal = isinstance(task, dict) and "annotation_id" in task
             raise ExportError(
                 f"{path} begins with what is no task with data and annotations"
                 + (" (it looks like JSON_MIN)" if minimal else "")
                 + ": in Label Studio, export the project as JSON"
             )
-        yield task if isinstance(task, Mapping) else {}
+        yield task if isinstance(task, dict) else {}
 
 
 def _item(task: Json, how: Reading) -> Item | None:
@@ -137,7 +131,7 @@ def _item(task: Json, how: Reading) -> Item | None:
 
 def _list(value: Any) -> list[Json]:
     """Its objects; what is only an id is left out."""
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _size(results: Iterable[Json], place: Place | None) -> Size | None:
@@ -200,12 +194,12 @@ class _TaskReader:
         """The prediction that an annotation started from: it holds it, or names its id."""
         parent = _number(one.get("parent_prediction"))
         held = one.get("prediction")
-        identity = _number(held.get("id")) if isinstance(held, Mapping) else None
+        identity = _number(held.get("id")) if isinstance(held, dict) else None
         wanted = parent if parent is not None else identity
         for prediction in predictions:
             if wanted is not None and prediction.id == wanted:
                 return prediction
-        if isinstance(held, Mapping) and held.get("result"):
+        if isinstance(held, dict) and held.get("result"):
             return self._prediction(held)
         if wanted is not None:
             self.how.findings.skip(NUMBER_ONLY)
@@ -262,7 +256,7 @@ def _whole(numbers: Any, count: int) -> tuple[int, ...]:
 
 def _person(value: Any) -> str:
     """Who did it: e-mail address, else id."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get("email") or value.get("id")
     return _text(value)
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from backend.regions.reading import Size
+from backend.regions.shapes import Size
 from workers.images.download import FetchError
 from workers.images.fetch import Fetcher
 from workers.settings import WorkerSettings

@@ -24,10 +24,10 @@ from backend.commands.export.selection import Choice
 from backend.commands.labels import LabelNames
 from backend.commands.progress import track
 from backend.regions.findings import ExportError, Findings
-from backend.regions.reading import Json
 from backend.studio import export
 from backend.studio.export import Reading
 from backend.studio.project import StudioSource
+from dgl_rsis.types import Json
 
 LOG = logging.getLogger(__name__)
 
