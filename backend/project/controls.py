@@ -43,5 +43,7 @@ KINDS: Mapping[str, Kind] = {
 }
 MASKS = frozenset(KINDS) - {"keypointlabels"}
 PREDICTED: Mapping[str, Mode] = {name: kind.mode for name, kind in KINDS.items() if kind.mode}
+*_FIRST, _LAST = (KINDS[name].tag for name in PREDICTED)
+USABLE = f"{', '.join(_FIRST)} or {_LAST}"  # for messages
 SMART = frozenset(name for name, kind in KINDS.items() if kind.smart)
 FORMS = frozenset(kind.form for kind in KINDS.values())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.project import tasks
+from backend.project.label_config import EXPRESSION
 from backend.regions.findings import ExportError, Findings
 from backend.regions.reading import Wanted, image_size, read_regions, readable, score_of
 from backend.regions.records import Annotation, Item, Place, Prediction, Region
@@ -19,7 +20,6 @@ from backend.studio import json_stream
 from dgl_rsis.types import Json
 
 IMAGE = "image"
-EXPRESSION = "expression"
 LARGEST_IMAGE = 100_000_000  # pixels, as of what workers take: what a task says becomes arrays
 
 MeasureImage = Callable[[str], Size | None]
