@@ -132,21 +132,21 @@ class _Reading:
         }
 
     def result(self) -> LabelConfig:
-        found = [pair for each in self._candidates() if (pair := self._control(each)) is not None]
-        found = self._on_one_image(found)
-        key = self._image_key(found[0][0].to_name) if found else None
+        pairs = [pair for each in self._candidates() if (pair := self._control(each)) is not None]
+        pairs = self._on_one_image(pairs)
+        key = self._image_key(pairs[0][0].to_name) if pairs else None
         if key is None:
             return self._useless(
                 f"The label config has no usable control: add {USABLE} with at least one label "
                 'on an <Image value="$…">.'
             )
-        labels = self._vocabulary([label for _, labels in found for label in labels])
+        labels = self._vocabulary([label for _, labels in pairs for label in labels])
         if len(labels) > MOST_LABELS:
             return self._useless(
                 f"The label config has {len(labels)} labels; at most {MOST_LABELS} are predicted: "
                 'add model_skip="true" to some.'
             )
-        controls = tuple(control for control, _ in found)
+        controls = tuple(control for control, _ in pairs)
         return LabelConfig(controls, labels, key, tuple(self.problems), self._expression_key())
 
     def _expression_key(self) -> str:
@@ -273,11 +273,11 @@ class _Reading:
         return default
 
     def _on_one_image(
-        self, found: list[tuple[Control, list[Label]]]
+        self, pairs: list[tuple[Control, list[Label]]]
     ) -> list[tuple[Control, list[Label]]]:
         """One image a task is segmented: the first control's; says which controls lose."""
-        for control, _ in found:
-            first = found[0][0]
+        for control, _ in pairs:
+            first = pairs[0][0]
             if control.to_name != first.to_name:
                 self._note(
                     f"Control '{control.name}' is on image '{control.to_name}', but one image a "
@@ -285,7 +285,7 @@ class _Reading:
                     f"'{first.to_name}'; '{control.name}' gets no predictions. Put the controls "
                     'on one image, or add model_skip="true" to the others.'
                 )
-        return [pair for pair in found if pair[0].to_name == found[0][0].to_name]
+        return [pair for pair in pairs if pair[0].to_name == pairs[0][0].to_name]
 
     def _image_key(self, name: str) -> str | None:
         """Key of the task's data that an <Image> shows."""

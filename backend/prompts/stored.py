@@ -35,7 +35,7 @@ class Budget:
     Attributes:
         regions: looked at.
         masks: decoded.
-        items: bytes of brush RLE, characters of PNG, or corners, of all decoded masks together.
+        items: bytes of brush RLE, characters of PNG, or corners, of all decoded masks in sum.
     """
 
     regions: int = 20_000

@@ -86,11 +86,13 @@ def mask(region: Json, size: Size) -> Runs:
     Raises:
         RegionError: another kind, or its geometry cannot be read.
     """
-    read = READERS.get(form_of(region))
-    if read is None:
+    form = form_of(region)
+    if form not in READERS:
         raise RegionError("it is no mask")
+    if form != "brush":  # its run lengths cost what they are long, whatever the image
+        geometry.check_drawable(size)
     try:
-        return read(region, size)
+        return READERS[form](region, size)
     except bitmask.UNREADABLE as error:
         raise RegionError(str(error)) from None
 
@@ -193,22 +195,18 @@ def _brush(region: Json, size: Size) -> Runs:
 
 
 def _bitmask(region: Json, size: Size) -> Runs:
-    geometry.check_drawable(size)
     return bitmask.decode(value_of(region).get("imageDataURL"), *size)
 
 
 def _polygon(region: Json, size: Size) -> Runs:
-    geometry.check_drawable(size)
     return shapes.polygon(geometry.polygon(region, size), size)
 
 
 def _rectangle(region: Json, size: Size) -> Runs:
-    geometry.check_drawable(size)
     return shapes.polygon(geometry.rectangle(region, size), size)
 
 
 def _ellipse(region: Json, size: Size) -> Runs:
-    geometry.check_drawable(size)
     return shapes.ellipse(*geometry.ellipse(region, size), size)
 
 

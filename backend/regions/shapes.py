@@ -16,7 +16,7 @@ Size = tuple[int, int]  # height, width
 Points = NDArray[np.float64]  # (N, 2) XY, pixels; 0 is the outer edge of the first pixel
 Ints = NDArray[np.int64]
 
-MOST_CROSSINGS = 2**20  # of rows and sides that are looked at together
+MOST_CROSSINGS = 2**20  # of rows and sides that are computed in one go
 
 
 def polygon(corners: Points, size: Size) -> Runs:

@@ -135,8 +135,8 @@ def _list(value: Any) -> list[Json]:
 
 
 def _size(results: Iterable[Json], place: Place | None) -> Size | None:
-    found = (image_size(one.get("result")) for one in results)
-    size = next((each for each in found if each is not None), None)
+    sizes = (image_size(one.get("result")) for one in results)
+    size = next((each for each in sizes if each is not None), None)
     if size is None and place is not None:
         return place.window[3], place.window[2]
     return size
@@ -165,15 +165,15 @@ class _TaskReader:
     size: Size
     how: Reading
 
-    def predictions(self, found: Iterable[Json]) -> tuple[Prediction, ...]:
-        ordered = sorted(found, key=lambda one: _number(one.get("id")) or 0)
+    def predictions(self, stored: Iterable[Json]) -> tuple[Prediction, ...]:
+        ordered = sorted(stored, key=lambda one: _number(one.get("id")) or 0)
         return tuple(self._prediction(one) for one in ordered)
 
     def annotations(
-        self, found: Iterable[Json], predictions: tuple[Prediction, ...]
+        self, stored: Iterable[Json], predictions: tuple[Prediction, ...]
     ) -> tuple[Annotation, ...]:
         kept = []
-        for one in found:
+        for one in stored:
             if one.get("was_cancelled"):
                 self.how.findings.skip("cancelled annotations")
             else:
@@ -248,10 +248,10 @@ def _affine(numbers: Any) -> tuple[float, float, float, float, float, float]:
 
 
 def _whole(numbers: Any, count: int) -> tuple[int, ...]:
-    found = tuple(int(number) for number in numbers)
-    if len(found) != count or min(found) < 0 or min(found[-2:]) < 1:
+    pixels = tuple(int(number) for number in numbers)
+    if len(pixels) != count or min(pixels) < 0 or min(pixels[-2:]) < 1:
         raise ValueError(f"{count} numbers of pixels expected")
-    return found
+    return pixels
 
 
 def _person(value: Any) -> str:
