@@ -54,7 +54,7 @@ def test_a_mask_of_another_size_names_both(name: str) -> None:
 
 
 def test_runs_that_do_not_add_up_are_refused() -> None:
-    with pytest.raises(InputError, match="runs add up to 7 pixels"):
+    with pytest.raises(InputError, match="sum to 2400, got 2 runs with the sum 7"):
         to_prompt(VisualPrompt(prior=Runs(HEIGHT, WIDTH, (3, 4))), HEIGHT, WIDTH)
 
 
