@@ -1,5 +1,6 @@
 """The nouns that stages exchange."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -71,6 +72,18 @@ class Label:
     synonyms: tuple[str, ...] = ()
     threshold: float | None = None
     background: bool = False
+
+
+# Names under which a label set says "none of the others".
+BACKGROUND_NAMES = frozenset(
+    {"background", "unlabeled", "unlabelled", "other", "clutter", "clutter background"}
+)
+
+
+def names_background(name: str) -> bool:
+    """Whether a label of this name says "none of the others", however it is spelt."""
+    spaced = re.sub(r"[\s_/-]+", " ", name).strip().lower()
+    return spaced.removesuffix("s") in BACKGROUND_NAMES
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class VisualPrompt:
         negative: x and y of points that are not.
         box: left, top, right, bottom around the object; None for none.
         strokes: painted roughly along it; None for none.
-        outline: corners of a rough outline; empty for none.
+        outline: the inside of a rough outline; None for none.
         prior: the mask to correct; None to start anew.
     """
 
@@ -41,7 +41,7 @@ class VisualPrompt:
     negative: tuple[Point, ...] = ()
     box: tuple[float, float, float, float] | None = None
     strokes: Runs | None = None
-    outline: tuple[Point, ...] = ()
+    outline: Runs | None = None
     prior: Runs | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class VisualPrompt:
             "negative": [list(point) for point in self.negative],
             "box": None if self.box is None else list(self.box),
             "strokes": None if self.strokes is None else self.strokes.to_json(),
-            "outline": [list(point) for point in self.outline],
+            "outline": None if self.outline is None else self.outline.to_json(),
             "prior": None if self.prior is None else self.prior.to_json(),
         }
 
@@ -62,20 +62,17 @@ class VisualPrompt:
         Raises:
             KeyError, TypeError, ValueError: a field is missing or malformed.
         """
-        box, strokes, prior = payload["box"], payload["strokes"], payload["prior"]
-        positive, negative, outline = (
+        positive, negative = (
             tuple((float(x), float(y)) for x, y in payload[name])
-            for name in ("positive", "negative", "outline")
+            for name in ("positive", "negative")
         )
+        strokes, outline, prior = (
+            None if payload[name] is None else Runs.from_json(payload[name])
+            for name in ("strokes", "outline", "prior")
+        )
+        box = payload["box"]
         corners = None if box is None else (box[0], box[1], box[2], box[3])
-        return cls(
-            positive,
-            negative,
-            corners,
-            None if strokes is None else Runs.from_json(strokes),
-            outline,
-            None if prior is None else Runs.from_json(prior),
-        )
+        return cls(positive, negative, corners, strokes, outline, prior)
 
 
 @dataclass(frozen=True)

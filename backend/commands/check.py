@@ -9,20 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from defusedxml import ElementTree
-
-from backend.project import label_config
-from backend.project.label_config import DEFAULT_MODES, TRUE, USABLE, Control, LabelConfig
+from backend.project import label_config, markup
+from backend.project.controls import KINDS, PREDICTED, SMART, USABLE
+from backend.project.label_config import EXPRESSION, Control, LabelConfig
 from dgl_rsis.classes import knowledge
+from dgl_rsis.types import names_background
 
-FORMS = {
-    "brushlabels": "brush",
-    "bitmasklabels": "bitmask",
-    "polygonlabels": "polygon",
-    "rectanglelabels": "box",
-}
-# Regions of these controls are prompts, where a smart tool drew them.
-POINTING = frozenset({"keypointlabels", "ellipselabels", *DEFAULT_MODES}) - {"bitmasklabels"}
 HEADER = ("LABEL", "CONTROL", "FORM", "WHAT IT GETS", "SURER THAN", "SMART TOOLS", "KNOWN", "ASKED")
 PER = {"semantic": "one region a class", "instance": "one region an object"}
 
@@ -90,11 +82,12 @@ class Checked:
 def check(xml: str) -> Checked:
     """Say what becomes of a config; never raises: whatever is wrong stands in `problems`."""
     config = label_config.parse(xml)
-    root = _root(xml)
-    if root is None:
+    try:
+        root = markup.parse(xml)
+    except ValueError:  # said among the problems
         return Checked(False, "", "", False, (), (), (), config.problems, ())
     informed, rest = _informed(list(_fates(root, config)), config)
-    texts = [e for e in root.iter() if _tag(e) == "text" and e.get("name") == "expression"]
+    texts = [e for e in root.iter() if markup.tag(e) == "text" and e.get("name") == EXPRESSION]
     return Checked(
         usable=bool(config.controls),
         image=config.image_key,
@@ -149,42 +142,34 @@ def _row(fate: Fate) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _root(xml: str) -> Element | None:
-    """The tree, when `parse` could read it, too."""
-    if len(xml) > label_config.MAX_CHARACTERS:
-        return None
-    try:
-        root: Element = ElementTree.fromstring(xml, forbid_dtd=True)
-    except ValueError:  # DefusedXmlException
-        return None
-    except SyntaxError:  # ParseError
-        return None
-    return root
-
-
 def _fates(root: Element, config: LabelConfig) -> Iterator[Fate]:
     """One a label of each control that could take predictions, in the order of the config."""
     for element in root.iter():
-        if _tag(element) not in DEFAULT_MODES:
+        if markup.tag(element) not in PREDICTED:
             continue
         control = _served(element, config)
-        for name, label in _labels(element):
+        for name, label in markup.labels(element):
             name_of = element.get("name", "")
-            plain = Fate(name, name_of, FORMS[_tag(element)], _gets(element, label, control))
+            plain = Fate(name, name_of, _form(element), _gets(element, label, control))
             yield _predicted(plain, control, config, root) if control else plain
 
 
+def _form(control: Element) -> str:
+    form = KINDS[markup.tag(control)].form
+    return "box" if form == "rectangle" else form
+
+
 def _served(element: Element, config: LabelConfig) -> Control | None:
-    wanted = (_tag(element), element.get("name", ""))
+    wanted = (markup.tag(element), element.get("name", ""))
     return next((c for c in config.controls if (c.kind, c.name) == wanted), None)
 
 
 def _gets(element: Element, label: Element, control: Control | None) -> str:
-    if _is_true(element.get("model_skip")):
+    if markup.is_true(element.get("model_skip")):
         return "prompt" if _points(element) else "skipped"
-    if _is_true(label.get("model_skip")):
+    if markup.is_true(label.get("model_skip")):
         return "skipped"
-    if (label.get("value") or "").strip().lower() in label_config.BACKGROUND:
+    if names_background(label.get("value") or ""):
         return "background"
     return "ignored" if control is None else "predicted"
 
@@ -206,13 +191,14 @@ def _smart(root: Element, name: str, image: str) -> tuple[str, ...]:
         for element in root.iter()
         if _points(element)
         and image in [part.strip() for part in element.get("toName", "").split(",")]
-        and any(name == each for each, _ in _labels(element))
+        and any(name == each for each, _ in markup.labels(element))
     )
 
 
 def _points(element: Element) -> bool:
     """Whether a control has a smart tool: Label Studio gives it one unless it says no."""
-    return _tag(element) in POINTING and not _is_false(element.get("smart"))
+    smart = element.get("smart")
+    return markup.tag(element) in SMART and (smart is None or markup.is_true(smart))
 
 
 def _informed(fates: Sequence[Fate], config: LabelConfig) -> tuple[list[Fate], tuple[str, ...]]:
@@ -226,7 +212,7 @@ def _informed(fates: Sequence[Fate], config: LabelConfig) -> tuple[list[Fate], t
     informed = [
         replace(
             fate,
-            known=knowledge.means_background(fate.label)
+            known=names_background(fate.label)
             or any(len(knowledge.words(word)) > 1 for word in (fate.label, *fate.synonyms)),
             asked=asked.get(fate.label, ()) if fate.gets == "predicted" else (),
         )
@@ -241,9 +227,10 @@ def _deaf(root: Element, config: LabelConfig) -> Iterator[str]:
     for element in root.iter():
         if not config.controls or not _points(element):
             continue
-        names = [name for name, _ in _labels(element)]
+        names = [name for name, _ in markup.labels(element)]
         lost = [name for name in names if name not in answerable]
-        only_prompts = _tag(element) not in DEFAULT_MODES or _is_true(element.get("model_skip"))
+        skipped = markup.is_true(element.get("model_skip"))
+        only_prompts = skipped or markup.tag(element) not in PREDICTED
         if lost and only_prompts:
             yield (
                 f"A smart tool of '{element.get('name', '')}' gets no mask for "
@@ -253,7 +240,7 @@ def _deaf(root: Element, config: LabelConfig) -> Iterator[str]:
 
 
 def _hints(root: Element, config: LabelConfig) -> Iterator[str]:
-    tags = {_tag(element) for element in root.iter() if _points(element)}
+    tags = {markup.tag(element) for element in root.iter() if _points(element)}
     if "keypointlabels" not in tags:
         yield (
             "No smart KeyPointLabels, so nobody can click for a mask: add one with "
@@ -271,23 +258,5 @@ def _hints(root: Element, config: LabelConfig) -> Iterator[str]:
 
 def _prompts(root: Element) -> tuple[str, ...]:
     """TextAreas, but for those that describe one region."""
-    fields = (e for e in root.iter() if _tag(e) == "textarea")
-    return tuple(e.get("name", "") for e in fields if not _is_true(e.get("perRegion")))
-
-
-def _labels(control: Element) -> list[tuple[str, Element]]:
-    """Names and elements of a control's labels; those without a name are in the problems."""
-    found = [(e.get("value") or "", e) for e in control.iter() if _tag(e) == "label"]
-    return [(name.strip(), element) for name, element in found if name.strip()]
-
-
-def _tag(element: Element) -> str:
-    return element.tag.lower() if isinstance(element.tag, str) else ""
-
-
-def _is_true(text: str | None) -> bool:
-    return text is not None and text.strip().lower() in TRUE
-
-
-def _is_false(text: str | None) -> bool:
-    return text is not None and text.strip().lower() not in TRUE
+    fields = (e for e in root.iter() if markup.tag(e) == "textarea")
+    return tuple(e.get("name", "") for e in fields if not markup.is_true(e.get("perRegion")))

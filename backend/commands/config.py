@@ -16,6 +16,7 @@ from backend.commands.options import Labels
 from backend.commands.refusals import refuse
 from backend.project import colours as config_colours
 from backend.project import label_config
+from dgl_rsis.types import names_background
 
 PLACEHOLDER = "Find one thing, with Auto-Annotation on: the large building on the left"
 
@@ -74,7 +75,7 @@ def config(
 def write(wanted: Wanted) -> str:
     """The label config: masks, smart keypoint and box with the same labels, and a prompt field."""
     colours = config_colours.colours(wanted.names)
-    asked = [n for n in wanted.names if n.lower() not in label_config.BACKGROUND]
+    asked = [n for n in wanted.names if not names_background(n)]
     tag = "PolygonLabels" if wanted.polygons else "BrushLabels"
     mode = ' model_mode="instance"' if wanted.instances else ""
     smart = 'smart="true" smartOnly="true"'

@@ -9,16 +9,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
 from xml.sax.saxutils import quoteattr
 
-from defusedxml import DefusedXmlException, ElementTree
-
-from backend.project import label_config
-from backend.project.label_config import BACKGROUND, LabelConfig
+from backend.project import label_config, markup
+from backend.project.controls import MASKS
+from backend.project.label_config import EXPRESSION, LabelConfig
 from backend.regions.findings import ExportError
-from backend.regions.reading import KINDS
-from backend.studio.export import EXPRESSION, IMAGE
+from backend.studio.export import IMAGE
+from dgl_rsis.types import names_background
 
 
 class LabelsError(ExportError):
@@ -75,16 +73,14 @@ def from_config(xml: str) -> LabelNames:
         LabelsError: it is no label config, or has no label for masks.
     """
     try:
-        root: Element = ElementTree.fromstring(xml, forbid_dtd=True)
-    except (ParseError, DefusedXmlException) as error:
-        raise LabelsError(f"the label config cannot be read: {error}") from None
+        root = markup.parse(xml)
+    except ValueError as error:
+        raise LabelsError(f"the label config {error}") from None
     labels: dict[str, str | None] = {}
     for control in root.iter():
-        if control.tag.lower() in KINDS:
-            for element in control.iter():
-                name = (element.get("value") or "").strip()
-                if element.tag.lower() == "label" and name:
-                    labels[name] = labels.get(name) or element.get("background")
+        if markup.tag(control) in MASKS:
+            for name, element in markup.labels(control):
+                labels[name] = labels.get(name) or element.get("background")
     if not labels:
         raise LabelsError("the label config has no label for masks, such as in <BrushLabels>")
     served = label_config.parse(xml)
@@ -94,7 +90,7 @@ def from_config(xml: str) -> LabelNames:
 def _without_background(
     labels: Mapping[str, str | None], image_key: str = IMAGE, expression_key: str = EXPRESSION
 ) -> LabelNames:
-    ignored = frozenset(name for name in labels if name.lower() in BACKGROUND)
+    ignored = frozenset(name for name in labels if names_background(name))
     kept = {name: colour for name, colour in labels.items() if name not in ignored}
     return LabelNames(kept, ignored, image_key, expression_key)
 

@@ -51,14 +51,14 @@ def colours(names: Sequence[str]) -> dict[str, str]:
         Name → "#rrggbb", in the order of the names.
     """
     wished = {word: colour for colour, words in WISHES.items() for word in words}
-    found: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     taken: set[str] = set()
     known = [name for name in names if _normal(name) in wished]
     for name in (*known, *(name for name in names if name not in known)):
         first = wished.get(_normal(name))
-        found[name] = first if first and first not in taken else _free(name, taken)
-        taken.add(found[name])
-    return {name: found[name] for name in names}
+        chosen[name] = first if first and first not in taken else _free(name, taken)
+        taken.add(chosen[name])
+    return {name: chosen[name] for name in names}
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -74,13 +74,13 @@ def _free(name: str, taken: set[str]) -> str:
 
 def _more() -> tuple[str, ...]:
     """Around the circle of hues, in three lightnesses; hues turn a third of a step in each."""
-    found = []
+    others = []
     for ring, lightness in enumerate(LIGHTNESSES):
         for step in range(HUES):
             hue = (step + ring / len(LIGHTNESSES)) / HUES
             rgb = colorsys.hls_to_rgb(hue, lightness, SATURATION)
-            found.append("#" + "".join(f"{round(255 * part):02x}" for part in rgb))
-    return tuple(found)
+            others.append("#" + "".join(f"{round(255 * part):02x}" for part in rgb))
+    return tuple(others)
 
 
 def _normal(name: str) -> str:

@@ -3,41 +3,25 @@
 Conventions are upstream's (label-studio-ml's YOLO example): `predicted_values` on a label,
 `model_score_threshold` and `model_skip` on a label or its control. `model_mode` is ours:
 "semantic" (one region a class) or "instance" (one region an object).
-
-Parsed with defusedxml under a size cap, since whoever may edit a project writes it; the SDK parses
-with lxml's defaults and is only the oracle of the tests.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-from xml.etree.ElementTree import Element, ParseError
+from typing import Any
+from xml.etree.ElementTree import Element
 
-from defusedxml import DefusedXmlException, ElementTree
-
+from backend.project import markup
+from backend.project.controls import PREDICTED, USABLE, Mode
 from backend.project.tasks import TaskError, expression_of, image_of, task_id_of
-from dgl_rsis.types import Label
+from dgl_rsis.types import Label, names_background
 from workers.messages import SegmentRequest
 
-Mode = Literal["semantic", "instance"]
-
-MAX_CHARACTERS = 1_000_000
 EXPRESSION = "expression"
 MOST_LABELS = 1000  # each task carries them through the queue
 MOST_PROBLEMS = 20
-# Browsers suffer from many brush and bitmask regions, so those get one a class unless told.
-DEFAULT_MODES: Mapping[str, Mode] = {
-    "brushlabels": "semantic",
-    "bitmasklabels": "semantic",
-    "polygonlabels": "instance",
-    "rectanglelabels": "instance",
-}
-USABLE = "BrushLabels, BitmaskLabels, PolygonLabels or RectangleLabels"
 # Controls that other features read or that no mask could fill: silence, not a note.
 LEFT_ALONE = frozenset({"choices", "textarea", "keypointlabels", "keypoint"})
-BACKGROUND = frozenset({"background", "unlabeled", "unlabelled", "other"})
-TRUE = frozenset({"true", "1", "yes"})
 
 
 @dataclass(frozen=True)
@@ -112,32 +96,10 @@ class _LabelTag:
 def parse(xml: str) -> LabelConfig:
     """Read a label config; never raises: whatever is wrong stands in `problems`."""
     try:
-        root = _root(xml)
+        root = markup.parse(xml)
     except ValueError as error:
-        return LabelConfig((), (), "", (str(error),))
+        return LabelConfig((), (), "", (f"The label config {error}.",))
     return _Reading(root).result()
-
-
-def _root(xml: str) -> Element:
-    """Parse the XML.
-
-    Raises:
-        ValueError: too long, not XML, or XML with a document type or entities.
-    """
-    if len(xml) > MAX_CHARACTERS:
-        raise ValueError(
-            f"The label config has {len(xml)} characters; at most {MAX_CHARACTERS} are read."
-        )
-    try:
-        root: Element = ElementTree.fromstring(xml, forbid_dtd=True)
-    except ParseError as error:
-        raise ValueError(f"The label config is not well-formed XML: {error}.") from None
-    except DefusedXmlException as error:
-        cause = type(error).__name__
-        raise ValueError(
-            f"The label config declares a document type or entities ({cause}); remove them."
-        ) from None
-    return root
 
 
 class _Reading:
@@ -149,33 +111,33 @@ class _Reading:
         self.images = {
             element.get("name", ""): element
             for element in root.iter()
-            if _tag(element) == "image" and element.get("name")
+            if markup.tag(element) == "image" and element.get("name")
         }
 
     def result(self) -> LabelConfig:
-        found = [pair for each in self._candidates() if (pair := self._control(each)) is not None]
-        found = self._on_one_image(found)
-        key = self._image_key(found[0][0].to_name) if found else None
+        pairs = [pair for each in self._candidates() if (pair := self._control(each)) is not None]
+        pairs = self._on_one_image(pairs)
+        key = self._image_key(pairs[0][0].to_name) if pairs else None
         if key is None:
             return self._useless(
                 f"The label config has no usable control: add {USABLE} with at least one label "
                 'on an <Image value="$…">.'
             )
-        tags = self._vocabulary([tag for _, tags in found for tag in tags])
+        tags = self._vocabulary([tag for _, tags in pairs for tag in tags])
         labels = tuple(tag.label for tag in tags)
         if len(labels) > MOST_LABELS:
             return self._useless(
                 f"The label config has {len(labels)} labels; at most {MOST_LABELS} are predicted: "
                 'add model_skip="true" to some.'
             )
-        controls = tuple(control for control, _ in found)
+        controls = tuple(control for control, _ in pairs)
         colours = {tag.label.name: tag.colour for tag in tags if tag.colour}
         problems, expression_key = tuple(self.problems), self._expression_key()
         return LabelConfig(controls, labels, key, problems, expression_key, colours)
 
     def _expression_key(self) -> str:
         for element in self.root.iter():
-            if _tag(element) == "text" and element.get("name") == EXPRESSION:
+            if markup.tag(element) == "text" and element.get("name") == EXPRESSION:
                 value = element.get("value") or ""
                 if re.fullmatch(r"\$\S+", value):
                     return value[1:]
@@ -192,16 +154,15 @@ class _Reading:
     def _candidates(self) -> Iterator[Element]:
         """Controls of a usable kind; notes the others that would hold regions."""
         for element in self.root.iter():
-            tag = _tag(element)
-            if tag in DEFAULT_MODES:
+            if markup.tag(element) in PREDICTED:
                 yield element
-            elif element.get("toName") and tag not in LEFT_ALONE:
+            elif element.get("toName") and markup.tag(element) not in LEFT_ALONE:
                 self._note(f"{_title(element)} is left alone: predictions are made for {USABLE}.")
 
     def _control(self, element: Element) -> tuple[Control, list[_LabelTag]] | None:
         """One control and its labels; None, with a problem, when it cannot be used."""
         name, title = element.get("name", ""), _title(element)
-        if _is_true(element.get("model_skip")):
+        if markup.is_true(element.get("model_skip")):
             return None
         to_name = self._to_name(element)
         if not name or to_name is None:
@@ -216,7 +177,7 @@ class _Reading:
                 "and labels with model_skip do not count."
             )
             return None
-        return Control(_tag(element), name, to_name, names, self._mode(element)), tags
+        return Control(markup.tag(element), name, to_name, names, self._mode(element)), tags
 
     def _vocabulary(self, tags: Sequence[_LabelTag]) -> list[_LabelTag]:
         """One tag a name; says which have several thresholds."""
@@ -254,7 +215,7 @@ class _Reading:
     def _tags(self, control: Element) -> Iterator[_LabelTag]:
         default = self._threshold(control)
         for element in control.iter():
-            if _tag(element) != "label" or _is_true(element.get("model_skip")):
+            if markup.tag(element) != "label" or markup.is_true(element.get("model_skip")):
                 continue
             name = (element.get("value") or "").strip()
             if not name:
@@ -265,7 +226,7 @@ class _Reading:
                 name=name,
                 synonyms=_synonyms(element.get("predicted_values", "")),
                 threshold=default if threshold is None else threshold,
-                background=name.lower() in BACKGROUND,
+                background=names_background(name),
             )
             yield _LabelTag(label, element.get("background"))
 
@@ -286,7 +247,7 @@ class _Reading:
         return None
 
     def _mode(self, element: Element) -> Mode:
-        default = DEFAULT_MODES[_tag(element)]
+        default = PREDICTED[markup.tag(element)]
         text = element.get("model_mode", default).strip().lower()
         if text == "semantic":
             return "semantic"
@@ -299,11 +260,11 @@ class _Reading:
         return default
 
     def _on_one_image(
-        self, found: list[tuple[Control, list[_LabelTag]]]
+        self, pairs: list[tuple[Control, list[_LabelTag]]]
     ) -> list[tuple[Control, list[_LabelTag]]]:
         """One image a task is segmented: the first control's; says which controls lose."""
-        for control, _ in found:
-            first = found[0][0]
+        for control, _ in pairs:
+            first = pairs[0][0]
             if control.to_name != first.to_name:
                 self._note(
                     f"Control '{control.name}' is on image '{control.to_name}', but one image a "
@@ -311,7 +272,7 @@ class _Reading:
                     f"'{first.to_name}'; '{control.name}' gets no predictions. Put the controls "
                     'on one image, or add model_skip="true" to the others.'
                 )
-        return [pair for pair in found if pair[0].to_name == found[0][0].to_name]
+        return [pair for pair in pairs if pair[0].to_name == pairs[0][0].to_name]
 
     def _image_key(self, name: str) -> str | None:
         """Key of the task's data that an <Image> shows."""
@@ -343,15 +304,6 @@ def _synonyms(text: str) -> tuple[str, ...]:
 
 def _unique(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
-
-
-def _is_true(text: str | None) -> bool:
-    return text is not None and text.strip().lower() in TRUE
-
-
-def _tag(element: Element) -> str:
-    """Lower-case name of a tag; Label Studio's tags ignore case."""
-    return element.tag.lower() if isinstance(element.tag, str) else ""
 
 
 def _title(element: Element) -> str:

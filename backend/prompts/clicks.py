@@ -23,8 +23,9 @@ from typing import Any
 from backend.project.tasks import LONGEST_ID, TaskError, task_id_of
 from backend.prompts import stored
 from backend.regions import geometry
-from backend.regions.geometry import Region
+from backend.regions.shapes import Size
 from dgl_rsis.runs import Runs
+from dgl_rsis.types import Json
 from workers.messages import Point
 
 MOST_POINTS = 500
@@ -39,7 +40,7 @@ class Signs:
         self._signs: OrderedDict[tuple[str, str], bool] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, task_id: str, region: Region) -> bool:
+    def of(self, task_id: str, region: Json) -> bool:
         """Whether a keypoint is positive; remembers one that says so."""
         key = (task_id, str(region.get("id"))[:LONGEST_ID])
         said = region.get("is_positive")
@@ -83,7 +84,7 @@ class Clicks:
     prior: Runs | None = None
 
 
-def read(keypoints: Sequence[Region], task: Mapping[str, Any], label: str, signs: Signs) -> Clicks:
+def read(keypoints: Sequence[Json], task: Mapping[str, Any], label: str, signs: Signs) -> Clicks:
     """The clicks of a prompt.
 
     Args:
@@ -93,7 +94,8 @@ def read(keypoints: Sequence[Region], task: Mapping[str, Any], label: str, signs
         signs: of earlier calls.
 
     Raises:
-        TaskError: too many, no numbers, or outside the image.
+        TaskError: too many.
+        RegionError: no numbers, or outside the image.
     """
     if not keypoints:
         return Clicks()
@@ -115,36 +117,35 @@ def read(keypoints: Sequence[Region], task: Mapping[str, Any], label: str, signs
     return _grouped(clicks, [] if size is None else _masks(clicks, task, label, size))
 
 
-def _masks(
-    clicks: Sequence[Click], task: Mapping[str, Any], label: str, size: tuple[int, int]
-) -> list[Runs]:
+def _masks(clicks: Sequence[Click], task: Mapping[str, Any], label: str, size: Size) -> list[Runs]:
     """The stored masks that hold clicks, newest first; other clicks' only where they matter."""
-    found = []
+    masks = []
     newest = clicks[-1].at
     others = any(not click.present for click in clicks[:-1])
     for runs in stored.stored(task, label, size):
         if stored.holds(runs, newest):
-            found.append(runs)
+            masks.append(runs)
             if not others:
                 break
         elif any(stored.holds(runs, click.at) for click in clicks[:-1]):
-            found.append(runs)
-    return found
+            masks.append(runs)
+    return masks
 
 
-def _grouped(clicks: Sequence[Click], found: Sequence[Runs]) -> Clicks:
+def _grouped(clicks: Sequence[Click], masks: Sequence[Runs]) -> Clicks:
+    """The clicks of the newest one's prompt, and the mask that they correct."""
     newest = clicks[-1]
-    mine = next((runs for runs in found if stored.holds(runs, newest.at)), None)
+    mine = next((runs for runs in masks if stored.holds(runs, newest.at)), None)
 
     def counts(click: Click) -> bool:
         if click.present or click is newest or (mine is None and not newest.positive):
             return True
         if mine is not None and stored.holds(mine, click.at):
             return True
-        return not any(stored.holds(runs, click.at) for runs in found)
+        return not any(stored.holds(runs, click.at) for runs in masks)
 
     kept = [click for click in clicks if counts(click)]
-    prior = mine or _prior(kept, found)
+    prior = mine or _prior(kept, masks)
     points = [click.at for click in kept]
     return Clicks(
         tuple(click.at for click in kept if click.positive),
@@ -153,10 +154,10 @@ def _grouped(clicks: Sequence[Click], found: Sequence[Runs]) -> Clicks:
     )
 
 
-def _prior(clicks: Sequence[Click], found: Sequence[Runs]) -> Runs | None:
+def _prior(clicks: Sequence[Click], masks: Sequence[Runs]) -> Runs | None:
     """The stored mask that holds the newest click that any mask holds."""
     for click in reversed(clicks):
-        for runs in found:
+        for runs in masks:
             if stored.holds(runs, click.at):
                 return runs
     return None

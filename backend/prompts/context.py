@@ -3,7 +3,7 @@
 Label Studio sends the regions of the type, label and image of the one that was just drawn, oldest
 first (read in the editor of 1.23 and measured): so mostly one kind at a time, with whatever earlier
 prompts left behind. Any mix of kinds is read alike: of keypoints those of the present prompt
-(`interactive_clicks`), of boxes, strokes and outlines the newest each, of the lines of a TextArea
+(`clicks`), of boxes, strokes and outlines the newest each, of the lines of a TextArea
 the last. A TextArea comes as `{"type": "textarea", "value": {"text": […]}}` without the size of the
 image. The label of the newest region is the label of the mask.
 """
@@ -12,20 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from backend.project.controls import FORMS
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, short_expression
-from backend.prompts import clicks as interactive_clicks
+from backend.prompts import clicks
 from backend.prompts.clicks import Signs
-from backend.regions import geometry as interactive_regions
-from backend.regions.geometry import Region
+from backend.regions import geometry, reading
+from backend.regions.geometry import RegionError, form_of, kind_of
+from dgl_rsis.runs import Runs, area
+from dgl_rsis.types import Json
 from workers.messages import SegmentRequest, VisualPrompt
 
-POINTS = frozenset({"keypointlabels", "keypoint"})
-RECTANGLES = frozenset({"rectanglelabels", "rectangle"})
-ELLIPSES = frozenset({"ellipselabels", "ellipse"})
-STROKES = frozenset({"brushlabels", "brush", "bitmasklabels", "bitmask"})
-OUTLINES = frozenset({"polygonlabels", "polygon"})
-POINTING = POINTS | RECTANGLES | ELLIPSES | STROKES | OUTLINES
+POINTS = frozenset({"keypoint"})
+BOXES = frozenset({"rectangle", "ellipse"})
+STROKES = frozenset({"brush", "bitmask"})
+OUTLINES = frozenset({"polygon"})
 
 T = TypeVar("T")
 
@@ -59,22 +60,25 @@ def read(
     Raises:
         TaskError: no list of regions, nothing to go by, or something that cannot be a prompt.
     """
-    regions = context.get("result") if isinstance(context, Mapping) else None
-    if not isinstance(regions, list) or not all(isinstance(r, Mapping) for r in regions):
+    regions = context.get("result") if isinstance(context, dict) else None
+    if not isinstance(regions, list) or not all(isinstance(r, dict) for r in regions):
         raise TaskError("The context holds no list of regions under 'result'.")
-    drawn = [region for region in regions if _kind(region) in POINTING]
+    drawn = [region for region in regions if form_of(region) in FORMS]
     label = _own_label(drawn[-1]) if drawn else _label(regions)
     text = _text(regions)
     if not drawn and not text:
-        kinds = ", ".join(sorted({_kind(region)[:40] for region in regions})) or "nothing"
+        kinds = {(kind_of(region) or "unknown")[:40] for region in regions} or {"nothing"}
         raise TaskError(
-            f"A prompt of {kinds} got no mask: click, draw a box, an outline or a stroke with a "
-            "smart tool, or write what to find into the TextArea."
+            f"A prompt of {', '.join(sorted(kinds))} got no mask: click, draw a box, an outline or "
+            "a stroke with a smart tool, or write what to find into the TextArea."
         )
     if not drawn:
         return InteractivePrompt(text, label if label in _answerable(config) else "")
     _check(drawn[-1], label, config)
-    return InteractivePrompt(text, label, _pointed(drawn, label, task, signs))
+    try:
+        return InteractivePrompt(text, label, _pointed(drawn, label, task, signs))
+    except RegionError as error:
+        raise TaskError(f"The prompt cannot be read: {error}.") from None
 
 
 def to_request(plain: SegmentRequest, prompt: InteractivePrompt) -> SegmentRequest:
@@ -95,41 +99,50 @@ def to_request(plain: SegmentRequest, prompt: InteractivePrompt) -> SegmentReque
 
 
 def _pointed(
-    drawn: Sequence[Region], label: str, task: Mapping[str, Any], signs: Signs
+    drawn: Sequence[Json], label: str, task: Mapping[str, Any], signs: Signs
 ) -> VisualPrompt:
     """What the regions of the newest one's label point at.
 
     Raises:
-        TaskError: a region that cannot be a prompt.
+        TaskError: too many clicks.
+        RegionError: a region that cannot be a prompt.
     """
     mine = [region for region in drawn if _own_label(region) == label]
-    clicks = interactive_clicks.read(_of(mine, POINTS), task, label, signs)
-    boxes = _of(mine, RECTANGLES | ELLIPSES)
+    clicked = clicks.read(_of(mine, POINTS), task, label, signs)
     return VisualPrompt(
-        positive=clicks.positive,
-        negative=clicks.negative,
-        box=_newest(boxes, _box),
-        strokes=_newest(_of(mine, STROKES), interactive_regions.strokes),
-        outline=_newest(_of(mine, OUTLINES), interactive_regions.outline) or (),
-        prior=clicks.prior,
+        positive=clicked.positive,
+        negative=clicked.negative,
+        box=_newest(_of(mine, BOXES), geometry.box),
+        strokes=_newest(_of(mine, STROKES), _mask),
+        outline=_newest(_of(mine, OUTLINES), _mask),
+        prior=clicked.prior,
     )
 
 
-def _box(region: Region) -> interactive_regions.Box:
-    if _kind(region) in ELLIPSES:
-        return interactive_regions.ellipse(region)
-    return interactive_regions.rectangle(region)
+def _mask(region: Json) -> Runs:
+    """What a stroke or an outline covers.
+
+    Raises:
+        RegionError: it cannot be read, covers no pixel, or is of an image of unknown size.
+    """
+    size = geometry.size_of(region)
+    if size is None:
+        raise RegionError(f"the {form_of(region)} does not say how large its image is")
+    mask = reading.mask(region, size)
+    if not area(mask):
+        raise RegionError(f"the {form_of(region)} is empty: draw it over or around the object")
+    return mask
 
 
-def _newest(regions: Sequence[Region], geometry: Callable[[Region], T]) -> T | None:
-    return geometry(regions[-1]) if regions else None
+def _newest(regions: Sequence[Json], read_one: Callable[[Json], T]) -> T | None:
+    return read_one(regions[-1]) if regions else None
 
 
-def _of(regions: Sequence[Region], kinds: frozenset[str]) -> list[Region]:
-    return [region for region in regions if _kind(region) in kinds]
+def _of(regions: Sequence[Json], forms: frozenset[str]) -> list[Json]:
+    return [region for region in regions if form_of(region) in forms]
 
 
-def _check(region: Region, label: str, config: LabelConfig) -> None:
+def _check(region: Json, label: str, config: LabelConfig) -> None:
     """See that a control can take the mask.
 
     Raises:
@@ -154,38 +167,30 @@ def _answerable(config: LabelConfig) -> frozenset[str]:
     return frozenset(name for control in config.controls for name in control.labels)
 
 
-def _text(regions: Sequence[Region]) -> str:
+def _text(regions: Sequence[Json]) -> str:
     """The last line: each further line of a TextArea is a further prompt.
 
     Raises:
         TaskError: too long to be one sentence.
     """
-    texts = [text for region in regions if _kind(region) == "textarea" for text in _lines(region)]
+    texts = [text for region in regions if kind_of(region) == "textarea" for text in _lines(region)]
     return short_expression(texts[-1], "The prompt") if texts else ""
 
 
-def _lines(region: Region) -> list[str]:
-    text = interactive_regions.value_of(region).get("text")
+def _lines(region: Json) -> list[str]:
+    text = geometry.value_of(region).get("text")
     lines = text if isinstance(text, list) else [text]
     return [line for line in lines if isinstance(line, str) and line.strip()]
 
 
-def _label(regions: Sequence[Region]) -> str:
+def _label(regions: Sequence[Json]) -> str:
     """Label of the newest region that has one; empty when none has."""
     return next((name for region in reversed(regions) if (name := _own_label(region))), "")
 
 
-def _own_label(region: Region) -> str:
-    """Under "labels", or under a key of the region's own type; empty when it has none."""
-    value = interactive_regions.value_of(region)
-    named = value.get(_kind(region)) or value.get("labels")
-    first = named[0] if isinstance(named, list) and named else None
-    return first if isinstance(first, str) else ""
-
-
-def _kind(region: Region) -> str:
-    kind = region.get("type")
-    return kind if isinstance(kind, str) else type(kind).__name__
+def _own_label(region: Json) -> str:
+    """The first that it has; empty when it has none."""
+    return next(iter(reading.labels_of(region)), "")
 
 
 def _quoted(text: Any) -> str:

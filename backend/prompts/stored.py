@@ -12,13 +12,18 @@ from typing import Any
 import cv2
 import numpy as np
 
-from backend.project.tasks import TaskError
-from backend.regions import bitmask, brush, geometry
-from backend.regions.geometry import MOST_PIXELS, Region, value_of
+from backend.regions import reading
+from backend.regions.geometry import MOST_PIXELS, RegionError, form_of, size_of, value_of
+from backend.regions.shapes import Size
 from dgl_rsis.runs import Runs, from_runs, lengths, to_runs
+from dgl_rsis.types import Json
 from workers.messages import Point
 
 LOG = logging.getLogger(__name__)
+
+# What a click may correct, and what of it tells how much there is to decode. Rectangles and
+# ellipses are no masks that somebody wants better, but what smart tools were asked with.
+HELD = {"brush": "rle", "bitmask": "imageDataURL", "polygon": "points"}
 
 PATCH = 8  # neighbours by corners, too, as in outlines
 
@@ -30,7 +35,7 @@ class Budget:
     Attributes:
         regions: looked at.
         masks: decoded.
-        items: bytes of brush RLE, characters of PNG, or corners, of all decoded masks together.
+        items: bytes of brush RLE, characters of PNG, or corners, of all decoded masks in sum.
     """
 
     regions: int = 20_000
@@ -42,7 +47,7 @@ BUDGET = Budget()
 
 
 def stored(
-    task: Mapping[str, Any], label: str, size: tuple[int, int], budget: Budget = BUDGET
+    task: Mapping[str, Any], label: str, size: Size, budget: Budget = BUDGET
 ) -> Iterator[Runs]:
     """Masks of a label, decoded one by one as they are asked for: drafts first, newest first.
 
@@ -62,9 +67,9 @@ def stored(
             continue
         left, items = left - 1, items - cost
         try:
-            yield _decoded(region, size)
-        except (TaskError, *bitmask.UNREADABLE) as error:
-            LOG.info("a stored mask cannot be read: %s", type(error).__name__)
+            yield reading.mask(region, size)
+        except RegionError as error:
+            LOG.info("a stored mask cannot be read: %r", str(error))
 
 
 def holds(runs: Runs, point: Point) -> bool:
@@ -89,47 +94,23 @@ def parts_at(runs: Runs, points: Sequence[Point]) -> Runs:
     return to_runs(np.isin(numbered, list(wanted)))
 
 
-def _regions(task: Mapping[str, Any]) -> Iterator[Region]:
+def _regions(task: Mapping[str, Any]) -> Iterator[Json]:
     """All stored regions, the newest first within each kind."""
     for kind in ("drafts", "annotations", "predictions"):
         held = task.get(kind)
         for one in reversed(held if isinstance(held, list) else []):
-            result = one.get("result") if isinstance(one, Mapping) else None
+            result = one.get("result") if isinstance(one, dict) else None
             for region in reversed(result if isinstance(result, list) else []):
-                if isinstance(region, Mapping):
+                if isinstance(region, dict):
                     yield region
 
 
-def _cost(region: Region, label: str, size: tuple[int, int]) -> int | None:
+def _cost(region: Json, label: str, size: Size) -> int | None:
     """What decoding it costs; None when it cannot be the mask."""
-    kind, value = region.get("type"), value_of(region)
-    names = value.get(kind) if isinstance(kind, str) else None
-    if label and not (isinstance(names, list) and label in names):
+    if (label and label not in reading.labels_of(region)) or size_of(region) != size:
         return None
-    if geometry.size_of(region) != size:
-        return None
-    held = value.get(
-        {"brushlabels": "rle", "bitmasklabels": "imageDataURL", "polygonlabels": "points"}.get(
-            str(kind), ""
-        )
-    )
+    held = value_of(region).get(HELD.get(form_of(region), ""))
     return len(held) if isinstance(held, list | str) and held else None
-
-
-def _decoded(region: Region, size: tuple[int, int]) -> Runs:
-    """The mask of a region that `_cost` let pass.
-
-    Raises:
-        TaskError, ValueError, OSError, SyntaxError, DecompressionBombError: it cannot be read.
-    """
-    value = value_of(region)
-    if region["type"] == "brushlabels":
-        return brush.decode(value["rle"], *size)
-    if size[0] * size[1] > MOST_PIXELS:
-        raise ValueError("too large to be drawn")
-    if region["type"] == "polygonlabels":
-        return to_runs(geometry.filled(geometry.outline(region), size))
-    return bitmask.decode(value["imageDataURL"], *size)
 
 
 def _pixel(point: Point, runs: Runs) -> tuple[int, int]:

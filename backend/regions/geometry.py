@@ -1,29 +1,29 @@
-"""Geometry of Label Studio's regions: percent of the image → shares of its width and height.
+"""The numbers of one region: percent of the image → pixels, or shares where it only points.
 
 A region comes from a browser or from whoever wrote the annotation, so no number in it is trusted:
-whatever is no prompt raises a `TaskError` that names the value.
+whatever is no region raises a `RegionError` that names the value.
 
 Rectangles and ellipses turn clockwise by `rotation` degrees in pixels, not in percent: a rectangle
-about its upper left corner, an ellipse about its centre.
+about its corner at x and y, an ellipse about its centre. Sides that are negative, as those of a
+rectangle drawn upwards may be, reach to the left of x and above y. What lies outside the image is
+cut off, also where it is the corner of a polygon.
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.project.tasks import TaskError
-from backend.regions import bitmask, brush
+from backend.regions import shapes
+from backend.regions.shapes import Points, Size
 from dgl_rsis import runs
 from dgl_rsis.runs import Runs
-from dgl_rsis.types import Mask
+from dgl_rsis.types import Json
 from workers.messages import Point
 
-Region = Mapping[str, Any]
-Box = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 # A click on the border lands a little outside, by rounding and by the width of the marker.
 TOLERANCE = 0.01  # share of the image
@@ -33,232 +33,227 @@ MOST_TOUCH_NUMBERS = 200_000
 ERASER = "eraser"
 
 
-def value_of(region: Region) -> Mapping[str, Any]:
+class RegionError(ValueError):
+    """A region that cannot be read; the message says of it what is wrong ("its x is …")."""
+
+
+def kind_of(region: Json) -> str:
+    """Label Studio's type of a region, such as "brushlabels"; empty when it has none."""
+    kind = region.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
+def form_of(region: Json) -> str:
+    """How it is drawn, such as "brush": its type, with labels or without."""
+    return kind_of(region).removesuffix("labels")
+
+
+def value_of(region: Json) -> Json:
     """The region's geometry; empty when it has none."""
     value = region.get("value")
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def size_of(region: Region) -> tuple[int, int] | None:
+def size_of(region: Json) -> Size | None:
     """Height and width of the region's image, pixels; None when it does not say so."""
     height = _length(region.get("original_height"))
     width = _length(region.get("original_width"))
     return None if height is None or width is None else (height, width)
 
 
-def point(region: Region) -> Point:
-    """Where a keypoint lies, clipped to the image.
+def point(region: Json) -> Point:
+    """Where a keypoint lies: x and y, shares of the image, clipped to it.
 
     Raises:
-        TaskError: no numbers, or outside the image.
+        RegionError: no numbers, or further outside the image than `TOLERANCE`.
     """
     value = value_of(region)
-    return _inside(_share(value.get("x"), "x"), _share(value.get("y"), "y"), "The point")
+    x, y = _share(value.get("x"), "x"), _share(value.get("y"), "y")
+    if not all(-TOLERANCE <= each <= 1 + TOLERANCE for each in (x, y)):
+        raise RegionError(f"its point at x {x:.1%}, y {y:.1%} lies outside the image")
+    return min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)
 
 
-def rectangle(region: Region) -> Box:
-    """The upright box around a rectangle, turned or not, clipped to the image.
+def box(region: Json) -> Box:
+    """The upright box around a rectangle or an ellipse, turned or not.
 
-    Raises:
-        TaskError: no numbers, no area, or nothing of it inside the image.
-    """
-    value = value_of(region)
-    names = ("x", "y", "width", "height")
-    left, top, width, height = (_share(value.get(name), name) for name in names)
-    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]])
-    turned = np.array([left, top]) + _turned(corners, _degrees(value), region)
-    return _clipped(turned.min(axis=0), turned.max(axis=0))
-
-
-def ellipse(region: Region) -> Box:
-    """The upright box around an ellipse, turned or not, clipped to the image.
+    Returns:
+        Left, top, right and bottom, shares of the image, clipped to it.
 
     Raises:
-        TaskError: no numbers, no area, or nothing of it inside the image.
+        RegionError: no numbers, nothing of it inside the image, or turned in an image of unknown
+            size.
     """
-    value = value_of(region)
-    names = ("x", "y", "radiusX", "radiusY")
-    x, y, across, down = (_share(value.get(name), name) for name in names)
-    # The half-axes are conjugate: the box reaches as far as the root of their squares' sum.
-    axes = _turned(np.array([[across, 0], [0, down]]), _degrees(value), region)
-    reach = np.sqrt((axes**2).sum(axis=0))
-    centre = np.array([x, y])
-    return _clipped(centre - reach, centre + reach)
+    size = size_of(region)
+    if size is None and _turn(region):
+        raise RegionError("it is turned, and does not say how large its image is")
+    height, width = size or (1, 1)  # without a turn, any unit will do
+    if form_of(region) == "ellipse":
+        start, end = _around(*ellipse(region, (height, width)))
+    else:
+        corners = rectangle(region, (height, width))
+        start, end = corners.min(axis=0), corners.max(axis=0)
+    left, top = np.clip(start / (width, height), 0, 1).tolist()
+    right, bottom = np.clip(end / (width, height), 0, 1).tolist()
+    if not (left < right and top < bottom):
+        raise RegionError("it has no area inside the image")
+    return left, top, right, bottom
 
 
-def outline(region: Region) -> tuple[Point, ...]:
-    """The corners of a polygon, clipped to the image.
+def rectangle(region: Json, size: Size) -> Points:
+    """The corners of a rectangle, (4, 2) float64 XY, pixels.
 
     Raises:
-        TaskError: fewer than three corners, too many, no area, or one outside the image.
+        RegionError: no numbers, or no area.
     """
-    corners = value_of(region).get("points")
-    if not isinstance(corners, list) or not 3 <= len(corners) <= MOST_CORNERS:
-        count = len(corners) if isinstance(corners, list) else 0
-        raise TaskError(f"An outline has 3 to {MOST_CORNERS} corners, got {count}.")
-    found = []
-    for corner in corners:
-        if not isinstance(corner, list) or len(corner) != 2:
-            raise TaskError("A corner of the outline is not a pair of numbers.")
-        x, y = _share(corner[0], "x"), _share(corner[1], "y")
-        found.append(_inside(x, y, "A corner of the outline"))
-    if cv2.contourArea(np.array(found, dtype=np.float32)) <= 0:
-        raise TaskError("The outline has no area: draw it around the object.")
-    return tuple(found)
+    origin, extent = _place(region, ("width", "height"), size)
+    return shapes.rectangle(origin, extent, _turn(region))
 
 
-def strokes(region: Region) -> Runs:
-    """What was painted with the brush, or into a bitmask.
-
-    Label Studio sends a brush's run lengths and a bitmask's PNG; while a brush region is being
-    drawn, its parts are `touches`.
+def ellipse(region: Json, size: Size) -> tuple[Point, Point, float]:
+    """Centre and radii of an ellipse, pixels, and its turn clockwise, radians.
 
     Raises:
-        TaskError: no size, nothing painted, or run lengths that cannot be read.
+        RegionError: no numbers, or no area.
     """
-    size, value = size_of(region), value_of(region)
-    if size is None:
-        raise TaskError("The brush stroke does not say how large its image is.")
-    try:
-        if value.get("rle"):
-            painted = brush.decode(value["rle"], *size)
-        elif value.get("imageDataURL"):
-            _check_size(*size)
-            painted = bitmask.decode(value["imageDataURL"], *size)
-        else:
-            painted = runs.to_runs(_drawn(value.get("touches"), size))
-    except bitmask.UNREADABLE as error:
-        raise TaskError(f"The brush stroke cannot be read: {error}.") from None
-    if not runs.area(painted):
-        raise TaskError("The brush stroke is empty: paint over the object.")
-    return painted
+    return *_place(region, ("radiusX", "radiusY"), size), _turn(region)
 
 
-def filled(corners: Sequence[Point], size: tuple[int, int]) -> Mask:
-    """The inside of an outline: (H, W) bool.
+def polygon(region: Json, size: Size) -> Points:
+    """The corners of a polygon, (N, 2) float64 XY, pixels; they may lie outside the image.
+
+    Raises:
+        RegionError: fewer than three corners, too many, what is no corner, or no area.
+    """
+    points = value_of(region).get("points")
+    if not isinstance(points, list) or not 3 <= len(points) <= MOST_CORNERS:
+        count = len(points) if isinstance(points, list) else 0
+        raise RegionError(f"an outline has 3 to {MOST_CORNERS} corners, got {count}")
+    if not all(isinstance(corner, list) and len(corner) == 2 for corner in points):
+        raise RegionError("a corner of the outline is not a pair of numbers")
+    shares = np.array([(_share(x, "x"), _share(y, "y")) for x, y in points])
+    corners: Points = shares * (size[1], size[0])
+    if np.linalg.matrix_rank(corners - corners[0]) < 2:
+        raise RegionError("the outline has no area: all corners lie on one line")
+    return corners
+
+
+def painted(touches: list[Any], size: Size) -> Runs:
+    """Lines of the brush and its eraser, drawn in their order.
 
     Args:
-        corners: shares of the width and height.
-        size: H and W, pixels; at most `MOST_PIXELS` in all.
-    """
-    drawn = np.zeros(size, dtype=np.uint8)
-    # Pixel centres lie half a pixel inside their corners.
-    pixels = np.array(corners) * (size[1], size[0]) - 0.5
-    cv2.fillPoly(drawn, [np.round(pixels).astype(np.int32)], 1)
-    return drawn.astype(np.bool_)
-
-
-def _drawn(touches: Any, size: tuple[int, int]) -> Mask:
-    """Lines of the brush and its eraser, in their order: (H, W) bool.
+        touches: as a brush region holds them while it is being drawn.
+        size: of the image, pixels.
 
     Raises:
-        ValueError: too large an image, or no lines.
+        RegionError: too large an image, or no lines.
     """
+    check_drawable(size)
     height, width = size
-    _check_size(height, width)
     plane = np.zeros(size, dtype=np.uint8)
     numbers = 0
-    for touch in touches if isinstance(touches, list) else []:
-        if not isinstance(touch, Mapping):
-            raise ValueError("a part of it is no line")
+    for touch in touches:
+        if not isinstance(touch, dict):
+            raise RegionError("a part of it is no line")
         line = _line(touch.get("relativePoints"))
         numbers += line.size
         if numbers > MOST_TOUCH_NUMBERS:
-            raise ValueError(f"it has more than {MOST_TOUCH_NUMBERS // 2} points")
+            raise RegionError(f"it has more than {MOST_TOUCH_NUMBERS // 2} points")
         thick = float(np.clip(_finite(touch.get("relativeStrokeWidth")), 0, 100))
         pixels = np.round(line * (width / 100, height / 100)).astype(np.int32)
         ink = 0 if touch.get("type") == ERASER else 1
         cv2.polylines(plane, [pixels], False, ink, max(1, round(thick * width / 100)))
-    return plane.astype(np.bool_)
+    return runs.to_runs(plane.astype(np.bool_))
 
 
-def _check_size(height: int, width: int) -> None:
+def check_drawable(size: Size) -> None:
+    """See that an image is small enough to draw on.
+
+    Raises:
+        RegionError: it is not.
+    """
+    height, width = size
     if height * width > MOST_PIXELS:
-        raise ValueError(f"{width} × {height} pixels are more than {MOST_PIXELS}")
+        raise RegionError(
+            f"{width} × {height} pixels are more than {MOST_PIXELS}: cut it into tiles"
+        )
+
+
+def _around(centre: Point, radii: Point, turn: float) -> tuple[Points, Points]:
+    """The upright box around an ellipse: its upper left and its lower right corner, (2,) each."""
+    cosine, sine = math.cos(turn), math.sin(turn)
+    axes = np.array([(cosine, sine), (-sine, cosine)]) * np.array(radii)[:, None]  # (2, 2)
+    # The half-axes are conjugate: the box reaches as far as the root of their squares' sum.
+    reach = np.sqrt((axes**2).sum(axis=0))
+    return centre - reach, centre + reach
+
+
+def _place(region: Json, names: tuple[str, str], size: Size) -> tuple[Point, Point]:
+    """Position and extent, pixels.
+
+    Args:
+        region: a rectangle or an ellipse.
+        names: what its extents along its own x and y are called.
+        size: of the image, pixels.
+
+    Raises:
+        RegionError: no numbers, or no extent.
+    """
+    value, (height, width) = value_of(region), size
+    x, y, across, down = (_share(value.get(name), name) for name in ("x", "y", *names))
+    if not (across and down):
+        raise RegionError(f"it has no area: its {names[0]} or {names[1]} is 0")
+    return (x * width, y * height), (across * width, down * height)
+
+
+def _turn(region: Json) -> float:
+    """Clockwise, radians, [0, 2π).
+
+    Raises:
+        RegionError: no number.
+    """
+    turn = value_of(region).get("rotation")
+    try:
+        return 0.0 if turn is None else math.radians(_finite(turn) % 360)
+    except RegionError:
+        raise RegionError("its rotation is not a number of degrees") from None
 
 
 def _line(numbers: Any) -> NDArray[np.float64]:
     """(N, 2) x and y, percent.
 
     Raises:
-        ValueError: no list of pairs of numbers.
+        RegionError: no list of pairs of numbers.
     """
     if not isinstance(numbers, list) or not numbers or len(numbers) % 2:
-        raise ValueError("a line of it is no list of pairs of numbers")
+        raise RegionError("a line of it is no list of pairs of numbers")
     pairs = np.array([_finite(number) for number in numbers]).reshape(-1, 2)
     return np.clip(pairs, -100, 200)  # OpenCV's coordinates are small integers
 
 
-def _turned(vectors: NDArray[np.float64], degrees: float, region: Region) -> NDArray[np.float64]:
-    """(N, 2) vectors in shares of the image, turned clockwise in its pixels.
-
-    Raises:
-        TaskError: it is turned, and the size of the image is unknown.
-    """
-    if degrees % 360 == 0:
-        return vectors
-    size = size_of(region)
-    if size is None:
-        raise TaskError("The turned region does not say how large its image is.")
-    pixels = vectors * (size[1], size[0])
-    angle = math.radians(degrees % 360)
-    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    turned: NDArray[np.float64] = pixels @ turn / (size[1], size[0])
-    return turned
-
-
-def _clipped(start: NDArray[np.float64], end: NDArray[np.float64]) -> Box:
-    left, top = (float(each) for each in np.clip(start, 0, 1))
-    right, bottom = (float(each) for each in np.clip(end, 0, 1))
-    if not (left < right and top < bottom):
-        raise TaskError(
-            "The box has no area inside the image: draw it from corner to corner around the object."
-        )
-    return left, top, right, bottom
-
-
-def _inside(x: float, y: float, whose: str) -> Point:
-    """The point, moved to the border when it lies just outside.
-
-    Raises:
-        TaskError: it lies further out than `TOLERANCE`.
-    """
-    if not all(-TOLERANCE <= each <= 1 + TOLERANCE for each in (x, y)):
-        raise TaskError(f"{whose} at x {x:.1%}, y {y:.1%} lies outside the image.")
-    return min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)
-
-
 def _share(percent: Any, name: str) -> float:
-    """A share of the image.
+    """Percent of the image → share of it.
 
     Raises:
-        TaskError: not a number, or one without end.
+        RegionError: not a number, or one without end.
     """
     try:
         return _finite(percent) / 100
-    except ValueError:
+    except RegionError:
         shown = str(percent)[:20] if isinstance(percent, str | float) else type(percent).__name__
-        raise TaskError(f"The prompt's {name} is '{shown}', not percent of the image.") from None
-
-
-def _degrees(value: Mapping[str, Any]) -> float:
-    turn = value.get("rotation")
-    try:
-        return 0.0 if turn is None else _finite(turn)
-    except ValueError:
-        raise TaskError("The prompt's rotation is not a number of degrees.") from None
+        raise RegionError(f"its {name} is '{shown}', not percent of the image") from None
 
 
 def _finite(number: Any) -> float:
     """A number that one can compute with.
 
     Raises:
-        ValueError: it is none.
+        RegionError: it is none.
     """
     # Beyond this, which an int of JSON may be, sums lose their fractions and products overflow.
     if isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e9:
         return float(number)
-    raise ValueError("not a finite number")
+    raise RegionError("a number of it is not a finite number")
 
 
 def _length(number: Any) -> int | None:

@@ -65,38 +65,38 @@ def through_centres(mask: Mask) -> list[Ring]:
         return []
     rings = [np.asarray(contour, dtype=np.int64).reshape(-1, 2) for contour in contours]
     parents = hierarchy[0, :, 3]
-    found = []
+    joined = []
     for number in np.flatnonzero(parents < 0):
         ring = rings[number]
         holes = [rings[i] for i in np.flatnonzero(parents == number)]
         # From left to right: what a bridge meets first is then already part of the ring.
         for hole in sorted(holes, key=lambda hole: int(hole[:, 0].min())):
             ring = _bridged(ring, hole, mask)
-        found.append(_corners(ring))
-    return found
+        joined.append(_corners(ring))
+    return joined
 
 
 def along_edges(mask: Mask) -> list[Ring]:
-    """Rings without holes along the edges of pixels; together they cover the mask exactly.
+    """Rings without holes along the edges of pixels; their union is the mask exactly.
 
     What has holes is cut in two, from top to bottom through the middle of one of them.
     """
     from rasterio.features import shapes  # GDAL, which few formats need
 
-    found: list[Ring] = []
+    rings: list[Ring] = []
     waiting: list[tuple[Mask, int]] = [(mask, 0)]  # a part, and its first column in the whole
     while waiting:
         plane, left = waiting.pop()
         for shape, _ in shapes(plane.view(np.uint8), mask=plane, connectivity=4):
             outer, *holes = (np.asarray(ring, dtype=np.int64)[:-1] for ring in shape["coordinates"])
             if not holes:
-                found.append(outer + np.array([left, 0]))
+                rings.append(outer + np.array([left, 0]))
                 continue
             inside = _between(plane, outer)
             start, middle = int(outer[:, 0].min()), _cut(outer, holes)
             waiting.append((inside[:, : middle - start], left + start))
             waiting.append((inside[:, middle - start :], left + middle))
-    return found
+    return rings
 
 
 def _cut(outer: Ring, holes: list[Ring]) -> int:

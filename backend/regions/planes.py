@@ -12,12 +12,12 @@ from dgl_rsis.types import Mask
 
 def by_label(regions: Iterable[Region]) -> dict[str, Mask]:
     """The pixels that at least one region of a label covers: label → (H, W) bool."""
-    found: dict[str, Mask] = {}
+    masks: dict[str, Mask] = {}
     for region in regions:
         mask = runs.from_runs(region.runs)
-        held = found.get(region.label)
-        found[region.label] = mask if held is None else held | mask
-    return found
+        before = masks.get(region.label)
+        masks[region.label] = mask if before is None else before | mask
+    return masks
 
 
 def class_map(
@@ -41,17 +41,17 @@ def class_map(
     def order(region: Region) -> tuple[int, int, str]:
         return -runs.area(region.runs), numbers[region.label], region.id
 
-    found = np.zeros((height, width), dtype=np.uint16)
+    classes = np.zeros((height, width), dtype=np.uint16)
     overlapping = False
     for region in sorted(regions, key=order):
         crop = runs.cropped(region.runs)
         if crop is None:
             continue
-        rows, number = found[crop.top : crop.top + len(crop.mask)], numbers[region.label]
+        rows, number = classes[crop.top : crop.top + len(crop.mask)], numbers[region.label]
         below = rows[crop.mask]
         overlapping |= bool(((below != 0) & (below != number)).any())
         rows[crop.mask] = number
-    return found, overlapping
+    return classes, overlapping
 
 
 def agreement(one: Mapping[str, Mask], other: Mapping[str, Mask]) -> float:

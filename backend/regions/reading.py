@@ -1,33 +1,22 @@
-"""Label Studio's regions → masks of the image's size.
+"""Label Studio's regions → masks of the image's size: what is stored as well as what is asked for.
 
 A brush and a bitmask hold their pixels. Of a polygon, a rectangle and an ellipse, turned or not, a
 pixel belongs to it when its centre does.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from backend.project.tasks import TaskError
+from backend.project.controls import MASKS
 from backend.regions import bitmask, brush, geometry, shapes
 from backend.regions.findings import Findings
-from backend.regions.geometry import MOST_PIXELS, size_of, value_of
+from backend.regions.geometry import RegionError, form_of, kind_of, size_of, value_of
 from backend.regions.records import Region
+from backend.regions.shapes import Size
 from dgl_rsis.runs import Runs, area
-
-Json = Mapping[str, Any]
-Size = tuple[int, int]  # height, width
-
-KINDS = {
-    "brushlabels": "brush",
-    "bitmasklabels": "bitmask",
-    "polygonlabels": "polygon",
-    "rectanglelabels": "rectangle",
-    "ellipselabels": "ellipse",
-}
+from dgl_rsis.types import Json
 
 
 @dataclass(frozen=True)
@@ -61,15 +50,16 @@ def read_regions(
         findings: what could not be used.
         wanted: which labels.
     """
-    texts, drawn = _texts(result), _drawn(result)
-    for region in result if isinstance(result, list) else []:
-        kind = region.get("type") if isinstance(region, Mapping) else None
-        if not isinstance(kind, str) or kind not in KINDS:
-            if kind == "textarea" and str(region.get("id", "")) in drawn:
-                continue
-            findings.skip(f"{kind or 'unknown'} regions")
+    regions = _objects(result, findings)
+    texts = _texts(regions)
+    masks = {_identity(region) for region in regions if kind_of(region) in MASKS}
+    for region in regions:
+        kind = kind_of(region)
+        if kind not in MASKS:
+            if kind != "textarea" or _identity(region) not in masks:
+                findings.skip(f"{kind or 'unknown'} regions")
             continue
-        names = _labels(region, kind)
+        names = labels_of(region)
         place = readable(f"{where}, region {region.get('id', '?')}")
         known = [name for name in names if not wanted.labels or name in wanted.labels]
         if not names:
@@ -77,10 +67,42 @@ def read_regions(
         for name in sorted({*names} - {*known} - {*wanted.ignored}):
             what = f"the label {name!r} is not among the labels asked for"
             findings.problem(place, what, once=True)
-        if known and (runs := _mask(region, kind, size, place, findings)) is not None:
+        if known and (runs := _mask(region, size, place, findings)) is not None:
             for name in known:
-                found = _record(region, name, runs, KINDS[kind])
-                yield replace(found, texts=texts.get(found.id, ()))
+                record = _record(region, name, runs)
+                yield replace(record, texts=texts.get(record.id, ()))
+
+
+def mask(region: Json, size: Size) -> Runs:
+    """The mask of one region, whatever its label.
+
+    Args:
+        region: a brush, a bitmask, a polygon, a rectangle or an ellipse.
+        size: height and width of its image, pixels.
+
+    Returns:
+        Runs of that size; without a pixel where the region lies outside the image.
+
+    Raises:
+        RegionError: another kind, or its geometry cannot be read.
+    """
+    form = form_of(region)
+    if form not in READERS:
+        raise RegionError("it is no mask")
+    if form != "brush":  # its run lengths cost what they are long, whatever the image
+        geometry.check_drawable(size)
+    try:
+        return READERS[form](region, size)
+    except bitmask.UNREADABLE as error:
+        raise RegionError(str(error)) from None
+
+
+def labels_of(region: Json) -> list[str]:
+    """Its labels, each once: under a key of its own type, or under "labels"."""
+    value = value_of(region)
+    names = value.get(kind_of(region)) or value.get("labels")
+    every = names if isinstance(names, list) else []
+    return list(dict.fromkeys(readable(name) for name in every if isinstance(name, str) and name))
 
 
 def readable(text: str) -> str:
@@ -91,42 +113,37 @@ def readable(text: str) -> str:
 def image_size(result: Any) -> Size | None:
     """The size that the first region with one says; None when none does."""
     for region in result if isinstance(result, list) else []:
-        if isinstance(region, Mapping) and (size := size_of(region)) is not None:
+        if isinstance(region, dict) and (size := size_of(region)) is not None:
             return size
     return None
 
 
-def _drawn(result: Any) -> set[str]:
-    """Ids of the regions that are masks."""
+def _objects(result: Any, findings: Findings) -> list[Json]:
+    """The regions of a result; what is none of them is counted."""
     every = result if isinstance(result, list) else []
-    return {
-        str(region.get("id", ""))
-        for region in every
-        if isinstance(region, Mapping) and region.get("type") in [*KINDS]
-    }
+    regions = [region for region in every if isinstance(region, dict)]
+    for _ in range(len(every) - len(regions)):
+        findings.skip("unknown regions")
+    return regions
 
 
-def _texts(result: Any) -> dict[str, tuple[str, ...]]:
+def _identity(region: Json) -> str:
+    return readable(str(region.get("id", "")))
+
+
+def _texts(regions: Iterable[Json]) -> dict[str, tuple[str, ...]]:
     """Id of a region → the sentences of a `<TextArea perRegion="true">`: entries of the same id."""
-    found: dict[str, tuple[str, ...]] = {}
-    for region in result if isinstance(result, list) else []:
-        if isinstance(region, Mapping) and region.get("type") == "textarea":
+    texts: dict[str, tuple[str, ...]] = {}
+    for region in regions:
+        if kind_of(region) == "textarea":
             text = value_of(region).get("text")
             every = text if isinstance(text, list) else [text]
-            identity = str(region.get("id", ""))
             held = tuple(readable(each) for each in every if isinstance(each, str) and each.strip())
-            found[identity] = found.get(identity, ()) + held
-    return found
+            texts[_identity(region)] = texts.get(_identity(region), ()) + held
+    return texts
 
 
-def _labels(region: Json, kind: str) -> list[str]:
-    value = value_of(region)
-    names = value.get(kind) or value.get("labels")
-    every = names if isinstance(names, list) else []
-    return list(dict.fromkeys(readable(name) for name in every if isinstance(name, str) and name))
-
-
-def _mask(region: Json, kind: str, size: Size, place: str, findings: Findings) -> Runs | None:
+def _mask(region: Json, size: Size, place: str, findings: Findings) -> Runs | None:
     """Its mask; None, with a message, when it cannot be had."""
     said = size_of(region)
     if said is not None and said != size:
@@ -137,8 +154,8 @@ def _mask(region: Json, kind: str, size: Size, place: str, findings: Findings) -
         )
         return None
     try:
-        runs = READERS[kind]({**region, "original_height": size[0], "original_width": size[1]})
-    except (TaskError, *bitmask.UNREADABLE) as error:
+        runs = mask(region, size)
+    except RegionError as error:
         findings.problem(place, f"its mask cannot be read: {error}")
         return None
     if not area(runs):
@@ -147,12 +164,12 @@ def _mask(region: Json, kind: str, size: Size, place: str, findings: Findings) -
     return runs
 
 
-def _record(region: Json, label: str, runs: Runs, kind: str) -> Region:
+def _record(region: Json, label: str, runs: Runs) -> Region:
     return Region(
-        id=readable(str(region.get("id", ""))),
+        id=_identity(region),
         label=label,
         runs=runs,
-        kind=kind,
+        kind=form_of(region),
         score=score_of(region),
         origin=readable(str(region.get("origin", "manual"))),
     )
@@ -165,90 +182,38 @@ def score_of(marked: Json) -> float | None:
     return float(score) if is_score and math.isfinite(score) else None  # type: ignore[arg-type]
 
 
-def _size(region: Json) -> Size:
-    size = size_of(region)
-    assert size is not None  # `_mask` wrote it
-    return size
+def _brush(region: Json, size: Size) -> Runs:
+    """Its run lengths, or, while it is being drawn, its lines."""
+    rle, touches = value_of(region).get("rle"), value_of(region).get("touches")
+    if rle and not isinstance(rle, list):  # of a number, bytes() makes as many zeros
+        raise RegionError("its run lengths are no list of integers 0-255")
+    if rle:
+        return brush.decode(rle, *size)
+    if touches and isinstance(touches, list):
+        return geometry.painted(touches, size)
+    raise RegionError("it is empty: neither run lengths nor lines of a brush")
 
 
-def _brush(region: Json) -> Runs:
-    rle = value_of(region).get("rle")
-    return brush.decode(rle if isinstance(rle, list) else [], *_size(region))
+def _bitmask(region: Json, size: Size) -> Runs:
+    return bitmask.decode(value_of(region).get("imageDataURL"), *size)
 
 
-def _bitmask(region: Json) -> Runs:
-    return bitmask.decode(value_of(region).get("imageDataURL"), *_drawable(region))
+def _polygon(region: Json, size: Size) -> Runs:
+    return shapes.polygon(geometry.polygon(region, size), size)
 
 
-def _polygon(region: Json) -> Runs:
-    size = _drawable(region)
-    corners = np.array(geometry.outline(region)) * (size[1], size[0])
-    return shapes.polygon(corners, size)
+def _rectangle(region: Json, size: Size) -> Runs:
+    return shapes.polygon(geometry.rectangle(region, size), size)
 
 
-def _rectangle(region: Json) -> Runs:
-    size = _drawable(region)
-    x, y, across, down = _numbers(region, ("x", "y", "width", "height"), size)
-    return shapes.polygon(shapes.rectangle((x, y), (across, down), _turn(region)), size)
+def _ellipse(region: Json, size: Size) -> Runs:
+    return shapes.ellipse(*geometry.ellipse(region, size), size)
 
 
-def _ellipse(region: Json) -> Runs:
-    size = _drawable(region)
-    x, y, across, down = _numbers(region, ("x", "y", "radiusX", "radiusY"), size)
-    return shapes.ellipse((x, y), (across, down), _turn(region), size)
-
-
-def _numbers(region: Json, names: tuple[str, str, str, str], size: Size) -> tuple[float, ...]:
-    """Position and extent, percent → pixels.
-
-    Raises:
-        ValueError: no numbers, or no extent.
-    """
-    value = value_of(region)
-    percent = [_number(value.get(name), name) for name in names]
-    if min(percent[2:]) <= 0:
-        raise ValueError(f"its {names[2]} and {names[3]} must be more than 0")
-    return tuple(number * size[(i + 1) % 2] / 100 for i, number in enumerate(percent))
-
-
-def _turn(region: Json) -> float:
-    """Clockwise, radians.
-
-    Raises:
-        ValueError: no number.
-    """
-    return math.radians(_number(value_of(region).get("rotation", 0), "rotation") % 360)
-
-
-def _number(value: Any, name: str) -> float:
-    """A number that one can compute with.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9:
-        return float(value)
-    raise ValueError(f"its {name} is no number")
-
-
-def _drawable(region: Json) -> Size:
-    """The size of an image that is small enough to draw on.
-
-    Raises:
-        ValueError: it is not.
-    """
-    height, width = _size(region)
-    if height * width > MOST_PIXELS:
-        raise ValueError(
-            f"{width} × {height} pixels are more than {MOST_PIXELS}: cut it into tiles"
-        )
-    return height, width
-
-
-READERS: Mapping[str, Callable[[Json], Runs]] = {
-    "brushlabels": _brush,
-    "bitmasklabels": _bitmask,
-    "polygonlabels": _polygon,
-    "rectanglelabels": _rectangle,
-    "ellipselabels": _ellipse,
+READERS: Mapping[str, Callable[[Json, Size], Runs]] = {
+    "brush": _brush,
+    "bitmask": _bitmask,
+    "polygon": _polygon,
+    "rectangle": _rectangle,
+    "ellipse": _ellipse,
 }

@@ -16,7 +16,7 @@ Size = tuple[int, int]  # height, width
 Points = NDArray[np.float64]  # (N, 2) XY, pixels; 0 is the outer edge of the first pixel
 Ints = NDArray[np.int64]
 
-MOST_CROSSINGS = 2**20  # of rows and sides that are looked at together
+MOST_CROSSINGS = 2**20  # of rows and sides that are computed in one go
 
 
 def polygon(corners: Points, size: Size) -> Runs:
@@ -44,7 +44,7 @@ def rectangle(origin: tuple[float, float], extent: tuple[float, float], turn: fl
 
     Args:
         origin: x and y of the corner about which it is turned.
-        extent: width and height.
+        extent: width and height; negative ones reach to the left and up.
         turn: clockwise, radians.
     """
     cosine, sine = math.cos(turn), math.sin(turn)
@@ -60,7 +60,7 @@ def ellipse(
 
     Args:
         centre: x and y.
-        radii: along its own x and y, more than 0.
+        radii: along its own x and y, not 0.
         turn: clockwise, radians.
         size: of the image, pixels.
     """

@@ -77,15 +77,15 @@ def to_predictions(
         if by_margin and reply.margin is not None:
             prediction["score"] = _unit(reply.margin)
         return [prediction]
-    found = []
+    predictions = []
     for number, segment in enumerate(candidates):
         seed = f"{model_version}\n{number}"
         control = next((c for c in config.controls if segment.label in c.labels), None)
         regions = list(_drawn(reply, control, [segment], seed)) if control else []
-        found.append(
+        predictions.append(
             {"result": regions, "score": _unit(segment.score), "model_version": model_version}
         )
-    return found
+    return predictions
 
 
 def _regions(reply: SegmentReply, control: Control, seed: str) -> Iterator[Json]:
@@ -155,8 +155,8 @@ def _outlines(runs: Runs, *, largest_only: bool) -> list[Outline]:
     )
     kept = [c for c in contours if cv2.contourArea(c) >= SMALLEST_OUTLINE]
     kept.sort(key=cv2.contourArea, reverse=True)
-    found = [np.asarray(c, dtype=np.int32).reshape(-1, 2) for c in kept]
-    return found[:1] if largest_only else found
+    outlines = [np.asarray(c, dtype=np.int32).reshape(-1, 2) for c in kept]
+    return outlines[:1] if largest_only else outlines
 
 
 def _polygon(outline: Outline, size: NDArray[np.int_]) -> Json:

@@ -102,8 +102,8 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused; a deleted task is refused.
         """
-        found = self._call("GET", "/api/predictions/", params={"task": task_id})
-        wanted = [p for p in found if model_version in (None, p["model_version"])]
+        predictions = self._call("GET", "/api/predictions/", params={"task": task_id})
+        wanted = [p for p in predictions if model_version in (None, p["model_version"])]
         return sorted(wanted, key=lambda prediction: int(prediction["id"]))
 
     def push(self, task_id: int, prediction: Mapping[str, Any]) -> int:
@@ -151,8 +151,8 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused; an unknown project is refused.
         """
-        found: Json = self._call("GET", f"/api/projects/{project_id}/")
-        return found
+        project: Json = self._call("GET", f"/api/projects/{project_id}/")
+        return project
 
     def tasks_after(self, project_id: int, task_id: int, count: int) -> tuple[list[Json], int]:
         """The next tasks of a project in the order of their ids, without masks.
@@ -172,12 +172,7 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused; an unknown project is refused.
         """
-        behind = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number"}
-        query = {
-            "filters": {"conjunction": "and", "items": [{**behind, "value": task_id}]},
-            "ordering": ["tasks:id"],
-        }
-        return self._tasks(project_id, query, count)
+        return self._tasks(project_id, behind(task_id), count)
 
     def tasks_of(self, project_id: int, task_ids: Sequence[int]) -> list[Json]:
         """Some tasks of a project as `tasks_after` gives them; those that are gone are missing.
@@ -191,10 +186,10 @@ class StudioClient:
     def _tasks(self, project_id: int, query: Json, count: int) -> tuple[list[Json], int]:
         shown = {"hiddenColumns": {"explore": HIDDEN_COLUMNS, "labeling": HIDDEN_COLUMNS}}
         asked = {"project": project_id, "page": 1, "page_size": count}
-        found = self._call(
+        page = self._call(
             "GET", "/api/tasks/", params={**asked, "query": json.dumps({**query, **shown})}
         )
-        return list(found["tasks"]), int(found["total"])
+        return list(page["tasks"]), int(page["total"])
 
     def annotations(self, task_id: int) -> list[Json]:
         """What people submitted for a task, oldest first.
@@ -202,8 +197,8 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused.
         """
-        found: Sequence[Json] = self._call("GET", f"/api/tasks/{task_id}/annotations/")
-        return sorted(found, key=lambda annotation: int(annotation["id"]))
+        annotations: Sequence[Json] = self._call("GET", f"/api/tasks/{task_id}/annotations/")
+        return sorted(annotations, key=lambda annotation: int(annotation["id"]))
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         """One call; the decoded JSON of a 2xx answer."""
@@ -269,3 +264,9 @@ def _reason(response: requests.Response) -> str:
         return ""
     words = body.get("validation_errors") or body.get("detail") or ""
     return f": {str(words)[:300]}" if words else ""
+
+
+def behind(task_id: int) -> Json:
+    """The query for the tasks behind one, in the order of their ids."""
+    newer = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task_id}
+    return {"filters": {"conjunction": "and", "items": [newer]}, "ordering": ["tasks:id"]}

@@ -5,27 +5,21 @@ on. Only a file that is no such export at all is an error.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from backend.project import tasks
+from backend.project.label_config import EXPRESSION
 from backend.regions.findings import ExportError, Findings
-from backend.regions.reading import (
-    Json,
-    Size,
-    Wanted,
-    image_size,
-    read_regions,
-    readable,
-    score_of,
-)
+from backend.regions.reading import Wanted, image_size, read_regions, readable, score_of
 from backend.regions.records import Annotation, Item, Place, Prediction, Region
+from backend.regions.shapes import Size
 from backend.studio import json_stream
+from dgl_rsis.types import Json
 
 IMAGE = "image"
-EXPRESSION = "expression"
 LARGEST_IMAGE = 100_000_000  # pixels, as of what workers take: what a task says becomes arrays
 
 MeasureImage = Callable[[str], Size | None]
@@ -86,15 +80,15 @@ def tasks_of(path: Path) -> Iterator[Json]:
         ExportError: no such file, or not such an export.
     """
     for number, task in enumerate(json_stream.elements(path)):
-        is_task = isinstance(task, Mapping) and "data" in task
+        is_task = isinstance(task, dict) and "data" in task
         if not is_task and number == 0:
-            minimal = isinstance(task, Mapping) and "annotation_id" in task
+            minimal = isinstance(task, dict) and "annotation_id" in task
             raise ExportError(
                 f"{path} begins with what is no task with data and annotations"
                 + (" (it looks like JSON_MIN)" if minimal else "")
                 + ": in Label Studio, export the project as JSON"
             )
-        yield task if isinstance(task, Mapping) else {}
+        yield task if isinstance(task, dict) else {}
 
 
 def _item(task: Json, how: Reading) -> Item | None:
@@ -137,12 +131,12 @@ def _item(task: Json, how: Reading) -> Item | None:
 
 def _list(value: Any) -> list[Json]:
     """Its objects; what is only an id is left out."""
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _size(results: Iterable[Json], place: Place | None) -> Size | None:
-    found = (image_size(one.get("result")) for one in results)
-    size = next((each for each in found if each is not None), None)
+    sizes = (image_size(one.get("result")) for one in results)
+    size = next((each for each in sizes if each is not None), None)
     if size is None and place is not None:
         return place.window[3], place.window[2]
     return size
@@ -171,15 +165,15 @@ class _TaskReader:
     size: Size
     how: Reading
 
-    def predictions(self, found: Iterable[Json]) -> tuple[Prediction, ...]:
-        ordered = sorted(found, key=lambda one: _number(one.get("id")) or 0)
+    def predictions(self, stored: Iterable[Json]) -> tuple[Prediction, ...]:
+        ordered = sorted(stored, key=lambda one: _number(one.get("id")) or 0)
         return tuple(self._prediction(one) for one in ordered)
 
     def annotations(
-        self, found: Iterable[Json], predictions: tuple[Prediction, ...]
+        self, stored: Iterable[Json], predictions: tuple[Prediction, ...]
     ) -> tuple[Annotation, ...]:
         kept = []
-        for one in found:
+        for one in stored:
             if one.get("was_cancelled"):
                 self.how.findings.skip("cancelled annotations")
             else:
@@ -200,12 +194,12 @@ class _TaskReader:
         """The prediction that an annotation started from: it holds it, or names its id."""
         parent = _number(one.get("parent_prediction"))
         held = one.get("prediction")
-        identity = _number(held.get("id")) if isinstance(held, Mapping) else None
+        identity = _number(held.get("id")) if isinstance(held, dict) else None
         wanted = parent if parent is not None else identity
         for prediction in predictions:
             if wanted is not None and prediction.id == wanted:
                 return prediction
-        if isinstance(held, Mapping) and held.get("result"):
+        if isinstance(held, dict) and held.get("result"):
             return self._prediction(held)
         if wanted is not None:
             self.how.findings.skip(NUMBER_ONLY)
@@ -254,15 +248,15 @@ def _affine(numbers: Any) -> tuple[float, float, float, float, float, float]:
 
 
 def _whole(numbers: Any, count: int) -> tuple[int, ...]:
-    found = tuple(int(number) for number in numbers)
-    if len(found) != count or min(found) < 0 or min(found[-2:]) < 1:
+    pixels = tuple(int(number) for number in numbers)
+    if len(pixels) != count or min(pixels) < 0 or min(pixels[-2:]) < 1:
         raise ValueError(f"{count} numbers of pixels expected")
-    return found
+    return pixels
 
 
 def _person(value: Any) -> str:
     """Who did it: e-mail address, else id."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get("email") or value.get("id")
     return _text(value)
 

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 
-from backend.studio.client import StudioClient, StudioError
+from backend.studio.client import StudioClient, StudioError, behind
 from dgl_rsis.types import Json
 
 LOG = logging.getLogger(__name__)
@@ -32,9 +32,9 @@ class StudioSource(StudioClient):
         """
         last = 0
         while True:
-            found = self._patient_page(project_id, last)
-            yield from found
-            newest = max((int(task["id"]) for task in found), default=last)
+            tasks = self._patient_page(project_id, last)
+            yield from tasks
+            newest = max((int(task["id"]) for task in tasks), default=last)
             if newest <= last:
                 return
             last = newest
@@ -52,13 +52,7 @@ class StudioSource(StudioClient):
         return self._page(project_id, last)
 
     def _page(self, project_id: int, last: int) -> list[Json]:
-        behind = {
-            "filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last
-        }  # fmt: skip
-        query = {
-            "filters": {"conjunction": "and", "items": [behind]},
-            "ordering": ["tasks:id"],
-        }
         asked = {"project": project_id, "page": 1, "page_size": PAGE, "fields": "all"}
-        found = self._call("GET", "/api/tasks/", params={**asked, "query": json.dumps(query)})
-        return list(found["tasks"])
+        query = json.dumps(behind(last))
+        page = self._call("GET", "/api/tasks/", params={**asked, "query": query})
+        return list(page["tasks"])

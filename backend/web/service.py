@@ -236,12 +236,12 @@ class PredictionService:
         number = _id_of(project)
         if version is None or not number or not self._settings.learn:
             return ""
-        found = self.client.corrections.prototypes(number)
-        if found:
-            self._last_prototypes[number] = found
+        prototypes = self.client.corrections.prototypes(number)
+        if prototypes:
+            self._last_prototypes[number] = prototypes
         else:
             self._last_prototypes.pop(number, None)
-        return found
+        return prototypes
 
     def _deliver(self, asks: Sequence[_Ask | None], xml: str) -> None:
         """Have the predictions pushed when they are ready."""
@@ -298,11 +298,11 @@ class PredictionService:
             LOG.info("task %s is being answered by another call", ask.task_id)
             self.metrics.tasks.labels("duplicate").inc()
             return NOTHING
-        found = writing.to_predictions(reply, read_config(call.xml), reply.model_version)
+        predictions = writing.to_predictions(reply, read_config(call.xml), reply.model_version)
         self.metrics.tasks.labels("answered").inc()
         if reply.reason:
             LOG.info("task %s: %s", ask.task_id, reply.reason)
-        return found[0] if len(found) == 1 else list(found)
+        return predictions[0] if len(predictions) == 1 else list(predictions)
 
     def _refuse(self, failures: Sequence[TaskFailure]) -> None:
         """Tasks of which no job was made."""

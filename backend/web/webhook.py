@@ -23,13 +23,14 @@ from backend.project import label_config
 from backend.project.tasks import TaskError, image_of, task_id_of
 from backend.regions.findings import Findings
 from backend.regions.reading import image_size, read_regions
+from dgl_rsis.runs import Runs
 from workers.messages import LearnRequest
 from workers.queue.client import QueueError, SegmentClient
 
 LOG = logging.getLogger(__name__)
 
 # `predictions to annotations` (ANNOTATIONS_CREATED) is left out: nobody looked at those masks, and
-# a model that learns from its own answers only grows surer of them.
+# a model that learns from its own answers only grows more confident of them.
 LEARN_ACTIONS = frozenset({"ANNOTATION_CREATED", "ANNOTATION_UPDATED"})
 FORGET_ACTIONS = frozenset({"ANNOTATIONS_DELETED", "TASKS_DELETED"})
 FIRST_ACTION = re.compile(rb'\s{0,9}\{\s{0,9}"action"\s{0,9}:\s{0,9}"([A-Z_]{1,64})"')
@@ -104,13 +105,17 @@ class Corrections:
                 LOG.exception("an event is lost")
 
     def _see_to(self, body: bytes) -> None:
-        found = read(body)
-        if isinstance(found, Taken):
-            self._client.corrections.forget(found.project, found.annotations, found.tasks)
-            counts = len(found.annotations), len(found.tasks)
-            LOG.info("project %s: %d annotations and %d tasks taken back", found.project, *counts)
-        elif found is not None and self._client.corrections.submit(found):
-            LOG.info("task %s: %d masks to learn from", found.task_id, len(found.regions))
+        correction = read(body)
+        if isinstance(correction, Taken):
+            self._client.corrections.forget(
+                correction.project, correction.annotations, correction.tasks
+            )
+            counts = len(correction.annotations), len(correction.tasks)
+            LOG.info(
+                "project %s: %d annotations and %d tasks taken back", correction.project, *counts
+            )
+        elif correction is not None and self._client.corrections.submit(correction):
+            LOG.info("task %s: %d masks to learn from", correction.task_id, len(correction.regions))
 
     @contextmanager
     def _leaving(self, size: int) -> Iterator[None]:
@@ -187,12 +192,12 @@ def _correction(event: Mapping[str, Any]) -> LearnRequest:
     )
 
 
-def _regions(result: Any, where: str) -> tuple[Any, ...]:
+def _regions(result: Any, where: str) -> tuple[tuple[str, Runs], ...]:
     size = image_size(result)
     if size is None:
         return ()
-    found = read_regions(result, size, where, Findings())
-    return tuple((region.label, region.runs) for region in found)
+    regions = read_regions(result, size, where, Findings())
+    return tuple((region.label, region.runs) for region in regions)
 
 
 def _stamp(updated: Any) -> int:

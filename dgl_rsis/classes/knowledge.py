@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dgl_rsis.types import Label
+from dgl_rsis.types import Label, names_background
 
 BACKGROUND = "background"
 
@@ -95,11 +95,6 @@ def rivals(nouns: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def means_background(name: str) -> bool:
-    """Whether a label of this name says "none of the others"."""
-    return _normal(name) in _knowledge()["background_names"]
-
-
 def _own(label: Label) -> tuple[str, ...]:
     entry = _entry(label.name)
     known = _classes()[entry]["phrases"] if entry else ()
@@ -108,7 +103,7 @@ def _own(label: Label) -> tuple[str, ...]:
 
 def _background(label: Label, surroundings: Sequence[str]) -> tuple[str, ...]:
     """The user's words and the surroundings; "background" itself looks like nothing."""
-    name = () if means_background(label.name) else (_spaced(label.name),)
+    name = () if names_background(label.name) else (_spaced(label.name),)
     return _unique([*name, *label.synonyms, *surroundings]) or (BACKGROUND,)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dgl_rsis.classes import knowledge, pipeline
+from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
 from dgl_rsis.clip.crops import CropParameters
 from dgl_rsis.clip.model import ClipModel, load_clip
@@ -21,7 +21,7 @@ from dgl_rsis.evaluation.harness import ClassMap, Progress, silent
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.pipeline import ResParameters
 from dgl_rsis.regions import proposals
-from dgl_rsis.types import RGB, Decoupled, Json, Label, Mask
+from dgl_rsis.types import RGB, Decoupled, Json, Label, Mask, names_background
 
 Referrer = Callable[[EncodedImage, str], Sequence[Mask]]
 
@@ -103,7 +103,7 @@ def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent
         DatasetError, ModelError: what is missing or damaged.
     """
     clip = load_clip(options.model, options.device)
-    labels = [Label(name, background=knowledge.means_background(name)) for name in data.names]
+    labels = [Label(name, background=names_background(name)) for name in data.names]
     backgrounds = [i for i, label in enumerate(labels) if label.background]
     rungs = class_rungs(remembers=clip.prototypes is not None, pixels=clip.pixels is not None)
     scores = harness.evaluate_classes(

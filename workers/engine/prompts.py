@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from dgl_rsis import masks
@@ -10,8 +9,11 @@ from dgl_rsis.runs import Runs, from_runs
 from dgl_rsis.types import Floats, InputError, Mask, Prompt
 from workers.messages import Point, VisualPrompt
 
-SHIFT = 4  # fractional bits of the corners that OpenCV fills: a sixteenth of a pixel
-FAR = 2**15  # pixels; corners outside the image are brought this near
+WAYS_OUT = {
+    "strokes": "draw them on this image",
+    "outline": "draw it on this image",
+    "mask to correct": "delete the region, and click again",
+}
 
 
 def to_prompt(pointed: VisualPrompt, height: int, width: int) -> Prompt:
@@ -23,7 +25,7 @@ def to_prompt(pointed: VisualPrompt, height: int, width: int) -> Prompt:
         width: likewise.
 
     Raises:
-        InputError: strokes, or a mask to correct, of another size than the image.
+        InputError: strokes, an outline, or a mask to correct, of another size than the image.
     """
     box = pointed.box
     return Prompt(
@@ -33,7 +35,7 @@ def to_prompt(pointed: VisualPrompt, height: int, width: int) -> Prompt:
         if box is None
         else (box[0] * width, box[1] * height, box[2] * width, box[3] * height),
         stroke=_mask(pointed.strokes, "strokes", height, width),
-        outline=_filled(pointed.outline, height, width),
+        outline=_mask(pointed.outline, "outline", height, width),
         prior=_mask(pointed.prior, "mask to correct", height, width),
     )
 
@@ -67,27 +69,13 @@ def _mask(runs: Runs | None, name: str, height: int, width: int) -> Mask | None:
         return None
     if (runs.height, runs.width) != (height, width):
         raise InputError(
-            f"the {name} have {runs.width} × {runs.height} pixels, but the image has {width} × "
-            f"{height}: draw them on this image"
-            if name == "strokes"
-            else f"the {name} has {runs.width} × {runs.height} pixels, but the image has {width} × "
-            f"{height}: delete the region, and click again"
+            f"the {name}: made on {runs.width} × {runs.height} pixels, but the image has {width} × "
+            f"{height}: {WAYS_OUT[name]}"
         )
     try:
         return from_runs(runs)
     except ValueError as error:
         raise InputError(f"the {name}: {error}") from None
-
-
-def _filled(outline: Sequence[Point], height: int, width: int) -> Mask | None:
-    """The inside of a polygon, its border included: (H, W) bool."""
-    if not outline:
-        return None
-    # OpenCV counts from the centre of the first pixel.
-    corners = np.clip(_pixels(outline, height, width) - 0.5, -FAR, FAR)
-    plane = np.zeros((height, width), dtype=np.uint8)
-    cv2.fillPoly(plane, [np.round(corners * 2**SHIFT).astype(np.int32)], (1,), shift=SHIFT)
-    return plane.astype(np.bool_)
 
 
 def _on_the_right_side(mask: Mask, prompt: Prompt) -> float:

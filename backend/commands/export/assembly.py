@@ -16,11 +16,12 @@ from typing import IO, Self
 
 from backend.commands.export import selection, split
 from backend.commands.export.dataset import Example, Split
-from backend.commands.export.images import ImageMissing, Images, measured, path_of
+from backend.commands.export.images import ImageMissing, Images, measured
 from backend.commands.export.selection import Choice, LeftOut, Truth
 from backend.commands.file_names import FileNames
 from backend.regions.findings import Findings
 from backend.regions.records import Item
+from backend.studio.references import path_of
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
 """Where the image of a task is: in a folder, or wherever its reference leads."""
 
-import base64
 import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from backend.regions.reading import Size
+from backend.regions.shapes import Size
+from backend.studio.references import path_of
 from workers.images.download import FetchError
 from workers.images.fetch import Fetcher
 from workers.settings import WorkerSettings
@@ -145,21 +144,6 @@ def _inside(folder: Path, path: str) -> Path | None:
         return file if file.is_relative_to(folder) and file.is_file() else None
     except (OSError, ValueError):  # a name that is too long, a NUL byte
         return None
-
-
-def path_of(reference: str) -> str:
-    """The path that a reference names, for names of files and scenes; empty for a data: URL."""
-    if reference[:5].lower() == "data:":
-        return ""
-    try:
-        parts = urlsplit(reference)
-        asked = parse_qs(parts.query)
-        if packed := asked.get("fileuri"):  # Label Studio's link to a file in a cloud storage
-            parts = urlsplit(base64.b64decode(packed[0]).decode())
-    except ValueError:
-        return ""
-    named = asked.get("d") if "local-files" in parts.path else None
-    return (named[0] if named else unquote(parts.path)).strip("/")
 
 
 def _candidates(reference: str) -> Iterator[str]:

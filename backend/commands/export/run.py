@@ -27,6 +27,7 @@ from backend.regions.findings import ExportError, Findings
 from backend.studio import export
 from backend.studio.export import Reading
 from backend.studio.project import StudioSource
+from dgl_rsis.types import Json
 
 LOG = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def _check_empty(task: ExportRun) -> None:
             raise ExportError(f"{folder} is not empty: remove it, or give another --out")
 
 
-def _tasks(task: ExportRun) -> tuple[Iterable[Mapping[str, Any]], LabelNames | None]:
+def _tasks(task: ExportRun) -> tuple[Iterable[Json], LabelNames | None]:
     """The tasks one by one, and what is known of their labels."""
     if task.source is not None:
         return export.tasks_of(task.source), task.names

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from backend.commands.prelabel.items import PrelabelError, PrelabelItem
 from backend.project.tasks import TaskError, image_of
 from backend.regions.findings import ExportError
 from backend.studio.json_stream import elements
-from backend.studio.references import LOCAL_FILES, below, served
+from backend.studio.references import LOCAL_FILES, below, path_of, served
 
 LOG = logging.getLogger(__name__)
 
@@ -221,7 +220,7 @@ def _beside(task: Mapping[str, Any], folder: Path, key: str) -> Path | None:
     if len(reference) > LONGEST_REFERENCE or "\0" in reference:
         return None
     if reference.startswith(LOCAL_FILES):
-        asked = parse_qs(urlsplit(reference).query).get("d", [""])[0]
+        asked = path_of(reference)
         file = folder / Path(asked).name
         return file if asked and file.as_posix().endswith(f"/{asked}") and _is_file(file) else None
     path = Path(reference)

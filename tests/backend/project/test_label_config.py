@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from label_studio_sdk.label_interface import LabelInterface
 
 from backend.project.label_config import (
-    MAX_CHARACTERS,
     MOST_LABELS,
     MOST_PROBLEMS,
     LabelConfig,
     parse,
 )
+from backend.project.markup import MAX_CHARACTERS
 from backend.project.tasks import TaskError
 from dgl_rsis.types import Label
 
@@ -79,7 +79,9 @@ def test_upstreams_conventions() -> None:
     assert found.controls[0].labels == {"building", "road"}
 
 
-@pytest.mark.parametrize("name", ["background", "Background", "UNLABELED", "unlabelled", "Other"])
+@pytest.mark.parametrize(
+    "name", ["background", "Background", "UNLABELED", "unlabelled", "Other", "clutter"]
+)
 def test_the_background_is_known_by_its_name(name: str) -> None:
     found = config(brush(f'<Label value="road"/><Label value="{name}"/>'))
     assert [(p.name, p.background) for p in found.labels] == [("road", False), (name, True)]

@@ -13,8 +13,10 @@ from backend.project.tasks import LONGEST_EXPRESSION, TaskError
 from backend.prompts import context as interactive
 from backend.prompts.clicks import Signs
 from backend.prompts.context import InteractivePrompt
+from backend.regions import shapes
 from dgl_rsis import runs
 from tests.backend.prompts.test_stored import H, W, brush, holding, square
+from tests.backend.studio.exports import DRAWN
 from tests.backend.worker_end import VERSION, XML, task
 from tests.paths import PAYLOADS as RECORDED
 from workers.messages import SegmentRequest, VisualPrompt
@@ -79,6 +81,13 @@ def box(label: str = "ship", x: float = 25, width: float = 50) -> dict[str, Any]
     return drawn("rectangle", label, x=x, y=25, width=width, height=50, rotation=0)
 
 
+def unsized(kind: str, **value: Any) -> dict[str, Any]:
+    return {**drawn(kind, **value), "original_width": None}
+
+
+AWAY = [[110, 10], [150, 10], [150, 50]]
+
+
 def read(*regions: Any, of: Any = None) -> InteractivePrompt:
     return interactive.read({"result": list(regions)}, CONFIG, of or task(1), Signs())
 
@@ -131,7 +140,29 @@ def test_of_boxes_strokes_and_outlines_the_newest_counts() -> None:
     assert stroke == VisualPrompt(strokes=runs.to_runs(new))
     corners = [[10, 10], [60, 10], [60, 90]]
     rough = read(drawn("polygon", points=corners)).pointed
-    assert rough == VisualPrompt(outline=((0.1, 0.1), (0.6, 0.1), (0.6, 0.9)))
+    pixels = np.array([(6, 4), (36, 4), (36, 36)], dtype=float)
+    assert rough == VisualPrompt(outline=shapes.polygon(pixels, (H, W)))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("rectangle with negative sides", (0.2, 0.2, 0.5, 0.6)),
+        ("turned rectangle", (26 / 60, 0.2, 0.5, 0.65)),
+        ("ellipse", (0.3, 0.35, 0.7, 0.65)),
+        ("ellipse with negative radii", (0.3, 0.35, 0.7, 0.65)),
+    ],
+)
+def test_a_smart_box_is_the_box_of_what_is_exported(name: str, expected: Any) -> None:
+    region, mask = DRAWN[name]
+    found = read(region).pointed
+    assert found is not None
+    assert found.box == pytest.approx(expected)
+    left, top, right, bottom = expected
+    covered = mask[round(top * H) : round(bottom * H), round(left * W) : round(right * W)]
+    assert covered.sum() == mask.sum()
+    assert covered.any(axis=0).all()
+    assert covered.any(axis=1).all()
 
 
 def test_kinds_may_come_together() -> None:
@@ -177,10 +208,16 @@ def test_the_label_of_a_text_is_the_one_that_is_selected() -> None:
         ({"result": [keypoint(to_name="map")]}, "is on 'map', but masks are made for .* 'image'"),
         ({"result": [keypoint(to_name=[])]}, "but masks are made for the image"),
         ({"result": [keypoint(x=140.0)]}, "x 140.0%, y 50.0% lies outside the image"),
-        ({"result": [keypoint(x=float("nan"))]}, "The prompt's x is 'nan'"),
-        ({"result": [keypoint(y="50")]}, "The prompt's y is '50'"),
-        ({"result": [keypoint(y=None)]}, "The prompt's y is 'NoneType'"),
-        ({"result": [box(width=0)]}, "The box has no area"),
+        ({"result": [keypoint(x=float("nan"))]}, "its x is 'nan'"),
+        ({"result": [keypoint(y="50")]}, "its y is '50'"),
+        ({"result": [keypoint(y=None)]}, "its y is 'NoneType'"),
+        ({"result": [box(width=0)]}, "The prompt cannot be read: it has no area"),
+        ({"result": [box(x=110)]}, "it has no area inside the image"),
+        ({"result": [drawn("brush", rle=[])]}, "it is empty"),
+        ({"result": [drawn("brush", touches=[{}])]}, "pairs of numbers"),
+        ({"result": [drawn("polygon", points=AWAY)]}, "polygon is empty: draw it over or around"),
+        ({"result": [unsized("polygon", points=AWAY)]}, "polygon does not say how large its image"),
+        ({"result": [unsized("brush", rle=[0])]}, "brush does not say how large its image is"),
         ({"result": [keypoint()] * 10_000}, "The prompt has 10000 points; at most 500"),
     ],
 )

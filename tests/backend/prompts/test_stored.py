@@ -10,7 +10,9 @@ from PIL import Image
 
 from backend.prompts import stored
 from backend.prompts.stored import Budget
+from backend.regions import reading
 from dgl_rsis.runs import from_runs, to_runs
+from tests.backend.studio.exports import DRAWN
 
 H, W = 40, 60
 SIZE = (H, W)
@@ -55,10 +57,15 @@ def test_every_format_is_decoded() -> None:
     mask = square(8, 12, 12)
     corners = ((20, 20), (40, 20), (40, 50), (20, 50))
     task = holding(brush(mask), bitmask(mask), polygon(*corners))
-    outlined, *exact = stored.stored(task, "ship", SIZE)
-    for runs in exact:
+    masks = list(stored.stored(task, "ship", SIZE))
+    assert len(masks) == 3
+    for runs in masks:
         np.testing.assert_array_equal(from_runs(runs), mask)
-    assert (from_runs(outlined) ^ mask).sum() <= 4 * 12
+
+
+def test_what_smart_tools_were_asked_with_is_no_mask_to_correct() -> None:
+    names = ["rectangle with negative sides", "turned rectangle", "ellipse"]
+    assert not list(stored.stored(holding(*[DRAWN[name][0] for name in names]), "ship", SIZE))
 
 
 def test_drafts_come_first_and_the_newest_of_each() -> None:
@@ -90,7 +97,7 @@ def test_the_search_is_bounded(
     assert len(list(stored.stored(task, "ship", SIZE, Budget(regions=2)))) == 2
     assert not list(stored.stored(task, "ship", SIZE, Budget(items=5)))
     decoded: list[int] = []
-    monkeypatch.setattr(stored, "_decoded", lambda *_: decoded.append(1))
+    monkeypatch.setattr(reading, "mask", lambda *_: decoded.append(1))
     next(stored.stored(task, "ship", SIZE))
     assert len(decoded) == 1
 
@@ -119,7 +126,7 @@ BROKEN: list[Any] = [
             "value": {"imageDataURL": "data:image/png;base64,ü", "bitmasklabels": ["ship"]},
         }
     ),
-    polygon((0, 0), (500, 0), (9, 9)),
+    polygon((0, 0), (50, 0)),
     sized({"type": "polygonlabels", "value": {"points": "xyz", "polygonlabels": ["ship"]}}),
     {**bitmask(square(1, 1)), "original_width": 10**9, "original_height": 10**9},
 ]

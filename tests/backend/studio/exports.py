@@ -76,3 +76,49 @@ def written(path: Path, *tasks: Json) -> Path:
 
 def mask_of(runs: Runs) -> Mask:
     return from_runs(runs)
+
+
+def _oval() -> Mask:
+    rows, columns = np.mgrid[:H, :W] + 0.5
+    oval: Mask = ((columns - 30) / 12) ** 2 + ((rows - 20) / 6) ** 2 <= 1
+    return oval
+
+
+# Regions of the label "ship" and the pixels that each covers: those whose centres lie inside.
+DRAWN: dict[str, tuple[Json, Mask]] = {
+    "brush": (brushed(box(8, 12, 24, 30), "ship"), box(8, 12, 24, 30)),
+    "bitmask": (bitmap(box(8, 12, 24, 30), "ship"), box(8, 12, 24, 30)),
+    "rectangle with negative sides": (
+        region(
+            "rectanglelabels",
+            ["ship"],
+            {"x": 50, "y": 60, "width": -30, "height": -40, "rotation": 0},
+        ),
+        box(8, 12, 24, 30),
+    ),
+    "turned rectangle": (
+        # A quarter clockwise: what went right goes down, what went down goes left.
+        region(
+            "rectanglelabels",
+            ["ship"],
+            {"x": 50, "y": 20, "width": 30, "height": 10, "rotation": 90},
+        ),
+        box(8, 26, 26, 30),
+    ),
+    "polygon": (
+        region("polygonlabels", ["ship"], {"points": [[20, 20], [50, 20], [50, 60], [20, 60]]}),
+        box(8, 12, 24, 30),
+    ),
+    "polygon with corners outside": (
+        region("polygonlabels", ["ship"], {"points": [[-3, 10], [50, 10], [50, 104], [-3, 104]]}),
+        box(4, 0, H, 30),
+    ),
+    "ellipse": (
+        region("ellipselabels", ["ship"], {"x": 50, "y": 50, "radiusX": 20, "radiusY": 15}),
+        _oval(),
+    ),
+    "ellipse with negative radii": (
+        region("ellipselabels", ["ship"], {"x": 50, "y": 50, "radiusX": -20, "radiusY": -15}),
+        _oval(),
+    ),
+}

@@ -126,10 +126,10 @@ BROKEN = {
     "integers 0-255": region("brushlabels", ["road"], {"rle": [400]}),
     "another image size": region("brushlabels", ["road"], {"rle": [0] * 20}),
     "3 to": region("polygonlabels", ["road"], {"points": [[1, 1], [5, 5]]}),
-    "outside the image": region("polygonlabels", ["road"], {"points": [[1, 1], [5, 5], [300, 1]]}),
-    "width is no number": region("rectanglelabels", ["road"], {"x": 1, "y": 1, "width": "9"}),
-    "more than 0": region("ellipselabels", ["road"], {"x": 1, "y": 1, "radiusX": 0, "radiusY": 2}),
-    "rotation is no number": region(
+    "on one line": region("polygonlabels", ["road"], {"points": [[1, 1], [5, 5], [9, 9]]}),
+    "width is '9'": region("rectanglelabels", ["road"], {"x": 1, "y": 1, "width": "9"}),
+    "radiusY is 0": region("ellipselabels", ["road"], {"x": 1, "y": 1, "radiusX": 2, "radiusY": 0}),
+    "rotation is not a number": region(
         "ellipselabels", ["road"], {"x": 1, "y": 1, "radiusX": 2, "radiusY": 2, "rotation": []}
     ),
     "data URL": region("bitmasklabels", ["road"], {"imageDataURL": 3}),

@@ -47,7 +47,7 @@ def pointed(pointed: VisualPrompt) -> SegmentRequest:
 @pytest.mark.parametrize(
     ("of", "xml", "message"),
     [
-        (task(1), XML, "The prompt's x is '43.75', not percent of the image"),
+        (task(1), XML, "The prompt cannot be read: its x is '43.75', not percent of the image"),
         (task(1, bild="a.png"), XML, "no 'image'"),
         (task(1), '<View><Image name="image" value="$image"/></View>', "no usable control"),
     ],

@@ -1,8 +1,5 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from skimage.measure import points_in_poly
 
 from dgl_rsis.runs import Runs, to_runs
 from dgl_rsis.types import InputError, Mask, Prompt
@@ -10,7 +7,6 @@ from workers.engine.prompts import agreement, to_prompt
 from workers.messages import VisualPrompt
 
 HEIGHT, WIDTH = 40, 60
-SHARES = st.floats(0, 1, width=32)
 
 
 def _block(top: int, bottom: int, left: int, right: int) -> Mask:
@@ -39,15 +35,18 @@ def test_nothing_shown_has_no_points() -> None:
 
 
 def test_runs_become_masks() -> None:
-    stroke, prior = _block(1, 3, 2, 50), _block(0, 20, 0, 20)
-    prompt = to_prompt(VisualPrompt(strokes=_runs(stroke), prior=_runs(prior)), HEIGHT, WIDTH)
+    stroke, outline, prior = _block(1, 3, 2, 50), _block(5, 9, 7, 30), _block(0, 20, 0, 20)
+    shown = VisualPrompt(strokes=_runs(stroke), outline=_runs(outline), prior=_runs(prior))
+    prompt = to_prompt(shown, HEIGHT, WIDTH)
     assert prompt.stroke is not None
+    assert prompt.outline is not None
     assert prompt.prior is not None
     assert (prompt.stroke == stroke).all()
+    assert (prompt.outline == outline).all()
     assert (prompt.prior == prior).all()
 
 
-@pytest.mark.parametrize("name", ["strokes", "prior"])
+@pytest.mark.parametrize("name", ["strokes", "outline", "prior"])
 def test_a_mask_of_another_size_names_both(name: str) -> None:
     wrong = _runs(np.ones((20, 30), dtype=np.bool_))
     with pytest.raises(InputError, match="30 × 20 pixels, but the image has 60 × 40"):
@@ -57,35 +56,6 @@ def test_a_mask_of_another_size_names_both(name: str) -> None:
 def test_runs_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(InputError, match="sum to 2400, got 2 runs with the sum 7"):
         to_prompt(VisualPrompt(prior=Runs(HEIGHT, WIDTH, (3, 4))), HEIGHT, WIDTH)
-
-
-def _distance_to(points: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(n,) from points to the segment between two corners."""
-    along = other - one
-    share = ((points - one) @ along) / max(float(along @ along), 1e-9)
-    return np.linalg.norm(points - one - np.clip(share, 0, 1)[:, None] * along, axis=1)
-
-
-@settings(deadline=None)
-@given(corners=st.lists(st.tuples(SHARES, SHARES), min_size=3, max_size=8))
-def test_an_outline_is_filled_as_scikit_image_fills_it(corners: list[tuple[float, float]]) -> None:
-    prompt = to_prompt(VisualPrompt(outline=tuple(corners)), HEIGHT, WIDTH)
-    assert prompt.outline is not None
-    edges = np.array(corners, dtype=np.float64) * (WIDTH, HEIGHT)
-    centres = np.argwhere(np.ones((HEIGHT, WIDTH)))[:, ::-1] + 0.5
-    inside = points_in_poly(centres, edges)
-    distance = np.min(
-        [_distance_to(centres, one, edges[i - 1]) for i, one in enumerate(edges)], axis=0
-    )
-    clear = distance > 1.5  # OpenCV counts the border in
-    assert (prompt.outline.reshape(-1)[clear] == inside[clear]).all()
-
-
-def test_an_outline_beyond_the_image_is_cut() -> None:
-    far = ((-1e9, -1e9), (1e9, -1e9), (1e9, 1e9), (-1e9, 1e9))
-    prompt = to_prompt(VisualPrompt(outline=far), HEIGHT, WIDTH)
-    assert prompt.outline is not None
-    assert prompt.outline.all()
 
 
 def _points(*where: tuple[float, float]) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.commands.export.images import ImageMissing, Images, fetcher, measured, path_of
+from backend.commands.export.images import ImageMissing, Images, fetcher, measured
 from workers.images.download import FetchError
 
 
@@ -102,14 +102,6 @@ def test_images_come_upright(tmp_path: Path) -> None:
     with Image.open(found) as image:
         assert (np.asarray(image) == np.rot90(pixels, -1)).all()
         assert 0x0112 not in image.getexif()
-
-
-def test_paths() -> None:
-    assert path_of("data:image/png;base64,AAAA") == ""
-    assert path_of("http://[broken") == ""
-    assert path_of("/tasks/4/resolve/?fileuri=%25") == ""
-    assert path_of("/data/local-files/?d=x/a.png") == "x/a.png"
-    assert path_of("https://example.org/x/a%20b.png?d=1") == "x/a b.png"
 
 
 def test_fetches_as_workers_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

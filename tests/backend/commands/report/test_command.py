@@ -12,7 +12,15 @@ from typer.testing import CliRunner
 from backend.commands.report import command
 from backend.studio.client import StudioError
 from backend.studio.project import StudioSource
-from tests.backend.studio.exports import annotation, box, brushed, prediction, task, written
+from tests.backend.studio.exports import (
+    DRAWN,
+    annotation,
+    box,
+    brushed,
+    prediction,
+    task,
+    written,
+)
 from tests.loading import MODELS, SCENES, loads_none_of
 
 
@@ -159,3 +167,15 @@ def test_what_could_not_be_used_is_told_by_the_exit_status(
     assert status == 1
     assert table.startswith("0 tasks")
     assert "5 could not be used" in caplog.text
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_region_is_the_same_however_it_is_stored(tmp_path: Path, name: str) -> None:
+    drawn, mask = DRAWN[name]
+    marked = annotation(drawn, parent_prediction=1)
+    predicted = prediction(brushed(mask, "ship"), version="v1")
+    export = written(tmp_path / "export.json", task(1, marked, predictions=[predicted]))
+    out = tmp_path / "report.json"
+    assert dgl_rsis(str(export), "--json", str(out))[0] == 0
+    total = json.loads(out.read_text("utf-8"))["versions"]["v1"]["total"]
+    assert (total["accepted"], total["shared_pixels"]) == (1, mask.sum())

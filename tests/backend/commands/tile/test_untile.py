@@ -25,6 +25,7 @@ from backend.commands.tile.untile import UntileRun, run
 from backend.regions import brush
 from backend.regions.findings import ExportError
 from dgl_rsis import runs
+from tests.backend.studio.exports import DRAWN
 
 TRANSFORM = rasterio.Affine(0.5, 0, 733601, 0, -0.5, 3725139)
 LABELS = ("road", "building", "tree")
@@ -358,3 +359,15 @@ def test_a_label_config_says_what_people_may_mark(tmp_path):
     result = cli(export, "--out", out, "--config", config)
     assert result.exit_code == 0, result.output
     assert (read(out) == (classes == 2)).all()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_region_covers_the_pixels_that_it_covers_everywhere(tmp_path, name):
+    drawn, mask = DRAWN[name]
+    height, width = mask.shape
+    place = {"scene": "a.tif", "crs": "", "transform": None}
+    window = {"window": [0, 0, width, height], "scene_size": [width, height]}
+    task = {"id": 1, "data": {"image": "a.png", **place, **window}}
+    export = written(tmp_path / "export.json", [{**task, "annotations": [annotation(drawn)]}])
+    assert run(UntileRun(export, tmp_path / "out.tif", (), LabelNames({"ship": None}))) == 0
+    np.testing.assert_array_equal(read(tmp_path / "out.tif") == 1, mask)

@@ -1,0 +1,49 @@
+"""The kinds of control whose regions are masks or point at something, and what becomes of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["semantic", "instance"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of control.
+
+    Attributes:
+        tag: as Label Studio spells it; its regions have it in lower case as their type.
+        mode: of the masks that are predicted for it, unless the label config says another: one
+            region a class ("semantic") or an object ("instance"); None for no predictions.
+        smart: it has a smart tool, which asks for the mask of what is drawn with it.
+    """
+
+    tag: str
+    mode: Mode | None
+    smart: bool = True
+
+    @property
+    def form(self) -> str:
+        """How its regions are drawn, such as "brush"; without labels, this is their type, too."""
+        return self.tag.lower().removesuffix("labels")
+
+
+# By the type of their regions. Browsers suffer from many brush and bitmask regions, so those get
+# one a class unless told.
+KINDS: Mapping[str, Kind] = {
+    kind.tag.lower(): kind
+    for kind in (
+        Kind("BrushLabels", "semantic"),
+        Kind("BitmaskLabels", "semantic", smart=False),
+        Kind("PolygonLabels", "instance"),
+        Kind("RectangleLabels", "instance"),
+        Kind("EllipseLabels", None),
+        Kind("KeyPointLabels", None),
+    )
+}
+MASKS = frozenset(KINDS) - {"keypointlabels"}
+PREDICTED: Mapping[str, Mode] = {name: kind.mode for name, kind in KINDS.items() if kind.mode}
+*_FIRST, _LAST = (KINDS[name].tag for name in PREDICTED)
+USABLE = f"{', '.join(_FIRST)} or {_LAST}"  # for messages
+SMART = frozenset(name for name, kind in KINDS.items() if kind.smart)
+FORMS = frozenset(kind.form for kind in KINDS.values())
