@@ -24,9 +24,7 @@ INSTALLED = ("backend", "workers", "dgl_rsis", "starter")
 CONFIGURATION = (
     "Makefile", "Dockerfile", "docker-compose.yml", ".env.example", "pyproject.toml",
 )  # fmt: skip
-VARIABLE = re.compile(
-    r"^[\s#]*(?:- |ENV |ARG |export )?([A-Z][A-Z0-9_]*)(?: \?)?(?:=|: )", re.M
-)
+VARIABLE = re.compile(r"^[\s#]*(?:- |ENV |ARG |export )?([A-Z][A-Z0-9_]*)(?: \?)?(?:=|: )", re.M)
 INCOMPLETE = ("MissingParameter", "BadOptionUsage")  # a mention, not a call: `tile --root`
 
 
@@ -66,7 +64,7 @@ class Project:
 
     def has_path(self, path: str) -> bool:
         """Whether files or folders fit a path, or its end; `*` and `{a,b}` as in a shell."""
-        return all(any(_fits(name, each) for name in self._places) for each in _braces(path))
+        return all(any(_fits(name, each) for name in self._places) for each in braces(path))
 
     @cached_property
     def _places(self) -> Collection[str]:
@@ -249,13 +247,13 @@ def _fits(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"*/{pattern}")
 
 
-def _braces(path: str) -> list[str]:
+def braces(path: str) -> list[str]:
     """`a/{b,c}` → `a/b`, `a/c`."""
     match = re.search(r"\{([^{}]*)\}", path)
     if match is None:
         return [path]
     start, end = path[: match.start()], path[match.end() :]
-    return [each for part in match[1].split(",") for each in _braces(start + part.strip() + end)]
+    return [each for part in match[1].split(",") for each in braces(start + part.strip() + end)]
 
 
 def _module(tree: ast.Module) -> Module:

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,9 @@ def test_the_commands_of_a_document_work(name: str, tmp_path: Path):
 
 
 def test_a_block_that_says_what_it_needs_is_not_run():
-    text = "```sh\n# Needs a GPU.\ndgl-rsis up\n```\n```sh\nmake demo\n# Also:\ndgl-rsis parse\n```\n"
+    text = (
+        "```sh\n# Needs a GPU.\ndgl-rsis up\n```\n```sh\nmake demo\n# Also:\ndgl-rsis parse\n```\n"
+    )
     assert runnable(text) == ["dgl-rsis parse"]
 
 
@@ -101,11 +104,7 @@ def _run(command: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 def _written(words: Sequence[str]) -> list[str]:
     """What a command is told to write: behind --out, --json, --plot or >."""
-    return [
-        after
-        for word, after in zip(words, words[1:], strict=False)
-        if word in ("--out", "--json", "--plot", ">")
-    ]
+    return [after for word, after in pairwise(words) if word in ("--out", "--json", "--plot", ">")]
 
 
 def _holds_something(path: Path) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.docs.project import Project, words_of
+from tests.docs.project import Project, braces, words_of
 from tests.docs.reading import Document, read
 from tests.paths import ROOT
 
@@ -32,6 +32,7 @@ DOCUMENTS = sorted(
     if str(path.relative_to(ROOT)) not in HISTORY
 )  # fmt: skip
 MOST_LINES_OF_README = 100
+PACKAGES = {"backend", "workers", "starter"}  # README names the folders in them
 
 SOURCE = (".py", ".toml", ".md", ".yml", ".sh")
 IN_TEXT = re.compile(r"[\w.{}*-]+(?:/[\w.{}*,-]+)+/?|[\w*-]+\.py\b")
@@ -54,31 +55,61 @@ def lies(document: Document, project: Project = PROJECT) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _in_span(span: str, project: Project) -> Iterator[str]:
-    """One span in backticks is one name, or a command."""
+def _in_span(span: str, project: Project) -> list[str]:
+    """One span in backticks is one name, or a command: the first kind that it can be decides."""
+    for kind in (_file_and_name, _path, _command, _option, _variable, _name):
+        problems = kind(span, project)
+        if problems is not None:
+            return problems
+    return []
+
+
+# Each of these looks at one kind of span: its problems, or None where it is of another kind.
+
+
+def _file_and_name(span: str, project: Project) -> list[str] | None:
+    match = FILE_AND_NAME.fullmatch(span)
+    if match is None:
+        return None
+    defined = project.defines(match[1], match[2])
+    return [] if defined else [f"{span}: no such name there"]
+
+
+def _path(span: str, project: Project) -> list[str] | None:
+    if project.has_path(span):
+        return []
+    return [f"{span}: no such file or folder"] if _is_path(span, project) else None
+
+
+def _command(span: str, project: Project) -> list[str] | None:
     first, *rest = words_of(span) or [""]
-    if match := FILE_AND_NAME.fullmatch(span):
-        if not project.defines(match[1], match[2]):
-            yield f"{span}: no such name there"
-    elif _is_path(span, project):
-        if not project.has_path(span):
-            yield f"{span}: no such file or folder"
-    elif project.has_path(span):
-        return
-    elif first in ("dgl-rsis", "make", "python") or ASSIGNMENT.match(f"{span} ") and rest:
-        yield from _in_command(span, project, whole=False)
-    elif rest and first in project.command_names:
-        yield from _refused(span, [first, *rest], project, whole=False)
-    elif match := OPTION.fullmatch(span):
-        if match[1] not in project.options:
-            yield f"{span}: no command has this option"
-    elif match := CAPITALS.fullmatch(span):
-        known = project.variables if match[2] else project.words | project.variables
-        if match[1] not in known:
-            yield f"{span}: nothing reads it"
-    elif (match := DOTTED.fullmatch(span)) and _is_name(span, match[1], match[2]):
-        if not project.has_name(match[1]):
-            yield f"{span}: no such name in the code"
+    if first in ("dgl-rsis", "make", "python") or (rest and ASSIGNMENT.match(span)):
+        return list(_in_command(span, project, whole=False))
+    if rest and first in project.command_names:
+        return list(_refused(span, [first, *rest], project, whole=False))
+    return None
+
+
+def _option(span: str, project: Project) -> list[str] | None:
+    match = OPTION.fullmatch(span)
+    if match is None:
+        return None
+    return [] if match[1] in project.options else [f"{span}: no command has this option"]
+
+
+def _variable(span: str, project: Project) -> list[str] | None:
+    match = CAPITALS.fullmatch(span)
+    if match is None:
+        return None
+    known = project.variables if match[2] else project.words | project.variables
+    return [] if match[1] in known else [f"{span}: nothing reads it"]
+
+
+def _name(span: str, project: Project) -> list[str] | None:
+    match = DOTTED.fullmatch(span)
+    if match is None or not _is_name(span, match[1], match[2]):
+        return None
+    return [] if project.has_name(match[1]) else [f"{span}: no such name in the code"]
 
 
 def _in_command(line: str, project: Project, *, whole: bool = True) -> Iterator[str]:
@@ -169,6 +200,15 @@ def test_every_setting_is_explained():
 def test_the_readme_is_short():
     lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert len(lines) <= MOST_LINES_OF_README
+
+
+def test_the_readme_names_every_folder():
+    spans = read((ROOT / "README.md").read_text("utf-8")).spans
+    named = {path.strip("/") for span in spans for path in braces(span)}
+    packages = [name for name in PROJECT.files if name.endswith("/__init__.py")]
+    rooms = {"/".join(name.split("/")[:2]) for name in packages if name.count("/") > 1}
+    top = {name for name in PROJECT.top & PROJECT.folders if not name.startswith(".")}
+    assert sorted((rooms | top) - named - PACKAGES) == []
 
 
 # ---- the check itself: each kind of lie is seen, and its truth is not
