@@ -4,7 +4,7 @@
     python -m benchmarks.sam --points 4 --side 512
 
 Speed does not depend on what a model knows, so weights are random. "before" is
-`SamAutomaticMaskGenerator` at its own 64 points a batch, "after" `sam_proposals.propose`; both get
+`SamAutomaticMaskGenerator` at its own 64 points a batch, "after" `proposals.propose`; both get
 the same grid over the image alone, features that are encoded already, and thresholds of predicted
 IoU and stability that a third of the masks passes each.
 """

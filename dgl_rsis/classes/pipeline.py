@@ -1,10 +1,11 @@
-"""The order of the stages. The only file that knows it.
-
-Open-vocabulary semantic segmentation [paper, local branch]:
+"""Open-vocabulary semantic segmentation: the order of its stages [paper, local branch].
 
     labels ──vocabulary──► text features ──────────────────────────────────┐
     image ──proposals──► masks ──crops──► crop features ─┐                 │
       └─────features────► dense values ──► mask features ┴─► v_i ─matching─┴─► semantic map ─► masks
+
+Stages do not know each other. Two more files know an order: `expressions.pipeline`, of sentences,
+and `scenes.pipeline`, of images read window by window; both begin with what is made here.
 """
 
 import hashlib

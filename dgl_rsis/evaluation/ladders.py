@@ -38,7 +38,7 @@ class Options:
 
     Attributes:
         dataset: its name in the catalogue; decides which published numbers stand beside.
-        model, device: as for `models.load_clip`.
+        model, device: as for `model.load_clip`.
         limit: images that count, the first ones; of the parser sentences. None for all.
         per_image: expressions of an image that count, the first ones; None for all.
         piece: pixels; larger images are cut into pieces of at most this side. 0 leaves them whole,

@@ -2,7 +2,7 @@
 
 The paper leaves the choice among instances of one class to CLIP and Grad-CAM, which know little of
 left and right. Here each modifier of place or size is a field over the masks, see
-`geometry_fields`; a candidate has the least of its fields (AND), a field over several anchors its
+`fields`; a candidate has the least of its fields (AND), a field over several anchors its
 greatest (OR), and what cannot be judged is left out.
 """
 

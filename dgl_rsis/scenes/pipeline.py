@@ -2,7 +2,7 @@
 
 [ours] What a place gets must not depend on where windows are cut. So windows lie on a grid on which
 the dense pass sees each place through the same tiles; the cuts of the region hierarchy are the same
-everywhere (`scene_regions`); only the inner part of a window counts where two overlap; and there
+everywhere (`scenes.regions`); only the inner part of a window counts where two overlap; and there
 the class probabilities are blended before the best class is chosen.
 """
 

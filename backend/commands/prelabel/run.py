@@ -57,7 +57,7 @@ class Prelabel:
         sink: takes the predictions.
         stop: asks the run to end.
         retry_failed: take items again that failed in an earlier run.
-        by_margin: write the margin as the predictions' score, see `predictions.to_predictions`.
+        by_margin: write the margin as the predictions' score, see `writing.to_predictions`.
     """
 
     source: Source

@@ -2,7 +2,7 @@
 
 A reader yields lazily. What is not as it should be is a `DatasetError` that names the file: a class
 table that does not fit is worth more than a score that is wrong. The layouts of the published
-benchmarks are in `dataset_landcover` and `dataset_referring`; `dataset_catalogue` knows all.
+benchmarks are in `landcover` and `referring`; `catalogue` knows all.
 """
 
 import io
@@ -49,7 +49,7 @@ class Sample:
     Attributes:
         name: of the file, without suffix.
         image: (H, W, 3) uint8.
-        truth: (H, W) uint16, class index or `metrics.IGNORE`.
+        truth: (H, W) uint16, class index or `IGNORE`.
     """
 
     name: str

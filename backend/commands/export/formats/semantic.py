@@ -1,7 +1,7 @@
 """Semantic segmentation: one PNG an image whose pixels are class numbers.
 
 Layout: a folder for each split, which this project's own reader of plain folders reads
-(`evaluate classes NAME:FOLDER`), with `classes.txt`, `images/NAME.*` and `labels/NAME.png`. 0 is
+(`evaluate ovss folder:FOLDER`), with `classes.txt`, `images/NAME.*` and `labels/NAME.png`. 0 is
 the background, i the i-th label; the palette holds the labels' colours.
 """
 
