@@ -16,8 +16,9 @@ from PIL import Image
 
 from backend.commands.progress import track
 from backend.studio.references import LOCAL_FILES, served
+from dgl_rsis.bands import Stretch
 from dgl_rsis.scenes import tiles
-from dgl_rsis.scenes.reading import Scene, Stretch, open_scene
+from dgl_rsis.scenes.reading import Scene, open_scene
 from dgl_rsis.scenes.tiles import Tiling, Window
 
 LOG = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 
-from dgl_rsis.scenes.reading import Stretch, open_scene
+from dgl_rsis.bands import Stretch
+from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import InputError
 from tests.paths import SHARED
 
