@@ -41,6 +41,7 @@ PIECES = 16  # without overviews the sample is cut from so many places along eac
 # A block is decoded whole, with all of its bands: 8 bytes a pixel of the budget are four bands of
 # 16 bits, for a photo that is a single block.
 BLOCK_BYTES_A_PIXEL = 8
+MOST_PIXELS = 178_000_000  # Pillow's own limit: no budget can be larger
 STRIP = 2**22  # pixels of a photo that are decoded at a time
 
 Values = NDArray[Any]  # (C, h, w) of the raster's own type
@@ -322,8 +323,9 @@ def _tiff_orientation(data: bytes) -> int:
     directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if big else 8])
     file = io.BytesIO(data)
     file.seek(directory.next)
-    directory.load(file)
-    return _orientation(directory)
+    with warnings.catch_warnings(action="ignore"):  # of tags that nothing here needs
+        directory.load(file)
+        return _orientation(directory)
 
 
 def _png_orientation(data: bytes) -> int:

@@ -1,15 +1,24 @@
 import contextlib
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+import rasterio
+from affine import Affine
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from hypothesis.extra import numpy as arrays
+from PIL import Image, ImageOps
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
 
+from dgl_rsis import rasters
 from dgl_rsis.rasters import FORMATS, ImageError, read_rgb
+from dgl_rsis.scenes.reading import open_scene
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -130,3 +139,191 @@ def test_any_damage_is_an_image_error_or_an_image(position, value):
     data[position % len(data)] = value
     with contextlib.suppress(ImageError):
         assert read_rgb(bytes(data)).ndim == 3
+
+
+RNG = np.random.default_rng(1)
+PLACE = {"crs": "EPSG:32616", "transform": Affine(0.5, 0, 733601, 0, -0.5, 3725139)}
+C = ColorInterp
+
+
+def tiff(values, kinds=None, mask=None, colormap=None, driver="GTiff", **profile) -> bytes:
+    """(C, H, W) values as the bytes of a file; a plain one unless the profile places it."""
+    count, height, width = values.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": values.dtype}
+    with (
+        warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        MemoryFile() as memory,
+    ):
+        with memory.open(driver=driver, **shape, **profile) as file:
+            file.write(values)
+            if kinds:
+                file.colorinterp = kinds
+            if mask is not None:
+                file.write_mask(mask)
+            if colormap:
+                file.write_colormap(1, colormap)
+        return bytes(memory.read())
+
+
+def values(dtype: str, count: int, high: float = 4000) -> np.ndarray:
+    return (RNG.random((count, 20, 30)) * high).astype(dtype)
+
+
+def scene_rgb(path, data: bytes) -> np.ndarray:
+    path.write_bytes(data)
+    with open_scene(path) as scene:
+        return scene.read(0, 0, scene.grid.width, scene.grid.height)[0]
+
+
+FLOATS = values("float32", 3)
+FLOATS[0, 3, 4], FLOATS[:, 5, 6] = np.inf, np.nan
+PATCH = np.zeros((20, 30), dtype=np.uint16)
+PATCH[5:, 7:] = 65535
+RASTERS = {
+    "grey of 16 bits": {"values": values("uint16", 1)},
+    "colours of 16 bits": {"values": values("uint16", 3), "photometric": "RGB"},
+    "four bands": {"values": values("uint16", 4)},
+    "eight bands": {"values": values("uint16", 8), "photometric": "MINISBLACK"},
+    "dark": {"values": values("uint16", 3, 40)},
+    **{f"{n} bits": {"values": values("uint16", 3, 2**n), "nbits": n} for n in range(9, 16)},
+    "12 bits, grey": {"values": values("uint16", 1, 4096), "nbits": 12},
+    **{
+        f"{n} bits": {"values": values("uint8", 1, 2**n), "nbits": n} for n in (1, 2, 3, 4, 5, 6, 7)
+    },
+    "signed": {"values": values("int16", 3) - np.int16(2000)},
+    "signed, 8 bits": {"values": values("int8", 1, 100)},
+    "32 bits": {"values": values("uint32", 1, 1e9)},
+    "half floats": {"values": values("float32", 3), "nbits": 16},
+    "floats": {"values": FLOATS},
+    "double": {"values": values("float64", 1)},
+    "alpha": {
+        "values": np.concatenate([values("uint16", 3), PATCH[None]]),
+        "kinds": [C.red, C.green, C.blue, C.alpha],
+    },
+    "alpha of 8 bits": {
+        "values": np.concatenate([values("uint8", 3, 256), PATCH[None].astype("uint8")]),
+        "kinds": [C.red, C.green, C.blue, C.alpha],
+    },
+    "alpha beside five bands": {
+        "values": np.concatenate([values("uint16", 5), PATCH[None]]),
+        "kinds": [C.gray, *[C.undefined] * 4, C.alpha],
+    },
+    "colours in another order": {
+        "values": values("uint16", 4), "kinds": [C.blue, C.green, C.red, C.undefined],
+    },
+    "nodata": {"values": np.where(PATCH, values("uint16", 3), 9).astype("uint16"), "nodata": 9},
+    "mask": {"values": values("uint16", 3), "mask": PATCH > 0},
+    "palette": {
+        "values": values("uint8", 1, 3),
+        "colormap": {0: (9, 8, 7, 255), 1: (10, 20, 30, 255), 2: (200, 100, 50, 255)},
+    },
+    "white is zero": {"values": values("uint8", 1, 256), "photometric": "MINISWHITE"},
+    "ink": {"values": values("uint8", 4, 256), "photometric": "CMYK"},
+    "deflated tiles": {
+        "values": values("uint16", 3), "compress": "deflate", "tiled": True, "blockxsize": 16,
+        "blockysize": 16,
+    },
+    "planes": {"values": values("uint16", 3), "interleave": "band"},
+    "BigTIFF": {"values": values("uint16", 3), "BIGTIFF": "YES"},
+    "big-endian": {"values": values("uint16", 3), "ENDIANNESS": "BIG"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RASTERS)
+def test_a_plain_tiff_looks_as_with_a_place(tmp_path, name):
+    plain, placed = tiff(**RASTERS[name]), tiff(**RASTERS[name], **PLACE)
+    rgb = read_rgb(plain)
+    assert (rgb == scene_rgb(tmp_path / "a.tif", placed)).all()
+    assert rgb.max() > 200  # not black
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_values_look_as_with_a_place(tmp_path, data):
+    dtype = data.draw(st.sampled_from(["uint8", "uint16", "int16", "int32", "float32"]))
+    shape = data.draw(
+        st.tuples(st.sampled_from([1, 3, 4, 5]), st.integers(1, 9), st.integers(1, 9))
+    )
+    picture = data.draw(arrays.arrays(dtype, shape))
+    nodata = data.draw(st.sampled_from([None, 0]))
+    plain, placed = tiff(picture, nodata=nodata), tiff(picture, nodata=nodata, **PLACE)
+    assert (read_rgb(plain) == scene_rgb(tmp_path / "a.tif", placed)).all()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_png_of_sixteen_bits_looks_as_a_scene(tmp_path, count):
+    data = tiff(values("uint16", count), driver="PNG")
+    rgb = read_rgb(data)
+    assert (rgb == scene_rgb(tmp_path / "a.png", data)).all()
+    assert (rgb.min(), rgb.max()) == (0, 255)
+
+
+def test_eight_bits_of_colour_are_the_values_themselves():
+    assert (read_rgb(tiff(PICTURE.transpose(2, 0, 1))) == PICTURE).all()
+    levels = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
+    assert (read_rgb(tiff(levels, nbits=4))[..., 0] == levels[0] * 17).all()
+
+
+def test_a_tall_photo_is_read_in_strips(monkeypatch):
+    picture = values("uint16", 3)
+    whole = read_rgb(tiff(picture))
+    monkeypatch.setattr(rasters, "STRIP", 100)  # three rows
+    assert (read_rgb(tiff(picture)) == whole).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_deep_photos_are_turned_too(form, orientation):
+    grey = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = read_rgb(encoded(grey, form, exif=exif))
+    stored = Image.fromarray(read_rgb(encoded(grey, form)))
+    stored.getexif()[0x0112] = orientation
+    upright = ImageOps.exif_transpose(stored)
+    assert (turned == np.asarray(upright)).all()
+
+
+def test_a_tiff_is_held_to_the_budget_before_it_is_decoded():
+    data = tiff(np.zeros((1, 2000, 3000), dtype=np.uint16), compress="deflate")
+    assert len(data) < 50_000
+    with pytest.raises(ImageError, match=r"3000 × 2000 pixels.*5,000,000.*MAX_IMAGE_PIXELS"):
+        read_rgb(data, 5_000_000)
+
+
+def test_a_tiff_of_few_pixels_and_many_bands_is_held_to_it_too():
+    many = np.zeros((200, 50, 50), dtype=np.uint16)
+    data = tiff(many, compress="deflate", interleave="pixel", blockysize=50)
+    with pytest.raises(ImageError, match=r"50 × 50 pixels.* 200 bands take 1,000,000 bytes"):
+        read_rgb(data, 50 * 50)
+    planes = tiff(many, compress="deflate", interleave="band")
+    assert read_rgb(planes, 50 * 50).shape == (50, 50, 3)
+
+
+def test_what_leads_elsewhere_is_no_image():
+    virtual = b'<VRTDataset rasterXSize="9" rasterYSize="9"></VRTDataset>'
+    with pytest.raises(ImageError, match="not an image of a known format"):
+        read_rgb(virtual)
+
+
+def test_complex_numbers_have_no_colour():
+    with pytest.raises(ImageError, match=r"the image holds complex numbers \(complex64\)"):
+        read_rgb(tiff(values("complex64", 1)))
+
+
+def test_a_truncated_tiff_is_damaged():
+    data = tiff(values("uint16", 3))
+    with pytest.raises(ImageError, match=r"the image is damaged: .+; copy it again"):
+        read_rgb(data[:-600])
+
+
+@given(st.integers(0, 1500), st.integers(0, 255))
+def test_any_damage_of_a_tiff_is_an_image_error_or_an_image(position, value):
+    data = bytearray(DEEP)
+    data[position % len(data)] = value
+    with contextlib.suppress(ImageError):
+        assert read_rgb(bytes(data)).ndim == 3
+
+
+DEEP = tiff(values("uint16", 1), compress="deflate", nbits=12)

@@ -48,7 +48,8 @@ def segment(
     """
     from backend.commands.labels import LabelsError, read_config
     from backend.commands.segment.images import LocalError, ReferringRun, refer
-    from backend.commands.segment.scenes import SceneOptions, segment_classes
+    from backend.commands.segment.scene_work import SceneOptions
+    from backend.commands.segment.scenes import segment_classes
 
     settings = options.local(model, device)
     scene_options = SceneOptions(
@@ -58,11 +59,7 @@ def segment(
         if expression:
             if labels or config or scene_options != SceneOptions():
                 refuse("give --expression alone: its own noun says what to look for")
-            run = ReferringRun(
-                images, expression, top_k, explain, out, settings.model, settings.device,
-                settings.max_image_pixels, settings.proposals,
-            )  # fmt: skip
-            status = refer(run)
+            status = refer(ReferringRun(images, expression, top_k, explain, out, settings))
         else:
             status = segment_classes(
                 images, read_config(labels, config), out, scene_options, settings

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +14,7 @@ from rich.progress import track
 from backend.commands.segment.image_work import LocalSegmenter
 from backend.project.label_config import LabelConfig
 from backend.regions import writing
+from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -33,17 +33,13 @@ class LocalRun:
         images: files; their stems name the results.
         config: the vocabulary, and the form of the predictions.
         out: folder for the results.
-        model, device, proposals: as the settings MODEL, DEVICE and PROPOSALS.
-        max_pixels: budget of an image.
+        settings: the model, where it runs, and the budget of an image.
     """
 
     images: Sequence[Path]
     config: LabelConfig
     out: Path
-    model: str
-    device: str
-    max_pixels: int
-    proposals: str = "regions"
+    settings: WorkerSettings
 
 
 @dataclass(frozen=True)
@@ -56,8 +52,7 @@ class ReferringRun:
         top_k: candidates at most, 1 or more.
         explain: draw the activation maps, too.
         out: folder for the results.
-        model, device, proposals: as the settings MODEL, DEVICE and PROPOSALS.
-        max_pixels: budget of an image.
+        settings: the model, where it runs, and the budget of an image.
     """
 
     images: Sequence[Path]
@@ -65,10 +60,7 @@ class ReferringRun:
     top_k: int
     explain: bool
     out: Path
-    model: str
-    device: str
-    max_pixels: int
-    proposals: str = "regions"
+    settings: WorkerSettings
 
 
 def run(task: LocalRun) -> int:
@@ -99,7 +91,7 @@ def refer(task: ReferringRun) -> int:
     """
     _check_stems(task.images)
 
-    def one(segmenter: Any, path: Path) -> None:
+    def one(segmenter: LocalSegmenter, path: Path) -> None:
         answer = segmenter.refer(path, task.expression, task.top_k, explain=task.explain)
         Image.fromarray(answer.mask.astype(np.uint8) * 255).save(task.out / f"{path.stem}.mask.png")
         (task.out / f"{path.stem}.json").write_text(json.dumps(answer.report), "utf-8")
@@ -112,10 +104,13 @@ def refer(task: ReferringRun) -> int:
     return _each(task, one)
 
 
-def _each(task: LocalRun | ReferringRun, work: Callable[[Any, Path], None]) -> int:
+def _each(task: LocalRun | ReferringRun, work: Callable[[LocalSegmenter, Path], None]) -> int:
     """Do the work for every image; one that fails is reported, and the others go on."""
     task.out.mkdir(parents=True, exist_ok=True)
-    segmenter = LocalSegmenter(task.model, task.device, task.max_pixels, task.proposals)
+    settings = task.settings
+    segmenter = LocalSegmenter(
+        settings.model, settings.device, settings.max_image_pixels, settings.proposals
+    )
     failed = 0
     for path in track(task.images, "Segmenting", disable=len(task.images) == 1):
         try:
@@ -149,7 +144,7 @@ def _check_stems(images: Sequence[Path]) -> None:
         raise LocalError(f"several images are called {', '.join(twice)}: run them one by one")
 
 
-def _segment(segmenter: Any, path: Path, task: LocalRun) -> None:
+def _segment(segmenter: LocalSegmenter, path: Path, task: LocalRun) -> None:
     colours = {label.name: label.colour for label in task.config.labels if label.colour}
     answer = segmenter.segment(path, task.config.prompts, colours)
     stem = task.out / path.stem

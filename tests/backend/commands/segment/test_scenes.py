@@ -7,8 +7,10 @@ from PIL import Image
 from backend.commands.labels import read_config
 from backend.commands.segment import scenes as scene_command
 from backend.commands.segment.images import LocalError
-from backend.commands.segment.scenes import SceneOptions, SceneRun, is_scene
+from backend.commands.segment.scene_work import SceneOptions
+from backend.commands.segment.scenes import SceneRun, is_scene
 from tests.small_scene import picture, write_scene
+from workers.settings import WorkerSettings
 
 CONFIG = read_config("ship,car,tree,field,water", None)
 
@@ -35,8 +37,8 @@ def test_what_a_scene_is(tmp_path: Path) -> None:
 
 def task(tmp_path: Path, model_folder: Path, *scenes: Path, **options) -> SceneRun:
     out = tmp_path / "out"
-    wanted = SceneOptions(**options)
-    return SceneRun(scenes, CONFIG, out, str(model_folder), "cpu", options=wanted)
+    settings = WorkerSettings(model=str(model_folder), device="cpu")
+    return SceneRun(scenes, CONFIG, out, settings, SceneOptions(**options))
 
 
 def test_a_bad_scene_is_reported_and_the_others_go_on(
