@@ -18,7 +18,7 @@ import rasterio
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
@@ -111,7 +111,9 @@ class Raster:
             return np.tile((0.0, 1.0), (len(self.bands), 1))
         ends = [self._stretch.low, self._stretch.high]
         limits = np.percentile(known.astype(np.float64), ends, axis=1).T  # (C, 2)
-        limits[:, 1] = np.where(limits[:, 1] > limits[:, 0], limits[:, 1], limits[:, 0] + 1)
+        low, high = limits.T
+        above = np.maximum(low + 1, np.nextafter(low, np.inf))  # the second of large values
+        limits[:, 1] = np.where(high > low, high, above)
         return np.asarray(limits, dtype=np.float64)
 
     def read(self, column: int, row: int, width: int, height: int) -> tuple[RGB, Mask]:
@@ -144,7 +146,12 @@ class Raster:
     def _reading(self) -> Iterator[None]:
         """Read under our GDAL options; a damaged file is the user's business."""
         try:
-            with rasterio.Env(**GDAL_OPTIONS):
+            with (
+                warnings.catch_warnings(
+                    action="ignore", category=NodataShadowWarning
+                ),  # both count
+                rasterio.Env(**GDAL_OPTIONS),
+            ):
                 yield
         except RasterioError as error:
             raise InputError(
@@ -230,17 +237,11 @@ def read_rgb(data: bytes, max_pixels: int = 100_000_000) -> RGB:
     if not data:
         raise ImageError("the image is empty (0 bytes): check that the file was uploaded whole")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # damaged metadata
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            # Pillow's own budget is one for all callers; ours is checked on the header instead.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            if data.startswith(TIFF_STARTS):
-                return _turned(_read_whole(data, "GTiff", max_pixels), _tiff_orientation(data))
-            if data.startswith(PNG_START) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
-                return _turned(_read_whole(data, "PNG", max_pixels), _png_orientation(data))
-            return _decode(data, max_pixels)
+        if data.startswith(TIFF_STARTS):
+            return _turned(_read_whole(data, "GTiff", max_pixels), _tiff_orientation(data))
+        if data.startswith(PNG_START) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
+            return _turned(_read_whole(data, "PNG", max_pixels), _png_orientation(data))
+        return _decode(data, max_pixels)
     except UnidentifiedImageError:
         raise ImageError(
             f"not an image of a known format ({len(data)} bytes starting {data[:8]!r}): "
@@ -268,18 +269,24 @@ def cause(error: BaseException) -> str:
 
 def _decode(data: bytes, max_pixels: int) -> RGB:
     """A photo of 8 bits: (H, W, 3) uint8."""
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        _check_size(*image.size, max_pixels)
-        image.seek(0)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("LA", "PA", "La") or "transparency" in upright.info:
-            upright = upright.convert("RGBA")
-        return np.asarray(upright.convert("RGB"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # damaged metadata
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # Pillow's own budget is one for all callers; ours is checked on the header instead.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(*image.size, max_pixels)
+            image.seek(0)
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode in ("LA", "PA", "La") or "transparency" in upright.info:
+                upright = upright.convert("RGBA")
+            return np.asarray(upright.convert("RGB"))
 
 
 def _read_whole(data: bytes, driver: str, max_pixels: int) -> RGB:
     """A photo as a raster, by one driver of GDAL and from memory alone: (H, W, 3) uint8."""
     with (
+        warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
         rasterio.Env(**GDAL_OPTIONS),
         MemoryFile(data, filename="image") as file,
         file.open(driver=driver) as dataset,
@@ -329,7 +336,10 @@ def _tiff_orientation(data: bytes) -> int:
 
 
 def _png_orientation(data: bytes) -> int:
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+    with (
+        warnings.catch_warnings(action="ignore"),  # of what GDAL has read already
+        Image.open(io.BytesIO(data), formats=("PNG",)) as image,
+    ):
         return _orientation(image.getexif())
 
 
@@ -357,7 +367,8 @@ def _stretched(values: Values, limits: NDArray[np.float64]) -> NDArray[np.uint8]
     """(C, h, w) of any real type → (C, h, w) uint8; what is not finite becomes 0."""
     kind = np.result_type(values.dtype, np.float32)
     low, high = (limits[:, i, None, None] for i in (0, 1))  # (C, 1, 1)
-    levels = (values.astype(kind) - low.astype(kind)) * (255 / (high - low)).astype(kind)
+    with np.errstate(over="ignore", invalid="ignore"):  # the ends of what floats hold
+        levels = (values.astype(kind) - low.astype(kind)) * (255 / (high - low)).astype(kind)
     levels = np.nan_to_num(levels, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
     shown: NDArray[np.uint8] = (np.clip(levels, 0, 255) + 0.5).astype(np.uint8)
     return shown
