@@ -1,24 +1,22 @@
 import contextlib
 import io
 import struct
-import warnings
 import zlib
 
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageOps
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning
-from rasterio.io import MemoryFile
 
 from dgl_rsis import rasters
+from dgl_rsis.bands import Stretch
 from dgl_rsis.rasters import FORMATS, ImageError, read_rgb
 from dgl_rsis.scenes.reading import open_scene
+from tests.small_raster import NOWHERE, encoded_raster, raster, whole
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -142,28 +140,8 @@ def test_any_damage_is_an_image_error_or_an_image(position, value):
 
 
 RNG = np.random.default_rng(1)
-PLACE = {"crs": "EPSG:32616", "transform": Affine(0.5, 0, 733601, 0, -0.5, 3725139)}
 C = ColorInterp
-
-
-def tiff(values, kinds=None, mask=None, colormap=None, driver="GTiff", **profile) -> bytes:
-    """(C, H, W) values as the bytes of a file; a plain one unless the profile places it."""
-    count, height, width = values.shape
-    shape = {"count": count, "height": height, "width": width, "dtype": values.dtype}
-    with (
-        warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        MemoryFile() as memory,
-    ):
-        with memory.open(driver=driver, **shape, **profile) as file:
-            file.write(values)
-            if kinds:
-                file.colorinterp = kinds
-            if mask is not None:
-                file.write_mask(mask)
-            if colormap:
-                file.write_colormap(1, colormap)
-        return bytes(memory.read())
+BANDS = RNG.integers(1, 256, (3, 20, 30), dtype=np.uint8)
 
 
 def values(dtype: str, count: int, high: float = 4000) -> np.ndarray:
@@ -172,8 +150,7 @@ def values(dtype: str, count: int, high: float = 4000) -> np.ndarray:
 
 def scene_rgb(path, data: bytes) -> np.ndarray:
     path.write_bytes(data)
-    with open_scene(path) as scene:
-        return scene.read(0, 0, scene.grid.width, scene.grid.height)[0]
+    return whole(path)[0]
 
 
 FLOATS = values("float32", 3)
@@ -232,7 +209,8 @@ RASTERS = {
 
 @pytest.mark.parametrize("name", RASTERS)
 def test_a_plain_tiff_looks_as_with_a_place(tmp_path, name):
-    plain, placed = tiff(**RASTERS[name]), tiff(**RASTERS[name], **PLACE)
+    plain = encoded_raster(**RASTERS[name], **NOWHERE)
+    placed = encoded_raster(**RASTERS[name])
     rgb = read_rgb(plain)
     assert (rgb == scene_rgb(tmp_path / "a.tif", placed)).all()
     assert rgb.max() >= 200  # not black
@@ -247,29 +225,138 @@ def test_any_values_look_as_with_a_place(tmp_path, data):
     )
     picture = data.draw(arrays.arrays(dtype, shape))
     nodata = data.draw(st.sampled_from([None, 0]))
-    plain, placed = tiff(picture, nodata=nodata), tiff(picture, nodata=nodata, **PLACE)
+    plain = encoded_raster(picture, nodata=nodata, **NOWHERE)
+    placed = encoded_raster(picture, nodata=nodata)
     assert (read_rgb(plain) == scene_rgb(tmp_path / "a.tif", placed)).all()
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_png_of_sixteen_bits_looks_as_a_scene(tmp_path, count):
-    data = tiff(values("uint16", count), driver="PNG")
+    data = encoded_raster(values("uint16", count), driver="PNG")
     rgb = read_rgb(data)
     assert (rgb == scene_rgb(tmp_path / "a.png", data)).all()
     assert (rgb.min(), rgb.max()) == (0, 255)
 
 
+def test_nodata_counts_where_all_shown_bands_have_it(tmp_path):
+    values = BANDS.copy()
+    values[:, :5] = 0
+    values[1, 5:10] = 0
+    rgb, valid = whole(raster(tmp_path / "a.tif", values, nodata=0))
+    assert not valid[:5].any()
+    assert valid[5:].all()
+    assert (rgb[:5] == 0).all()
+
+
+@pytest.mark.parametrize("internal", [True, False])
+def test_masks_inside_and_beside_the_file_hide_pixels(tmp_path, internal):
+    mask = RNG.integers(0, 2, (20, 30)).astype(bool)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal):
+        path = raster(tmp_path / "a.tif", BANDS, mask=mask)
+    assert (tmp_path / "a.tif.msk").exists() != internal
+    rgb, valid = whole(path)
+    assert (valid == mask).all()
+    assert (rgb[~mask] == 0).all()
+    assert (rgb[mask] == BANDS.transpose(1, 2, 0)[mask]).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_alpha_hides_pixels_and_is_no_colour(tmp_path, dtype):
+    alpha = RNG.integers(0, 3, (20, 30)) * 100
+    values = np.concatenate([BANDS, alpha[None]]).astype(dtype)
+    c = ColorInterp
+    rgb, valid = whole(raster(tmp_path / "a.tif", values, [c.red, c.green, c.blue, c.alpha]))
+    assert (valid == (alpha > 0)).all()
+    assert (rgb[~valid] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "float32", "float64"])
+def test_more_than_eight_bits_are_stretched_band_by_band(tmp_path, dtype):
+    ramp = np.arange(1000, dtype=np.float64).reshape(20, 50)
+    values = np.stack([ramp, ramp * 10 + 100, 2000 - ramp]).astype(dtype)
+    rgb, _ = whole(raster(tmp_path / "a.tif", values))
+    expected = np.clip((ramp - 19.98) / (979.02 - 19.98), 0, 1) * 255
+    assert np.abs(rgb[..., 0] - expected).max() <= 1
+    assert np.abs(rgb[..., 1] - expected).max() <= 1
+    assert np.abs(255 - rgb[..., 2] - expected).max() <= 1
+
+
+def test_the_stretch_sees_valid_pixels_only(tmp_path):
+    values = np.full((1, 20, 50), 60000, dtype=np.uint16)
+    values[:, :10] = np.arange(100, 600).reshape(10, 50)
+    rgb, valid = whole(raster(tmp_path / "a.tif", values, nodata=60000), stretch=Stretch(0, 100))
+    assert rgb[0, 0].tolist() == [0, 0, 0]
+    assert rgb[9, 49].tolist() == [255, 255, 255]
+    assert not valid[10:].any()
+
+
+def test_eight_bits_are_stretched_when_asked(tmp_path):
+    values = (BANDS[:1] // 4).astype(np.uint8)
+    rgb, _ = whole(raster(tmp_path / "a.tif", values), stretch=Stretch(always=True))
+    assert rgb.min() == 0
+    assert rgb.max() == 255
+
+
+def test_nan_and_infinity_are_not_valid(tmp_path):
+    values = BANDS.astype(np.float32)
+    values[0, 0, 0], values[2, 0, 1], values[:, 1, 1] = np.nan, np.inf, np.nan
+    rgb, valid = whole(raster(tmp_path / "a.tif", values))
+    assert np.argwhere(~valid).tolist() == [[0, 0], [0, 1], [1, 1]]
+    assert (rgb[~valid] == 0).all()
+
+
+@pytest.mark.parametrize("value", [7, np.nan])
+def test_a_scene_of_one_value_or_none_can_be_read(tmp_path, value):
+    values = np.full((1, 4, 4), value, dtype=np.float32)
+    rgb, valid = whole(raster(tmp_path / "a.tif", values))
+    assert (rgb == 0).all()
+    assert valid.all() == (value == 7)
+
+
+def test_large_scenes_are_stretched_by_samples_as_by_all(tmp_path):
+    smooth = np.add.outer(np.arange(1500), np.arange(1800)).astype(np.uint16)
+    path = raster(tmp_path / "a.tif", smooth[None], tiled=True)
+    with open_scene(path) as scene:
+        sampled = scene.limits
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4])
+    with open_scene(path) as scene:
+        shrunk = scene.limits
+    exact = np.percentile(smooth, [2, 98])
+    assert np.abs(sampled[0] - exact).max() < 0.03 * smooth.max()
+    assert np.abs(shrunk[0] - exact).max() < 0.03 * smooth.max()
+
+
+def test_alpha_counts_beside_any_number_of_bands(tmp_path):
+    values = RNG.integers(1, 4000, (6, 20, 30), dtype=np.uint16)
+    values[:3, 10:] = 60_000  # transparent: no part in the stretch
+    values[5] = 0
+    values[5, :10] = 65_535
+    kinds = [C.gray, *[C.undefined] * 4, C.alpha]
+    rgb, valid = whole(raster(tmp_path / "a.tif", values, kinds))
+    assert valid[:10].all()
+    assert not valid[10:].any()
+    assert rgb[:10].mean() == pytest.approx(127, abs=10)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_fewer_than_eight_bits_use_the_whole_range(tmp_path, bits):
+    values = RNG.integers(0, 2**bits, (1, 20, 30), dtype=np.uint8)
+    rgb, _ = whole(raster(tmp_path / "a.tif", values, nbits=bits))
+    assert (rgb == values[0, :, :, None] * (255 // (2**bits - 1))).all()
+
+
 def test_eight_bits_of_colour_are_the_values_themselves():
-    assert (read_rgb(tiff(PICTURE.transpose(2, 0, 1))) == PICTURE).all()
+    assert (read_rgb(encoded_raster(PICTURE.transpose(2, 0, 1))) == PICTURE).all()
     levels = np.arange(16, dtype=np.uint8).reshape(1, 4, 4)
-    assert (read_rgb(tiff(levels, nbits=4))[..., 0] == levels[0] * 17).all()
+    assert (read_rgb(encoded_raster(levels, nbits=4))[..., 0] == levels[0] * 17).all()
 
 
 def test_a_tall_photo_is_read_in_strips(monkeypatch):
     picture = values("uint16", 3)
-    whole = read_rgb(tiff(picture))
+    whole = read_rgb(encoded_raster(picture))
     monkeypatch.setattr(rasters, "STRIP", 100)  # three rows
-    assert (read_rgb(tiff(picture)) == whole).all()
+    assert (read_rgb(encoded_raster(picture)) == whole).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -286,7 +373,7 @@ def test_deep_photos_are_turned_too(form, orientation):
 
 
 def test_a_tiff_is_held_to_the_budget_before_it_is_decoded():
-    data = tiff(np.zeros((1, 2000, 3000), dtype=np.uint16), compress="deflate")
+    data = encoded_raster(np.zeros((1, 2000, 3000), dtype=np.uint16), compress="deflate")
     assert len(data) < 100_000
     with pytest.raises(ImageError, match=r"3000 × 2000 pixels.*5,000,000.*MAX_IMAGE_PIXELS"):
         read_rgb(data, 5_000_000)
@@ -294,10 +381,10 @@ def test_a_tiff_is_held_to_the_budget_before_it_is_decoded():
 
 def test_a_tiff_of_few_pixels_and_many_bands_is_held_to_it_too():
     many = np.zeros((200, 50, 50), dtype=np.uint16)
-    data = tiff(many, compress="deflate", interleave="pixel", blockysize=50)
+    data = encoded_raster(many, compress="deflate", interleave="pixel", blockysize=50)
     with pytest.raises(ImageError, match=r"50 × 50 pixels.* 200 bands take 1,000,000 bytes"):
         read_rgb(data, 50 * 50)
-    planes = tiff(many, compress="deflate", interleave="band")
+    planes = encoded_raster(many, compress="deflate", interleave="band")
     assert read_rgb(planes, 50 * 50).shape == (50, 50, 3)
 
 
@@ -309,11 +396,11 @@ def test_what_leads_elsewhere_is_no_image():
 
 def test_complex_numbers_have_no_colour():
     with pytest.raises(ImageError, match=r"the image holds complex numbers \(complex64\)"):
-        read_rgb(tiff(values("complex64", 1)))
+        read_rgb(encoded_raster(values("complex64", 1)))
 
 
 def test_a_truncated_tiff_is_damaged():
-    data = tiff(values("uint16", 3))
+    data = encoded_raster(values("uint16", 3))
     with pytest.raises(ImageError, match=r"the image is damaged: .+; copy it again"):
         read_rgb(data[:-600])
 
@@ -326,4 +413,4 @@ def test_any_damage_of_a_tiff_is_an_image_error_or_an_image(position, value):
         assert read_rgb(bytes(data)).ndim == 3
 
 
-DEEP = tiff(values("uint16", 1), compress="deflate", nbits=12)
+DEEP = encoded_raster(values("uint16", 1), compress="deflate", nbits=12)
