@@ -23,7 +23,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob
+from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from dgl_rsis.clip.model import load_clip
 from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
 from dgl_rsis.scenes.reading import open_scene
@@ -114,7 +114,8 @@ def _measure(folder: Path, side: int, labels: str) -> bool:
 def _segment(path: Path, labels: list[str]) -> None:
     """The child: all outputs of a scene."""
     segmenter = LocalSceneSegmenter(WorkerSettings(model="starter", device="cpu"))
-    job = SceneJob([Label(name) for name in labels], {}, polygons="gpkg", probability=True)
+    options = SceneOptions(polygons="gpkg", probability=True)
+    job = SceneJob([Label(name) for name in labels], {}, options)
     out = path.with_suffix("")
     out.mkdir(exist_ok=True)
     processor = time.process_time()

@@ -1,26 +1,228 @@
-"""Reading an image that a browser shows, guarded against what a stranger may send."""
+"""One reader for all rasters: how the values of a file become what a person sees.
+
+A photo is a raster without a place: `read_rgb` takes the bytes that a stranger sent, and holds it
+whole. A scene (`scenes.reading`) is a `Raster` with a place, read window by window. Bands, stretch,
+palette, nodata and alpha are decided here for both.
+"""
 
 import io
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import rasterio
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
+from rasterio.windows import Window
 
-from dgl_rsis.types import RGB, Floats
+from dgl_rsis.bands import Stretch, checked_bands, default_bands, palette
+from dgl_rsis.types import RGB, InputError, Mask
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-HIGH_PERCENTILES = (2.0, 98.0)  # stretch of 16-bit data, the remote-sensing viewers' usual default
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # of photos
+TIFF_SUFFIXES = (".tif", ".tiff")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two of BigTIFF
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH = 24  # place of the byte with the bits of a sample: the header comes first
+
+GDAL_OPTIONS = {
+    "GDAL_CACHEMAX": 256 * 2**20,  # bytes of decoded blocks, of all rasters together
+    "GDAL_ERROR_ON_LIBJPEG_WARNING": True,  # else a truncated JPEG is grey where it ends
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}",  # nothing beside a raster leads to the network
+}
+SAMPLE_SIDE = 1024  # pixels of the sample that the stretch is computed on
+PIECES = 16  # without overviews the sample is cut from so many places along each side
+# A block is decoded whole, with all of its bands: 8 bytes a pixel of the budget are four bands of
+# 16 bits, for a photo that is a single block.
+BLOCK_BYTES_A_PIXEL = 8
+MOST_PIXELS = 178_000_000  # Pillow's own limit: no budget can be larger
+STRIP = 2**22  # pixels of a photo that are decoded at a time
+
+Values = NDArray[Any]  # (C, h, w) of the raster's own type
 
 
 class ImageError(ValueError):
     """The bytes are not an image that this project reads. The message is fit for users."""
 
 
-def read_rgb(data: bytes, max_pixels: int = 100_000_000) -> RGB:
-    """Decode an image as a browser would show it: first frame, EXIF orientation applied.
+class Raster:
+    """An open dataset, seen as 8-bit RGB.
 
-    Alpha is dropped over its own colours (masks must cover what lies under it too); 16-bit data are
-    stretched between the percentiles 2 and 98, all channels alike.
+    Args:
+        dataset: of rasterio; whoever opened it closes it.
+        source: what messages call it, such as its path.
+        bands: three numbers from 1, shown as red, green and blue; None leaves the choice to the
+            file, see `bands.default_bands`.
+        stretch: of what has more than 8 bits; None for the usual one.
+
+    Attributes:
+        source: see above.
+        bands: numbers, from 1, of those shown as red, green and blue; one for grey or a palette.
+
+    Raises:
+        InputError: of complex numbers, or without these bands.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        source: str,
+        bands: Sequence[int] | None = None,
+        stretch: Stretch | None = None,
+    ) -> None:
+        chosen = default_bands(dataset) if bands is None else checked_bands(bands, dataset)
+        kind = dataset.dtypes[chosen[0] - 1]
+        if kind.startswith("complex"):
+            raise InputError(
+                f"{source} holds complex numbers ({kind}), which have no colour: export their "
+                "magnitude as a GeoTIFF first"
+            )
+        self._dataset = dataset
+        self._stretch = stretch or Stretch()
+        self._palette = palette(dataset, chosen)  # (values, 4) uint8 or None
+        self.source = source
+        self.bands = chosen
+
+    @cached_property
+    def limits(self) -> NDArray[np.float64] | None:
+        """(bands, 2) float64, values that become 0 and 255; None where values are colours already.
+
+        The whole range of fewer than 8 bits; of more than 8, percentiles of each band over the
+        valid pixels of a sample of the whole raster, computed when they are first needed.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        first = self.bands[0]
+        if self._palette is not None:
+            return None
+        if self._dataset.dtypes[first - 1] == "uint8" and not self._stretch.always:
+            bits = int(self._dataset.tags(first, ns="IMAGE_STRUCTURE").get("NBITS", 8))
+            return None if bits == 8 else np.tile((0.0, 2.0**bits - 1), (len(self.bands), 1))
+        sample = [values[:, valid] for values, valid in self._samples()]
+        known = np.concatenate(sample, axis=1)  # (C, n)
+        if known.shape[1] == 0:
+            return np.tile((0.0, 1.0), (len(self.bands), 1))
+        ends = [self._stretch.low, self._stretch.high]
+        limits = np.percentile(known.astype(np.float64), ends, axis=1).T  # (C, 2)
+        low, high = limits.T
+        above = np.maximum(low + 1, np.nextafter(low, np.inf))  # the second of large values
+        limits[:, 1] = np.where(high > low, high, above)
+        return np.asarray(limits, dtype=np.float64)
+
+    def read(self, column: int, row: int, width: int, height: int) -> tuple[RGB, Mask]:
+        """A window as a person sees it.
+
+        Returns:
+            (height, width, 3) uint8, black where nothing is valid; and (height, width) bool, which
+            pixels are valid: neither nodata (in all of the bands shown), nor outside a mask, nor
+            transparent, nor NaN or infinite in any of the bands shown.
+
+        Raises:
+            InputError: the window leaves the raster, or the file is damaged there.
+        """
+        across, down = self._dataset.width, self._dataset.height
+        inside = min(column, row) >= 0 and column + width <= across and row + height <= down
+        if not inside or min(width, height) < 1:
+            raise InputError(
+                f"the window {width} × {height} at column {column}, row {row} is not inside "
+                f"{Path(self.source).name} of {across} × {down} pixels: choose a smaller one"
+            )
+        with self._reading():
+            values, valid = self._values(Window(column, row, width, height))
+        image = self._shown(values)
+        if self._palette is not None:
+            valid &= image[..., 3] > 0
+        rgb: RGB = np.where(valid[..., None], image[..., :3], np.uint8(0))
+        return rgb, valid
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Read under our GDAL options; a damaged file is the user's business."""
+        try:
+            with (
+                warnings.catch_warnings(
+                    action="ignore", category=NodataShadowWarning
+                ),  # both count
+                rasterio.Env(**GDAL_OPTIONS),
+            ):
+                yield
+        except RasterioError as error:
+            raise InputError(
+                f"{self.source} is damaged: {cause(error)}; copy it again, or make it anew from "
+                "its source"
+            ) from error
+
+    def _values(
+        self, window: Window | None = None, shape: tuple[int, int] | None = None
+    ) -> tuple[Values, Mask]:
+        """(C, h, w) values of the bands and (h, w) bool, which are valid; shrunk to `shape`."""
+        bands = list(self.bands)
+        shrunk = (len(bands), *shape) if shape else None
+        values: Values = self._dataset.read(bands, window=window, out_shape=shrunk)
+        flags = self._dataset.mask_flag_enums[bands[0] - 1]
+        if MaskFlags.all_valid in flags:
+            valid = np.ones(values.shape[1:], dtype=np.bool_)
+        else:
+            masked = bands[:1] if MaskFlags.per_dataset in flags else bands  # else all are alike
+            out = (len(masked), *shape) if shape else None
+            planes = self._dataset.read_masks(masked, window=window, out_shape=out)
+            valid = planes.any(axis=0)
+        if self._alpha is not None:
+            valid &= self._dataset.read(self._alpha, window=window, out_shape=shape) > 0
+        if values.dtype.kind == "f":
+            valid &= np.isfinite(values).all(axis=0)
+        return values, valid
+
+    @cached_property
+    def _alpha(self) -> int | None:
+        """The alpha band that GDAL does not see: it takes one for a mask beside 1 or 3 bands."""
+        kinds = self._dataset.colorinterp
+        flags = self._dataset.mask_flag_enums[self.bands[0] - 1]
+        if ColorInterp.alpha not in kinds or MaskFlags.alpha in flags:
+            return None
+        return int(kinds.index(ColorInterp.alpha)) + 1
+
+    def _samples(self) -> Iterator[tuple[Values, Mask]]:
+        """The whole raster shrunk, or pieces of it where shrinking would read every pixel."""
+        width, height = self._dataset.width, self._dataset.height
+        step = max(1.0, max(width, height) / SAMPLE_SIDE)
+        if step == 1 or self._dataset.overviews(self.bands[0]):
+            shape = max(1, round(height / step)), max(1, round(width / step))
+            with self._reading():
+                yield self._values(shape=shape)
+            return
+        side = SAMPLE_SIDE // PIECES
+        for row in _starts(height, side):
+            for column in _starts(width, side):
+                window = Window(column, row, min(side, width), min(side, height))
+                with self._reading():
+                    yield self._values(window)
+
+    def _shown(self, values: Values) -> NDArray[np.uint8]:
+        """(C, h, w) → (h, w, 3) uint8, or (h, w, 4) through a palette."""
+        if self._palette is not None:
+            coloured: NDArray[np.uint8] = self._palette[values[0]]
+            return coloured
+        if self.limits is not None:
+            values = _stretched(values, self.limits)
+        if len(values) == 1:
+            values = np.repeat(values, 3, axis=0)
+        return np.ascontiguousarray(values.transpose(1, 2, 0))
+
+
+def read_rgb(data: bytes, max_pixels: int = 100_000_000) -> RGB:
+    """Decode a photo: the first frame, turned as its EXIF orientation says.
+
+    Files of 8 bits that a browser shows come as it shows them, but that alpha is dropped over its
+    own colours (masks must cover what lies under it too). TIFFs, and PNGs of 16 bits, which a
+    browser does not show or darkens, come as a `Raster` of the same values.
 
     Args:
         data: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
@@ -35,12 +237,11 @@ def read_rgb(data: bytes, max_pixels: int = 100_000_000) -> RGB:
     if not data:
         raise ImageError("the image is empty (0 bytes): check that the file was uploaded whole")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # damaged metadata
-            warnings.simplefilter("ignore", DeprecationWarning)
-            # Pillow's own budget is one for all callers; ours is checked on the header instead.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return _decode(data, max_pixels)
+        if data.startswith(TIFF_STARTS):
+            return _turned(_read_whole(data, "GTiff", max_pixels), _tiff_orientation(data))
+        if data.startswith(PNG_START) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
+            return _turned(_read_whole(data, "PNG", max_pixels), _png_orientation(data))
+        return _decode(data, max_pixels)
     except UnidentifiedImageError:
         raise ImageError(
             f"not an image of a known format ({len(data)} bytes starting {data[:8]!r}): "
@@ -53,33 +254,121 @@ def read_rgb(data: bytes, max_pixels: int = 100_000_000) -> RGB:
         ) from None
     except ImageError:
         raise
+    except InputError as error:  # of a raster that is called "the image"
+        raise ImageError(str(error)) from None
     except (OSError, SyntaxError, ValueError, TypeError, MemoryError, Warning) as error:
         raise ImageError(f"the image is damaged: {error}; save it again and re-import") from None
 
 
+def cause(error: BaseException) -> str:
+    """What GDAL said first; rasterio's own message only points there."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).rstrip(".")
+
+
 def _decode(data: bytes, max_pixels: int) -> RGB:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ImageError(
-                f"the image has {width} × {height} pixels, more than the allowed {max_pixels:,}: "
-                "tile it, or raise MAX_IMAGE_PIXELS"
-            )
-        image.seek(0)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I") or upright.mode == "F":
-            return _stretch(np.asarray(upright, dtype=np.float32))
-        if upright.mode in ("LA", "PA", "La") or "transparency" in upright.info:
-            upright = upright.convert("RGBA")
-        return np.asarray(upright.convert("RGB"))
+    """A photo of 8 bits: (H, W, 3) uint8."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # damaged metadata
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # Pillow's own budget is one for all callers; ours is checked on the header instead.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(*image.size, max_pixels)
+            image.seek(0)
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode in ("LA", "PA", "La") or "transparency" in upright.info:
+                upright = upright.convert("RGBA")
+            return np.asarray(upright.convert("RGB"))
 
 
-def _stretch(grey: Floats) -> RGB:
-    """Grey levels of any range → (H, W, 3) uint8."""
-    finite = grey[np.isfinite(grey)]
-    low, high = np.percentile(finite, HIGH_PERCENTILES) if finite.size else (0.0, 1.0)
-    if high <= low:
-        high = low + 1.0
-    scaled = np.nan_to_num((grey - low) / (high - low), nan=0.0, posinf=1.0, neginf=0.0)
-    levels = (np.clip(scaled, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
-    return np.repeat(levels[:, :, None], 3, axis=2)
+def _read_whole(data: bytes, driver: str, max_pixels: int) -> RGB:
+    """A photo as a raster, by one driver of GDAL and from memory alone: (H, W, 3) uint8."""
+    with (
+        warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+        rasterio.Env(**GDAL_OPTIONS),
+        MemoryFile(data, filename="image") as file,
+        file.open(driver=driver) as dataset,
+    ):
+        width, height = dataset.width, dataset.height
+        _check_size(width, height, max_pixels)
+        _check_blocks(dataset, max_pixels)
+        raster = Raster(dataset, "the image")
+        rgb: RGB = np.empty((height, width, 3), dtype=np.uint8)
+        rows = max(1, STRIP // width)
+        for row in range(0, height, rows):
+            count = min(rows, height - row)
+            rgb[row : row + count] = raster.read(0, row, width, count)[0]
+        return rgb
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"the image has {width} × {height} pixels, more than the allowed {max_pixels:,}: "
+            "tile it, or raise MAX_IMAGE_PIXELS"
+        )
+
+
+def _check_blocks(dataset: Any, max_pixels: int) -> None:
+    """Refuse a small file that unpacks into a large block: bands count, too."""
+    height, width = dataset.block_shapes[0]
+    bands = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+    size = width * height * bands * np.dtype(dataset.dtypes[0]).itemsize
+    if size > max_pixels * BLOCK_BYTES_A_PIXEL:
+        raise ImageError(
+            f"the image has blocks of {width} × {height} pixels, which with its {dataset.count} "
+            f"bands take {size:,} bytes of memory, more than the allowed "
+            f"{max_pixels * BLOCK_BYTES_A_PIXEL:,}: save it with smaller tiles or fewer bands"
+        )
+
+
+def _tiff_orientation(data: bytes) -> int:
+    """As EXIF counts it, 1 for upright; read by hand: Pillow refuses many TIFFs of more bits."""
+    big = data[2:4] in (b"+\0", b"\0+")
+    directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if big else 8])
+    file = io.BytesIO(data)
+    file.seek(directory.next)
+    with warnings.catch_warnings(action="ignore"):  # of tags that nothing here needs
+        directory.load(file)
+        return _orientation(directory)
+
+
+def _png_orientation(data: bytes) -> int:
+    with (
+        warnings.catch_warnings(action="ignore"),  # of what GDAL has read already
+        Image.open(io.BytesIO(data), formats=("PNG",)) as image,
+    ):
+        return _orientation(image.getexif())
+
+
+def _orientation(tags: Any) -> int:
+    value = tags.get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) else 1
+
+
+def _turned(image: RGB, orientation: int) -> RGB:
+    """(H, W, 3) uint8 as stored → upright."""
+    if orientation == 1:
+        return image
+    stored = Image.fromarray(image)
+    stored.getexif()[ExifTags.Base.Orientation] = orientation
+    return np.asarray(ImageOps.exif_transpose(stored))
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where the pieces of the sample begin along one side: spread evenly, both ends included."""
+    last = max(0, length - side)
+    return sorted({round(i * last / (PIECES - 1)) for i in range(PIECES)})
+
+
+def _stretched(values: Values, limits: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """(C, h, w) of any real type → (C, h, w) uint8; what is not finite becomes 0."""
+    kind = np.result_type(values.dtype, np.float32)
+    low, high = (limits[:, i, None, None] for i in (0, 1))  # (C, 1, 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # the ends of what floats hold
+        levels = (values.astype(kind) - low.astype(kind)) * (255 / (high - low)).astype(kind)
+    levels = np.nan_to_num(levels, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
+    shown: NDArray[np.uint8] = (np.clip(levels, 0, 255) + 0.5).astype(np.uint8)
+    return shown

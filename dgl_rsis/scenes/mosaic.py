@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 
-from dgl_rsis.scenes.rasters import Legend, SceneRaster, class_raster
+from dgl_rsis.scenes.rasters import MOST_LABELS, Legend, SceneRaster, class_raster
 from dgl_rsis.scenes.reading import Grid
 from dgl_rsis.scenes.tiles import Seams, Window
 from dgl_rsis.types import InputError
@@ -24,7 +24,6 @@ from dgl_rsis.types import InputError
 Classes = NDArray[np.uint16]  # (h, w), 0 = none
 LoadTile = Callable[[Window], Classes]
 
-MOST_CLASSES = 65535
 TOLERANCE = 0.01  # pixels by which the transforms of a scene's tiles may differ
 
 
@@ -58,8 +57,8 @@ def assemble(
     Raises:
         InputError: more labels than numbers, or the file cannot be written.
     """
-    if len(legend.names) > MOST_CLASSES:
-        raise InputError(f"{len(legend.names)} labels: a class map holds at most {MOST_CLASSES}")
+    if len(legend.names) > MOST_LABELS:
+        raise InputError(f"{len(legend.names)} labels: a class map holds at most {MOST_LABELS}")
     ordered = sorted(tiles, key=lambda window: (window.row, window.column))
     out.parent.mkdir(parents=True, exist_ok=True)
     with _writing(out), class_raster(out, grid, legend) as raster:

@@ -27,6 +27,7 @@ from dgl_rsis.scenes.reading import Grid
 from dgl_rsis.types import InputError
 
 TILE = 512  # pixels, of the temporary files and of the COGs
+MOST_LABELS = 65_535  # of a uint16 class raster: 0 is none
 CACHE = 256 * 2**20  # bytes; holds the tiles that a row of windows leaves unfinished
 PROBABILITY_STEP = 1 / 255
 

@@ -35,8 +35,8 @@ class TileParameters:
         overlap: that neighbouring tiles share, pixels; those at the end share more.
     """
 
-    size: int = 1024
-    overlap: int = 64
+    size: int
+    overlap: int
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.size:

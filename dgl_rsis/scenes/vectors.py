@@ -16,18 +16,15 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.transform import GCPTransformer
-from rasterio.warp import transform as reproject
 
+from dgl_rsis.scenes.areas import WGS84, Points, moved, on_earth, square_metres
 from dgl_rsis.scenes.polygons import Component
 from dgl_rsis.scenes.reading import Grid
 
 Format = Literal["gpkg", "geojson"]
-Points = NDArray[np.float64]  # (n, 2)
 Geometries = NDArray[Any]  # (n,) of shapely's
 
 BATCH = 2000  # polygons in memory
-WGS84 = CRS.from_epsg(4326)  # of GeoJSON, RFC 7946; x is the longitude
-EQUAL_AREA = CRS.from_epsg(6933)  # EASE-Grid 2.0, cylindrical equal-area on the WGS 84 ellipsoid
 DECIMALS = 8  # of a degree: 1 mm
 # Without any transform y is minus the row: so GIS show the polygons on the raster, which they draw
 # from (0, 0) downwards.
@@ -54,23 +51,11 @@ class Place:
         found: Geometries = shapely.transform(geometries, self._points)
         return found
 
-    def areas(self, located: Geometries, pixels: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(n,) m²; NaN without a CRS.
-
-        From the transform in a projected CRS, at the scale of its own plane; else of the geometry
-        in an equal-area projection.
-        """
+    def areas(self, located: Geometries) -> NDArray[np.float64]:
+        """(n,) m² on the ground; NaN without a CRS."""
         if self.crs is None:
             return np.full(len(located), np.nan)
-        if self.crs.is_projected and self.grid.transform is not None:
-            unit = float(self.crs.linear_units_factor[1])  # metres
-            found: NDArray[np.float64] = (
-                pixels * abs(self.grid.transform.determinant) * unit**2
-            ).astype(np.float64)
-            return found
-        flat = shapely.transform(located, lambda points: moved(points, self.crs, EQUAL_AREA))
-        areas: NDArray[np.float64] = shapely.area(flat)
-        return areas
+        return square_metres(located, self.crs)
 
     def _points(self, points: Points) -> Points:
         grid = self.grid
@@ -97,12 +82,6 @@ class Features:
         return len(self.labels)
 
 
-def moved(points: Points, source: CRS, target: CRS) -> Points:
-    """Coordinates in another CRS: (n, 2), x east and y north."""
-    x, y = reproject(source, target, points[:, 0].tolist(), points[:, 1].tolist())[:2]
-    return np.stack([x, y], axis=1)
-
-
 def write(
     path: Path,
     form: Format,
@@ -113,8 +92,9 @@ def write(
 ) -> int:
     """Write polygons in batches, so that memory does not grow with their number.
 
-    Fields: `label`, `score` (mean probability inside), `area_m2` (null without a CRS). GeoPackage
-    in the CRS of the scene; GeoJSON in WGS 84 as RFC 7946 wants it, or in pixels without a CRS.
+    Fields: `label`, `score` (mean probability inside), `area_m2` (see `areas`; null without a CRS).
+    GeoPackage in the CRS of the scene; GeoJSON in WGS 84 as RFC 7946 wants it, in the scene's own
+    coordinates where these have no place on the earth, or in pixels without a CRS.
 
     Args:
         path: of the file; an old one is replaced, once the new one is complete.
@@ -150,7 +130,7 @@ def _batches(
         geometries = np.array([component.geometry for component in batch], dtype=object)
         pixels = np.array([component.pixels for component in batch])
         located = place.located(geometries)
-        areas = place.areas(located, pixels)
+        areas = place.areas(located)
         kept = np.flatnonzero(np.where(np.isnan(areas), pixels, areas) >= least)
         if len(kept):
             yield Features(
@@ -213,7 +193,7 @@ def _write_geojson(path: Path, batches: Iterable[Features], place: Place) -> int
 
 def _lines(features: Features, place: Place) -> Iterator[str]:
     geometries = features.geometries
-    if place.crs is not None:
+    if place.crs is not None and on_earth(place.crs):
         geometries = shapely.transform(
             geometries, lambda points: moved(points, place.crs, WGS84).round(DECIMALS)
         )

@@ -14,7 +14,7 @@ from workers.settings import WorkerSettings
 
 __all__ = ["FetchError", "Fetcher"]
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 CLOUD_SCHEMES = frozenset({"s3", "gs", "gcs", "azure-blob", "azure_spi", "minio"})
 LOCAL_FILES = "/data/local-files"
 
@@ -104,10 +104,11 @@ class Fetcher:
             inside = file.is_relative_to(root) and file.is_file()
         except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL byte, a long name
             inside = False
-        if not inside or file.suffix.lower() not in SUFFIXES:
+        if not inside or file.suffix.lower() not in IMAGE_SUFFIXES:
             raise FetchError(
                 f"the local file {name[:120]!r} is not an image below LOCAL_FILES_DOCUMENT_ROOT: "
-                f"use a path inside that folder that ends in one of {', '.join(sorted(SUFFIXES))}"
+                "use a path inside that folder that ends in one of "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}"
             )
         try:
             with file.open("rb") as opened:

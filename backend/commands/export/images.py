@@ -14,7 +14,6 @@ from workers.images.download import FetchError
 from workers.images.fetch import Fetcher
 from workers.settings import WorkerSettings
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "GIF": ".gif",
             "TIFF": ".tif"}  # fmt: skip
 ORIENTATION = 0x0112  # of EXIF
@@ -130,7 +129,7 @@ def _opened(file: Path) -> Iterator[Image.Image]:
     try:
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(file, formats=FORMATS) as image,
+            Image.open(file, formats=tuple(SUFFIXES)) as image,
         ):
             yield image
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:

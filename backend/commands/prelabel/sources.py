@@ -20,10 +20,10 @@ from backend.project.tasks import TaskError, image_of
 from backend.regions.findings import ExportError
 from backend.studio.json_stream import elements
 from backend.studio.references import LOCAL_FILES, below, path_of, served
+from workers.images.fetch import IMAGE_SUFFIXES
 
 LOG = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 UNSHOWN_SUFFIXES = frozenset({".tif", ".tiff"})
 LONGEST_NAME = 512
 LONGEST_REFERENCE = 4096  # of a path

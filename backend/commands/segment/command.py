@@ -48,7 +48,8 @@ def segment(
     """
     from backend.commands.labels import LabelsError, read_config
     from backend.commands.segment.images import LocalError, ReferringRun, refer
-    from backend.commands.segment.scenes import SceneOptions, segment_classes
+    from backend.commands.segment.scene_work import SceneOptions
+    from backend.commands.segment.scenes import segment_classes
 
     settings = options.local(model, device)
     scene_options = SceneOptions(

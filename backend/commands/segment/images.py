@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -34,7 +33,7 @@ class LocalRun:
         images: files; their stems name the results.
         config: the vocabulary, and the form of the predictions.
         out: folder for the results.
-        settings: of the model, and of how large an image may be.
+        settings: the model, where it runs, and the budget of an image.
     """
 
     images: Sequence[Path]
@@ -53,7 +52,7 @@ class ReferringRun:
         top_k: candidates at most, 1 or more.
         explain: draw the activation maps, too.
         out: folder for the results.
-        settings: of the model, and of how large an image may be.
+        settings: the model, where it runs, and the budget of an image.
     """
 
     images: Sequence[Path]
@@ -92,7 +91,7 @@ def refer(task: ReferringRun) -> int:
     """
     _check_stems(task.images)
 
-    def one(segmenter: Any, path: Path) -> None:
+    def one(segmenter: LocalSegmenter, path: Path) -> None:
         answer = segmenter.refer(path, task.expression, task.top_k, explain=task.explain)
         Image.fromarray(answer.mask.astype(np.uint8) * 255).save(task.out / f"{path.stem}.mask.png")
         (task.out / f"{path.stem}.json").write_text(json.dumps(answer.report), "utf-8")
@@ -105,7 +104,7 @@ def refer(task: ReferringRun) -> int:
     return _each(task, one)
 
 
-def _each(task: LocalRun | ReferringRun, work: Callable[[Any, Path], None]) -> int:
+def _each(task: LocalRun | ReferringRun, work: Callable[[LocalSegmenter, Path], None]) -> int:
     """Do the work for every image; one that fails is reported, and the others go on."""
     task.out.mkdir(parents=True, exist_ok=True)
     segmenter = LocalSegmenter(task.settings)
@@ -142,7 +141,7 @@ def _check_stems(images: Sequence[Path]) -> None:
         raise LocalError(f"several images are called {', '.join(twice)}: run them one by one")
 
 
-def _segment(segmenter: Any, path: Path, task: LocalRun) -> None:
+def _segment(segmenter: LocalSegmenter, path: Path, task: LocalRun) -> None:
     answer = segmenter.segment(path, task.config.labels, task.config.colours)
     stem = task.out / path.stem
     prediction = writing.to_prediction(answer.reply, task.config, segmenter.model_version)

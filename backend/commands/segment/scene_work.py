@@ -36,22 +36,19 @@ OVERLAY_SIDE = 1600  # pixels
 
 
 @dataclass(frozen=True)
-class SceneJob:
-    """What to make of scenes.
+class SceneOptions:
+    """What photos do not have.
 
     Attributes:
-        labels: the vocabulary.
-        colours: CSS colours of labels; others get the next of the palette.
-        bands: shown as red, green and blue; None leaves the choice to each file.
-        polygons: "gpkg", "geojson", or None for none.
+        bands: three numbers from 1, shown as red, green and blue; None leaves the choice to each
+            file.
+        polygons: as what to write them; None for none.
         min_area: of polygons, m²; pixels for a scene without a CRS.
         probability: write the probability of each pixel's class, too.
         window: side of a window, pixels; None for the usual one.
         overlap: of windows, pixels; None for the usual one.
     """
 
-    labels: Sequence[Label]
-    colours: Mapping[str, str]
     bands: tuple[int, ...] | None = None
     polygons: Format | None = None
     min_area: float = 0.0
@@ -65,6 +62,21 @@ class SceneJob:
         usual = WindowParameters()
         side = usual.side if self.window is None else self.window
         return replace(usual, side=side, overlap=self.overlap)
+
+
+@dataclass(frozen=True)
+class SceneJob:
+    """What to make of scenes.
+
+    Attributes:
+        labels: the vocabulary.
+        colours: CSS colours of labels; others get the next of the palette.
+        options: how scenes are read, and what is written.
+    """
+
+    labels: Sequence[Label]
+    colours: Mapping[str, str]
+    options: SceneOptions = SceneOptions()
 
 
 @dataclass(frozen=True)
@@ -126,11 +138,11 @@ class LocalSceneSegmenter:
             OSError: a result cannot be written.
             InputError: no raster that can be read, or one that cannot be segmented.
         """
-        names = [label.name for label in job.labels]
+        options, names = job.options, [label.name for label in job.labels]
         legend = Legend(names, overlays.colours(names, job.colours))
         seconds: dict[str, float] = {}
         with ExitStack() as stack:
-            scene = stack.enter_context(open_scene(path, job.bands))
+            scene = stack.enter_context(open_scene(path, options.bands))
             stem = out / path.stem
             classes = stack.enter_context(
                 rasters.class_raster(
@@ -143,16 +155,16 @@ class LocalSceneSegmenter:
             with pipeline.timed(seconds, "segmentation"):
                 self._fill(scene, job, classes, probability, progress)
             files, count = [classes.path], None
-            if job.polygons:
+            if options.polygons:
                 with pipeline.timed(seconds, "polygons"):
-                    files.append(_beside(stem, job.polygons))
+                    files.append(_beside(stem, options.polygons))
                     count = _polygons(files[-1], scene, job, classes, probability)
             with pipeline.timed(seconds, "files"):
                 files.append(_beside(stem, "overlay.png"))
                 picture = _overlay(scene, legend, classes, probability)
                 Image.fromarray(picture).save(files[-1])
                 classes.publish()
-                if job.probability:
+                if options.probability:
                     probability.publish()
                     files.append(probability.path)
             pixels = scene.grid.width * scene.grid.height
@@ -166,8 +178,9 @@ class LocalSceneSegmenter:
         probability: SceneRaster,
         progress: Callable[[int, int], None],
     ) -> None:
+        windows = job.options.windows
         blocks = segment_scene(
-            scene, job.labels, self._clip, self._parameters, job.windows, self._propose, progress
+            scene, job.labels, self._clip, self._parameters, windows, self._propose, progress
         )
         start, pixels = time.perf_counter(), 0
         for block in blocks:
@@ -187,17 +200,18 @@ def _beside(stem: Path, ending: str) -> Path:
 def _polygons(
     path: Path, scene: Scene, job: SceneJob, classes: SceneRaster, probability: SceneRaster
 ) -> int:
-    assert job.polygons
+    form = job.options.polygons
+    assert form is not None
 
     def read(
         row: int, column: int, height: int, width: int
     ) -> tuple[scene_polygons.Classes, Floats]:
         place = row, column, height, width
-        return classes.read(*place), probability.read(*place) * np.float32(1 / 255)
+        return classes.read(*place), probability.read(*place) * np.float32(rasters.PROBABILITY_STEP)
 
     grid, names = scene.grid, [label.name for label in job.labels]
     components = scene_polygons.components(grid.width, grid.height, read)
-    return vectors.write(path, job.polygons, components, grid, names, job.min_area)
+    return vectors.write(path, form, components, grid, names, job.options.min_area)
 
 
 def _overlay(scene: Scene, legend: Legend, classes: SceneRaster, probability: SceneRaster) -> RGB:
@@ -213,5 +227,7 @@ def _overlay(scene: Scene, legend: Legend, classes: SceneRaster, probability: Sc
     for value, name in enumerate(legend.names, start=1):
         mask = values == value
         if mask.any():
-            segments.append(Segment(name, float(levels[mask].mean()) / 255, mask))
+            segments.append(
+                Segment(name, float(levels[mask].mean()) * rasters.PROBABILITY_STEP, mask)
+            )
     return overlays.overlay(image, segments, legend.colours)

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,36 +22,15 @@ from rich.text import Text
 
 from backend.commands.segment import images
 from backend.commands.segment.images import LocalError, LocalRun
-from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob
+from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.label_config import LabelConfig
-from dgl_rsis.scenes.vectors import Format
+from dgl_rsis.rasters import TIFF_SUFFIXES
+from dgl_rsis.scenes.pipeline import WindowParameters
+from dgl_rsis.scenes.rasters import MOST_LABELS
+from dgl_rsis.scenes.reading import grid_of
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
-
-SUFFIXES = (".tif", ".tiff")
-MOST_LABELS = 65_535  # of a uint16 class raster
-USUAL_WINDOW = 1024  # pixels; a raster of more than this, squared, is no photo to be held whole
-
-
-@dataclass(frozen=True)
-class SceneOptions:
-    """What photos do not have.
-
-    Attributes:
-        bands: three numbers from 1; None leaves the choice to each file.
-        polygons: as what to write them; None for none.
-        min_area: of polygons, m²; pixels for a scene without a CRS.
-        probability: write the probability of each pixel's class, too.
-        window, overlap: of the windows, pixels; None for the usual ones.
-    """
-
-    bands: tuple[int, ...] | None = None
-    polygons: Format | None = None
-    min_area: float = 0.0
-    probability: bool = False
-    window: int | None = None
-    overlap: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +41,7 @@ class SceneRun:
         scenes: raster files; their stems name the results.
         config: the vocabulary.
         out: folder for the results.
-        settings: of the model.
+        settings: the model, and where it runs.
         options: how scenes are read, and what is written.
     """
 
@@ -71,7 +49,7 @@ class SceneRun:
     config: LabelConfig
     out: Path
     settings: WorkerSettings
-    options: SceneOptions = SceneOptions()
+    options: SceneOptions
 
 
 def segment_classes(
@@ -107,22 +85,13 @@ def is_scene(path: Path, *, asked: bool = False) -> bool:
         path: of a file; one that cannot be read is left to whoever reads it.
         asked: an option for scenes was given, so that every TIFF is one.
     """
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in TIFF_SUFFIXES:
         return False
     if asked:
         return True
-    import rasterio  # only for TIFFs: photos do without it
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path, driver="GTiff") as dataset:
-                placed = dataset.crs is not None or not dataset.transform.is_identity
-                placed = placed or bool(dataset.gcps[0])
-                return placed or max(dataset.width, dataset.height) > USUAL_WINDOW
-    except RasterioError:
-        return False
+    grid = grid_of(path)
+    usual = WindowParameters().side  # more than one window of this is no photo to be held whole
+    return grid is not None and (grid.placed or max(grid.width, grid.height) > usual)
 
 
 def run(task: SceneRun) -> int:
@@ -137,17 +106,7 @@ def run(task: SceneRun) -> int:
     _check(task)
     task.out.mkdir(parents=True, exist_ok=True)
     segmenter = LocalSceneSegmenter(task.settings)
-    options = task.options
-    job = SceneJob(
-        task.config.labels,
-        task.config.colours,
-        options.bands,
-        options.polygons,
-        options.min_area,
-        options.probability,
-        options.window,
-        options.overlap,
-    )
+    job = SceneJob(task.config.labels, task.config.colours, task.options)
     failed = 0
     with _progress() as bars:
         for path in task.scenes:
@@ -155,7 +114,7 @@ def run(task: SceneRun) -> int:
     return 1 if failed else 0
 
 
-def _segment(segmenter: Any, path: Path, out: Path, job: Any, bars: Progress) -> bool:
+def _segment(segmenter: Any, path: Path, out: Path, job: SceneJob, bars: Progress) -> bool:
     """Whether it went well."""
     bar = bars.add_task(path.name, total=None)
 

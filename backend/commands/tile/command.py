@@ -44,12 +44,12 @@ def tile(
     the project as an import storage of local files (without syncing it).
     """
     from backend.commands.tile.tile import TileRun, TilingError, run
+    from dgl_rsis.scenes.tiles import TileParameters
 
     options.local()  # sets up the log
     try:
-        chosen = options.bands(bands)
-        task = TileRun(scenes, out, size, overlap, stretch, chosen, image_prefix, root)
-        status = run(task)
+        tiling, chosen = TileParameters(size, overlap), options.bands(bands)
+        status = run(TileRun(scenes, out, tiling, stretch, chosen, image_prefix, root))
     except (TilingError, OSError) as error:
         refuse(str(error))
     except ValueError as error:

@@ -16,8 +16,9 @@ from PIL import Image
 
 from backend.commands.progress import track
 from backend.studio.references import LOCAL_FILES, served
+from dgl_rsis.bands import Stretch
 from dgl_rsis.scenes import tiles
-from dgl_rsis.scenes.reading import Scene, Stretch, open_scene
+from dgl_rsis.scenes.reading import Scene, open_scene
 from dgl_rsis.scenes.tiles import TileParameters, Window
 
 LOG = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class TileRun:
     Attributes:
         scenes: raster files; their stems name the tiles.
         out: folder for the tiles and the import file.
-        size, overlap: of tiles, pixels.
+        tiling: how scenes are cut.
         stretch: spread the values of 8-bit scenes, too.
         bands: three numbers from 1; None leaves the choice to the files.
         image_prefix: what stands before a tile's name in its reference; empty for Label Studio's
@@ -47,8 +48,7 @@ class TileRun:
 
     scenes: Sequence[Path]
     out: Path
-    size: int = 1024
-    overlap: int = 64
+    tiling: TileParameters
     stretch: bool = False
     bands: Sequence[int] | None = None
     image_prefix: str = ""
@@ -64,7 +64,6 @@ def run(task: TileRun) -> int:
     Raises:
         TilingError: two scenes of one name, a folder that Label Studio does not serve, or one that
             holds the tasks of an earlier run.
-        ValueError: of the algorithm: an overlap that does not fit the size.
     """
     _check_stems(task.scenes)
     if (task.out / IMPORT).exists():
@@ -73,13 +72,12 @@ def run(task: TileRun) -> int:
             "--out"
         )
     prefix = _prefix(task)
-    tiling = TileParameters(task.size, task.overlap)
     task.out.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, Any]] = []
     failed = 0
     for path in task.scenes:
         try:
-            found += _tile(path, task, tiling, prefix)
+            found += _tile(path, task, prefix)
         except OSError as error:
             LOG.error("%s: cannot be tiled: %s", path, error.strerror or error)
             failed += 1
@@ -117,20 +115,18 @@ def _prefix(task: TileRun) -> str:
     return LOCAL_FILES + ("" if inside == "." else quote(inside) + "/")
 
 
-def _tile(path: Path, task: TileRun, tiling: TileParameters, prefix: str) -> list[dict[str, Any]]:
+def _tile(path: Path, task: TileRun, prefix: str) -> list[dict[str, Any]]:
     """The tasks of one scene; when it fails on the way, no tile of it stays."""
     written: list[Path] = []
     try:
-        return list(_tasks(path, task, tiling, prefix, written))
+        return list(_tasks(path, task, prefix, written))
     except BaseException:
         for file in written:
             file.unlink(missing_ok=True)
         raise
 
 
-def _tasks(
-    path: Path, task: TileRun, tiling: TileParameters, prefix: str, written: list[Path]
-) -> Iterator[dict[str, Any]]:
+def _tasks(path: Path, task: TileRun, prefix: str, written: list[Path]) -> Iterator[dict[str, Any]]:
     empty = 0
     stretch = Stretch(always=task.stretch)
     with open_scene(path, task.bands, stretch) as scene:
@@ -140,8 +136,8 @@ def _tasks(
                 "%s is placed by ground control points alone, which tasks do not carry: give it "
                 "to `untile --scene`, too", path.name,
             )  # fmt: skip
-        count = len(tiles.windows(grid.width, grid.height, tiling))
-        for tile in track(tiles.cut(scene, tiling), path.name, total=count):
+        count = len(tiles.windows(grid.width, grid.height, task.tiling))
+        for tile in track(tiles.cut(scene, task.tiling), path.name, total=count):
             if tile.image is None:
                 empty += 1
                 continue

@@ -26,15 +26,13 @@ from backend.regions.records import Annotation, Item, Place
 from backend.studio import export as label_studio
 from backend.studio.export import Reading
 from dgl_rsis import overlays
+from dgl_rsis.rasters import TIFF_SUFFIXES
 from dgl_rsis.scenes import mosaic
-from dgl_rsis.scenes.rasters import Legend
+from dgl_rsis.scenes.rasters import MOST_LABELS, Legend
 from dgl_rsis.scenes.reading import Grid, open_scene
 from dgl_rsis.scenes.tiles import Window
 
 LOG = logging.getLogger(__name__)
-
-SUFFIXES = (".tif", ".tiff")
-MOST_LABELS = 65535
 
 Classes = NDArray[np.uint16]
 
@@ -213,7 +211,7 @@ def _tell_unused(task: UntileRun, sheets: _Sheets) -> None:
 def _outs(task: UntileRun, sheets: _Sheets) -> dict[str, Path]:
     """Scene → file to write."""
     names = list(sheets.scenes)
-    if task.out.suffix.lower() in SUFFIXES and not task.out.is_dir():
+    if task.out.suffix.lower() in TIFF_SUFFIXES and not task.out.is_dir():
         if len(names) > 1:
             raise ExportError(
                 f"{task.export} holds tiles of {len(names)} scenes ({', '.join(sorted(names))}), "

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
 from dgl_rsis.evaluation.scores import IGNORE
-from dgl_rsis.rasters import ImageError, read_rgb
+from dgl_rsis.rasters import MOST_PIXELS, ImageError, read_rgb
 from dgl_rsis.types import RGB, Mask
 
 DUBAI_CLASSES = ("building", "land", "road", "vegetation", "water")
@@ -34,7 +34,6 @@ DUBAI_COLOURS: Mapping[tuple[int, int, int], int] = {
 }
 FAIR_CLASSES = ("building", "background")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
-MAX_PIXELS = 178_000_000  # the largest images of iSAID have 100 million
 INDEX_MODES = {"1": 1, "L": 255, "P": 255, "I;16": 65535, "I": 65535}  # Pillow's → largest value
 
 
@@ -227,7 +226,7 @@ def read_image(path: Path) -> RGB:
     if not path.is_file():
         raise DatasetError(f"no image {path}")
     try:
-        return read_rgb(path.read_bytes(), MAX_PIXELS)
+        return read_rgb(path.read_bytes(), MOST_PIXELS)  # iSAID has images of 100 million
     except ImageError as error:
         raise DatasetError(f"{path}: {error}") from None
 

@@ -9,43 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rasterio.control import GroundControlPoint
-from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 
-from dgl_rsis.scenes.reading import Stretch, open_scene
+from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import InputError
 from tests.paths import SHARED
+from tests.small_raster import TRANSFORM, UTM, raster, whole
 
 RASTERS = SHARED / "rasters"
-UTM, TRANSFORM = "EPSG:32616", Affine(0.5, 0, 733601, 0, -0.5, 3725139)
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(1, 256, (3, 20, 30), dtype=np.uint8)
-
-
-def raster(path, values, kinds=None, mask=None, colormap=None, descriptions=(), **profile):
-    """Write (C, H, W) values."""
-    count, height, width = values.shape
-    placed = {"crs": UTM, "transform": TRANSFORM} | profile
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(
-            path, "w", "GTiff", width, height, count, dtype=values.dtype, **placed
-        ) as file:
-            file.write(values)
-            if kinds:
-                file.colorinterp = kinds
-            if mask is not None:
-                file.write_mask(mask)
-            if colormap:
-                file.write_colormap(1, colormap)
-            for index, text in enumerate(descriptions, start=1):
-                file.set_band_description(index, text)
-    return path
-
-
-def whole(path, bands=None, stretch=None):
-    with open_scene(path, bands, stretch) as scene:
-        return scene.read(0, 0, scene.grid.width, scene.grid.height)
 
 
 def real(name):
@@ -80,157 +53,6 @@ def test_a_window_that_leaves_the_scene_is_refused(tmp_path, window):
         pytest.raises(InputError, match=r"not inside a\.tif of 30 × 20 pixels"),
     ):
         scene.read(*window)
-
-
-def test_colours_are_found_in_any_order(tmp_path):
-    c = ColorInterp
-    path = raster(tmp_path / "a.tif", PICTURE[[2, 1, 0]], [c.blue, c.green, c.red])
-    assert (whole(path)[0] == PICTURE.transpose(1, 2, 0)).all()
-
-
-def test_colours_are_found_by_description(tmp_path):
-    values = np.concatenate([PICTURE[:1] // 2, PICTURE])
-    names = ("NIR", "Red", "Green", "Blue")
-    path = raster(tmp_path / "a.tif", values, descriptions=names, photometric="minisblack")
-    assert (whole(path)[0] == PICTURE.transpose(1, 2, 0)).all()
-
-
-def test_the_first_three_are_taken_and_said_so(tmp_path, caplog):
-    values = np.concatenate([PICTURE, PICTURE[:2] // 2])
-    with caplog.at_level(logging.INFO):
-        rgb, _ = whole(raster(tmp_path / "a.tif", values, photometric="minisblack"))
-    assert (rgb == PICTURE.transpose(1, 2, 0)).all()
-    assert "which of its 5 bands are red, green and blue: taking 1, 2, 3" in caplog.text
-
-
-def test_bands_can_be_chosen(tmp_path):
-    path = raster(tmp_path / "a.tif", PICTURE)
-    assert (whole(path, (3, 3, 1))[0] == PICTURE[[2, 2, 0]].transpose(1, 2, 0)).all()
-
-
-@pytest.mark.parametrize(
-    ("bands", "message"),
-    [
-        ((4, 3, 2), "has no band 4, it has 3"),
-        ((0, 1, 2), "has no band 0"),
-        ((2,), "bands '2': three are needed.*for grey repeat it, as in 2,2,2"),
-        ((1, 2), "bands '1,2': three are needed"),
-    ],
-)
-def test_bands_that_cannot_be_are_refused(tmp_path, bands, message):
-    with pytest.raises(InputError, match=message):
-        open_scene(raster(tmp_path / "a.tif", PICTURE), bands)
-
-
-def test_one_band_is_grey(tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
-        rgb, _ = whole(raster(tmp_path / "a.tif", PICTURE[:1]))
-    assert (rgb == PICTURE[0][:, :, None]).all()
-    assert "showing band 1 as grey" in caplog.text
-
-
-def test_a_palette_is_looked_up(tmp_path):
-    colours = {0: (0, 0, 0, 255), 1: (10, 20, 30, 255), 2: (200, 100, 50, 255)}
-    values = RNG.integers(0, 3, (1, 20, 30), dtype=np.uint8)
-    rgb, valid = whole(raster(tmp_path / "a.tif", values, colormap=colours, nodata=0))
-    assert (valid == (values[0] != 0)).all()
-    assert (rgb[values[0] == 1] == (10, 20, 30)).all()
-    assert (rgb[values[0] == 2] == (200, 100, 50)).all()
-
-
-def test_a_scene_of_alpha_alone_is_refused(tmp_path):
-    path = raster(tmp_path / "a.tif", PICTURE[:1], [ColorInterp.alpha])
-    with pytest.raises(InputError, match="nothing but an alpha mask"):
-        open_scene(path)
-
-
-def test_nodata_counts_where_all_shown_bands_have_it(tmp_path):
-    values = PICTURE.copy()
-    values[:, :5] = 0
-    values[1, 5:10] = 0
-    rgb, valid = whole(raster(tmp_path / "a.tif", values, nodata=0))
-    assert not valid[:5].any()
-    assert valid[5:].all()
-    assert (rgb[:5] == 0).all()
-
-
-@pytest.mark.parametrize("internal", [True, False])
-def test_masks_inside_and_beside_the_file_hide_pixels(tmp_path, internal):
-    mask = RNG.integers(0, 2, (20, 30)).astype(bool)
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal):
-        path = raster(tmp_path / "a.tif", PICTURE, mask=mask)
-    assert (tmp_path / "a.tif.msk").exists() != internal
-    rgb, valid = whole(path)
-    assert (valid == mask).all()
-    assert (rgb[~mask] == 0).all()
-    assert (rgb[mask] == PICTURE.transpose(1, 2, 0)[mask]).all()
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_alpha_hides_pixels_and_is_no_colour(tmp_path, dtype):
-    alpha = RNG.integers(0, 3, (20, 30)) * 100
-    values = np.concatenate([PICTURE, alpha[None]]).astype(dtype)
-    c = ColorInterp
-    rgb, valid = whole(raster(tmp_path / "a.tif", values, [c.red, c.green, c.blue, c.alpha]))
-    assert (valid == (alpha > 0)).all()
-    assert (rgb[~valid] == 0).all()
-
-
-@pytest.mark.parametrize("dtype", ["uint16", "int16", "int32", "float32", "float64"])
-def test_more_than_eight_bits_are_stretched_band_by_band(tmp_path, dtype):
-    ramp = np.arange(1000, dtype=np.float64).reshape(20, 50)
-    values = np.stack([ramp, ramp * 10 + 100, 2000 - ramp]).astype(dtype)
-    rgb, _ = whole(raster(tmp_path / "a.tif", values))
-    expected = np.clip((ramp - 19.98) / (979.02 - 19.98), 0, 1) * 255
-    assert np.abs(rgb[..., 0] - expected).max() <= 1
-    assert np.abs(rgb[..., 1] - expected).max() <= 1
-    assert np.abs(255 - rgb[..., 2] - expected).max() <= 1
-
-
-def test_the_stretch_sees_valid_pixels_only(tmp_path):
-    values = np.full((1, 20, 50), 60000, dtype=np.uint16)
-    values[:, :10] = np.arange(100, 600).reshape(10, 50)
-    rgb, valid = whole(raster(tmp_path / "a.tif", values, nodata=60000), stretch=Stretch(0, 100))
-    assert rgb[0, 0].tolist() == [0, 0, 0]
-    assert rgb[9, 49].tolist() == [255, 255, 255]
-    assert not valid[10:].any()
-
-
-def test_eight_bits_are_stretched_when_asked(tmp_path):
-    values = (PICTURE[:1] // 4).astype(np.uint8)
-    rgb, _ = whole(raster(tmp_path / "a.tif", values), stretch=Stretch(always=True))
-    assert rgb.min() == 0
-    assert rgb.max() == 255
-
-
-def test_nan_and_infinity_are_not_valid(tmp_path):
-    values = PICTURE.astype(np.float32)
-    values[0, 0, 0], values[2, 0, 1], values[:, 1, 1] = np.nan, np.inf, np.nan
-    rgb, valid = whole(raster(tmp_path / "a.tif", values))
-    assert np.argwhere(~valid).tolist() == [[0, 0], [0, 1], [1, 1]]
-    assert (rgb[~valid] == 0).all()
-
-
-@pytest.mark.parametrize("value", [7, np.nan])
-def test_a_scene_of_one_value_or_none_can_be_read(tmp_path, value):
-    values = np.full((1, 4, 4), value, dtype=np.float32)
-    rgb, valid = whole(raster(tmp_path / "a.tif", values))
-    assert (rgb == 0).all()
-    assert valid.all() == (value == 7)
-
-
-def test_large_scenes_are_stretched_by_samples_as_by_all(tmp_path):
-    smooth = np.add.outer(np.arange(1500), np.arange(1800)).astype(np.uint16)
-    path = raster(tmp_path / "a.tif", smooth[None], tiled=True)
-    with open_scene(path) as scene:
-        sampled = scene.limits
-    with rasterio.open(path, "r+") as file:
-        file.build_overviews([2, 4])
-    with open_scene(path) as scene:
-        shrunk = scene.limits
-    exact = np.percentile(smooth, [2, 98])
-    assert np.abs(sampled[0] - exact).max() < 0.03 * smooth.max()
-    assert np.abs(shrunk[0] - exact).max() < 0.03 * smooth.max()
 
 
 def test_the_grid_says_where_pixels_lie(tmp_path):

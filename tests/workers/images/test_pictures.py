@@ -1,10 +1,16 @@
 import io
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
 
 from dgl_rsis.rasters import ImageError
+from dgl_rsis.scenes.reading import open_scene
+from tests.small_scene import PLACE
 from workers.images.cache import ImageCache
 from workers.images.pictures import FRESH_SECONDS, Pictures
 
@@ -72,3 +78,20 @@ def test_what_is_no_image_is_not_remembered(shelf: Shelf) -> None:
         _open(pictures, "a")
     shelf.files["a"] = _png(10)
     assert _open(pictures, "a")[0] == 10
+
+
+def test_a_tiff_of_twelve_bits_is_the_picture_that_a_scene_shows(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 4096, (3, 20, 30), dtype=np.uint16)
+    shape = {"width": 30, "height": 20, "count": 3, "dtype": "uint16", "nbits": 12}
+    place = {"crs": "EPSG:32640", "transform": PLACE}
+    plain, placed = tmp_path / "plain.tif", tmp_path / "placed.tif"
+    with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+        for path, where in ((plain, {}), (placed, place)):
+            with rasterio.open(path, "w", driver="GTiff", **shape, **where) as file:
+                file.write(picture)
+    shelf.files["a"] = plain.read_bytes()
+    opened, _ = Pictures(ImageCache(10_000), shelf.fetch, 600).open("a")
+    with open_scene(placed) as scene:
+        assert (opened.pixels == scene.read(0, 0, 30, 20)[0]).all()

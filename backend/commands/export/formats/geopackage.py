@@ -10,7 +10,7 @@ touch at a corner are two polygons: rasterised on the tile's grid they are the m
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import pyogrio
 import shapely
-from numpy.typing import NDArray
-from rasterio import features, warp
+from rasterio import features
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.transform import Affine
@@ -27,13 +26,13 @@ from rasterio.transform import Affine
 from backend.commands.export.dataset import DatasetVocabulary, Example
 from backend.regions.records import Item, Region
 from dgl_rsis import runs
+from dgl_rsis.scenes.areas import square_metres
 
 LOG = logging.getLogger(__name__)
 
 FILE = "labels.gpkg"
 PIXELS = "pixels"
 UNKNOWN = "unknown_crs"
-EQUAL_AREA = CRS.from_epsg(6933)  # NSIDC EASE-Grid 2.0, cylindrical equal-area on WGS 84
 # GeoPackage's own CRS −1, by the name under which GDAL knows it.
 PLANE = 'LOCAL_CS["Undefined Cartesian SRS"]'
 FLUSH = 5_000  # polygons that wait in memory to be written
@@ -134,16 +133,6 @@ def polygons(region: Region, transform: Affine) -> Iterator[shapely.Polygon]:
         yield from (part for part in shapely.get_parts(valid) if part.geom_type == "Polygon")
 
 
-def areas_m2(shapes: Sequence[shapely.Polygon], crs: CRS) -> NDArray[np.float64]:
-    """Square metres on the ellipsoid of WGS 84, whatever the CRS does to areas."""
-
-    def project(points: NDArray[np.float64]) -> NDArray[np.float64]:  # (N, 2)
-        return np.column_stack(warp.transform(crs, EQUAL_AREA, points[:, 0], points[:, 1]))
-
-    found: NDArray[np.float64] = shapely.area(shapely.transform(list(shapes), project))
-    return found
-
-
 class _Frames:
     """The layers, by the CRS that a task names; each text is parsed once."""
 
@@ -205,7 +194,7 @@ def _flush(path: Path, name: str, layer: _Layer) -> None:
         for column, value in zip(COLUMNS, row, strict=True):
             columns[column].append(value)
     if layer.crs is not None and layer.shapes:
-        columns["area_m2"] = list(areas_m2(layer.shapes, layer.crs))
+        columns["area_m2"] = list(square_metres(layer.shapes, layer.crs))
     values = [np.array(columns[column], dtype=kind) for column, kind in COLUMNS.items()]
     pyogrio.raw.write(
         path,

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from pycocotools import mask as coco
 
 from backend.commands.export.dataset import SPLITS, DatasetVocabulary, Example
 from backend.regions.findings import ExportError
 from backend.regions.records import Region
+from dgl_rsis.rasters import MOST_PIXELS, ImageError, read_rgb
 from dgl_rsis.runs import area, from_runs
 from dgl_rsis.types import Mask
 
@@ -178,16 +179,19 @@ def _picture(found: Referred) -> Image.Image:
     """The image as a browser shows it, like the mask.
 
     Raises:
-        ExportError: it has another size than the mask.
+        ExportError: it cannot be read, or has another size than the mask.
     """
-    with Image.open(found.example.source) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGB")
+    where = f"task {found.example.item.task_id}: {found.example.source}"
+    try:
+        pixels = read_rgb(found.example.source.read_bytes(), MOST_PIXELS)
+    except ImageError as error:
+        raise ExportError(f"{where}: {error}") from None
+    picture = Image.fromarray(pixels)
     if (picture.height, picture.width) != found.mask.shape:
         height, width = found.mask.shape
         raise ExportError(
-            f"task {found.example.item.task_id}: {found.example.source} has {picture.width} × "
-            f"{picture.height} pixels, its masks {width} × {height}: give the image that was "
-            "annotated"
+            f"{where} has {picture.width} × {picture.height} pixels, its masks {width} × "
+            f"{height}: give the image that was annotated"
         )
     return picture
 

@@ -7,7 +7,8 @@ from PIL import Image
 from backend.commands.labels import read_config
 from backend.commands.segment import scenes as scene_command
 from backend.commands.segment.images import LocalError
-from backend.commands.segment.scenes import SceneOptions, SceneRun, is_scene
+from backend.commands.segment.scene_work import SceneOptions
+from backend.commands.segment.scenes import SceneRun, is_scene
 from tests.small_scene import picture, write_scene
 from workers.settings import WorkerSettings
 

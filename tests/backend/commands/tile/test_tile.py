@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from backend.commands.tile import command
 from backend.commands.tile.tile import TileRun, TilingError, run
+from dgl_rsis.scenes.tiles import TileParameters
 
 TRANSFORM = rasterio.Affine(0.5, 0, 733601, 0, -0.5, 3725139)
 
@@ -66,7 +67,7 @@ def test_tiles_without_a_valid_pixel_are_left_out_and_counted(tmp_path, caplog):
         values[:, :32, :32] = 0
         file.write(values)
     with caplog.at_level(logging.INFO):
-        assert run(TileRun([path], tmp_path / "out", 32, 0)) == 0
+        assert run(TileRun([path], tmp_path / "out", TileParameters(32, 0))) == 0
     assert [0, 0, 32, 32] not in [data["window"] for data in tasks_in(tmp_path / "out")]
     assert "a.tif: 5 tiles; 1 more hold no valid pixel and are left out" in caplog.text
 
@@ -75,7 +76,7 @@ def test_a_bad_scene_is_reported_and_the_others_go_on(tmp_path, caplog):
     good, last, out = scene(tmp_path / "a.tif"), scene(tmp_path / "z.tif"), tmp_path / "out"
     cut = scene(tmp_path / "cut.tif", 700, 500)
     cut.write_bytes(cut.read_bytes()[:600_000])
-    assert run(TileRun([good, cut, tmp_path / "no.tif", last], out, 64, 0)) == 1
+    assert run(TileRun([good, cut, tmp_path / "no.tif", last], out, TileParameters(64, 0))) == 1
     assert {data["scene"] for data in tasks_in(out)} == {"a.tif", "z.tif"}
     assert not list(out.glob("cut*"))
     assert "cut.tif is damaged" in caplog.text
@@ -136,7 +137,7 @@ def test_scenes_of_one_name_are_refused(tmp_path):
     (tmp_path / "b").mkdir()
     paths = [scene(tmp_path / "a.tif"), scene(tmp_path / "b" / "a.tif")]
     with pytest.raises(TilingError, match="several scenes are called a"):
-        run(TileRun(paths, tmp_path / "out"))
+        run(TileRun(paths, tmp_path / "out", TileParameters(1024, 64)))
 
 
 @pytest.mark.parametrize("text", ["red", "1,,2", "1;2;3"])
@@ -147,10 +148,12 @@ def test_bands_must_be_numbers(tmp_path, text):
 
 
 def test_the_tasks_of_an_earlier_run_are_not_replaced(tmp_path):
-    assert run(TileRun([scene(tmp_path / "a.tif")], tmp_path / "out")) == 0
+    assert (
+        run(TileRun([scene(tmp_path / "a.tif")], tmp_path / "out", TileParameters(1024, 64))) == 0
+    )
     before = tasks_in(tmp_path / "out")
     with pytest.raises(TilingError, match="tasks of an earlier run"):
-        run(TileRun([scene(tmp_path / "b.tif")], tmp_path / "out"))
+        run(TileRun([scene(tmp_path / "b.tif")], tmp_path / "out", TileParameters(1024, 64)))
     assert tasks_in(tmp_path / "out") == before
 
 
@@ -164,7 +167,7 @@ def test_an_overlap_that_does_not_fit_is_refused(tmp_path):
 def test_a_scene_without_crs_has_none_in_its_tasks(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (20, 10), (1, 2, 3)).save(path)
-    assert run(TileRun([path], tmp_path / "out")) == 0
+    assert run(TileRun([path], tmp_path / "out", TileParameters(1024, 64))) == 0
     (data,) = tasks_in(tmp_path / "out")
     assert (data["crs"], data["transform"], data["window"]) == ("", None, [0, 0, 20, 10])
 
@@ -172,6 +175,6 @@ def test_a_scene_without_crs_has_none_in_its_tasks(tmp_path):
 def test_ground_control_points_are_not_lost_in_silence(tmp_path, caplog):
     points = [GroundControlPoint(r, c, 10 + c, 50 - r, 0) for r, c in ((0, 0), (0, 9), (9, 0))]
     path = scene(tmp_path / "a.tif", crs="EPSG:4326", transform=None, gcps=points)
-    assert run(TileRun([path], tmp_path / "out")) == 0
+    assert run(TileRun([path], tmp_path / "out", TileParameters(1024, 64))) == 0
     assert "untile --scene" in caplog.text
     assert tasks_in(tmp_path / "out")[0]["transform"] is None

@@ -25,6 +25,7 @@ from backend.commands.tile.untile import UntileRun, run
 from backend.regions import brush
 from backend.regions.findings import ExportError
 from dgl_rsis import runs
+from dgl_rsis.scenes.tiles import TileParameters
 from tests.backend.studio.exports import DRAWN
 
 TRANSFORM = rasterio.Affine(0.5, 0, 733601, 0, -0.5, 3725139)
@@ -42,7 +43,7 @@ def scene(path, width=70, height=50, **profile):
 
 def cut(folder, *paths, size=32, overlap=8):
     """The tasks that Label Studio would import."""
-    assert tile(TileRun(paths, folder / "tiles", size, overlap)) == 0
+    assert tile(TileRun(paths, folder / "tiles", TileParameters(size, overlap))) == 0
     return json.loads((folder / "tiles" / "import.json").read_text())
 
 

@@ -14,6 +14,9 @@ from rasterio.transform import Affine
 
 from backend.commands.export.formats import geopackage
 from backend.regions.records import Place
+from dgl_rsis.scenes import vectors
+from dgl_rsis.scenes.polygons import Component
+from dgl_rsis.scenes.reading import Grid
 from dgl_rsis.types import Mask
 from tests.backend.commands.export.written import VOCABULARY, example, planes, region, tile
 
@@ -105,6 +108,29 @@ def test_areas_are_those_on_the_ground(
     metre = 6378137 * math.pi / 180 * 1e-5 if crs == "EPSG:4326" else math.cos(latitude)
     side = metre * math.cos(latitude) if crs == "EPSG:4326" else metre
     assert columns["area_m2"][0] == pytest.approx(12 * 16 * metre * side, rel=5e-3)
+
+
+def test_areas_are_those_that_segmented_scenes_have(tmp_path: Path) -> None:
+    """Web Mercator at 60° N, where its plane shows four times the ground."""
+    transform = (0.6, 0.0, 2_776_000.0, 0.0, -0.6, 8_437_000.0)
+    full = np.ones((256, 256), dtype=np.bool_)
+    made = example(tmp_path, [region(full)], place=tile("EPSG:3857", transform))
+    exported = layer(geopackage.write([made], VOCABULARY, tmp_path / "out"), "epsg_3857")[0]
+    grid = Grid(256, 256, CRS.from_epsg(3857), Affine(*transform))
+    component = Component(1, shapely.box(0, 0, 256, 256), full.size, 1.0)
+    vectors.write(tmp_path / "a.gpkg", "gpkg", [component], grid, ["building"])
+    segmented = layer(tmp_path / "a.gpkg", "a")[0]
+    assert exported["area_m2"] == pytest.approx([5_859], rel=0.01)
+    assert segmented["area_m2"] == pytest.approx(exported["area_m2"], abs=1e-3)
+
+
+def test_a_sites_own_grid_has_polygons_and_areas_in_its_plane(tmp_path: Path) -> None:
+    site = 'LOCAL_CS["Site grid",UNIT["metre",1],AXIS["E",EAST],AXIS["N",NORTH]]'
+    made = example(tmp_path, [region(HOLED)], place=tile(site, (0.1, 0, 1000, 0, -0.1, 1000)))
+    path = geopackage.write([made], VOCABULARY, tmp_path / "out")
+    columns, (shape,), _ = layer(path, "crs_1")
+    assert shape.bounds == pytest.approx((1000.3, 999.1, 1001.2, 999.8))
+    assert columns["area_m2"] == pytest.approx([HOLED.sum() * 0.01])
 
 
 def test_one_layer_for_each_crs(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Which bands of a raster a person would look at. [ours]."""
+"""Which bands of a raster a person would look at, and how their values are spread. [ours]."""
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,21 @@ from dgl_rsis.types import InputError
 LOG = logging.getLogger(__name__)
 
 COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """How values of more than 8 bits become 0-255, each band on its own.
+
+    Attributes:
+        low, high: percentiles of the valid pixels that become 0 and 255; the remote-sensing
+            viewers' usual 2 and 98.
+        always: stretch 8-bit rasters, too; else they are shown as they are.
+    """
+
+    low: float = 2.0
+    high: float = 98.0
+    always: bool = False
 
 
 def default_bands(dataset: Any) -> tuple[int, ...]:
