@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -52,9 +52,7 @@ def add(
         str | None,
         typer.Option(help="As open_clip lists it, or vit_b, vit_l, vit_h; a registered name has."),
     ] = None,
-    kind: Annotated[
-        Literal["clip", "sam"] | None, typer.Option(help="Else the architecture tells.")
-    ] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Else the architecture tells.")] = None,
 ) -> None:
     """Take in a checkpoint that you have."""
     sys.stdout.write(_refusing(lambda: added(_registry(), name, file, arch, kind)))
@@ -136,12 +134,17 @@ def _told(registry: Registry, name: str, path: Path) -> str:
 
 
 def _row(entry: Entry, registry: Registry) -> tuple[str, ...]:
-    found = registry.installed().get(entry.name)
-    size = _size(found.bytes if found else entry.bytes)
-    here = "yes" if found else "no"
+    here = registry.installed().get(entry.name)
+    size = _size(here.bytes if here else entry.bytes)
     return (
-        entry.name, entry.kind, entry.architecture, here, size, entry.licence, entry.trained_on
-    )  # fmt: skip
+        entry.name,
+        entry.kind,
+        entry.architecture,
+        "yes" if here else "no",
+        size,
+        entry.licence,
+        entry.trained_on,
+    )
 
 
 def _size(count: int) -> str:
@@ -151,14 +154,14 @@ def _size(count: int) -> str:
     return f"{count} B" if count else "?"
 
 
-def _check(path: Path, kind: Kind, architecture: str) -> None:
+def _check(path: Path, kind: Kind, architecture: str, origin: str) -> None:
     """Open a file as the model that it should be, where there is torch."""
     if importlib.util.find_spec("torch") is None:
-        LOG.warning("%s was not opened: torch is not installed here; the worker will", path)
+        LOG.warning("%s was not opened: torch is not installed here; the worker will", origin)
         return
-    from dgl_rsis.weights import checkpoints
+    from dgl_rsis.weights import architectures
 
-    checkpoints.check(path, kind, architecture)
+    architectures.check(path, kind, architecture, origin)
 
 
 def _refusing(work: Callable[[], Result]) -> Result:

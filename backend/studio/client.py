@@ -120,24 +120,15 @@ class StudioClient:
         stored = self._call("POST", "/api/predictions/", json={**prediction, "task": task_id})
         return int(stored["id"])
 
-    def push_all(self, project_id: int, predictions: Mapping[int, Mapping[str, Any]]) -> int:
-        """Store one prediction for each of several tasks of a project in one call.
+    def push_rows(self, project_id: int, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Store any number of predictions of a project in one call; a task may get several.
 
         Args:
             project_id: Label Studio's id of the project.
-            predictions: by task id.
+            rows: predictions as for `push`, with `task`, the id of theirs.
 
         Returns:
             How many were stored: all or, with an error, none.
-
-        Raises:
-            StudioError: as for `push`.
-        """
-        rows = [{**prediction, "task": task} for task, prediction in predictions.items()]
-        return self.push_rows(project_id, rows)
-
-    def push_rows(self, project_id: int, rows: Sequence[Mapping[str, Any]]) -> int:
-        """`push_all` where a task may get several: rows are predictions with `task`, its id.
 
         Raises:
             StudioError: as for `push`.

@@ -367,11 +367,7 @@ def encode_crops(
     boxes = crops.boxes(encoded.proposed, parameters.crops)
     if chosen is not None:
         boxes = boxes[chosen]
-    background = parameters.crops.background
-    shown = None
-    if background != "keep":
-        shown = encoded.proposed.masks if chosen is None else encoded.proposed.masks[chosen]
-    cut = crops.crop(encoded.image, boxes, clip.crop_side, clip.device, background, shown)
+    cut = crops.crop(encoded.image, boxes, clip.crop_side, clip.device)
     return features.crop_features(clip, cut, parameters.batch)
 
 

@@ -21,10 +21,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals
+from dgl_rsis.weights.checkpoints import read_safetensors
 
 Indices = NDArray[np.int64]
 
@@ -277,10 +278,10 @@ def load(path: Path) -> Prototypes:
         InputError: no such file, or nothing that `save` wrote.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            labels = tuple(json.loads(file.metadata()["labels"]))
-            keys = file.get_tensor("keys").astype(np.float32)
-            owners, sources = (file.get_tensor(n).astype(np.int64) for n in ("owners", "sources"))
+        tensors, notes = read_safetensors(path)
+        labels = tuple(json.loads(notes["labels"]))
+        keys = tensors["keys"].numpy().astype(np.float32)
+        owners, sources = (tensors[n].numpy().astype(np.int64) for n in ("owners", "sources"))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds no prototypes ({error}): restore it or remove it") from None
     return Prototypes(labels, keys, owners, sources)

@@ -13,16 +13,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
-from torch import nn
 
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.pixel_tower import PixelTower
+from dgl_rsis.weights.architectures import build_clip, clip_tokenizer, require_clip
 from dgl_rsis.weights.checkpoints import ModelError as ModelError
-from dgl_rsis.weights.checkpoints import build_clip, fill, fingerprint, require_clip
+from dgl_rsis.weights.checkpoints import fill, fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -132,17 +131,10 @@ def _load(
 ) -> ClipModel:
     if not weights.is_file():
         raise ModelError(f"no weight file {weights} for model {name!r}")
-    try:
-        model = build_clip(architecture)
-        tokenizer = open_clip.get_tokenizer(architecture)
-    except (RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{name!r} cannot be built as {architecture}: {error}") from error
+    model, tokenizer = build_clip(architecture), clip_tokenizer(architecture)
     fill(model, weights, architecture)
     model.to(device)
     visual = model.visual
-    _check(name, visual)
     resnet = isinstance(visual, ModifiedResNet)
     side = int(visual.image_size if resnet else visual.image_size[0])
     log.info("loaded %s on %s", name, device)
@@ -158,17 +150,3 @@ def _load(
         fingerprint=fingerprint(weights),
         device=str(torch.device(device)),
     )
-
-
-def _check(name: str, visual: nn.Module) -> None:
-    """Refuse towers whose insides are not known here.
-
-    Raises:
-        ModelError: naming the tower and what to choose instead.
-    """
-    kind = type(visual).__name__
-    way_out = "choose a model with one of open_clip's own, such as ViT-B-32, ViT-L-14 or RN50"
-    if not isinstance(visual, VisionTransformer | ModifiedResNet):
-        raise ModelError(f"{name!r} has the image tower {kind}, which cannot be opened: {way_out}")
-    if getattr(visual, "pool_type", "tok") == "none":
-        raise ModelError(f"{name!r} has an image tower {kind} that pools nothing: {way_out}")

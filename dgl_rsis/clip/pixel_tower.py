@@ -10,12 +10,11 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgl_rsis.weights.checkpoints import ModelError
+from dgl_rsis.weights.checkpoints import ModelError, load_state
 
 STRIDE = 2  # pixels between neighbouring features
 COARSEST = 8  # pixels between the cells of the coarsest level
@@ -139,12 +138,12 @@ def load(file: Path, dimensions: int, patch: int, device: str = "cpu") -> PixelT
         ModelError: it is damaged, of another kind, or made for another model.
     """
     try:
-        state = load_file(file)
+        state = load_state(file)
         rank, known = state["basis"].shape
         blocks = len({name.split(".")[1] for name in state if name.startswith("deeper.")})
         tower = PixelTower(known, rank, len(state["down.0.0.0.weight"]), blocks)
         tower.load_state_dict(state)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+    except (KeyError, ValueError, RuntimeError) as error:
         raise ModelError(f"{file} holds no pixel tower: {error}") from error
     if known != dimensions or patch % COARSEST:
         raise ModelError(

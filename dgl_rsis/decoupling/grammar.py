@@ -1,12 +1,10 @@
 """Sentences: the target's noun phrase, and what the rest of the text says of it.
 
 [ours] all of it. What follows an anchor belongs to the anchor ("the car near the bridge on the
-left": the bridge is on the left), up to a comma, an "and" or a finite verb; a trained pipeline's
-parse may say otherwise.
+left": the bridge is on the left), up to a comma, an "and" or a finite verb.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from dgl_rsis.decoupling.lexicon import ADJECTIVES, WORD
 from dgl_rsis.decoupling.phrases import Draft, Phrase, place_value, read_phrase
@@ -23,32 +21,15 @@ _PHRASES = {
 NO_NOUN = "no noun was found: the whole text stands for it"
 
 
-@dataclass(frozen=True)
-class Hints:
-    """What a trained pipeline's parse knows and the rules do not.
-
-    Attributes:
-        head: character at which the target's head begins; −1 where it is not known.
-        high: characters at which prepositions begin that speak of the target, whatever stands
-            between.
-    """
-
-    head: int = -1
-    high: frozenset[int] = frozenset()
-
-
-def read_sentence(text: str, terms: Sequence[Term], hints: Hints) -> Decoupled:
+def read_sentence(text: str, terms: Sequence[Term]) -> Decoupled:
     """Decouple normalised text.
 
     Args:
         text: normalised.
         terms: of that text.
-        hints: of a parse; empty ones for the rules alone.
     """
-    reader = _Sentence(text, terms, hints)
+    reader = _Sentence(text, terms)
     reader.read()
-    if reader.target is None and hints.head >= 0:  # a parse that misled
-        return read_sentence(text, terms, Hints())
     drafts = sorted(reader.drafts, key=lambda draft: draft.start)
     modifiers = tuple(draft.finish(text) for draft in drafts)
     if reader.target is None:
@@ -64,9 +45,8 @@ def _beside(place: str) -> str:
 class _Sentence:
     """Reads terms from left to right: first up to the target, then about it."""
 
-    def __init__(self, text: str, terms: Sequence[Term], hints: Hints) -> None:
+    def __init__(self, text: str, terms: Sequence[Term]) -> None:
         self.text = text
-        self.hints = hints
         self.cursor = Cursor(text, terms)
         self.drafts: list[Draft] = []
         self.target: Phrase | None = None
@@ -115,11 +95,11 @@ class _Sentence:
             self._part(phrase)
         elif phrase.is_media and self.cursor.kind in {"verb", "finite"}:  # "the image shows a …"
             self.cursor.at += 1
-        elif phrase.nouns and not self._is_later(phrase):
+        elif phrase.nouns:
             self._settle(phrase)
         elif phrase.places:
             self._position(phrase, phrase.start, phrase.end)
-        elif not phrase.nouns:
+        else:
             self.drafts.extend(phrase.drafts)
 
     def _opens_relation(self, opening: Term, phrase: Phrase) -> bool:
@@ -136,10 +116,6 @@ class _Sentence:
                 phrase.single = True
                 phrase.drafts = [x for x in phrase.drafts if x.kind != "count"]
             self._settle(phrase)
-
-    def _is_later(self, phrase: Phrase) -> bool:
-        """Whether a parse says that the target is still to come."""
-        return phrase.end <= self.hints.head
 
     def _settle(self, phrase: Phrase) -> None:
         self.target, self.joint = phrase, None
@@ -275,13 +251,10 @@ class _Sentence:
         while self._leads_on(self.cursor.peek(ahead), clause=clause):
             clause |= self.cursor.peek(ahead).kind == "relative"
             ahead += 1
-        term = self.cursor.peek(ahead)
-        found = (
-            term.kind in {*_OPENING, "place", "orientation"} and term.start not in self.hints.high
-        )
-        if found:
+        describes = self.cursor.peek(ahead).kind in {*_OPENING, "place", "orientation"}
+        if describes:
             self.cursor.at += ahead
-        return found
+        return describes
 
     def _leads_on(self, term: Term, *, clause: bool) -> bool:
         if term.kind == "verb":

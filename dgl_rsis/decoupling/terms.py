@@ -40,14 +40,12 @@ class Word(NamedTuple):
         text: lower case.
         start, end: characters of the normalised text.
         hyphen: one joins it to the next word.
-        tag: "noun" or "verb" where a trained pipeline knows; else empty.
     """
 
     text: str
     start: int
     end: int
     hyphen: bool = False
-    tag: str = ""
 
 
 class Term(NamedTuple):
@@ -157,14 +155,10 @@ def _longest(texts: Sequence[str], at: int) -> tuple[str, str, int]:
 
 
 def _in_context(kind: str, value: str, words: Sequence[Word], at: int) -> tuple[str, str]:
-    """What a single word is beside its neighbours, or by a trained pipeline's tag."""
+    """What a single word is beside its neighbours."""
     word = words[at]
     following = words[at + 1].text if at + 1 < len(words) else ""
     if kind in _OPEN_COMPOUNDS and word.hyphen and kind_of(following) == WORD:
-        return WORD, word.text
-    if kind == WORD and word.tag == "verb":
-        return "verb", word.text
-    if kind == "verb" and word.tag == "noun":
         return WORD, word.text
     return kind, value
 

@@ -50,7 +50,6 @@ class ResParameters:
             probability and Cross-Scale Grad-CAM, the paper as reconstructed. "geometry": with the
             modifiers measured on the masks.
         top_k: candidates returned at most.
-        parser: source of `decoupling.decouple`.
         encoding: regions, crops and fusion; `margin` keeps crops to the doubtful masks.
         candidates: which masks may be meant.
         geometry, cam, selection: of those stages; the mode sets the selection's weights.
@@ -58,7 +57,6 @@ class ResParameters:
 
     mode: Mode = "geometry"
     top_k: int = 3
-    parser: str = "rules"
     encoding: OvssParameters = field(
         # The finest cut is left out: its masks are many, and the strongest nodes know better.
         default_factory=lambda: OvssParameters(
@@ -167,7 +165,7 @@ def refer(
 
 
 def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Question:
-    decoupled = decouple.decouple(expression, parameters.parser)
+    decoupled = decouple.decouple(expression)
     nouns = list(dict.fromkeys([decoupled.noun, *(a.noun for a in decoupled.anchors)]))
     words = vocabulary.prepare([Label(noun) for noun in nouns], clip, remember=False)
     classes = {noun: i for i, noun in enumerate(nouns)}
@@ -274,7 +272,7 @@ def _geometry(
             others = _shapes(seen.others) if others is None else others
             among, likely = others, seen.of_others[:, index]
         # "the vehicle on the left" has a place of its own; anchors of anchors are left out.
-        own = decouple.decouple(anchor.text, parameters.parser).modifiers
+        own = decouple.decouple(anchor.text).modifiers
         placed = geometry.fields(own, among, likely, {}, parameters.geometry)
         anchors[anchor.text] = (among, likely * placed.total)
     scores = geometry.fields(modifiers, shapes, sure * fits, anchors, parameters.geometry)

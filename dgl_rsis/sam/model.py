@@ -8,7 +8,7 @@ weights and formulas. Points and boxes count pixels from the outer edge of the f
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +18,11 @@ from torch.nn import functional as F
 
 from dgl_rsis.sam.prompts import Pointed, as_logits, translate
 from dgl_rsis.types import RGB, Prompt, Refined
-from dgl_rsis.weights.checkpoints import ModelError, build_sam, fill, fingerprint
+from dgl_rsis.weights.architectures import build_sam, require_sam
+from dgl_rsis.weights.checkpoints import ModelError, fill, fingerprint
 
 log = logging.getLogger(__name__)
 
-Architecture = Literal["vit_b", "vit_l", "vit_h"]
 Size = tuple[int, int]  # height, width
 
 
@@ -85,15 +85,13 @@ def load_sam(architecture: str, path: Path, device: str = "cpu") -> SamModel:
 
     Args:
         architecture: "vit_b", "vit_l" or "vit_h".
-        path: a checkpoint as Meta publishes it: a state dict, pickled by torch.
+        path: a checkpoint of any format that `dgl_rsis.weights.checkpoints` reads.
         device: "cpu" or "cuda:0".
 
     Raises:
         ModelError: no such file or architecture, or a file that is no checkpoint of it.
     """
-    if architecture not in get_args(Architecture):
-        known = ", ".join(get_args(Architecture))
-        raise ModelError(f"no architecture {architecture!r} of Segment Anything: choose of {known}")
+    require_sam(architecture)
     if not path.is_file():  # building takes seconds
         raise ModelError(f"no weight file {path} for Segment Anything {architecture}")
     model = build_sam(architecture)

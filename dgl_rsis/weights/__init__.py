@@ -1,1 +1,1 @@
-"""Files of weights, read without running code in them; no architectures."""
+"""Files of weights, read without running code in them, and the architectures they fill."""

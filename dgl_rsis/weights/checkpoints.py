@@ -2,47 +2,65 @@
 
 Every format that the published weights come in: a bare state dict (RemoteCLIP, GeoRSCLIP, Segment
 Anything), a training checkpoint with the state dict inside and `module.` before its names
-(SkyCLIP), a TorchScript archive (OpenAI), safetensors. No code in a file is ever run.
+(SkyCLIP), a TorchScript archive (OpenAI), safetensors. The content tells which, never the name.
+No code in a file is ever run.
 """
 
 import hashlib
-import logging
+import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any
 
-import open_clip
 import torch
 from open_clip.model import convert_to_custom_text_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from dgl_rsis.weights.torchscript import is_torchscript, read_weights
-
-Kind = Literal["clip", "sam"]
 
 WRAPPERS = ("state_dict", "model")
 PREFIXES = ("module.", "model.")  # of DistributedDataParallel, and of a wrapping class
 # What OpenAI's files hold beside weights; the last at any depth, and models make it themselves.
 SETTINGS = ("input_resolution", "context_length", "vocab_size")
 MASK = "attn_mask"
-SHOWN = 3  # misfits in a message
+SHOWN = 3  # misfits, names or members in a message
 LONGEST_SHOWN = 200  # characters of another library's message
+
+START_BYTES = 64  # enough to tell the formats apart
+PICKLE, ZIP = b"\x80", b"PK\x03\x04"  # what they begin with
+SAFETENSORS = ".safetensors"
+LONGEST_HEADER = 100_000_000  # bytes of JSON in safetensors, by its own reader
+# What often comes in the place of a checkpoint: how it begins → what it is, and the way out.
+NO_CHECKPOINTS = {
+    b"version https://git-lfs": "it is a Git LFS pointer to the file: fetch that by `git lfs pull`",
+    b"<": "it is a web page or XML: sign in or accept the licence there, and download the file",
+}
+KNOWN = "a checkpoint that PyTorch saved, a TorchScript archive or a safetensors file"
+# What the readers of pickles, archives and safetensors raise at damaged files.
+DAMAGES = (
+    RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, OSError,
+    zipfile.BadZipFile, SafetensorError,
+)  # fmt: skip
+FOREIGN = re.compile(r"(?:GLOBAL|class|callable) ([\w.]+)")  # in torch's refusals
 
 
 class ModelError(ValueError):
     """A model cannot be loaded. The message names the file and the way out."""
 
 
-def load_state(path: Path) -> dict[str, Tensor]:
+class _ContentError(ValueError):
+    """A file is whole and holds no weights. The message says what is in it, and the way out."""
+
+
+def load_state(path: Path, origin: str = "") -> dict[str, Tensor]:
     """The weights of a checkpoint, by the names that its model gives them.
 
     Args:
         path: of any format that the module names.
+        origin: how to call the file in messages, where `path` is a passing place; "" for `path`.
 
     Returns:
         Name → tensor on the CPU, in the file's own precision.
@@ -50,19 +68,28 @@ def load_state(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: no file, no checkpoint, a truncated one, or one that holds more than weights.
     """
+    origin = origin or str(path)
     if not path.is_file():
-        raise ModelError(f"no weight file {path}")
+        raise ModelError(f"no weight file {origin}")
     try:
         return _unwrapped(_read(path))
-    except (UnpicklingError, EOFError):
-        # torch's own message tells how to run the code in the file.
-        raise ModelError(
-            f"{path} cannot be loaded: it is no checkpoint, a truncated one, or it holds more than "
-            "weights"
-        ) from None
-    except (RuntimeError, KeyError, ValueError, OSError, zipfile.BadZipFile, SafetensorError) as e:
-        reason = (str(e) or type(e).__name__).splitlines()[0][:LONGEST_SHOWN]
-        raise ModelError(f"{path} cannot be loaded, it may be truncated: {reason}") from None
+    except _ContentError as error:
+        raise ModelError(f"{origin} cannot be loaded: {error}") from None
+    except UnpicklingError as error:
+        raise ModelError(f"{origin} cannot be loaded{_pickle_fault(error)}") from None
+    except DAMAGES as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:LONGEST_SHOWN]
+        raise ModelError(f"{origin} cannot be loaded, it may be truncated: {reason}") from None
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, on the CPU, and the notes beside them.
+
+    Raises:
+        OSError, SafetensorError: no such file, another format, or a truncated one.
+    """
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
 def fingerprint(path: Path) -> str:
@@ -71,118 +98,114 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fill(model: nn.Module, path: Path, architecture: str, *, assign: bool = False) -> None:
+def fill(
+    model: nn.Module, path: Path, architecture: str, origin: str = "", *, assign: bool = False
+) -> None:
     """Load a checkpoint into a model, all of it and nothing else.
 
     Args:
         model: of open_clip or segment_anything.
         path: of the checkpoint.
         architecture: of the model, for messages.
+        origin: as for `load_state`.
         assign: take the file's tensors as they are, instead of copying them into the model's.
 
     Raises:
         ModelError: as `load_state`, or the checkpoint is of another architecture.
     """
-    state = _matched(model, load_state(path))
-    _check_fit(model.state_dict(), state, path, architecture)
+    state = _matched(model, load_state(path, origin))
+    _check_fit(model.state_dict(), state, origin or str(path), architecture)
     model.load_state_dict(state, strict=True, assign=assign)
 
 
-def require_clip(architecture: str) -> None:
-    """Refuse what open_clip does not list.
-
-    Raises:
-        ModelError: naming it.
-    """
-    if architecture not in open_clip.list_models():
-        raise ModelError(
-            f"open_clip knows no architecture {architecture!r}: see open_clip.list_models()"
-        )
-
-
-def build_clip(architecture: str, device: str = "cpu") -> Any:
-    """An untrained model of open_clip.
-
-    Args:
-        architecture: one that open_clip lists, or "local-dir:FOLDER".
-        device: where to make it; "meta" makes its shape only.
-
-    Raises:
-        ModelError: open_clip knows no such architecture.
-    """
-    if ":" not in architecture:
-        require_clip(architecture)
-    with _without_warning(), torch.device(device):
-        return open_clip.create_model(
-            architecture, load_weights=False, device=device, pretrained_text=False
-        )
-
-
-def build_sam(architecture: str, device: str = "cpu") -> Any:
-    """An untrained Segment Anything.
-
-    Args:
-        architecture: "vit_b", "vit_l" or "vit_h".
-        device: as for `build_clip`.
-
-    Raises:
-        ModelError: no such architecture, or segment-anything is not installed.
-    """
-    try:
-        from segment_anything import sam_model_registry
-    except ImportError:
-        raise ModelError("Segment Anything is not installed: install segment-anything-py") from None
-    if architecture not in sam_model_registry:
-        known = ", ".join(sam_model_registry)
-        raise ModelError(f"segment_anything knows no architecture {architecture!r}, only {known}")
-    with torch.device(device):
-        return sam_model_registry[architecture]()
-
-
-BUILDERS: dict[Kind, Callable[[str, str], Any]] = {"clip": build_clip, "sam": build_sam}
-
-
-def check(path: Path, kind: Kind, architecture: str) -> None:
-    """See that a checkpoint is what it should be: every weight of the architecture, and no other.
-
-    The model is made as a shape only, so that this costs a look at the file.
-
-    Args:
-        path: of the checkpoint.
-        kind: "clip" or "sam".
-        architecture: as for `build_clip` or `build_sam`.
-
-    Raises:
-        ModelError: it is not.
-    """
-    fill(BUILDERS[kind](architecture, "meta"), path, architecture, assign=True)
-
-
 def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        return load_file(path)
+    """What a file holds, by what its first bytes say that it is.
+
+    Raises:
+        _ContentError: it is no format of weights.
+        UnpicklingError: it holds more than weights, or it is damaged.
+        one of DAMAGES: it is damaged.
+    """
+    with path.open("rb") as file:
+        start = file.read(START_BYTES)
+    if _is_safetensors(start):
+        return read_safetensors(path)[0]
     if is_torchscript(path):
         return read_weights(path)
-    # Mapped into memory: a training checkpoint's optimiser state is never read.
-    mapped = zipfile.is_zipfile(path)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    if zipfile.is_zipfile(path):
+        _check_members(path)
+        return _unpickled(path)
+    if start.startswith(ZIP):
+        raise zipfile.BadZipFile("it begins as a zip archive and lacks the end of one")
+    if not start.startswith(PICKLE):
+        raise _ContentError(_no_checkpoint(start))
+    return _unpickled(path)
+
+
+def _unpickled(path: Path) -> Any:
+    """What `torch.save` wrote, in its format of today, a zip archive, or in the older one."""
+    if zipfile.is_zipfile(path) and path.suffix != SAFETENSORS:
+        # Mapped into memory: a training checkpoint's optimiser state is never read.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    # Not by its path: torch would go by the ending of the name, whatever is in the file.
+    with path.open("rb") as file:
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """The format's own rule: the length of a header in 8 bytes, then the header, a JSON object."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER
+
+
+def _check_members(path: Path) -> None:
+    """Refuse zip archives that `torch.save` did not make, such as one around a checkpoint."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise _ContentError(
+            f"it is a zip archive of {_listed(names)}: unpack it, and give the checkpoint inside"
+        )
+
+
+def _no_checkpoint(start: bytes) -> str:
+    """What a file is that begins like this, and the way out."""
+    text = start.lstrip(b"\xef\xbb\xbf \r\n\t")
+    if not text:
+        return "it is empty, as a truncated download is: fetch it again"
+    for sign, meaning in NO_CHECKPOINTS.items():
+        if text.startswith(sign):
+            return meaning
+    if all(32 <= byte < 127 or byte in b"\r\n\t" for byte in text):
+        return f"it is text that begins with {text.splitlines()[0].decode()!r}: give {KNOWN}"
+    return f"it begins with the bytes {start[:8].hex(' ')}, as no known format does: give {KNOWN}"
+
+
+def _pickle_fault(error: UnpicklingError) -> str:
+    """Why a pickle was refused; torch's own message tells how to run the code in the file."""
+    foreign = FOREIGN.search(str(error))
+    if foreign is None:
+        return ", it may be truncated: it holds more than weights, or it was damaged on its way"
+    return (
+        f": it holds more than weights, namely {foreign[1]}, and code in files is not run; where "
+        "it was made, save the weights alone: torch.save(model.state_dict(), FILE)"
+    )
 
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:
     """The state dict inside what training scripts put around it.
 
     Raises:
-        ValueError: there is none.
+        _ContentError: there is none.
     """
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not content:
-        raise ValueError("it holds no weights")
+        raise _ContentError(f"it holds no weights, but a {type(content).__name__}: give {KNOWN}")
     state = {name: value for name, value in content.items() if not _is_setting(str(name))}
-    strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    strange = [n for n, v in state.items() if not (isinstance(n, str) and isinstance(v, Tensor))]
     if strange:
-        raise ValueError(f"{strange[0]!r} in it is no tensor")
+        raise _ContentError(f"{strange[0]!r} in it is no tensor; it holds {_listed(content)}")
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
@@ -204,7 +227,7 @@ def _matched(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_fit(
-    expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, architecture: str
+    expected: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str, architecture: str
 ) -> None:
     missing = [f"{name} is missing" for name in expected if name not in state]
     strange = [f"{name} is unknown to it" for name in state if name not in expected]
@@ -217,21 +240,13 @@ def _check_fit(
     if misfits:
         more = f" (and {len(misfits) - SHOWN} more)" if len(misfits) > SHOWN else ""
         raise ModelError(
-            f"{path} cannot be loaded as {architecture}, it is of another architecture: "
+            f"{origin} cannot be loaded as {architecture}, it is of another architecture: "
             f"{'; '.join(misfits[:SHOWN])}{more}"
         )
 
 
-@contextmanager
-def _without_warning() -> Iterator[None]:
-    """Without open_clip's warning, on the root logger, of random weights: these are replaced."""
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return "No pretrained weights loaded" not in record.getMessage()
-
-    root = logging.getLogger()
-    root.addFilter(wanted)
-    try:
-        yield
-    finally:
-        root.removeFilter(wanted)
+def _listed(names: Iterable[Any]) -> str:
+    """The first of some names, and how many there are more."""
+    listed = [str(name) for name in names]
+    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return ", ".join(listed[:SHOWN]) + more

@@ -8,7 +8,7 @@ nothing but numbers.
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+DATA = "data.pkl"  # the member that describes the objects
 LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 
 
@@ -42,7 +43,8 @@ def is_torchscript(path: Path) -> bool:
     if not is_zipfile(path):
         return False
     with ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        members = {name.rpartition("/")[2] for name in archive.namelist()}
+    return {"constants.pkl", DATA} <= members
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -53,19 +55,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             something else than modules, numbers and tensors.
     """
     with ZipFile(path) as archive:
-        root = next(n for n in archive.namelist() if n.endswith("/data.pkl"))[: -len("data.pkl")]
-        reader = _Reader(archive, f"{root}data/", archive.read(f"{root}data.pkl"))
-        found: dict[str, Tensor] = {}
-        _collect(reader.load(), "", found)
-    return found
+        root = next(n for n in archive.namelist() if n.endswith(f"/{DATA}")).removesuffix(DATA)
+        reader = _Reader(archive, f"{root}data/", archive.read(f"{root}{DATA}"))
+        return dict(_weights(reader.load(), ""))
 
 
-def _collect(module: Any, prefix: str, found: dict[str, Tensor]) -> None:
+def _weights(module: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a module and of those inside it, by their dotted names."""
     for name, value in vars(module).items():
         if isinstance(value, Tensor):
-            found[f"{prefix}{name}"] = value
+            yield f"{prefix}{name}", value
         elif isinstance(value, _Module):
-            _collect(value, f"{prefix}{name}.", found)
+            yield from _weights(value, f"{prefix}{name}.")
 
 
 class _Reader(pickle.Unpickler):

@@ -22,7 +22,7 @@ from dgl_rsis.regions.proposals import RegionParameters
 from starter.training.vocabularies import DUBAI
 
 TRAINING_TILES = (1, 2, 3, 4)
-WEIGHTS = Path(__file__).with_name("weights")
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def main() -> None:

@@ -43,8 +43,9 @@ from starter.training.windows import Bank
 
 log = logging.getLogger("starter")
 
-WEIGHTS = Path(__file__).parent / "weights"
-ARCHITECTURE = Path(__file__).parent / "architecture"
+STARTER = Path(__file__).parents[1]
+WEIGHTS = STARTER / "weights"
+ARCHITECTURE = STARTER / "architecture"
 CONFIG = "open_clip_config.json"
 FIRST_REAL = 1 + SOURCES.index(f"dubai {DUBAI_CLASSES[0]}")  # label number, then in order
 FIRST_TEMPERATURE = 14.0  # CLIP's own; at 50 from the start nothing is learnt (docs/LOG.md)

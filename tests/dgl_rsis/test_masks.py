@@ -62,10 +62,3 @@ def test_pixels_of_a_cell_lie_under_the_same_masks(found: np.ndarray):
     columns = found.reshape(len(found), -1)
     assert len(first) == len(np.unique(columns, axis=1).T)
     assert (columns[:, first][:, cell.reshape(-1)] == columns).all()
-
-
-def test_parts_come_by_their_numbers_and_the_largest_first():
-    labels = np.array([[1, 1, 0, 2], [3, 3, 3, 2]])
-    assert [(n, int(part.sum())) for n, part in masks.parts(labels, 2)] == [(3, 3), (1, 2), (2, 2)]
-    assert [part.tolist() for _, part in masks.parts(labels, 3)] == [(labels == 3).tolist()]
-    assert list(masks.parts(np.zeros((2, 2), np.int32), 1)) == []

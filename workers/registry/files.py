@@ -34,13 +34,13 @@ def check_hash(path: Path, wanted: str, origin: str) -> str:
     Raises:
         RegistryError: it is another.
     """
-    found = sha256(path)
-    if wanted and found != wanted.lower():
+    digest = sha256(path)
+    if wanted and digest != wanted.lower():
         raise RegistryError(
-            f"{origin} has the SHA-256 {found}, not the expected {wanted}: it is another file, or "
+            f"{origin} has the SHA-256 {digest}, not the expected {wanted}: it is another file, or "
             "was damaged; nothing was kept"
         )
-    return found
+    return digest
 
 
 def extract(archive: Path, member: str, target: Path, origin: str) -> None:
@@ -57,13 +57,13 @@ def extract(archive: Path, member: str, target: Path, origin: str) -> None:
     """
     try:
         with ZipFile(archive) as content:
-            found = _member(content, member, origin)
-            if found.file_size > shutil.disk_usage(target.parent).free:
+            entry = _member(content, member, origin)
+            if entry.file_size > shutil.disk_usage(target.parent).free:
                 raise RegistryError(
-                    f"{origin} needs {found.file_size:,} bytes in {target.parent}: make room, or "
+                    f"{origin} needs {entry.file_size:,} bytes in {target.parent}: make room, or "
                     "set MODELS_DIR to another disk"
                 )
-            with content.open(found) as source, target.open("wb") as file:
+            with content.open(entry) as source, target.open("wb") as file:
                 shutil.copyfileobj(source, file, CHUNK_BYTES)
     except (BadZipFile, ZlibError, EOFError, NotImplementedError) as error:
         raise RegistryError(
@@ -72,16 +72,16 @@ def extract(archive: Path, member: str, target: Path, origin: str) -> None:
 
 
 def _member(content: ZipFile, member: str, origin: str) -> ZipInfo:
-    found = [item for item in content.infolist() if Path(item.filename).name == member]
-    if len(found) != 1:
-        raise RegistryError(f"{origin} holds {len(found)} files {member}, not one")
-    return found[0]
+    entries = [item for item in content.infolist() if Path(item.filename).name == member]
+    if len(entries) != 1:
+        raise RegistryError(f"{origin} holds {len(entries)} files {member}, not one")
+    return entries[0]
 
 
 def suffix(origin: str) -> str:
-    """Ending for the file of a model, from an address or a path; it says how to read it."""
-    found = Path(origin.partition("?")[0]).suffix.lower()
-    return found if found in SUFFIXES else ".pt"
+    """Ending for the file of a model, from an address or a path; for people, its content counts."""
+    ending = Path(origin.partition("?")[0]).suffix.lower()
+    return ending if ending in SUFFIXES else ".pt"
 
 
 @contextmanager

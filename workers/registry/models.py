@@ -22,7 +22,8 @@ from workers.registry.files import RegistryError as RegistryError
 from workers.registry.files import check_hash, extract, locking, sha256, suffix
 
 Kind = Literal["clip", "sam"]
-Check = Callable[[Path, Kind, str], None]  # (file, kind, architecture); raises for an unfit file
+# (file, kind, architecture, how to call the file in messages); raises for an unfit file.
+Check = Callable[[Path, Kind, str, str], None]
 
 STARTER = "starter"  # ships with the project
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -109,8 +110,8 @@ class Registry:
             ValueError: what `check` raises; nothing is kept then.
         """
         entry = self._entry(name)
-        if found := self.installed().get(name):
-            return self.path(found)
+        if here := self.installed().get(name):
+            return self.path(here)
         known = self._locked().get(name)
         wanted = entry.sha256 or (known.pulled if known else "")
         with self._alone(name):
@@ -121,7 +122,7 @@ class Registry:
                 fresh = self._fresh(name) if entry.member else part
                 if entry.member:
                     extract(part, entry.member, fresh, entry.url)
-                check(fresh, entry.kind, entry.architecture)
+                check(fresh, entry.kind, entry.architecture, f"what came from {entry.url}")
                 return self._keep(fresh, name, entry.member or entry.url, entry, pulled)
             finally:
                 discard(part)
@@ -148,9 +149,9 @@ class Registry:
             raise RegistryError(f"a model cannot be called {name!r}: use a-z, 0-9, '.', '_', '-'")
         if not file.is_file():
             raise RegistryError(f"there is no file {file}")
-        if found := self.installed().get(name):
+        if here := self.installed().get(name):
             raise RegistryError(
-                f"{name} is here already: choose another name, or delete {self.path(found)}"
+                f"{name} is here already: choose another name, or delete {self.path(here)}"
             )
         entry = self.entries.get(name)
         if entry and entry.sha256 and not entry.member:
@@ -159,7 +160,7 @@ class Registry:
             fresh = self._fresh(name)
             try:
                 shutil.copyfile(file, fresh)
-                check(fresh, kind, architecture)
+                check(fresh, kind, architecture, str(file))
                 model = Entry(name, kind, architecture, url="")
                 return self._keep(fresh, name, file.name, model, "")
             finally:
@@ -188,10 +189,10 @@ class Registry:
         Raises:
             RegistryError: it is not here.
         """
-        found = self.installed().get(name)
-        if found is None:
+        model = self.installed().get(name)
+        if model is None:
             self._refuse_absent(name)
-        return found
+        return model
 
     def path(self, model: Installed) -> Path:
         """The file of a model that is here."""

@@ -12,8 +12,6 @@ from starter.scenes.drawing.palettes import varied
 from starter.scenes.drawing.site import Rectangle, Site, densified
 from starter.scenes.drawing.textures import Stripes, Surface, canopy, lit
 
-LAWN_LABELS = {"grassland": "grass", "bare land": "soil"}
-
 
 @dataclass(frozen=True)
 class Road:

@@ -9,12 +9,14 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from backend.commands import models
+from tests.dgl_rsis.weights import forms
 from tests.file_server import Shelf, file_server
 from tests.small_model import CONFIG
 
@@ -30,9 +32,8 @@ class Evil:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """As RemoteCLIP is: a bare state dict, of an architecture that open_clip lists."""
     import open_clip
-    import torch
 
-    from dgl_rsis.weights.checkpoints import build_clip
+    from dgl_rsis.weights.architectures import build_clip
 
     path = tmp_path_factory.mktemp("configs") / f"{TINY}.json"
     path.write_text(json.dumps(CONFIG["model_cfg"]))
@@ -108,8 +109,6 @@ def test_an_archive_with_a_training_checkpoint(
     register: Callable[..., None], checkpoint: bytes, tmp_path: Path
 ) -> None:
     """As SkyCLIP is."""
-    import torch
-
     state = torch.load(io.BytesIO(checkpoint), weights_only=True)
     trained, zipped = io.BytesIO(), io.BytesIO()
     weights = {f"module.{name}": value for name, value in state.items()}
@@ -161,6 +160,127 @@ def test_a_checkpoint_of_ones_own(
     refused = run("add", "sam", "--file", str(file), "--arch", "vit_b")
     assert refused.exit_code == 2
     assert kept(tmp_path / "models") == {"mine.pt", "m.pt"}
+
+
+@pytest.mark.parametrize(
+    ("save", "file"),
+    [
+        (forms.bare, "w.pt"), (forms.legacy, "w.safetensors"), (forms.trained, "w.ckpt"),
+        (forms.wrapped, "w.pth"), (forms.halved, "w.safetensors"), (forms.safe, "w.safetensors"),
+        (forms.safe, "w.pt"), (forms.archive, "w"),
+    ],
+)  # fmt: skip
+def test_what_model_loads_is_added(
+    register: Callable[..., None], checkpoint: bytes, tmp_path: Path, save: forms.Save, file: str
+) -> None:
+    """The content tells the format, and the name does not."""
+    from dgl_rsis.clip.model import load_clip
+    from workers.registry.models import resolve_clip
+
+    register(checkpoint)
+    path = tmp_path / file
+    save(torch.load(io.BytesIO(checkpoint), weights_only=True), path)
+    named = load_clip(f"{TINY}:{path}")
+    told = run("add", "mine", "--file", str(path), "--arch", TINY)
+    assert told.exit_code == 0, told.output
+    assert load_clip(resolve_clip("mine")).fingerprint == named.fingerprint
+
+
+@pytest.mark.filterwarnings("ignore:.*pickle:UserWarning")
+@pytest.mark.parametrize(
+    ("save", "reason"),
+    [
+        (forms.commented, "holds more than weights, namely argparse.Namespace, and code in files"),
+        (forms.evil, "it holds more than weights, or it was damaged"),
+        (forms.listed, "it holds no weights, but a list: give a checkpoint that PyTorch saved"),
+        (forms.text, "it is text that begins with 'epoch 1': give a checkpoint that PyTorch"),
+        (forms.page, "it is a web page or XML: sign in or accept the licence there"),
+        (forms.pointer, "it is a Git LFS pointer to the file: fetch that by `git lfs pull`"),
+        (forms.empty, "it is empty, as a truncated download is: fetch it again"),
+        (forms.binary, "it begins with the bytes 89 48 44 46 0d 0a 1a 0a, as no known format does"),
+        (forms.zipped, "it is a zip archive of folder/epoch_20.pt: unpack it"),
+        (forms.cut(forms.bare), "it may be truncated: it begins as a zip archive and lacks"),
+        (forms.cut(forms.legacy), "it may be truncated"),
+        (forms.cut(forms.safe), "it may be truncated"),
+        (forms.cut(forms.archive), "it may be truncated: it begins as a zip archive and lacks"),
+    ],
+)
+def test_what_model_refuses_is_not_added_for_the_same_reason(
+    register: Callable[..., None], checkpoint: bytes, tmp_path: Path, save: forms.Save, reason: str
+) -> None:
+    from dgl_rsis.clip.model import load_clip
+    from dgl_rsis.weights.checkpoints import ModelError
+
+    register(checkpoint)
+    path = tmp_path / "mine.pt"
+    save(torch.load(io.BytesIO(checkpoint), weights_only=True), path)
+    with pytest.raises(ModelError) as refused:
+        load_clip(f"{TINY}:{path}")
+    told = run("add", "mine", "--file", str(path), "--arch", TINY)
+    assert told.exit_code == 2
+    assert told.stderr == f"dgl-rsis: {refused.value}\n"
+    assert str(refused.value).startswith(f"{path} cannot be loaded")
+    assert reason in told.stderr
+    assert "stranger" not in told.output
+    assert kept(tmp_path / "models") == set()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "reason"),
+    [
+        ("ViT-Z-99", "open_clip knows no architecture 'ViT-Z-99'"),
+        ("resnet-tower", "has the image tower TimmModel, which cannot be opened"),
+        ("foreign-words", "'foreign-words' cannot be built"),
+    ],
+)
+def test_what_model_cannot_build_is_not_added(
+    register: Callable[..., None], checkpoint: bytes, tmp_path: Path, architecture: str, reason: str
+) -> None:
+    import open_clip
+
+    from dgl_rsis.clip.model import load_clip
+    from dgl_rsis.weights.checkpoints import ModelError
+
+    for name, part, changes in (
+        ("resnet-tower", "vision_cfg", {"timm_model_name": "resnet10t"}),
+        ("foreign-words", "text_cfg", {"hf_tokenizer_name": str(tmp_path / "no-tokenizer")}),
+    ):
+        config = CONFIG["model_cfg"]
+        changed = {**config, part: {**config[part], **changes}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(changed))
+        open_clip.add_model_config(tmp_path / f"{name}.json")
+    register(checkpoint)
+    path = tmp_path / "mine.pt"
+    path.write_bytes(checkpoint)
+    with pytest.raises(ModelError, match=reason):
+        load_clip(f"{architecture}:{path}")
+    assert reason in run("add", "mine", "--file", str(path), "--arch", architecture).stderr
+
+
+def test_a_folder_is_no_architecture_of_an_added_model(
+    register: Callable[..., None], checkpoint: bytes, tmp_path: Path
+) -> None:
+    """`MODEL` could not name it."""
+    register(checkpoint)
+    path = tmp_path / "mine.pt"
+    path.write_bytes(checkpoint)
+    told = run("add", "mine", "--file", str(path), "--arch", f"local-dir:{tmp_path}")
+    assert "open_clip knows no architecture 'local-dir:" in told.stderr
+
+
+def test_both_sides_know_the_same_segment_anything() -> None:
+    from dgl_rsis.weights.architectures import SamArchitecture
+
+    assert get_args(SamArchitecture) == models.SAM_ARCHITECTURES
+
+
+def test_what_comes_from_an_address_is_named_by_it(
+    register: Callable[..., None], shelf: Shelf, tmp_path: Path
+) -> None:
+    register(b"<html>", sha256="")
+    told = run("pull", "m").stderr
+    assert f"what came from {shelf.url}/m cannot be loaded: it is a web page" in told
+    assert kept(tmp_path / "models") == set()
 
 
 def test_a_changed_file_is_told(

@@ -36,7 +36,7 @@ def test_a_pushed_prediction_is_listed_by_task_and_version(client: StudioClient)
 
 
 def test_several_predictions_go_in_one_call(client: StudioClient, studio: FakeStudio) -> None:
-    assert client.push_all(1, {1: PREDICTION, 3: PREDICTION}) == 2
+    assert client.push_rows(1, [{**PREDICTION, "task": 1}, {**PREDICTION, "task": 3}]) == 2
 
     assert [p["task"] for p in studio.predictions] == [1, 3]
     assert studio.calls[-1:] == ["POST /api/projects/1/import/predictions"]

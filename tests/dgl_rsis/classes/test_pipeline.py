@@ -128,15 +128,6 @@ def test_other_mask_features_give_other_vectors_of_the_same_form(clip: ClipModel
     assert (other.by_mask - pooled.by_mask).abs().max() > 1e-3
 
 
-def test_the_background_of_crops_reaches_the_model(clip: ClipModel):
-    default = OvssParameters()
-    encoded = pipeline.encode_image(IMAGE, clip, default)
-    kept = pipeline.encode_crops(clip, encoded, default)
-    for background in ("mean", "blur"):
-        changed = replace(default, crops=replace(default.crops, background=background))
-        assert (pipeline.encode_crops(clip, encoded, changed) - kept).abs().max() > 1e-4
-
-
 def test_crops_are_made_for_doubtful_masks_only(clip: ClipModel):
     words = vocabulary.prepare(LABELS, clip)
     texts, owners = words.texts, words.owners

@@ -14,9 +14,9 @@ POSITIONS = {
 }
 
 
-def said(text: str, source: str = "rules") -> list[tuple[str, str]]:
-    return [(modifier.kind, modifier.value) for modifier in decouple(text, source).modifiers]
+def said(text: str) -> list[tuple[str, str]]:
+    return [(modifier.kind, modifier.value) for modifier in decouple(text).modifiers]
 
 
-def anchors(text: str, source: str = "rules") -> list[str]:
-    return [anchor.noun for anchor in decouple(text, source).anchors]
+def anchors(text: str) -> list[str]:
+    return [anchor.noun for anchor in decouple(text).anchors]

@@ -12,6 +12,7 @@ from dgl_rsis.sam.model import SamEmbedding, SamModel
 from dgl_rsis.types import InputError, Mask, Prompt
 from dgl_rsis.weights.checkpoints import ModelError
 from tests.dgl_rsis.sam.small_sam import SIDE, noise, small_sam
+from tests.dgl_rsis.weights import forms
 
 HEIGHT, WIDTH = 90, 150
 
@@ -215,6 +216,15 @@ def test_loads_what_was_saved(model, tmp_path: Path):
     assert len(loaded.fingerprint) == 64
     assert not loaded.model.training
     assert not any(weight.requires_grad for weight in loaded.model.parameters())
+    for name, weight in model.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], weight)
+
+
+@pytest.mark.usefixtures("registered")
+def test_loads_any_format_of_weights(model, tmp_path: Path):
+    path = tmp_path / "sam_vit_b.pth"
+    forms.safe(model.model.state_dict(), path)
+    loaded = sam.load_sam("vit_b", path)
     for name, weight in model.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], weight)
 

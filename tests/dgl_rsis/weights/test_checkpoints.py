@@ -1,6 +1,5 @@
 """Checkpoints in the forms that the published weights have, with random weights in small models."""
 
-import collections
 import json
 import pickle
 import warnings
@@ -12,16 +11,24 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import nn
 
 from dgl_rsis.clip.model import load_clip
-from dgl_rsis.weights import checkpoints, torchscript
-from dgl_rsis.weights.checkpoints import ModelError, build_clip, check, fill, load_state
+from dgl_rsis.weights import torchscript
+from dgl_rsis.weights.architectures import build_clip, build_sam, check
+from dgl_rsis.weights.checkpoints import ModelError, fill, load_state
+from tests.dgl_rsis.weights.forms import (
+    Evil,
+    Save,
+    archive,
+    bare,
+    legacy,
+    safe,
+    trained,
+    wrapped,
+)
 from tests.small_model import CONFIG
 
 TINY = "tiny-clip"
-State = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="session")
@@ -36,68 +43,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return build_clip(TINY)
 
 
-class Evil:
-    def __reduce__(self):
-        return (print, ("code of a stranger",))
-
-
-class Half(nn.Module):
-    """As OpenAI's archives are: half precision, nested modules, settings among the weights."""
-
-    def __init__(self, state: State) -> None:
-        super().__init__()
-        for name, value in state.items():
-            self._place(name.split("."), value)
-        for name, value in (("input_resolution", 32), ("context_length", 24), ("vocab_size", 9)):
-            self.register_buffer(name, torch.tensor(value))
-        self.get_submodule("transformer.resblocks.0").register_buffer("attn_mask", torch.ones(2, 2))
-
-    def _place(self, names: list[str], value: torch.Tensor) -> None:
-        module: nn.Module = self
-        for name in names[:-1]:
-            if name not in dict(module.named_children()):
-                module.add_module(name, nn.Module())
-            module = module.get_submodule(name)
-        module.register_parameter(names[-1], nn.Parameter(value, requires_grad=False))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.logit_scale
-
-
-def archive(state: State, path: Path) -> None:
-    """Save as `torch.jit.save` does."""
-    halved = {n: v.half() if n != "logit_scale" else v for n, v in state.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather have people use torch.export
-        torch.jit.save(torch.jit.trace(Half(halved), torch.zeros(1)), path)
-
-
-def bare(state: State, path: Path) -> None:
-    torch.save(collections.OrderedDict(state), path)
-
-
-def legacy(state: State, path: Path) -> None:
-    torch.save(state, path, _use_new_zipfile_serialization=False)
-
-
-def trained(state: State, path: Path) -> None:
-    """As open_clip's training saves, from several GPUs."""
-    weights = {f"module.{name}": value for name, value in state.items()}
-    step = {
-        "state": {0: {"step": torch.tensor(3.0)}},
-        "param_groups": [{"lr": 1e-9, "params": [0]}],
-    }
-    torch.save({"epoch": 20, "name": "sky", "state_dict": weights, "optimizer": step}, path)
-
-
-def wrapped(state: State, path: Path) -> None:
-    torch.save({"model": {f"model.{name}": value for name, value in state.items()}}, path)
-
-
-def safe(state: State, path: Path) -> None:
-    save_file(state, path)
-
-
 @pytest.mark.parametrize(
     ("save", "suffix"),
     [
@@ -105,9 +50,7 @@ def safe(state: State, path: Path) -> None:
         (safe, ".safetensors"), (archive, ".pt"),
     ],
 )  # fmt: skip
-def test_every_form_is_read(
-    tiny: Any, tmp_path: Path, save: Callable[[State, Path], None], suffix: str
-) -> None:
+def test_every_form_is_read(tiny: Any, tmp_path: Path, save: Save, suffix: str) -> None:
     path = tmp_path / f"weights{suffix}"
     expected = tiny.state_dict()
     save(expected, path)
@@ -179,9 +122,7 @@ def test_a_pickle_with_code_runs_nothing(
 @pytest.mark.filterwarnings("ignore:.*pickle:UserWarning")
 @pytest.mark.parametrize("save", [bare, legacy, safe, archive])
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.999])
-def test_a_truncated_file(
-    tiny: Any, tmp_path: Path, save: Callable[[State, Path], None], part: float
-) -> None:
+def test_a_truncated_file(tiny: Any, tmp_path: Path, save: Save, part: float) -> None:
     path = tmp_path / ("weights.safetensors" if save is safe else "weights.pt")
     save(tiny.state_dict(), path)
     content = path.read_bytes()
@@ -259,7 +200,7 @@ def test_published_shapes_cost_nothing(tmp_path: Path) -> None:
 def test_segment_anything_is_checked(tmp_path: Path) -> None:
     pytest.importorskip("segment_anything")
     path = tmp_path / "sam.pth"
-    shape = checkpoints.build_sam("vit_b", "meta").state_dict()
+    shape = build_sam("vit_b", "meta").state_dict()
     # Expanded zeros: the true shapes, in a small file.
     torch.save({name: torch.zeros(()).expand(value.shape) for name, value in shape.items()}, path)
     assert path.stat().st_size < 1_000_000

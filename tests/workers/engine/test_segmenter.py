@@ -152,7 +152,7 @@ def test_features_of_other_parameters_are_others(
     segmenter = _segmenter(model_folder, ImageCache(MIB))
     wide = OvssParameters()
     encoded = segmenter.encode(picture, wide)
-    tight = segmenter.encode(picture, replace(wide, crops=replace(wide.crops, background="mean")))
+    tight = segmenter.encode(picture, replace(wide, crops=replace(wide.crops, max_scale=1.2)))
     assert encoded.by_crop is not None
     assert tight.by_crop is not None
     assert (encoded.by_mask == tight.by_mask).all()

@@ -21,7 +21,7 @@ class Opened:
         self.refusal = refusal
         self.seen: list[tuple[bytes, str, str]] = []
 
-    def __call__(self, path: Path, kind: Kind, architecture: str) -> None:
+    def __call__(self, path: Path, kind: Kind, architecture: str, _origin: str) -> None:
         self.seen.append((path.read_bytes(), kind, architecture))
         if self.refusal:
             raise ValueError(self.refusal)

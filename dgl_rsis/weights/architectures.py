@@ -1,0 +1,160 @@
+"""The architectures that weights belong to, untrained, and whether a file is of one.
+
+Of open_clip and of segment_anything. What is refused here is refused both when a checkpoint is
+added to the models folder and when one is loaded.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import open_clip
+import torch
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.transformer import VisionTransformer
+from torch import nn
+
+from dgl_rsis.weights.checkpoints import ModelError, fill
+
+Kind = Literal["clip", "sam"]
+SamArchitecture = Literal["vit_b", "vit_l", "vit_h"]
+
+
+def require_clip(architecture: str) -> None:
+    """Refuse what open_clip does not list.
+
+    Raises:
+        ModelError: naming it.
+    """
+    if architecture not in open_clip.list_models():
+        raise ModelError(
+            f"open_clip knows no architecture {architecture!r}: see open_clip.list_models()"
+        )
+
+
+def build_clip(architecture: str, device: str = "cpu") -> Any:
+    """An untrained model of open_clip.
+
+    Args:
+        architecture: one that open_clip lists, or "local-dir:FOLDER".
+        device: where to make it; "meta" makes its shape only.
+
+    Raises:
+        ModelError: open_clip knows no such architecture, lacks what it needs, or its image tower is
+            neither open_clip's own vision transformer nor its own ResNet.
+    """
+    if ":" not in architecture:
+        require_clip(architecture)
+    with _without_warning(), _refusing(architecture), torch.device(device):
+        model = open_clip.create_model(
+            architecture, load_weights=False, device=device, pretrained_text=False
+        )
+    _check_tower(architecture, model.visual)
+    return model
+
+
+def clip_tokenizer(architecture: str) -> Any:
+    """The tokenizer of a model of open_clip: text → (n, context) int64.
+
+    Raises:
+        ModelError: its vocabulary is not here.
+    """
+    with _refusing(architecture):
+        return open_clip.get_tokenizer(architecture)
+
+
+def require_sam(architecture: str) -> None:
+    """Refuse what is no Segment Anything.
+
+    Raises:
+        ModelError: naming it.
+    """
+    if architecture not in get_args(SamArchitecture):
+        known = ", ".join(get_args(SamArchitecture))
+        raise ModelError(f"no architecture {architecture!r} of Segment Anything: choose of {known}")
+
+
+def build_sam(architecture: str, device: str = "cpu") -> Any:
+    """An untrained Segment Anything.
+
+    Args:
+        architecture: "vit_b", "vit_l" or "vit_h".
+        device: as for `build_clip`.
+
+    Raises:
+        ModelError: no such architecture, or segment-anything is not installed.
+    """
+    require_sam(architecture)
+    try:
+        from segment_anything import sam_model_registry
+    except ImportError:
+        raise ModelError("Segment Anything is not installed: install segment-anything-py") from None
+    with torch.device(device):
+        return sam_model_registry[architecture]()
+
+
+BUILDERS: dict[Kind, Callable[[str, str], Any]] = {"clip": build_clip, "sam": build_sam}
+
+
+def check(path: Path, kind: Kind, architecture: str, origin: str = "") -> None:
+    """See that a checkpoint can be loaded: every weight of the architecture, and no other.
+
+    The model is made as a shape only, so that this costs a look at the file.
+
+    Args:
+        path: of the checkpoint.
+        kind: "clip" or "sam".
+        architecture: as open_clip lists it, or as for `build_sam`.
+        origin: how to call the file in messages; "" for `path`.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    if kind == "clip":
+        require_clip(architecture)
+        clip_tokenizer(architecture)
+    fill(BUILDERS[kind](architecture, "meta"), path, architecture, origin, assign=True)
+
+
+def _check_tower(architecture: str, visual: nn.Module) -> None:
+    """Refuse image towers whose insides are not known here.
+
+    Raises:
+        ModelError: naming the tower and what to choose instead.
+    """
+    tower = f"{architecture!r} has the image tower {type(visual).__name__}"
+    way_out = "choose a model with one of open_clip's own, such as ViT-B-32, ViT-L-14 or RN50"
+    if not isinstance(visual, VisionTransformer | ModifiedResNet):
+        raise ModelError(f"{tower}, which cannot be opened: {way_out}")
+    if getattr(visual, "pool_type", "tok") == "none":
+        raise ModelError(f"{tower} that pools nothing: {way_out}")
+
+
+@contextmanager
+def _refusing(architecture: str) -> Iterator[None]:
+    """Turn what open_clip and the libraries under it raise into one error.
+
+    Raises:
+        ModelError: naming the architecture and the reason.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
+        raise ModelError(f"{architecture!r} cannot be built: {error}") from error
+
+
+@contextmanager
+def _without_warning() -> Iterator[None]:
+    """Without open_clip's warning, on the root logger, of random weights: these are replaced."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "No pretrained weights loaded" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(wanted)
+    try:
+        yield
+    finally:
+        root.removeFilter(wanted)
