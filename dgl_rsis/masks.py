@@ -26,14 +26,14 @@ def box(mask: Mask) -> tuple[int, int, int, int]:
 def depth(mask: Mask) -> Floats:
     """(H, W) float32, distance to the nearest pixel outside; beyond the image is outside."""
     padded = np.pad(mask, 1).astype(np.uint8)
-    found = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(found[1:-1, 1:-1], dtype=np.float32)
+    distances = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distances[1:-1, 1:-1], dtype=np.float32)
 
 
 def largest_share(mask: Mask) -> float:
     """The share of a mask that its largest connected part holds (8-neighbourhood); 0 if empty."""
-    _, _, found, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    areas = found[1:, cv2.CC_STAT_AREA]
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    areas = statistics[1:, cv2.CC_STAT_AREA]
     return float(areas.max() / areas.sum()) if len(areas) else 0.0
 
 
@@ -79,8 +79,8 @@ def largest(labels: NDArray[np.integer[Any]], min_area: int) -> list[int]:
     """
     areas: NDArray[np.int64] = np.bincount(labels.reshape(-1), minlength=1)[1:]
     order = np.argsort(-areas, kind="stable")
-    found: list[int] = (1 + order[areas[order] >= min_area]).tolist()
-    return found
+    numbers: list[int] = (1 + order[areas[order] >= min_area]).tolist()
+    return numbers
 
 
 def cells(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

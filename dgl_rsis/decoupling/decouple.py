@@ -46,10 +46,10 @@ def decouple(text: str, source: str = RULES) -> Decoupled:
     normal = normalised(text)
     if len(normal) > LONGEST:
         return _whole(text, normal, f"it is longer than {LONGEST} characters")
-    found: Decoupled = pipeline(normal)._.decoupled
-    if found.reason:
-        return _whole(text, normal, found.reason, found.modifiers)
-    return replace(found, text=text)
+    decoupled: Decoupled = pipeline(normal)._.decoupled
+    if decoupled.reason:
+        return _whole(text, normal, decoupled.reason, decoupled.modifiers)
+    return replace(decoupled, text=text)
 
 
 def parse_lines(lines: Iterable[str], source: str = RULES) -> Iterator[Decoupled]:
@@ -60,14 +60,14 @@ def parse_lines(lines: Iterable[str], source: str = RULES) -> Iterator[Decoupled
 
 def to_json(decoupled: Decoupled) -> Json:
     """What the command line prints; `reason` only where there is one."""
-    found = {
+    parts = {
         "text": decoupled.text,
         "noun": decoupled.noun,
         "plural": decoupled.plural,
         "modifiers": [_modifier_json(modifier) for modifier in decoupled.modifiers],
         "anchors": [{"text": x.text, "noun": x.noun} for x in decoupled.anchors],
     }
-    return found | ({"reason": decoupled.reason} if decoupled.reason else {})
+    return parts | ({"reason": decoupled.reason} if decoupled.reason else {})
 
 
 def _modifier_json(modifier: Modifier) -> Json:

@@ -276,12 +276,12 @@ class _Sentence:
             clause |= self.cursor.peek(ahead).kind == "relative"
             ahead += 1
         term = self.cursor.peek(ahead)
-        found = (
+        describes = (
             term.kind in {*_OPENING, "place", "orientation"} and term.start not in self.hints.high
         )
-        if found:
+        if describes:
             self.cursor.at += ahead
-        return found
+        return describes
 
     def _leads_on(self, term: Term, *, clause: bool) -> bool:
         if term.kind == "verb":

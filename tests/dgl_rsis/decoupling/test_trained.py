@@ -65,25 +65,25 @@ def trained(tmp_path) -> Callable[[str], Decoupled]:
 
 
 def test_a_parse_says_what_a_preposition_speaks_of(trained):
-    found = trained("the apartment building near the lake on the left")
-    assert found.noun == "apartment building"
-    assert [modifier.value for modifier in found.modifiers] == ["near", "left"]
-    assert found.anchors[0].text == "lake"
-    assert said(found.text) == [("relation", "near")]  # the rules give the place to the lake
+    decoupled = trained("the apartment building near the lake on the left")
+    assert decoupled.noun == "apartment building"
+    assert [modifier.value for modifier in decoupled.modifiers] == ["near", "left"]
+    assert decoupled.anchors[0].text == "lake"
+    assert said(decoupled.text) == [("relation", "near")]  # the rules give the place to the lake
 
 
 def test_a_parse_knows_verbs(trained):
-    found = trained("white boats crowd the small bay")
-    assert found.noun == "boat"
-    assert found.plural
-    assert [modifier.value for modifier in found.modifiers] == ["white"]
-    assert decouple(found.text).noun != "boat"
+    decoupled = trained("white boats crowd the small bay")
+    assert decoupled.noun == "boat"
+    assert decoupled.plural
+    assert [modifier.value for modifier in decoupled.modifiers] == ["white"]
+    assert decouple(decoupled.text).noun != "boat"
 
 
 def test_a_parse_finds_a_subject_behind_its_verb(trained):
-    found = trained("near the mill stands a red tower")
-    assert found.noun == "tower"
-    assert [(m.kind, m.value) for m in found.modifiers] == [
+    decoupled = trained("near the mill stands a red tower")
+    assert decoupled.noun == "tower"
+    assert [(m.kind, m.value) for m in decoupled.modifiers] == [
         ("relation", "near"),
         ("attribute", "red"),
     ]
