@@ -1,4 +1,4 @@
-"""The order of the stages. The only file that knows it.
+"""From labels to class masks: the order of the stages.
 
 Open-vocabulary semantic segmentation [paper, local branch]:
 
@@ -181,8 +181,8 @@ def segment_classes(
         words = vocabulary.prepare(
             labels, clip, enrich=parameters.knowledge, remember=parameters.remember
         )
-    found = classify(encode_image(image, clip, parameters), words, clip, parameters)
-    return replace(found, seconds=seconds | found.seconds)
+    segmentation = classify(encode_image(image, clip, parameters), words, clip, parameters)
+    return replace(segmentation, seconds=seconds | segmentation.seconds)
 
 
 def classify(
@@ -202,13 +202,14 @@ def classify(
         learnt: from corrected masks; None for nothing.
     """
     proposed, seconds = encoded.proposed, dict(encoded.seconds)
-    found = pixel_classes(encoded, words, clip, parameters, seconds, learnt)
+    semantic = pixel_classes(encoded, words, clip, parameters, seconds, learnt)
     with timed(seconds, "masks"):
-        best, probability = (proposed.at_full_size(x) for x in (found.best, found.probability))
+        best = proposed.at_full_size(semantic.best)
+        probability = proposed.at_full_size(semantic.probability)
         class_map = words.labelled(best, probability, parameters.threshold)
         classes = _classes(class_map, probability, words.labels)
     return ClassSegmentation(
-        tuple(classes), class_map, probability, seconds, parameters, found.margin
+        tuple(classes), class_map, probability, seconds, parameters, semantic.margin
     )
 
 
@@ -377,12 +378,12 @@ def encode_crops(
 def _classes(
     class_map: NDArray[np.uint16], probability: Floats, labels: Sequence[Label]
 ) -> list[Segment]:
-    found = []
+    segments = []
     for number, label in enumerate(labels, start=1):
         mask = class_map == number
         if mask.any():
-            found.append(Segment(label.name, float(probability[mask].mean()), mask))
-    return found
+            segments.append(Segment(label.name, float(probability[mask].mean()), mask))
+    return segments
 
 
 @contextmanager

@@ -67,8 +67,8 @@ def boxes(proposals: Proposals, parameters: CropParameters) -> Floats:
     fitting = np.clip(starts, 0, last)
     overhang = (size - sides[:, None]) / 2  # centred where the crop is wider than the image
     starts = np.where(sides[:, None] <= size, fitting, overhang)
-    found: Floats = np.concatenate([starts, starts + sides[:, None]], axis=1).astype(np.float32)
-    return found
+    squares: Floats = np.concatenate([starts, starts + sides[:, None]], axis=1).astype(np.float32)
+    return squares
 
 
 def crop(

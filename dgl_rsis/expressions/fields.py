@@ -218,8 +218,8 @@ def _box_sums(mask: Mask, starts: Numbers, ends: Numbers) -> Numbers:
     table = np.pad(mask.astype(np.float64), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
 
     def upto(x: Numbers, y: Numbers) -> Numbers:
-        found: Numbers = ndimage.map_coordinates(table, np.stack([y, x]), order=1, mode="nearest")
-        return found
+        sums: Numbers = ndimage.map_coordinates(table, np.stack([y, x]), order=1, mode="nearest")
+        return sums
 
     (left, top), (right, bottom) = starts.T, ends.T
     return upto(right, bottom) - upto(left, bottom) - upto(right, top) + upto(left, top)
@@ -243,8 +243,8 @@ def logarithms(shapes: Shapes, dimension: Dimension) -> Floats:
         sizes = shapes.areas
     else:
         sizes = shapes.sides[:, 0 if dimension == "length" else 1]
-    found: Floats = np.log(np.maximum(sizes, TINY)).astype(np.float32)
-    return found
+    logarithms: Floats = np.log(np.maximum(sizes, TINY)).astype(np.float32)
+    return logarithms
 
 
 def relative(values: Floats, weights: Floats, members: Indices, sign: int) -> Floats:

@@ -54,15 +54,15 @@ def _painted_down(
     within: list[float],
 ) -> Mask:
     labels = [False] * len(nodes)
-    found = np.zeros(tree.leaf_count, dtype=np.bool_)
+    inside = np.zeros(tree.leaf_count, dtype=np.bool_)
     first, last = tree.first[nodes].tolist(), tree.last[nodes].tolist()
     for i in range(len(nodes) - 1, -1, -1):
         around = above[i] >= 0 and labels[above[i]]
         same, other = (within[i], without[i]) if around else (without[i], within[i])
         labels[i] = around if same <= other + turn[i] else not around
         if labels[i] != around:
-            found[first[i] : last[i]] = labels[i]
-    return found
+            inside[first[i] : last[i]] = labels[i]
+    return inside
 
 
 def _ancestors(tree: RegionTree, ranks: Ranks) -> Ranks:

@@ -120,8 +120,8 @@ def _turns(tree: RegionTree, parameters: RefinementParameters) -> Costs:
     costs = parameters.turn - strength + parameters.size_weight * (small + large)
     # An outline that runs along the edge of the image alone has no strength at all.
     costs[tree.parent < 0] = parameters.turn + parameters.shape_weight
-    found: Costs = np.maximum(costs, 0.05)
-    return found
+    positive: Costs = np.maximum(costs, 0.05)
+    return positive
 
 
 # ---- the three questions ------------------------------------------------------------------------
@@ -188,11 +188,11 @@ def _corrected(
     held, area = _count(tree, share), np.bincount(tree.leaves.reshape(-1))
     scale = parameters.prior_trust / (1 + wrong) / max(1, int(share.sum()))
     costs = scale * np.stack([held, area - held], axis=1)  # (L, 2)
-    found = _explained(points, tree, turns, costs, np.flatnonzero(held), parameters)
+    inside = _explained(points, tree, turns, costs, np.flatnonzero(held), parameters)
     # Leaves on the side that most of them had keep their pixels: a line drawn by hand stays.
-    changed = at_full_size(tree, found != (2 * held > area))
-    inside: Mask = np.where(changed, at_full_size(tree, found), prior)
-    return inside
+    changed = at_full_size(tree, inside != (2 * held > area))
+    corrected: Mask = np.where(changed, at_full_size(tree, inside), prior)
+    return corrected
 
 
 def _with_middle(mask: Mask, points: Points, tree: RegionTree) -> Points:
@@ -237,13 +237,13 @@ def _like_shapes(
     turns: Costs,
     parameters: RefinementParameters,
 ) -> Mask:
-    """What lies in the box, under the stroke or in the outline, all of them together."""
+    """What lies in the box, under the stroke or in the outline: their union."""
     costs = _shape_costs(prompt, tree, parameters)
     wanted, unwanted = points.leaves[points.positive], points.leaves[~points.positive]
-    found = labelled(tree, turns, costs, wanted, unwanted, _window(prompt, tree))
-    if not found.any():  # no node is worth its outline: the leaves themselves
-        found = costs[:, 0] > costs[:, 1]
-    return at_full_size(tree, found)
+    inside = labelled(tree, turns, costs, wanted, unwanted, _window(prompt, tree))
+    if not inside.any():  # no node is worth its outline: the leaves themselves
+        inside = costs[:, 0] > costs[:, 1]
+    return at_full_size(tree, inside)
 
 
 def _shape_costs(prompt: Prompt, tree: RegionTree, parameters: RefinementParameters) -> Costs:

@@ -51,7 +51,7 @@ class Engine:
         refer: (picture, expression, labels, batch) → candidates and the label that fits them.
         point: (picture, prompt) → the mask that is meant.
         label_of: (picture, mask, labels, batch) → the label that a mask is most like.
-        learn: (picture, marked, labels) → examples of what is marked, see `prototypes.learn`.
+        learn: (picture, marked, labels) → examples of what is marked, see `prototypes.from_masks`.
         batch: crops at a time that fit the device, as far as known.
         model_version: of the model behind `segment`.
         fetch: image reference → bytes.

@@ -98,11 +98,11 @@ class Segmenter:
             labels: names.
 
         Raises:
-            InputError: see `prototypes.learn`, or an image too small to have regions.
+            InputError: see `prototypes.from_masks`, or an image too small to have regions.
         """
         pipeline.check_size(picture.pixels)
         proposed = self._provider.propose(picture, self._classes.regions)
-        return prototypes.learn(picture.pixels, proposed, marked, labels)
+        return prototypes.from_masks(picture.pixels, proposed, marked, labels)
 
     def refer(
         self, picture: Picture, expression: str, labels: Sequence[Label], batch: int, most: int = 0

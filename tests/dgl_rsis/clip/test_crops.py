@@ -15,8 +15,8 @@ def proposals(*boxes: tuple[int, int, int, int], shape: tuple[int, int]) -> Prop
     masks = np.zeros((len(boxes), *shape), dtype=bool)
     for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
         mask[top:bottom, left:right] = True
-    found = np.array(boxes, dtype=np.int32)
-    return Proposals(masks, found, np.ones(len(boxes), np.float32), *shape)
+    corners = np.array(boxes, dtype=np.int32)
+    return Proposals(masks, corners, np.ones(len(boxes), np.float32), *shape)
 
 
 @st.composite
@@ -29,10 +29,10 @@ def anywhere(draw):
 
 @settings(deadline=None)
 @given(anywhere())
-def test_a_box_is_square_and_holds_its_mask(found):
-    left, top, right, bottom = crops.boxes(found, PARAMETERS)[0]
+def test_a_box_is_square_and_holds_its_mask(proposed):
+    left, top, right, bottom = crops.boxes(proposed, PARAMETERS)[0]
     assert right - left == pytest.approx(bottom - top, abs=1e-2)
-    x1, y1, x2, y2 = found.boxes[0]
+    x1, y1, x2, y2 = proposed.boxes[0]
     assert left <= x1 + 1e-3
     assert top <= y1 + 1e-3
     assert right >= x2 - 1e-3
@@ -41,9 +41,9 @@ def test_a_box_is_square_and_holds_its_mask(found):
 
 @settings(deadline=None)
 @given(anywhere())
-def test_a_box_that_fits_lies_inside_the_image(found):
-    height, width = found.masks.shape[1:]
-    left, top, right, bottom = crops.boxes(found, PARAMETERS)[0]
+def test_a_box_that_fits_lies_inside_the_image(proposed):
+    height, width = proposed.masks.shape[1:]
+    left, top, right, bottom = crops.boxes(proposed, PARAMETERS)[0]
     if right - left <= width:
         assert left >= -1e-3
         assert right <= width + 1e-2
@@ -53,8 +53,8 @@ def test_a_box_that_fits_lies_inside_the_image(found):
 
 
 def test_small_objects_get_more_context():
-    found = proposals((100, 100, 110, 110), (50, 50, 150, 150), shape=(400, 400))
-    small, large = crops.boxes(found, PARAMETERS)
+    proposed = proposals((100, 100, 110, 110), (50, 50, 150, 150), shape=(400, 400))
+    small, large = crops.boxes(proposed, PARAMETERS)
     assert (small[2] - small[0]) / 10 == pytest.approx(3.2, abs=0.01)  # the least side, 32 pixels
     assert (large[2] - large[0]) / 100 == pytest.approx(1.2, abs=0.01)
 
@@ -104,19 +104,19 @@ def test_inside_the_mask_nothing_changes(background: crops.Background):
     image, masks = two_halves()
     boxes = np.array([[16, 16, 48, 48], [16, 16, 48, 48]], np.float32)
     kept = crops.crop(image, boxes, 16)
-    found = crops.crop(image, boxes, 16, background=background, masks=masks)
-    assert (found[0, :, :, :8] == kept[0, :, :, :8]).all()
-    assert (found[1, :, :8] == kept[1, :, :8]).all()
-    assert (found[0, :, :, 8:] != kept[0, :, :, 8:]).any()
+    cut = crops.crop(image, boxes, 16, background=background, masks=masks)
+    assert (cut[0, :, :, :8] == kept[0, :, :, :8]).all()
+    assert (cut[1, :, :8] == kept[1, :, :8]).all()
+    assert (cut[0, :, :, 8:] != kept[0, :, :, 8:]).any()
 
 
 def test_the_mean_lies_outside_the_mask():
     image, masks = two_halves()
     boxes = np.array([[0, 0, 64, 64]] * 2, np.float32)
-    found = crops.crop(image, boxes, 16, background="mean", masks=masks).numpy()
+    cut = crops.crop(image, boxes, 16, background="mean", masks=masks).numpy()
     mean = np.array([0.5, 0, 0.5])[:, None, None]
-    assert found[0, :, :, 8:] == pytest.approx(np.broadcast_to(mean, (3, 16, 8)), abs=1e-3)
-    assert found[1, :, 8:] == pytest.approx(np.broadcast_to(mean, (3, 8, 16)), abs=1e-3)
+    assert cut[0, :, :, 8:] == pytest.approx(np.broadcast_to(mean, (3, 16, 8)), abs=1e-3)
+    assert cut[1, :, 8:] == pytest.approx(np.broadcast_to(mean, (3, 8, 16)), abs=1e-3)
 
 
 def test_a_blur_outside_the_mask_is_opencvs():
@@ -124,10 +124,10 @@ def test_a_blur_outside_the_mask_is_opencvs():
     boxes = np.array([[0, 0, 64, 64]], np.float32)
     masks = np.zeros((1, 64, 64), dtype=bool)
     masks[0, :, :20] = True
-    found = crops.crop(image, boxes, 32, background="blur", masks=masks)[0].permute(1, 2, 0).numpy()
+    cut = crops.crop(image, boxes, 32, background="blur", masks=masks)[0].permute(1, 2, 0).numpy()
     sharp = crops.crop(image, boxes, 32)[0].permute(1, 2, 0).numpy()
     smooth = cv2.GaussianBlur(sharp, (17, 17), 0.08 * 32, borderType=cv2.BORDER_REFLECT_101)
-    assert found[:, 11:] == pytest.approx(smooth[:, 11:], abs=1e-3)
+    assert cut[:, 11:] == pytest.approx(smooth[:, 11:], abs=1e-3)
 
 
 @pytest.mark.parametrize("background", ["mean", "blur"])
@@ -137,8 +137,8 @@ def test_a_mask_at_half_size_hides_the_same(background: crops.Background):
     small[0, 4:20, 10:33] = True
     large = small.repeat(2, axis=1).repeat(2, axis=2)
     boxes = np.array([[10, 0, 80, 70]], np.float32)
-    found = [crops.crop(image, boxes, 8, background=background, masks=m) for m in (small, large)]
-    assert found[0].numpy() == pytest.approx(found[1].numpy(), abs=0.02)
+    cuts = [crops.crop(image, boxes, 8, background=background, masks=m) for m in (small, large)]
+    assert cuts[0].numpy() == pytest.approx(cuts[1].numpy(), abs=0.02)
 
 
 def test_many_masks_are_the_same_in_small_portions(monkeypatch: pytest.MonkeyPatch):
@@ -156,11 +156,11 @@ def test_many_masks_are_the_same_in_small_portions(monkeypatch: pytest.MonkeyPat
 
 @settings(deadline=None)
 @given(anywhere(), st.sampled_from(["keep", "mean", "blur"]), st.sampled_from([2, 8, 32]))
-def test_any_crop_is_an_image(found, background, side):
-    shape = found.masks.shape[1:]
+def test_any_crop_is_an_image(proposed, background, side):
+    shape = proposed.masks.shape[1:]
     image = np.random.default_rng(4).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    boxes = crops.boxes(found, PARAMETERS)
-    cut = crops.crop(image, boxes, side, background=background, masks=found.masks)
+    boxes = crops.boxes(proposed, PARAMETERS)
+    cut = crops.crop(image, boxes, side, background=background, masks=proposed.masks)
     assert cut.shape == (1, 3, side, side)
     assert cut.isfinite().all()
     assert 0 <= cut.min() <= cut.max() <= 1

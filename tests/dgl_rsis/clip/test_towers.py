@@ -14,10 +14,10 @@ def test_a_resnet_taken_apart_is_itself(tmp_path: Path):
     images = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
         maps = towers.feature_map(visual, images)
-        found = towers.attention_pooled(visual.attnpool, maps)
-        torch.testing.assert_close(found, visual(images))
+        pooled = towers.attention_pooled(visual.attnpool, maps)
+        torch.testing.assert_close(pooled, visual(images))
     assert maps.shape == (3, 256, 2, 2)
-    assert (found[0] - found[1]).norm() > 1e-3
+    assert (pooled[0] - pooled[1]).norm() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_transformer_taken_apart_is_itself(tmp_path: Path, vision: dict[str, A
         x = towers.embedded(visual, images)
         for block in visual.transformer.resblocks:
             x = towers.fed_forward(block, x + towers.attended(block, block.ln_1(x)))
-        found = towers.read_all(visual, x[:, 0], x[:, 1:])
-        torch.testing.assert_close(found, visual(images), atol=1e-5, rtol=1e-4)
+        embedding = towers.read_all(visual, x[:, 0], x[:, 1:])
+        torch.testing.assert_close(embedding, visual(images), atol=1e-5, rtol=1e-4)
 
 
 def test_other_sizes_of_tile_stretch_the_positions(clip: ClipModel, tmp_path: Path):

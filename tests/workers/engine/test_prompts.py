@@ -55,7 +55,9 @@ def test_a_mask_of_another_size_names_both(name: str) -> None:
 
 
 def test_runs_that_do_not_add_up_are_refused() -> None:
-    with pytest.raises(InputError, match="must be non-negative and sum to 2400, got 2 runs with the sum 7"):
+    with pytest.raises(
+        InputError, match="must be non-negative and sum to 2400, got 2 runs with the sum 7"
+    ):
         to_prompt(VisualPrompt(prior=Runs(HEIGHT, WIDTH, (3, 4))), HEIGHT, WIDTH)
 
 
