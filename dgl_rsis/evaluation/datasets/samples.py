@@ -2,7 +2,7 @@
 
 A reader yields lazily. What is not as it should be is a `DatasetError` that names the file: a class
 table that does not fit is worth more than a score that is wrong. The layouts of the published
-benchmarks are in `dataset_landcover` and `dataset_referring`; `dataset_catalogue` knows all.
+benchmarks are in `landcover` and `referring`; `catalogue` knows all.
 """
 
 import io
@@ -49,7 +49,7 @@ class Sample:
     Attributes:
         name: of the file, without suffix.
         image: (H, W, 3) uint8.
-        truth: (H, W) uint16, class index or `metrics.IGNORE`.
+        truth: (H, W) uint16, class index or `scores.IGNORE`.
     """
 
     name: str
@@ -103,7 +103,7 @@ def dubai(folder: Path, tiles: Iterable[int]) -> Iterator[Sample]:
         DatasetError: no image of a tile, a label of another size, or a colour not in the table.
     """
     for tile in tiles:
-        for path in found(folder, f"tile{tile}_*.jpg"):
+        for path in sorted_files(folder, f"tile{tile}_*.jpg"):
             image = read_image(path)
             label = path.with_suffix(".png")
             yield Sample(path.stem, image, read_colours(label, image, DUBAI_COLOURS))
@@ -118,7 +118,7 @@ def fair(folder: Path) -> Iterator[Sample]:
     Raises:
         DatasetError: no images, no mask of an image, or one of another size.
     """
-    for path in found(folder / "images", "*.png"):
+    for path in sorted_files(folder / "images", "*.png"):
         image = read_image(path)
         mask = read_mask(folder / "masks" / path.name, image)
         yield Sample(path.stem, image, np.where(mask, 0, 1).astype(np.uint16))
@@ -153,7 +153,7 @@ def plain(folder: Path) -> Iterator[Sample]:
     values = {i: i for i in range(count)} | {IGNORE: IGNORE}
     if count <= 255:
         values[255] = IGNORE
-    paths = [p for p in found(folder / "images", "*") if p.suffix.lower() in IMAGE_SUFFIXES]
+    paths = [p for p in sorted_files(folder / "images", "*") if p.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
         raise DatasetError(f"{folder / 'images'} holds no image ({', '.join(IMAGE_SUFFIXES)})")
     for path in paths:
@@ -194,7 +194,7 @@ def objects(samples: Iterable[Sample], index: int) -> Iterator[Instances]:
 # ---- reading, for all readers --------------------------------------------------------------------
 
 
-def found(folder: Path, pattern: str) -> list[Path]:
+def sorted_files(folder: Path, pattern: str) -> list[Path]:
     """The files of a pattern, sorted.
 
     Raises:
