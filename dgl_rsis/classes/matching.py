@@ -52,7 +52,8 @@ def match(features: Tensor, texts: Tensor, owners: Sequence[int], temperature: f
     Returns:
         (N, C) float32, rows sum to 1.
     """
-    return best_phrase((features @ texts.T).cpu().numpy(), owners, temperature)
+    cosines = features @ texts.T  # (N, P)
+    return best_phrase(cosines.cpu().numpy(), owners, temperature)
 
 
 def best_phrase(cosines: Floats, owners: Sequence[int], temperature: float) -> Floats:
@@ -60,7 +61,7 @@ def best_phrase(cosines: Floats, owners: Sequence[int], temperature: float) -> F
     logits = temperature * cosines
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))  # (..., P)
     shape = (*cosines.shape[:-1], max(owners) + 1)
-    classes = np.zeros(shape, dtype=np.float32)
+    classes = np.zeros(shape, dtype=np.float32)  # (..., C)
     for phrase, owner in enumerate(owners):
         np.maximum(classes[..., owner], exponentials[..., phrase], out=classes[..., owner])
     rows: Floats = classes / classes.sum(axis=-1, keepdims=True)

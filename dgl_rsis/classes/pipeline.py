@@ -225,7 +225,7 @@ def pixel_classes(
     proposed = encoded.proposed
     with timed(seconds, "crops"):
         fused = fuse(encoded, clip, words.texts, words.owners, parameters)
-    cosines = (fused @ words.texts.T).cpu().numpy()
+    cosines = (fused @ words.texts.T).cpu().numpy()  # (N, P)
     known = [each for each in (words.known, learnt) if each is not None]
     if known:
         with timed(seconds, "prototypes"):
@@ -371,7 +371,9 @@ def encode_crops(
     shown = None
     if background != "keep":
         shown = encoded.proposed.masks if chosen is None else encoded.proposed.masks[chosen]
-    cut = crops.crop(encoded.image, boxes, clip.crop_side, clip.device, background, shown)
+    cut = crops.crop(
+        encoded.image, boxes, clip.crop_side, clip.device, background, shown
+    )  # (n, 3, S, S)
     return features.crop_features(clip, cut, parameters.batch)
 
 

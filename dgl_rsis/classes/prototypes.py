@@ -211,7 +211,7 @@ def apply(cosines: Floats, owners: Sequence[int], temperature: float, evidence: 
     among[: len(evidence.corrected)] = evidence.corrected
     if evidence.corrected.sum() < 2:
         return cosines
-    texts = np.full((len(cosines), count), -np.inf, dtype=np.float32)
+    texts = np.full((len(cosines), count), -np.inf, dtype=np.float32)  # (N, C'): best phrases
     for phrase, owner in enumerate(owners):
         texts[:, owner] = np.maximum(texts[:, owner], temperature * cosines[:, phrase])
     before, after = texts[:, among], (texts + terms)[:, among]
@@ -354,6 +354,7 @@ def _log_likelihoods(
     within = np.mean([np.cov(each.T, bias=True) for each in classes], axis=0)  # (K, K)
     size = within.shape[0]
     sphere = max(np.trace(within) / size, 1e-3) * np.eye(size)
+    # Of few examples the covariance alone could hardly be inverted.
     inverse = np.linalg.inv((1 - shrinkage) * within + shrinkage * sphere)
     weights = means @ inverse  # (C, K)
     scores: NDArray[np.float64] = keys @ weights.T - (weights * means).sum(axis=1) / 2  # (N, C)

@@ -106,7 +106,7 @@ def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
         return known
     texts = features.text_features(
         clip, [knowledge.prompts(word) for word in (noun, *(label.name for label in named))]
-    )
+    )  # (1 + labels, D)
     return named[int((texts[1:] @ texts[0]).argmax())].name
 
 

@@ -161,7 +161,7 @@ def _blurred(images: Tensor) -> Tensor:
     steps = torch.arange(-reach, reach + 1, device=images.device)
     kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
     kernel = (kernel / kernel.sum()).reshape(1, 1, 1, -1)
-    planes = images.reshape(-1, 1, side, side)
+    planes = images.reshape(-1, 1, side, side)  # (3 · n, 1, S, S)
     for weights, around in (
         (kernel, (reach, reach, 0, 0)),
         (kernel.transpose(2, 3), (0, 0, reach, reach)),

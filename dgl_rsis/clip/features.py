@@ -81,7 +81,7 @@ def text_features(clip: ClipModel, phrases: Sequence[Sequence[str]]) -> Tensor:
     owner = torch.repeat_interleave(
         torch.arange(len(phrases)), torch.tensor([len(group) for group in phrases])
     ).to(clip.device)
-    sums = encoded.new_zeros(len(phrases), encoded.shape[1]).index_add_(0, owner, encoded)
+    sums = encoded.new_zeros(len(phrases), encoded.shape[1]).index_add_(0, owner, encoded)  # (P, D)
     return F.normalize(sums, dim=-1)  # (P, D)
 
 
@@ -153,6 +153,7 @@ def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFe
         shown = pixels[None, :, first * clip.patch : last * clip.patch].to(clip.device) / 255
         with torch.inference_mode():
             shown = standardised(clip, shown).to(memory_format=torch.channels_last)
+            # Each (1, R, rows / 2, W' / 2) and (1, 1, rows, W') of a band and what lies around it.
             raw, border = clip.pixels(shown, patches[None, :, first:last])
         begin, end = (top - first) * clip.patch, (min(top + band, rows) - first) * clip.patch
         unit = F.normalize(raw[0, :, begin // stride : end // stride].permute(1, 2, 0), dim=-1)
@@ -255,8 +256,8 @@ def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
     if isinstance(visual, ModifiedResNet):
         return F.normalize(visual.attnpool.c_proj(means), dim=-1)
     last = visual.transformer.resblocks[-1]
-    x = towers.fed_forward(last, towers.mixed(last, means))
-    return F.normalize(towers.read(visual, x), dim=-1)  # (..., N, D)
+    x = towers.feed_forward(last, towers.attention_output(last, means))
+    return F.normalize(towers.project(visual, x), dim=-1)  # (..., N, D)
 
 
 def mask_features(
@@ -320,7 +321,7 @@ def pooled_runs(
         last: (N,) one more than the last.
     """
     sums = _pixel_sums(pixels, labels, int(labels.max()) + 1).astype(np.float64)
-    upto = np.concatenate([np.zeros((1, sums.shape[1])), sums.cumsum(axis=0)])
+    upto = np.concatenate([np.zeros((1, sums.shape[1])), sums.cumsum(axis=0)])  # (parts + 1, R)
     return _placed(clip, (upto[last] - upto[first]).astype(np.float32))
 
 
@@ -341,8 +342,8 @@ def _pixel_sums(pixels: PixelFeatures, cell: NDArray[np.integer[Any]], count: in
 
 def _placed(clip: ClipModel, coordinates: Floats) -> Tensor:
     assert clip.pixels is not None
-    directions = F.normalize(torch.from_numpy(coordinates).to(clip.device), dim=-1)
-    return directions @ clip.pixels.basis
+    directions = F.normalize(torch.from_numpy(coordinates).to(clip.device), dim=-1)  # (N, R)
+    return directions @ clip.pixels.basis  # (N, D)
 
 
 def patch_features(clip: ClipModel, dense: DenseFeatures) -> Tensor:
@@ -352,9 +353,9 @@ def patch_features(clip: ClipModel, dense: DenseFeatures) -> Tensor:
         (h, w, D) float32, L2 norm 1.
     """
     rows, columns, width = dense.values.shape
-    values = dense.values.reshape(rows * columns, 1, width)
+    values = dense.values.reshape(rows * columns, 1, width)  # (K, 1, E): each a set of one
     with torch.inference_mode():
-        alone = pool(clip, values, values.new_ones(rows * columns, 1, 1))
+        alone = pool(clip, values, values.new_ones(rows * columns, 1, 1))  # (K, 1, D)
     return alone.reshape(rows, columns, -1)
 
 

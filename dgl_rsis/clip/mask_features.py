@@ -117,7 +117,7 @@ def _by_class_tokens(visual: VisionTransformer, tile: Tensor, seen: Tensor, batc
     Returns:
         (n, D) float32.
     """
-    x = towers.embedded(visual, tile)  # (1, 1 + K, E)
+    x = towers.embed(visual, tile)  # (1, 1 + K, E)
     count, own = len(seen), x.shape[1]
     hidden = x.new_full((own + count, own + count), -torch.inf)  # added to the logits
     hidden[:own, :own] = 0
@@ -128,7 +128,7 @@ def _by_class_tokens(visual: VisionTransformer, tile: Tensor, seen: Tensor, batc
         x = block(x, attn_mask=hidden)
     patches, copies = x[:, 1:own], x[0, own:]  # (1, K, E), (n, E)
     embeddings = [
-        towers.read_all(visual, token, patches, part)
+        towers.pool_and_project(visual, token, patches, part)
         for token, part in zip(copies.split(batch), seen.split(batch), strict=True)
     ]
     return torch.cat(embeddings)  # (n, D)
@@ -151,7 +151,7 @@ def _by_late_masking(visual: VisionTransformer, tile: Tensor, seen: Tensor, batc
     """
     blocks = list(visual.transformer.resblocks)
     first = min(round(LATE * len(blocks)), len(blocks) - 1)
-    x = towers.embedded(visual, tile)  # (1, L, E)
+    x = towers.embed(visual, tile)  # (1, L, E)
     for block in blocks[:first]:
         x = block(x)
     length, heads = x.shape[1], blocks[0].attn.num_heads
@@ -163,5 +163,5 @@ def _by_late_masking(visual: VisionTransformer, tile: Tensor, seen: Tensor, batc
         y = x.expand(len(part), -1, -1)
         for block in blocks[first:]:
             y = block(y, attn_mask=hidden)
-        embeddings.append(towers.read_all(visual, y[:, 0], y[:, 1:], part))
+        embeddings.append(towers.pool_and_project(visual, y[:, 0], y[:, 1:], part))
     return torch.cat(embeddings)  # (n, D)

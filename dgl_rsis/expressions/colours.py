@@ -104,7 +104,7 @@ def mean_lab(image: RGB, proposals: Proposals) -> Floats:
         image = np.asarray(resized, dtype=np.uint8)
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # (h, w, 3)
     scale = np.array([columns / proposals.width, rows / proposals.height] * 2)
-    corners = proposals.boxes * scale
+    corners = proposals.boxes * scale  # (N, 4), pixels of the masks
     starts = np.floor(corners[:, :2]).astype(np.int64)
     ends = np.ceil(corners[:, 2:]).astype(np.int64)
     means = np.zeros((len(proposals), 3), dtype=np.float32)

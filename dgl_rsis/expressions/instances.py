@@ -47,7 +47,7 @@ class InstanceParameters:
 
 
 @dataclass(frozen=True)
-class Instances:
+class NounInstances:
     """What a noun's map shows.
 
     Attributes:
@@ -70,7 +70,7 @@ def of_noun(
     temperature: float,
     shape: tuple[int, int],
     parameters: InstanceParameters,
-) -> Instances:
+) -> NounInstances:
     """The instances of a noun in an image.
 
     Args:
@@ -90,7 +90,7 @@ def of_noun(
     kept = [largest(labels, parameters) for labels in by_numbers]
     if not any(kept):
         nothing = np.zeros((0, max(owners) + 1), dtype=np.float32)
-        return Instances((), nothing, nothing[:, 0])
+        return NounInstances((), nothing, nothing[:, 0])
     reach = 2 * parameters.margin + 1
     near = cv2.dilate((by_numbers[0] > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
     window = _around(near)
@@ -110,7 +110,7 @@ def of_noun(
     )  # (M, D)
     classes = matching.match(pooled, texts, owners, temperature)
     ious = np.array(list(nodes.values()), dtype=np.float32)
-    return Instances(tuple(_placed(tree, chosen, shape, window)), classes, ious)
+    return NounInstances(tuple(_placed(tree, chosen, shape, window)), classes, ious)
 
 
 def _around(seen: Mask) -> tuple[slice, slice]:

@@ -51,7 +51,7 @@ class ResParameters:
             probability and Cross-Scale Grad-CAM, the paper as reconstructed. "geometry": with the
             modifiers measured on the masks.
         top_k: candidates returned at most.
-        parser: source of `decoupling.decouple`.
+        parser: source of `decouple.decouple`.
         encoding: regions, crops and fusion; `margin` keeps crops to the doubtful masks.
         candidates: which masks may be meant.
         geometry, cam, selection: of those stages; the mode sets the selection's weights.
@@ -192,7 +192,7 @@ def _similarity(
         own = torch.tensor([owner == 0 for owner in question.owners], device=text.device)
         noun = F.normalize(question.texts[own].mean(dim=0), dim=-1)
         text = 0.5 * text + 0.5 * noun
-    cosines = (visual @ text).cpu().numpy()
+    cosines = (visual @ text).cpu().numpy()  # (N,)
     stretched: Floats = (cosines - cosines.min()) / max(float(np.ptp(cosines)), 1e-6)
     return stretched
 

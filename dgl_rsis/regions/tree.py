@@ -198,7 +198,7 @@ def best_match(
     """
     rows = np.full(int(labels.max(initial=0)) + 1, -1)
     rows[list(numbers)] = np.arange(len(numbers))
-    row = rows[labels]
+    row = rows[labels]  # (h, w), −1 outside of these parts
     inside = row >= 0
     common = np.zeros((len(numbers), tree.leaf_count + 1))  # (M, L + 1)
     np.add.at(common, (row[inside], tree.leaves[inside] + 1), 1)

@@ -221,8 +221,8 @@ def test_what_a_mask_hides_does_not_matter_to_its_reading(plain: ClipModel, seed
     averaging = copy.copy(plain.visual)
     averaging.pool_type = "avg"
     torch.testing.assert_close(
-        towers.read_all(averaging, token, patches, seen),
-        towers.read_all(averaging, token, other, seen),
+        towers.pool_and_project(averaging, token, patches, seen),
+        towers.pool_and_project(averaging, token, other, seen),
     )
 
 
