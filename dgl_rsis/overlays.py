@@ -25,11 +25,11 @@ def colours(labels: Sequence[str], given: Mapping[str, str] | None = None) -> di
         labels: names.
         given: CSS colours of some of them, as label configs have them; unknown ones are ignored.
     """
-    found = {}
+    by_label = {}
     for i, label in enumerate(labels):
         wanted = (given or {}).get(label, "")
-        found[label] = wanted if _is_colour(wanted) else PALETTE[i % len(PALETTE)]
-    return found
+        by_label[label] = wanted if _is_colour(wanted) else PALETTE[i % len(PALETTE)]
+    return by_label
 
 
 def overlay(image: RGB, segments: Sequence[Segment], by_label: Mapping[str, str]) -> RGB:
@@ -50,10 +50,10 @@ def overlay(image: RGB, segments: Sequence[Segment], by_label: Mapping[str, str]
         painted[_outline(segment.mask)] = colour
     legend = _legend(segments, by_label, image.shape[0])
     height = max(image.shape[0], legend.height)
-    sheet = Image.new("RGB", (image.shape[1] + legend.width, height), "white")
-    sheet.paste(Image.fromarray(painted.astype(np.uint8)), (0, 0))
-    sheet.paste(legend, (image.shape[1], 0))
-    return np.asarray(sheet)
+    canvas = Image.new("RGB", (image.shape[1] + legend.width, height), "white")
+    canvas.paste(Image.fromarray(painted.astype(np.uint8)), (0, 0))
+    canvas.paste(legend, (image.shape[1], 0))
+    return np.asarray(canvas)
 
 
 def heat(image: RGB, activation: Floats, mask: Mask | None = None) -> RGB:
@@ -88,13 +88,13 @@ def _legend(segments: Sequence[Segment], by_label: Mapping[str, str], height: in
     ]
     lines = lines or [("#FFFFFF", "nothing found")]
     width = int(max(font.getlength(text) for _, text in lines)) + SWATCH + 3 * MARGIN
-    sheet = Image.new("RGB", (width, max(height, MARGIN + len(lines) * (SWATCH + 8))), "white")
-    draw = ImageDraw.Draw(sheet)
+    legend = Image.new("RGB", (width, max(height, MARGIN + len(lines) * (SWATCH + 8))), "white")
+    draw = ImageDraw.Draw(legend)
     for i, (colour, text) in enumerate(lines):
         top = MARGIN + i * (SWATCH + 8)
         draw.rectangle([MARGIN, top, MARGIN + SWATCH, top + SWATCH], fill=colour, outline="black")
         draw.text((2 * MARGIN + SWATCH, top), text, fill="black", font=font)
-    return sheet
+    return legend
 
 
 def _is_colour(text: str) -> bool:

@@ -39,8 +39,8 @@ class Proposals:
         """(N,) float32, pixels of the image."""
         h, w = self.masks.shape[1:]
         pixels = self.masks.sum(axis=(1, 2), dtype=np.int64)
-        found: Floats = (pixels * (self.height * self.width / (h * w))).astype(np.float32)
-        return found
+        areas: Floats = (pixels * (self.height * self.width / (h * w))).astype(np.float32)
+        return areas
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -52,8 +52,8 @@ class Proposals:
             return plane
         rows = np.arange(self.height) * height // self.height
         columns = np.arange(self.width) * width // self.width
-        found: NDArray[Any] = plane[rows[:, None], columns]
-        return found
+        resized: NDArray[Any] = plane[rows[:, None], columns]
+        return resized
 
 
 @dataclass(frozen=True)

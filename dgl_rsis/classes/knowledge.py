@@ -150,8 +150,8 @@ def _knowledge() -> dict[str, Any]:
 
 
 def _classes() -> dict[str, Any]:
-    found: dict[str, Any] = _knowledge()["classes"]
-    return found
+    tables: dict[str, Any] = _knowledge()["classes"]
+    return tables
 
 
 @cache

@@ -52,7 +52,8 @@ def match(features: Tensor, texts: Tensor, owners: Sequence[int], temperature: f
     Returns:
         (N, C) float32, rows sum to 1.
     """
-    return best_phrase((features @ texts.T).cpu().numpy(), owners, temperature)
+    cosines = features @ texts.T  # (N, P)
+    return best_phrase(cosines.cpu().numpy(), owners, temperature)
 
 
 def best_phrase(cosines: Floats, owners: Sequence[int], temperature: float) -> Floats:
@@ -60,7 +61,7 @@ def best_phrase(cosines: Floats, owners: Sequence[int], temperature: float) -> F
     logits = temperature * cosines
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))  # (..., P)
     shape = (*cosines.shape[:-1], max(owners) + 1)
-    classes = np.zeros(shape, dtype=np.float32)
+    classes = np.zeros(shape, dtype=np.float32)  # (..., C)
     for phrase, owner in enumerate(owners):
         np.maximum(classes[..., owner], exponentials[..., phrase], out=classes[..., owner])
     rows: Floats = classes / classes.sum(axis=-1, keepdims=True)
@@ -82,14 +83,14 @@ class SemanticMap:
     @property
     def best(self) -> NDArray[np.uint16]:
         """(H, W), the class index of every pixel."""
-        found: NDArray[np.uint16] = self.classes.argmax(axis=1).astype(np.uint16)[self.cell]
-        return found
+        indices: NDArray[np.uint16] = self.classes.argmax(axis=1).astype(np.uint16)[self.cell]
+        return indices
 
     @property
     def probability(self) -> Floats:
         """(H, W) float32 in [0, 1], of the best class."""
-        found: Floats = self.classes.max(axis=1)[self.cell]
-        return found
+        probability: Floats = self.classes.max(axis=1)[self.cell]
+        return probability
 
     @property
     def margin(self) -> float:
@@ -112,8 +113,8 @@ def semantic_map(
     Returns:
         The class index, (H, W) uint16, and its probability, (H, W) float32 in [0, 1].
     """
-    found = class_probabilities(masks, region_cosines, patch_cosines, owners, parameters)
-    return found.best, found.probability
+    semantic = class_probabilities(masks, region_cosines, patch_cosines, owners, parameters)
+    return semantic.best, semantic.probability
 
 
 def class_probabilities(
@@ -171,6 +172,8 @@ def _at(cells: Tensor, down: Positions, across: Positions) -> Floats:
     x = torch.from_numpy(across / cells.shape[1] * 2 - 1).float()
     planes = cells.permute(2, 0, 1)[None].cpu()  # (1, P, h, w)
     grid = torch.stack([x, y], dim=-1)[None, None]  # (1, 1, n, 2)
-    found = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-    values: Floats = found[0, :, 0].T.contiguous().numpy()
+    sampled = F.grid_sample(
+        planes, grid, padding_mode="border", align_corners=False
+    )  # (1, P, 1, n)
+    values: Floats = sampled[0, :, 0].T.contiguous().numpy()
     return values

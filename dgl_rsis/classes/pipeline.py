@@ -182,8 +182,8 @@ def segment_classes(
         words = vocabulary.prepare(
             labels, clip, enrich=parameters.knowledge, remember=parameters.remember
         )
-    found = classify(encode_image(image, clip, parameters), words, clip, parameters)
-    return replace(found, seconds=seconds | found.seconds)
+    segmentation = classify(encode_image(image, clip, parameters), words, clip, parameters)
+    return replace(segmentation, seconds=seconds | segmentation.seconds)
 
 
 def classify(
@@ -203,13 +203,14 @@ def classify(
         learnt: from corrected masks; None for nothing.
     """
     proposed, seconds = encoded.proposed, dict(encoded.seconds)
-    found = pixel_classes(encoded, words, clip, parameters, seconds, learnt)
+    semantic = pixel_classes(encoded, words, clip, parameters, seconds, learnt)
     with timed(seconds, "masks"):
-        best, probability = (proposed.at_full_size(x) for x in (found.best, found.probability))
+        best = proposed.at_full_size(semantic.best)
+        probability = proposed.at_full_size(semantic.probability)
         class_map = words.labelled(best, probability, parameters.threshold)
         classes = _classes(class_map, probability, words.labels)
     return ClassSegmentation(
-        tuple(classes), class_map, probability, seconds, parameters, found.margin
+        tuple(classes), class_map, probability, seconds, parameters, semantic.margin
     )
 
 
@@ -225,7 +226,7 @@ def pixel_classes(
     proposed = encoded.proposed
     with timed(seconds, "crops"):
         fused = fuse(encoded, clip, words.texts, words.owners, parameters)
-    cosines = (fused @ words.texts.T).cpu().numpy()
+    cosines = (fused @ words.texts.T).cpu().numpy()  # (N, P)
     known = [each for each in (words.known, learnt) if each is not None]
     if known:
         with timed(seconds, "prototypes"):
@@ -367,19 +368,19 @@ def encode_crops(
     boxes = crops.boxes(encoded.proposed, parameters.crops)
     if chosen is not None:
         boxes = boxes[chosen]
-    cut = crops.crop(encoded.image, boxes, clip.crop_side, clip.device)
+    cut = crops.crop(encoded.image, boxes, clip.crop_side, clip.device)  # (n, 3, S, S)
     return features.crop_features(clip, cut, parameters.batch)
 
 
 def _classes(
     class_map: NDArray[np.uint16], probability: Floats, labels: Sequence[Label]
 ) -> list[Segment]:
-    found = []
+    segments = []
     for number, label in enumerate(labels, start=1):
         mask = class_map == number
         if mask.any():
-            found.append(Segment(label.name, float(probability[mask].mean()), mask))
-    return found
+            segments.append(Segment(label.name, float(probability[mask].mean()), mask))
+    return segments
 
 
 @contextmanager

@@ -183,9 +183,10 @@ def judge(
         known = [each for each, counts in zip(examples, corrected, strict=True) if counts]
         count = len(np.unique(prototypes.sources))
         shrinkage = min(parameters.shrinkage, parameters.few / (count + parameters.few))
-        found = _log_likelihoods(keys.astype(np.float64), known, shrinkage)
+        likelihoods = _log_likelihoods(keys.astype(np.float64), known, shrinkage)
         alpha = parameters.weight * count / (count + parameters.half_weight)
-        logits[:, corrected] = alpha * (found - found.mean(axis=1, keepdims=True))
+        centred = likelihoods - likelihoods.mean(axis=1, keepdims=True)  # (N, corrected classes)
+        logits[:, corrected] = alpha * centred
     return Evidence(logits, corrected)
 
 
@@ -211,7 +212,7 @@ def apply(cosines: Floats, owners: Sequence[int], temperature: float, evidence: 
     among[: len(evidence.corrected)] = evidence.corrected
     if evidence.corrected.sum() < 2:
         return cosines
-    texts = np.full((len(cosines), count), -np.inf, dtype=np.float32)
+    texts = np.full((len(cosines), count), -np.inf, dtype=np.float32)  # (N, C'): best phrases
     for phrase, owner in enumerate(owners):
         texts[:, owner] = np.maximum(texts[:, owner], temperature * cosines[:, phrase])
     before, after = texts[:, among], (texts + terms)[:, among]
@@ -221,7 +222,7 @@ def apply(cosines: Floats, owners: Sequence[int], temperature: float, evidence: 
 
 
 def joined(parts: Sequence[Prototypes]) -> Prototypes:
-    """The examples of several annotations, or of several such collections, together."""
+    """The union of the examples of several annotations, or of several such collections."""
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
     numbers = {label: i for i, label in enumerate(labels)}
     owners = [np.array([numbers[p.labels[o]] for o in p.owners], dtype=np.int64) for p in parts]
@@ -254,10 +255,10 @@ def named(prototypes: Prototypes, labels: Sequence[Label]) -> Prototypes | None:
     known = {}
     for label in (each for each in labels if not each.background):
         words = [word.lower() for word in (label.name, *label.synonyms)]
-        found = next((word for word in words if word in prototypes.labels), None)
-        if found is None or found in known:
+        own = next((word for word in words if word in prototypes.labels), None)
+        if own is None or own in known:
             return None
-        known[found] = label.name
+        known[own] = label.name
     return replace(prototypes, labels=tuple(known.get(name, "") for name in prototypes.labels))
 
 
@@ -309,14 +310,14 @@ def _window(mask: Mask) -> tuple[slice, slice] | None:
     return down, slice(columns[0], columns[-1] + 1)
 
 
-def _at_size(plane: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
+def _at_size(marked: NDArray[np.int32], height: int, width: int) -> NDArray[np.int32]:
     """(H, W) → (height, width), by the nearest pixel."""
-    if plane.shape == (height, width):
-        return plane
-    rows = (np.arange(height) * 2 + 1) * plane.shape[0] // (2 * height)
-    columns = (np.arange(width) * 2 + 1) * plane.shape[1] // (2 * width)
-    found: NDArray[np.int32] = plane[rows[:, None], columns]
-    return found
+    if marked.shape == (height, width):
+        return marked
+    rows = (np.arange(height) * 2 + 1) * marked.shape[0] // (2 * height)
+    columns = (np.arange(width) * 2 + 1) * marked.shape[1] // (2 * width)
+    resized: NDArray[np.int32] = marked[rows[:, None], columns]
+    return resized
 
 
 def _shares(masks: Mask, marked: NDArray[np.int32], count: int) -> Floats:
@@ -324,8 +325,8 @@ def _shares(masks: Mask, marked: NDArray[np.int32], count: int) -> Floats:
     shares = np.zeros((len(masks), count), dtype=np.float32)
     for share, mask in zip(shares, masks, strict=True):
         if (window := _window(mask)) is not None:
-            found = marked[window][mask[window]]
-            share[:] = np.bincount(found[found >= 0], minlength=count) / len(found)
+            inside = marked[window][mask[window]]  # (pixels of the mask,)
+            share[:] = np.bincount(inside[inside >= 0], minlength=count) / len(inside)
     return shares
 
 
@@ -342,8 +343,8 @@ def _examples(prototypes: Prototypes, label: str) -> NDArray[np.float64]:
     if label not in prototypes.labels:
         return np.zeros((0, KEY_LENGTH))
     own = prototypes.owners == prototypes.labels.index(label)
-    found: NDArray[np.float64] = prototypes.keys[own].astype(np.float64)
-    return found
+    keys: NDArray[np.float64] = prototypes.keys[own].astype(np.float64)
+    return keys
 
 
 def _log_likelihoods(
@@ -354,7 +355,8 @@ def _log_likelihoods(
     within = np.mean([np.cov(each.T, bias=True) for each in classes], axis=0)  # (K, K)
     size = within.shape[0]
     sphere = max(np.trace(within) / size, 1e-3) * np.eye(size)
+    # Of few examples the covariance alone could hardly be inverted.
     inverse = np.linalg.inv((1 - shrinkage) * within + shrinkage * sphere)
     weights = means @ inverse  # (C, K)
-    found: NDArray[np.float64] = keys @ weights.T - (weights * means).sum(axis=1) / 2
-    return found
+    scores: NDArray[np.float64] = keys @ weights.T - (weights * means).sum(axis=1) / 2  # (N, C)
+    return scores

@@ -58,8 +58,8 @@ class Vocabulary:
             [threshold if e.label.threshold is None else e.label.threshold for e in self.asked],
             dtype=np.float32,
         )
-        found: NDArray[np.uint16] = np.where(probability >= limits[best], numbers[best], 0)
-        return found.astype(np.uint16)
+        kept: NDArray[np.uint16] = np.where(probability >= limits[best], numbers[best], 0)
+        return kept.astype(np.uint16)
 
 
 def prepare(
@@ -106,7 +106,7 @@ def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
         return known
     texts = features.text_features(
         clip, [knowledge.prompts(word) for word in (noun, *(label.name for label in named))]
-    )
+    )  # (1 + labels, D)
     return named[int((texts[1:] @ texts[0]).argmax())].name
 
 
@@ -117,8 +117,7 @@ def rivals(nouns: Sequence[str], clip: ClipModel) -> Tensor:
         (P, D) float32, L2 norm 1.
     """
     known = _every(clip)
-    found = [known[phrase] for phrase in knowledge.rivals(nouns)]
-    return torch.stack(found)
+    return torch.stack([known[phrase] for phrase in knowledge.rivals(nouns)])
 
 
 @lru_cache(maxsize=2)

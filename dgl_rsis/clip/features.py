@@ -18,10 +18,10 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import masks as mask_arrays
 from dgl_rsis.clip import pixel_tower, towers
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import Tiling, padded, pyramid, tiled
+from dgl_rsis.masks import cells
 from dgl_rsis.types import RGB, Floats, Mask
 
 OVERLAP = 0.25  # share of a tile that its neighbour covers again
@@ -81,7 +81,7 @@ def text_features(clip: ClipModel, phrases: Sequence[Sequence[str]]) -> Tensor:
     owner = torch.repeat_interleave(
         torch.arange(len(phrases)), torch.tensor([len(group) for group in phrases])
     ).to(clip.device)
-    sums = encoded.new_zeros(len(phrases), encoded.shape[1]).index_add_(0, owner, encoded)
+    sums = encoded.new_zeros(len(phrases), encoded.shape[1]).index_add_(0, owner, encoded)  # (P, D)
     return F.normalize(sums, dim=-1)  # (P, D)
 
 
@@ -119,16 +119,16 @@ def dense_features(
     tiling = tiled(image, clip.dense_side, clip.patch, overlap)
     kept: list[Tensor] = []
 
-    def values() -> Iterator[Tensor]:
+    def tile_values() -> Iterator[Tensor]:
         for states in states_of(clip, tiling, batch):
             if states[0].nbytes * len(tiling.starts) <= MOST_KEPT:  # all tiles, or none
                 kept.append(states)
             yield _values(clip, states)
 
     with torch.no_grad():
-        found = blended(clip, tiling, values())
+        values = blended(clip, tiling, tile_values())  # (h, w, E)
     states = torch.cat(kept) if kept else None
-    dense = DenseFeatures(found, image.shape[0], image.shape[1], clip.patch, states)
+    dense = DenseFeatures(values, image.shape[0], image.shape[1], clip.patch, states)
     return replace(dense, pixels=pixel_features(clip, image, dense))
 
 
@@ -153,9 +153,10 @@ def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFe
         shown = pixels[None, :, first * clip.patch : last * clip.patch].to(clip.device) / 255
         with torch.inference_mode():
             shown = standardised(clip, shown).to(memory_format=torch.channels_last)
-            found, border = clip.pixels(shown, patches[None, :, first:last])
+            # Each (1, R, rows / 2, W' / 2) and (1, 1, rows, W') of a band and what lies around it.
+            raw, border = clip.pixels(shown, patches[None, :, first:last])
         begin, end = (top - first) * clip.patch, (min(top + band, rows) - first) * clip.patch
-        unit = F.normalize(found[0, :, begin // stride : end // stride].permute(1, 2, 0), dim=-1)
+        unit = F.normalize(raw[0, :, begin // stride : end // stride].permute(1, 2, 0), dim=-1)
         coordinates.append(unit.half().float())  # so that a cache of halves changes nothing
         outline.append(border[0, 0, begin:end].sigmoid().half().float())
     height, width = image.shape[:2]
@@ -197,8 +198,8 @@ def blended(clip: ClipModel, tiling: Tiling, parts: Iterable[Tensor]) -> Tensor:
     Returns:
         (h, w, X) float32.
     """
-    cells, patch = tiling.cells, tiling.patch
-    window = pyramid(cells).to(clip.device)  # (t, t, 1)
+    side, patch = tiling.cells, tiling.patch
+    window = pyramid(side).to(clip.device)  # (t, t, 1)
     rows, columns = tiling.pixels.shape[1] // patch, tiling.pixels.shape[2] // patch
     total: Tensor | None = None
     weight = torch.zeros(rows, columns, 1, device=clip.device)
@@ -206,7 +207,7 @@ def blended(clip: ClipModel, tiling: Tiling, parts: Iterable[Tensor]) -> Tensor:
     for (top, left), value in zip(tiling.starts, every, strict=True):
         if total is None:
             total = value.new_zeros(rows, columns, value.shape[-1])
-        area = (slice(top, top + cells), slice(left, left + cells))
+        area = (slice(top, top + side), slice(left, left + side))
         total[area] += value * window
         weight[area] += window
     assert total is not None
@@ -255,8 +256,8 @@ def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
     if isinstance(visual, ModifiedResNet):
         return F.normalize(visual.attnpool.c_proj(means), dim=-1)
     last = visual.transformer.resblocks[-1]
-    x = towers.fed_forward(last, towers.mixed(last, means))
-    return F.normalize(towers.read(visual, x), dim=-1)  # (..., N, D)
+    x = towers.feed_forward(last, towers.attention_output(last, means))
+    return F.normalize(towers.project(visual, x), dim=-1)  # (..., N, D)
 
 
 def mask_features(
@@ -297,7 +298,7 @@ def pooled_pixels(clip: ClipModel, pixels: PixelFeatures, masks: Mask) -> Tensor
         pixels: of the image.
         masks: (N, H, W) bool, none empty, of the image's proportions.
     """
-    first, cell = mask_arrays.cells(masks)  # (U,), (H, W)
+    first, cell = cells(masks)  # (U,), (H, W)
     sums = _pixel_sums(pixels, cell, len(first))  # (U, R)
     members = masks.reshape(len(masks), -1)[:, first].astype(np.float32)  # (N, U)
     return _placed(clip, members @ sums)
@@ -320,7 +321,7 @@ def pooled_runs(
         last: (N,) one more than the last.
     """
     sums = _pixel_sums(pixels, labels, int(labels.max()) + 1).astype(np.float64)
-    upto = np.concatenate([np.zeros((1, sums.shape[1])), sums.cumsum(axis=0)])
+    upto = np.concatenate([np.zeros((1, sums.shape[1])), sums.cumsum(axis=0)])  # (parts + 1, R)
     return _placed(clip, (upto[last] - upto[first]).astype(np.float32))
 
 
@@ -341,8 +342,8 @@ def _pixel_sums(pixels: PixelFeatures, cell: NDArray[np.integer[Any]], count: in
 
 def _placed(clip: ClipModel, coordinates: Floats) -> Tensor:
     assert clip.pixels is not None
-    directions = F.normalize(torch.from_numpy(coordinates).to(clip.device), dim=-1)
-    return directions @ clip.pixels.basis
+    directions = F.normalize(torch.from_numpy(coordinates).to(clip.device), dim=-1)  # (N, R)
+    return directions @ clip.pixels.basis  # (N, D)
 
 
 def patch_features(clip: ClipModel, dense: DenseFeatures) -> Tensor:
@@ -352,9 +353,9 @@ def patch_features(clip: ClipModel, dense: DenseFeatures) -> Tensor:
         (h, w, D) float32, L2 norm 1.
     """
     rows, columns, width = dense.values.shape
-    values = dense.values.reshape(rows * columns, 1, width)
+    values = dense.values.reshape(rows * columns, 1, width)  # (K, 1, E): each a set of one
     with torch.inference_mode():
-        alone = pool(clip, values, values.new_ones(rows * columns, 1, 1))
+        alone = pool(clip, values, values.new_ones(rows * columns, 1, 1))  # (K, 1, D)
     return alone.reshape(rows, columns, -1)
 
 
@@ -381,15 +382,15 @@ def patch_weights(masks: Mask, rows: float, columns: float) -> Tensor:
 
 def _span(seen: Mask) -> slice:
     """From the first to the last of them; nothing where there is none."""
-    found = np.flatnonzero(seen)
-    return slice(found[0], found[-1] + 1) if len(found) else slice(0, 0)
+    indices = np.flatnonzero(seen)
+    return slice(indices[0], indices[-1] + 1) if len(indices) else slice(0, 0)
 
 
-def _shares(pixels: int, cells: float) -> Tensor:
-    """(⌈cells⌉, pixels) float32: the share of each pixel that lies in each cell along one axis."""
-    edges = torch.arange(pixels + 1) * (cells / pixels)  # of the pixels, in cells
-    cell = torch.arange(math.ceil(cells))[:, None]
-    return (edges[1:].clamp(max=cell + 1) - edges[:-1].clamp(min=cell)).clamp(min=0).float()
+def _shares(pixels: int, patches: float) -> Tensor:
+    """(⌈patches⌉, pixels) float32: the share of each pixel in each patch along one axis."""
+    edges = torch.arange(pixels + 1) * (patches / pixels)  # of the pixels, in patches
+    patch = torch.arange(math.ceil(patches))[:, None]  # (⌈patches⌉, 1)
+    return (edges[1:].clamp(max=patch + 1) - edges[:-1].clamp(min=patch)).clamp(min=0).float()
 
 
 def standardised(clip: ClipModel, images: Tensor) -> Tensor:

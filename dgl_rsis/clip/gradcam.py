@@ -206,7 +206,7 @@ def _pooled(visual: ModifiedResNet, maps: Tensor, added: Tensor) -> Tensor:
 def _finished(visual: VisionTransformer, states: Tensor, active: Tensor, added: Tensor) -> Tensor:
     """The last block and what follows, for no more tokens than are read."""
     last = visual.transformer.resblocks[-1]
-    count = 1 if towers.reads_token(visual) else None
+    count = 1 if towers.pools_class_token(visual) else None
     normed = torch.cat([active[:, :1], active[:, 1:] + added], dim=1)  # (B, 1 + K, E)
-    after = towers.fed_forward(last, states[:, :count] + towers.attended(last, normed, count))
-    return towers.read_all(visual, after[:, 0], after[:, 1:])
+    after = towers.feed_forward(last, states[:, :count] + towers.attention(last, normed, count))
+    return towers.pool_and_project(visual, after[:, 0], after[:, 1:])

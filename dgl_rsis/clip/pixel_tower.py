@@ -74,11 +74,12 @@ class PixelTower(nn.Module):
         for block in self.down:
             x = block(x)
             levels.append(x)
+        # The patches join at the coarsest level: x is (B, 4 · width, S / 8, T / 8).
         seen = F.interpolate(self.seen(patches), size=x.shape[2:], mode="bilinear")
         x = self.deeper(self.joined(torch.cat([x, seen], dim=1)))
         for block, skip in zip(self.up, levels[-2::-1], strict=True):
             x = block(torch.cat([F.interpolate(x, scale_factor=2), skip], dim=1))
-        x = self.last(x)
+        x = self.last(x)  # (B, R, S / 2, T / 2)
         known = F.interpolate(self.known(patches), size=x.shape[2:], mode="bilinear")
         return known + self.read(x), F.pixel_shuffle(self.outline(x), STRIDE)
 

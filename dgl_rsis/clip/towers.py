@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def embedded(visual: VisionTransformer, tiles: Tensor) -> Tensor:
+def embed(visual: VisionTransformer, tiles: Tensor) -> Tensor:
     """What the first block of a vision transformer sees.
 
     Args:
@@ -49,13 +49,13 @@ def before_last(visual: VisionTransformer | ModifiedResNet, tiles: Tensor) -> Te
     """
     if isinstance(visual, ModifiedResNet):
         return feature_map(visual, tiles)
-    x = embedded(visual, tiles)
+    x = embed(visual, tiles)
     for block in visual.transformer.resblocks[:-1]:
         x = block(x)
     return x
 
 
-def attended(block: Any, normed: Tensor, count: int | None = None) -> Tensor:
+def attention(block: Any, normed: Tensor, count: int | None = None) -> Tensor:
     """What a block adds to its input by attention.
 
     Args:
@@ -71,12 +71,12 @@ def attended(block: Any, normed: Tensor, count: int | None = None) -> Tensor:
     return _scaled(block, block.ln_attn(block.attn(normed))[:, :count])
 
 
-def reads_token(visual: VisionTransformer) -> bool:
-    """Whether `read_all` reads the class token alone."""
+def pools_class_token(visual: VisionTransformer) -> bool:
+    """Whether `pool_and_project` reads the class token alone."""
     return visual.attn_pool is None and visual.pool_type != "avg"
 
 
-def mixed(block: Any, values: Tensor) -> Tensor:
+def attention_output(block: Any, values: Tensor) -> Tensor:
     """What a block adds to its input when attention has come to these means of values.
 
     Args:
@@ -86,13 +86,13 @@ def mixed(block: Any, values: Tensor) -> Tensor:
     Returns:
         (..., E) float32.
     """
-    attention = block.attn
+    layer = block.attn
     if isinstance(block, ResidualAttentionBlock):
-        return _scaled(block, attention.out_proj(values))
-    if attention.head_scale is not None:
-        by_head = values.unflatten(-1, (attention.num_heads, -1))  # (..., heads, E / heads)
-        values = (by_head * attention.head_scale[:, 0]).flatten(-2)
-    return _scaled(block, block.ln_attn(attention.out_proj(attention.ln_inner(values))))
+        return _scaled(block, layer.out_proj(values))
+    if layer.head_scale is not None:
+        by_head = values.unflatten(-1, (layer.num_heads, -1))  # (..., heads, E / heads)
+        values = (by_head * layer.head_scale[:, 0]).flatten(-2)
+    return _scaled(block, block.ln_attn(layer.out_proj(layer.ln_inner(values))))
 
 
 def _scaled(block: Any, x: Tensor) -> Tensor:
@@ -100,13 +100,13 @@ def _scaled(block: Any, x: Tensor) -> Tensor:
     return scaled
 
 
-def fed_forward(block: Any, x: Tensor) -> Tensor:
+def feed_forward(block: Any, x: Tensor) -> Tensor:
     """The second half of a block: (..., E) → (..., E)."""
     added: Tensor = block.ls_2(block.mlp(block.ln_2(x)))
     return x + added
 
 
-def read(visual: VisionTransformer, tokens: Tensor) -> Tensor:
+def project(visual: VisionTransformer, tokens: Tensor) -> Tensor:
     """The embedding of tokens of the last block, each as if the tower saw nothing else.
 
     Args:
@@ -119,11 +119,11 @@ def read(visual: VisionTransformer, tokens: Tensor) -> Tensor:
     if visual.attn_pool is not None:
         alone = tokens.reshape(-1, 1, tokens.shape[-1])
         tokens = _queried(visual.attn_pool, alone).reshape(*tokens.shape[:-1], -1)
-    found: Tensor = visual.ln_post(tokens) @ visual.proj  # (..., D)
-    return found
+    embedding: Tensor = visual.ln_post(tokens) @ visual.proj  # (..., D)
+    return embedding
 
 
-def read_all(
+def pool_and_project(
     visual: VisionTransformer, token: Tensor, patches: Tensor, seen: Tensor | None = None
 ) -> Tensor:
     """The embedding of all tokens of the last block together, pooled as the tower pools.
@@ -146,8 +146,8 @@ def read_all(
         pooled = _averaged(visual, patches, seen)
     else:
         pooled = visual.ln_post(token)
-    found: Tensor = pooled @ visual.proj  # (B, D)
-    return found
+    embedding: Tensor = pooled @ visual.proj  # (B, D)
+    return embedding
 
 
 def _averaged(visual: VisionTransformer, patches: Tensor, seen: Tensor | None) -> Tensor:
@@ -198,8 +198,8 @@ def attention_pooled(pool: AttentionPool2d, maps: Tensor) -> Tensor:
         for project, y in ((pool.q_proj, x[:, :1]), (pool.k_proj, x), (pool.v_proj, x))
     )
     answer = F.scaled_dot_product_attention(query, key, value)  # (B, heads, 1, E / heads)
-    found: Tensor = pool.c_proj(answer.flatten(1))  # (B, D)
-    return found
+    embedding: Tensor = pool.c_proj(answer.flatten(1))  # (B, D)
+    return embedding
 
 
 def pool_values(pool: AttentionPool2d, maps: Tensor) -> Tensor:

@@ -83,14 +83,14 @@ def read_terms(words: Sequence[Word]) -> list[Term]:
 
 
 def _spelt(words: Sequence[Word]) -> list[Word]:
-    found: list[Word] = []
+    corrected: list[Word] = []
     for at, word in enumerate(words):
         spelling = correct(word.text)
         if spelling == word.text or not _fits(spelling, words, at):
-            found.append(word)
+            corrected.append(word)
         else:
-            found.extend(word._replace(text=part) for part in spelling.split())
-    return found
+            corrected.extend(word._replace(text=part) for part in spelling.split())
+    return corrected
 
 
 def _fits(spelling: str, words: Sequence[Word], at: int) -> bool:
@@ -207,22 +207,22 @@ class Cursor:
 
 def settled(text: str, terms: Sequence[Term]) -> list[Term]:
     """Terms whose kind depends on both neighbours."""
-    found = list(terms)
+    resolved = list(terms)
     for at, term in enumerate(terms):
-        before = found[at - 1].kind if at else END
+        before = resolved[at - 1].kind if at else END
         after = terms[at + 1].kind if at + 1 < len(terms) else END
-        if term.kind == WORD and _is_verb(text, found, at):
-            found[at] = term._replace(kind="verb")
+        if term.kind == WORD and _is_verb(text, resolved, at):
+            resolved[at] = term._replace(kind="verb")
         elif text[term.start : term.end] == "little" and after == "comparative":
-            found[at] = term._replace(kind="filler")
+            resolved[at] = term._replace(kind="filler")
         elif term.kind == WORD and term.value.endswith("ly") and after in _QUALIFIED:
-            found[at] = term._replace(kind="filler")  # "densely built"
-        elif term.kind == WORD and _is_adjective(found, at):
+            resolved[at] = term._replace(kind="filler")  # "densely built"
+        elif term.kind == WORD and _is_adjective(resolved, at):
             kind, value = as_adjective(term.value)
-            found[at] = term._replace(kind=kind, value=value)
+            resolved[at] = term._replace(kind=kind, value=value)
         elif term.value == "right" and after == "relation" and before in {WORD, "be", "state"}:
-            found[at] = term._replace(kind="filler")  # "right next to"
-    return found
+            resolved[at] = term._replace(kind="filler")  # "right next to"
+    return resolved
 
 
 def _is_verb(text: str, terms: Sequence[Term], at: int) -> bool:

@@ -17,18 +17,17 @@ from numpy.typing import NDArray
 from dgl_rsis.classes import pipeline
 from dgl_rsis.clip.model import load_clip
 from dgl_rsis.evaluation import click_tables, clicks, plots
-from dgl_rsis.evaluation import scores as metrics
 from dgl_rsis.evaluation.click_tables import ClickScores
 from dgl_rsis.evaluation.clicks import ALWAYS, ClickRun
 from dgl_rsis.evaluation.datasets.catalogue import ObjectData
 from dgl_rsis.evaluation.datasets.samples import DatasetError, Instances
 from dgl_rsis.evaluation.harness import Case, Progress, Worst, silent
 from dgl_rsis.evaluation.ladders import Options, Report
+from dgl_rsis.evaluation.scores import overlap, proposal_overlaps
 from dgl_rsis.regions import proposals, refinement
-from dgl_rsis.regions import tree as region_tree
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.regions.refinement import RefinementParameters
-from dgl_rsis.regions.tree import RegionTree
+from dgl_rsis.regions.tree import RegionTree, build_tree
 from dgl_rsis.types import RGB, Json, Label, Mask, Prompt, Proposals
 
 FindParts = Callable[[RGB], list[Mask]]  # image → the parts of the class in it
@@ -67,10 +66,10 @@ def evaluate_clicks(data: ObjectData, options: Options, progress: Progress = sil
         worst=options.worst,
         progress=progress,
     )
-    found: Json = {"task": "clicks", "title": data.title, "dataset": options.dataset}
-    found |= {"limit": options.limit} | click_tables.click_json(scores)
+    numbers: Json = {"task": "clicks", "title": data.title, "dataset": options.dataset}
+    numbers |= {"limit": options.limit} | click_tables.click_json(scores)
     text = f"{data.title}\n\n{click_tables.click_text(scores)}"
-    return Report(text, found, lambda folder: plots.plot_clicks(scores, folder))
+    return Report(text, numbers, lambda folder: plots.plot_clicks(scores, folder))
 
 
 def segmenting(label: str, options: Options) -> FindParts:
@@ -117,7 +116,7 @@ def measure(
     kept = Worst(worst)
     for entry in images:
         start = time.perf_counter()
-        tree = region_tree.build(entry.image, cutting)
+        tree = build_tree(entry.image, cutting)
         building.append(time.perf_counter() - start)
         priors = proposals.cut(tree, cutting)
         truths = list(_objects(entry.numbers, min_area))
@@ -183,7 +182,7 @@ def _clicked(
 
 def best_proposal(proposed: Proposals, truth: Mask) -> Mask:
     """(H, W) the proposal with the highest IoU."""
-    overlaps = metrics.proposal_overlaps(proposed, truth)
+    overlaps = proposal_overlaps(proposed, truth)
     best = int(np.argmax([o.iou for o in overlaps]))
     mask: Mask = proposed.at_full_size(proposed.masks[best])
     return mask
@@ -191,7 +190,7 @@ def best_proposal(proposed: Proposals, truth: Mask) -> Mask:
 
 def best_part(parts: list[Mask], truth: Mask) -> Mask | None:
     """The part with the highest IoU, (H, W); None where it is not worth a correction."""
-    ious = [metrics.overlap(part, truth).iou for part in parts]
+    ious = [overlap(part, truth).iou for part in parts]
     return parts[int(np.argmax(ious))] if max(ious, default=0.0) >= WORTH else None
 
 

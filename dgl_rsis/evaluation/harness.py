@@ -326,18 +326,18 @@ def _scored(
 ) -> Asked:
     truth = _at(referral.mask, side)
     nothing = [Overlap(0, int(np.count_nonzero(truth)))]
-    found = {
+    overlaps = {
         rung: [scores.overlap(_at(mask, side), truth) for mask in masks] or nothing
         for rung, masks in answers.items()
     }
-    best = {rung: max(overlaps, key=lambda o: o.iou) for rung, overlaps in found.items()}
+    best = {rung: max(each, key=lambda o: o.iou) for rung, each in overlaps.items()}
     possible = max([_best_of(pool, referral.mask, side), *best.values()], key=lambda o: o.iou)
     return Asked(
         referral.name,
         referral.expression,
         referral.category,
         referral.stratum,
-        {rung: overlaps[0] for rung, overlaps in found.items()} | {ORACLE: possible},
+        {rung: each[0] for rung, each in overlaps.items()} | {ORACLE: possible},
         best | {ORACLE: possible},
     )
 
@@ -364,12 +364,12 @@ def _at(mask: Mask, side: int | None) -> Mask:
 
 
 def _mask_case(referral: Referral, answers: Sequence[Mask], score: float) -> Case:
-    found = answers[0] if answers else np.zeros_like(referral.mask)
+    predicted = answers[0] if answers else np.zeros_like(referral.mask)
     return Case(
         f"{referral.name}: {referral.expression}",
         score,
         referral.image,
         (referral.expression,),
         referral.mask.astype(np.uint16),
-        found.astype(np.uint16),
+        predicted.astype(np.uint16),
     )

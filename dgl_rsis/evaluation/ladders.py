@@ -38,7 +38,7 @@ class Options:
 
     Attributes:
         dataset: its name in the catalogue; decides which published numbers stand beside.
-        model, device: as for `model.load_clip`.
+        model, device: as for `clip.model.load_clip`.
         limit: images that count, the first ones; of the parser sentences. None for all.
         per_image: expressions of an image that count, the first ones; None for all.
         piece: pixels; larger images are cut into pieces of at most this side. 0 leaves them whole,
@@ -184,8 +184,8 @@ def evaluate_proposals(data: ObjectData, options: Options, progress: Progress = 
 
         return plots.plot_proposals(scores, folder)
 
-    found = {"task": "proposals", "title": data.title} | tables.proposal_json(scores)
-    return _report(data.title, tables.proposal_text(scores), found, options, plot)
+    numbers = {"task": "proposals", "title": data.title} | tables.proposal_json(scores)
+    return _report(data.title, tables.proposal_text(scores), numbers, options, plot)
 
 
 def evaluate_parser(data: SentenceData, options: Options, progress: Progress = silent) -> Report:
@@ -197,15 +197,15 @@ def evaluate_parser(data: SentenceData, options: Options, progress: Progress = s
     scores = parts.evaluate_parser(
         islice(data.sentences, options.limit), decouple.decouple, progress=progress
     )
-    found = {"task": "parser", "title": data.title} | tables.parser_json(scores)
+    numbers = {"task": "parser", "title": data.title} | tables.parser_json(scores)
     text = tables.parser_text(scores)
-    return _report(data.title, text, found, options, lambda folder: [])
+    return _report(data.title, text, numbers, options, lambda folder: [])
 
 
 def _report(
     title: str,
     text: str,
-    found: Json,
+    numbers: Json,
     options: Options,
     plot: Callable[[Path], Sequence[Path]],
 ) -> Report:
@@ -215,7 +215,7 @@ def _report(
         {"method": p.method, "training": p.training, "source": p.source, "per_cent": dict(p.scores)}
         for p in published.published(options.dataset)
     ]
-    whole = {"dataset": options.dataset, "limit": options.limit} | found | {"published": entries}
+    whole = {"dataset": options.dataset, "limit": options.limit} | numbers | {"published": entries}
     return Report("\n\n".join(filter(None, [title, text, theirs])), whole, plot)
 
 

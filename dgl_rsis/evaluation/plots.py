@@ -11,18 +11,18 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from dgl_rsis import overlays
-from dgl_rsis.evaluation import scores as metrics
-from dgl_rsis.evaluation.click_tables import ClickScores, mean_iou
+from dgl_rsis.evaluation import click_tables
+from dgl_rsis.evaluation.click_tables import ClickScores
 from dgl_rsis.evaluation.clicks import MOST, TARGETS
 from dgl_rsis.evaluation.harness import Case, ClassMap, ClassScores, ExpressionScores
 from dgl_rsis.evaluation.parts import ProposalScores
-from dgl_rsis.evaluation.scores import Confusion
+from dgl_rsis.evaluation.scores import Confusion, mean_iou, overlap
 from dgl_rsis.types import RGB, Segment
 
 DPI = 120
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#9A9A9A"  # told apart without colour vision
 TITLE_HEIGHT = 26  # pixels
-LONGEST_SIDE = 900  # pixels of each picture in a sheet
+LONGEST_SIDE = 900  # pixels of each picture of a comparison
 
 
 def plot_classes(scores: ClassScores, folder: Path) -> list[Path]:
@@ -40,8 +40,8 @@ def plot_classes(scores: ClassScores, folder: Path) -> list[Path]:
 def plot_expressions(scores: ExpressionScores, folder: Path) -> list[Path]:
     """`ladder.png`, `strata.png` where there are strata, and `worst-N-NAME.png`."""
     folder.mkdir(parents=True, exist_ok=True)
-    ladder = {rung: metrics.mean_iou(scores.first(rung)) for rung in scores.rungs}
-    best = {rung: metrics.mean_iou(scores.best(rung)) for rung in scores.rungs}
+    ladder = {rung: mean_iou(scores.first(rung)) for rung in scores.rungs}
+    best = {rung: mean_iou(scores.best(rung)) for rung in scores.rungs}
     figures = {"ladder.png": _ladder(ladder, "mIoU", best, f"best of {scores.top_k}")}
     if scores.strata:
         figures["strata.png"] = _strata(scores)
@@ -132,7 +132,7 @@ def _strata(scores: ExpressionScores) -> Figure:
     axes = figure.subplots()
     width = 0.85 / len(scores.rungs)
     for i, rung in enumerate(scores.rungs):
-        values = [metrics.mean_iou(scores.first(rung, stratum)) for stratum in scores.strata]
+        values = [mean_iou(scores.first(rung, stratum)) for stratum in scores.strata]
         places = np.arange(len(values)) + (i - (len(scores.rungs) - 1) / 2) * width
         axes.bar(places, values, width, color=overlays.PALETTE[i % 16], label=rung)
     axes.set_xticks(range(len(scores.strata)), scores.strata)
@@ -165,7 +165,7 @@ def _curves(scores: ClickScores) -> Figure:
     axes = figure.subplots()
     clicks = range(MOST + 1)
     for (start, runs), colour in zip(scores.starts.items(), (BLUE, ORANGE, GREY), strict=False):
-        means = [mean_iou(runs, count) for count in clicks]
+        means = [click_tables.mean_iou(runs, count) for count in clicks]
         axes.plot(clicks, means, color=colour, marker=".", label=start)
     for target in TARGETS:
         axes.axhline(target, color=GREY, linewidth=0.8, linestyle=":")
@@ -191,12 +191,12 @@ def _worst(cases: Sequence[Case], folder: Path) -> list[Path]:
     for i, case in enumerate(cases, start=1):
         name = re.sub(r"[^\w-]+", "_", case.name).strip("_")[:60]
         path = folder / f"worst-{i}-{name}.png"
-        Image.fromarray(sheet(case)).save(path)
+        Image.fromarray(comparison(case)).save(path)
         paths.append(path)
     return paths
 
 
-def sheet(case: Case) -> RGB:
+def comparison(case: Case) -> RGB:
     """The image, the truth and the prediction beside each other, under their names.
 
     Returns:
@@ -229,12 +229,12 @@ def sheet(case: Case) -> RGB:
 def _segments(numbers: ClassMap, case: Case, step: int) -> list[Segment]:
     """The classes of a map; as their score the IoU with the truth."""
     small, truth = numbers[::step, ::step], case.truth[::step, ::step]
-    found = []
+    segments = []
     for i, name in enumerate(case.names, start=1):
         mask = small == i
         if mask.any():
-            found.append(Segment(name, metrics.overlap(mask, truth == i).iou, mask))
-    return found
+            segments.append(Segment(name, overlap(mask, truth == i).iou, mask))
+    return segments
 
 
 def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -27,7 +27,7 @@ class Published:
 
 
 def published(dataset: str) -> tuple[Published, ...]:
-    """The published numbers of a data set, by its name in `catalogue`; none for most."""
+    """The published numbers of a data set, by its name in `datasets.catalogue`; none for most."""
     return tuple(entry for key, entry in _all() if key == dataset)
 
 

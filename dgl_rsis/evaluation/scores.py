@@ -165,8 +165,8 @@ def object_ious(
             columns.append([o.iou for o in _overlaps(proposals, areas, part, box)])
     ious = np.array(columns, dtype=np.float64).reshape(len(columns), len(proposals)).T
     order = np.argsort(-proposals.quality, kind="stable")
-    found: NDArray[np.float64] = ious[order]
-    return found
+    ordered: NDArray[np.float64] = ious[order]
+    return ordered
 
 
 def best_ious(ious: NDArray[np.float64], budget: int | None = None) -> NDArray[np.float64]:

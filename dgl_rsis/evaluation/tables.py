@@ -3,10 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from dgl_rsis.evaluation import scores as metrics
 from dgl_rsis.evaluation.harness import MAJORITY, ORACLE, ClassScores, ExpressionScores
 from dgl_rsis.evaluation.parts import ParserScores, ProposalScores
-from dgl_rsis.evaluation.scores import Confusion, Overlap
+from dgl_rsis.evaluation.scores import Confusion, Overlap, mean_iou, overall_iou, precision
 from dgl_rsis.types import Json
 
 PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -116,16 +115,16 @@ def _expression_ladder(scores: ExpressionScores) -> str:
     rows, before = [], None
     for rung in scores.rungs:
         first = scores.first(rung)
-        miou = metrics.mean_iou(first)
+        miou = mean_iou(first)
         # The oracle has one answer, so that its best of k says nothing.
-        best = math.nan if rung == ORACLE else metrics.mean_iou(scores.best(rung))
+        best = math.nan if rung == ORACLE else mean_iou(scores.best(rung))
         rows.append(
             [
                 rung,
                 number(miou),
                 gain(miou, before),
-                number(metrics.overall_iou(first)),
-                *(number(metrics.precision(first, threshold)) for threshold in PRECISIONS),
+                number(overall_iou(first)),
+                *(number(precision(first, threshold)) for threshold in PRECISIONS),
                 number(best),
                 number(scores.seconds.get(rung, math.nan), 2),
             ]
@@ -138,7 +137,7 @@ def _expression_ladder(scores: ExpressionScores) -> str:
 def _by_stratum(scores: ExpressionScores) -> str:
     sizes = {s: len(scores.first(ORACLE, s)) for s in scores.strata}
     rows = [
-        [rung, *(number(metrics.mean_iou(scores.first(rung, s))) for s in scores.strata)]
+        [rung, *(number(mean_iou(scores.first(rung, s))) for s in scores.strata)]
         for rung in scores.rungs
     ]
     return table(["mIoU by stratum", *(f"{s} ({n})" for s, n in sizes.items())], rows)
@@ -153,7 +152,7 @@ def expression_json(scores: ExpressionScores) -> Json:
         "rungs": {
             rung: {
                 **_overlap_json(scores.first(rung)),
-                "best_of_top_k": metrics.mean_iou(scores.best(rung)),
+                "best_of_top_k": mean_iou(scores.best(rung)),
                 "strata": {s: _overlap_json(scores.first(rung, s)) for s in scores.strata},
                 "seconds": _plain(scores.seconds.get(rung, math.nan)),
             }
@@ -174,11 +173,11 @@ def expression_json(scores: ExpressionScores) -> Json:
 
 
 def _overlap_json(overlaps: Sequence[Overlap]) -> Json:
-    precisions = {f"Pr@{t}": metrics.precision(overlaps, t) for t in PRECISIONS}
+    precisions = {f"Pr@{t}": precision(overlaps, t) for t in PRECISIONS}
     return {
         "expressions": len(overlaps),
-        "mIoU": metrics.mean_iou(overlaps),
-        "oIoU": metrics.overall_iou(overlaps),
+        "mIoU": mean_iou(overlaps),
+        "oIoU": overall_iou(overlaps),
         **precisions,
     }
 

@@ -1,7 +1,7 @@
 """Which masks an expression may mean, and which its anchors may be. [ours].
 
 Proposals know no noun. A map of the noun does: its connected parts are candidates beside the
-proposals, and where a pixel tower draws it, things of the noun are the only ones.
+proposals, and where a pixel tower draws it, instances of the noun are the only ones.
 """
 
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from dgl_rsis.classes import matching, pipeline
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
-from dgl_rsis.expressions import instances as things
-from dgl_rsis.expressions.instances import ThingParameters
+from dgl_rsis.expressions import instances
+from dgl_rsis.expressions.instances import InstanceParameters
 from dgl_rsis.regions import proposals
 from dgl_rsis.types import Floats, Proposals
 
-# What is unlike any region is seldom a thing: 400 sentences on generated scenes had 0.595 mIoU with
-# 0, 0.607 with 1 and 0.614 with this.
-SURENESS = 1.5
+# What is unlike any region is seldom an object: 400 sentences on generated scenes had 0.595 mIoU
+# with 0, 0.607 with 1 and 0.614 with this.
+WHOLE_EXPONENT = 1.5
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class CandidateParameters:
 
     Attributes:
         parts: connected parts of the noun's map at most, where the model has no pixel tower.
-        things: the candidates where it has one.
+        instances: the candidates where it has one.
     """
 
     parts: int = 100
-    things: ThingParameters = field(default_factory=ThingParameters)
+    instances: InstanceParameters = field(default_factory=InstanceParameters)
 
 
 @dataclass(frozen=True)
-class Sought:
+class Query:
     """What an expression speaks of.
 
     Attributes:
@@ -62,7 +62,7 @@ class Candidates:
         masks: N that may be meant.
         classes: (N, C) float32, probabilities of each, rows sum to 1.
         whole: (N,) float32 in [0, 1], how like a part of the noun's map each is; None where the
-            candidates are no things.
+            candidates are no instances of it.
         others: what anchors of another noun may be.
         of_others: their classes.
     """
@@ -74,83 +74,83 @@ class Candidates:
     of_others: Floats
 
     @property
-    def sureness(self) -> Floats:
-        """(N,) float32 in [0, 1], how sure each is a whole thing of the noun: class · whole^1.5.
+    def confidence(self) -> Floats:
+        """(N,) float32 in [0, 1], that each is a whole instance of the noun: class · whole^1.5.
 
         A speck of a wrong class would be "the smallest", and often "the leftmost".
         """
         if self.whole is None:
             return self.classes[:, 0]
-        found: Floats = self.classes[:, 0] * self.whole**SURENESS
-        return found
+        confidence: Floats = self.classes[:, 0] * self.whole**WHOLE_EXPONENT
+        return confidence
 
 
-def look(
+def find(
     encoded: EncodedImage,
     clip: ClipModel,
-    sought: Sought,
+    query: Query,
     encoding: OvssParameters,
     parameters: CandidateParameters,
 ) -> Candidates:
     """Candidates for an expression.
 
-    Proposals are none where there are things: 200 sentences on generated scenes had 0.474 mIoU
-    with both, 0.523 with the things alone (docs/LOG.md).
+    Proposals are none where there are instances: 200 sentences on generated scenes had 0.474 mIoU
+    with both, 0.523 with the instances alone (docs/LOG.md).
 
     Args:
         encoded: the image.
         clip: the model.
-        sought: what to look for.
+        query: what to look for.
         encoding: how proposals are encoded.
         parameters: see there.
     """
-    found = _things(encoded, clip, sought, encoding, parameters.things)
-    if found is not None and not sought.anchors:
-        return found
-    fused = pipeline.fuse(encoded, clip, sought.texts, sought.owners, encoding)
-    cosines = (fused @ sought.texts.T).cpu().numpy()
-    classes = matching.best_phrase(cosines, sought.owners, pipeline.temperature_of(clip, encoding))
+    of_noun = _instances(encoded, clip, query, encoding, parameters.instances)
+    if of_noun is not None and not query.anchors:
+        return of_noun
+    fused = pipeline.fuse(encoded, clip, query.texts, query.owners, encoding)  # (N, D)
+    cosines = (fused @ query.texts.T).cpu().numpy()  # (N, P)
+    classes = matching.best_phrase(cosines, query.owners, pipeline.temperature_of(clip, encoding))
     proposed = encoded.proposed
-    if found is not None:
-        return Candidates(found.masks, found.classes, found.whole, proposed, classes)
+    if of_noun is not None:
+        return Candidates(of_noun.masks, of_noun.classes, of_noun.whole, proposed, classes)
     if encoded.dense.pixels is None:
         proposed, classes = _with_parts(
-            encoded, clip, sought, encoding, cosines, classes, parameters.parts
+            encoded, clip, query, encoding, cosines, classes, parameters.parts
         )
     return Candidates(proposed, classes, None, proposed, classes)
 
 
-def _things(
+def _instances(
     encoded: EncodedImage,
     clip: ClipModel,
-    sought: Sought,
+    query: Query,
     encoding: OvssParameters,
-    parameters: ThingParameters,
+    parameters: InstanceParameters,
 ) -> Candidates | None:
-    """The things of the noun; None where there are none, or the model has no map of pixels."""
+    """The instances of the noun; None where there are none, or the model has no map of pixels."""
     proposed, pixels = encoded.proposed, encoded.dense.pixels
     if pixels is None:
         return None
-    noun = things.of_noun(
+    shown = instances.of_noun(
         clip,
         encoded.image,
         pixels,
-        sought.texts,
-        sought.owners,
+        query.texts,
+        query.owners,
         pipeline.temperature_of(clip, encoding),
         (proposed.masks.shape[1], proposed.masks.shape[2]),
         parameters,
     )
-    if not noun.masks:
+    if not shown.masks:
         return None
-    found = proposals.of_masks(noun.masks, proposed.height, proposed.width)
-    return Candidates(found, noun.classes, noun.likeness, found, noun.classes)
+    own = proposals.of_masks(shown.masks, proposed.height, proposed.width)
+    return Candidates(own, shown.classes, shown.ious, own, shown.classes)
 
 
 def _with_parts(
     encoded: EncodedImage,
     clip: ClipModel,
-    sought: Sought,
+    query: Query,
     encoding: OvssParameters,
     cosines: Floats,
     classes: Floats,
@@ -160,7 +160,7 @@ def _with_parts(
 
     An object that no node of the hierarchy holds whole is often whole in the map.
     """
-    proposed, texts, owners = encoded.proposed, sought.texts, sought.owners
+    proposed, texts, owners = encoded.proposed, query.texts, query.owners
     best, _ = matching.semantic_map(
         proposed.masks,
         cosines,
@@ -168,10 +168,10 @@ def _with_parts(
         owners,
         pipeline.map_parameters(proposed, clip, encoding),
     )
-    found = list(islice(masks.components(best == 0, encoding.min_object), most))
-    if not found:
+    parts = list(islice(masks.components(best == 0, encoding.min_object), most))
+    if not parts:
         return proposed, classes
-    together = proposals.joined(proposed, found)
-    pooled = features.mask_features(clip, encoded.dense, together.masks[len(proposed) :])
+    union = proposals.joined(proposed, parts)
+    pooled = features.mask_features(clip, encoded.dense, union.masks[len(proposed) :])  # (n, D)
     own = matching.match(pooled, texts, owners, pipeline.temperature_of(clip, encoding))
-    return together, np.concatenate([classes, own])
+    return union, np.concatenate([classes, own])

@@ -104,7 +104,7 @@ def mean_lab(image: RGB, proposals: Proposals) -> Floats:
         image = np.asarray(resized, dtype=np.uint8)
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # (h, w, 3)
     scale = np.array([columns / proposals.width, rows / proposals.height] * 2)
-    corners = proposals.boxes * scale
+    corners = proposals.boxes * scale  # (N, 4), pixels of the masks
     starts = np.floor(corners[:, :2]).astype(np.int64)
     ends = np.ceil(corners[:, 2:]).astype(np.int64)
     means = np.zeros((len(proposals), 3), dtype=np.float32)
@@ -150,8 +150,8 @@ def colour(means: Floats, word: str) -> Floats:
         return np.ones(len(means), dtype=np.float32)
     fits = np.mean([_squares(means, p) for p in wanted], axis=0)  # the mean of logarithms
     best = np.minimum.reduce([fits, *(_squares(means, p) for p in TERMS.values())])
-    found: Floats = np.exp((best - fits) / 2).astype(np.float32)
-    return found
+    shares: Floats = np.exp((best - fits) / 2).astype(np.float32)
+    return shares
 
 
 def balanced(means: Floats, weights: Floats) -> Floats:
@@ -171,8 +171,8 @@ def balanced(means: Floats, weights: Floats) -> Floats:
     if len(kind) < FEWEST:
         return means
     cast = np.float32(CAST) * np.median(means[kind, 1:], axis=0)
-    found: Floats = np.concatenate([means[:, :1], means[:, 1:] - cast], axis=1)
-    return found
+    without_cast: Floats = np.concatenate([means[:, :1], means[:, 1:] - cast], axis=1)  # (N, 3)
+    return without_cast
 
 
 def relative(fits: Floats, weights: Floats) -> Floats:
@@ -191,8 +191,8 @@ def relative(fits: Floats, weights: Floats) -> Floats:
             blue only because all else is red.
     """
     best = max(float(fits[likely(weights, KIND)].max(initial=0)), LEAST_BEST)
-    found: Floats = np.sqrt(np.minimum(fits / best, 1)).astype(np.float32)
-    return found
+    shares: Floats = np.sqrt(np.minimum(fits / best, 1)).astype(np.float32)
+    return shares
 
 
 @cache
@@ -237,5 +237,5 @@ def _squares(means: Floats, prototypes: tuple[Prototype, ...]) -> Doubles:
 
 
 def _logistic(x: Doubles) -> Floats:
-    found: Floats = (1 / (1 + np.exp(-x))).astype(np.float32)
-    return found
+    probability: Floats = (1 / (1 + np.exp(-x))).astype(np.float32)
+    return probability

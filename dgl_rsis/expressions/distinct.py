@@ -1,6 +1,6 @@
-"""Things among overlapping masks, and groups of them. [ours].
+"""Instances among overlapping masks. [ours].
 
-Nodes of a tree of regions show the same building several times. Unless they are one thing, the
+Nodes of a tree of regions show the same building several times. Unless they are one instance, the
 second from the left is the first again, and "two ships" are two masks of one ship.
 """
 
@@ -13,12 +13,12 @@ from dgl_rsis.types import Floats
 
 
 @dataclass(frozen=True)
-class InstanceParameters:
-    """Which masks count as things of their class, and when two are one.
+class DistinctParameters:
+    """Which masks count as instances of their class, and when two are one.
 
     Attributes:
         likely: masks of at least this share of the greatest probability count.
-        overlap: two of them whose IoU is greater are one thing, the more probable one; 1 keeps all.
+        overlap: two of them whose IoU is greater are one, the more probable one; 1 keeps all.
     """
 
     likely: float = 0.5
@@ -26,11 +26,11 @@ class InstanceParameters:
 
 
 @dataclass(frozen=True)
-class Instances:
-    """The things that overlapping masks show.
+class Distinct:
+    """The instances that overlapping masks show.
 
     Attributes:
-        members: one mask for each thing, the most probable first.
+        members: one mask for each instance, the most probable first.
         owners: (N,) the member whose near-duplicate each mask is; others are their own.
     """
 
@@ -38,8 +38,8 @@ class Instances:
     owners: Indices
 
 
-def distinct(masks: Shapes, weights: Floats, parameters: InstanceParameters) -> Instances:
-    """The likely things: greedy non-maximum suppression on mask IoU.
+def distinct(masks: Shapes, weights: Floats, parameters: DistinctParameters) -> Distinct:
+    """The likely instances: greedy non-maximum suppression on mask IoU.
 
     IoU, not containment: a block of houses must not swallow its houses, though it holds them.
 
@@ -61,15 +61,15 @@ def distinct(masks: Shapes, weights: Floats, parameters: InstanceParameters) -> 
         owners[i] = next((j for j in rivals if _iou(masks, i, j) > parameters.overlap), i)
         if owners[i] == i:
             kept.append(i)
-    return Instances(np.array(kept, dtype=np.intp), owners)
+    return Distinct(np.array(kept, dtype=np.intp), owners)
 
 
 def likely(weights: Floats, share: float) -> Indices:
     """Indices of the weights above 0 and of at least this share of the greatest, that one first."""
     order = np.argsort(-weights, kind="stable")
     enough = (weights > 0) & (weights >= share * weights.max(initial=0))
-    found: Indices = order[enough[order]]
-    return found
+    chosen: Indices = order[enough[order]]
+    return chosen
 
 
 def _iou(masks: Shapes, i: int, j: int) -> float:

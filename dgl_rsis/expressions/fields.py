@@ -5,8 +5,8 @@ among instances of one class than CLIP does was measured on RRSIS-D by GeoSelect
 mIoU), and half-planes, the Gaussians of centre and near and the softmax of extremes are named
 after its; what each takes for its distances and extents, and all values, are ours.
 
-Words for the masks: `candidates` are judged; an `anchor`, always `Shapes` of length 1, is the thing
-that they are judged by.
+Words for the masks: `candidates` are judged; an `anchor`, always `Shapes` of length 1, is the
+object that they are judged by.
 """
 
 from collections.abc import Mapping
@@ -66,13 +66,13 @@ def half_plane(shapes: Shapes, direction: Direction) -> Floats:
     signs = np.array(direction)
     ahead = _logistic((signs * offsets - BORDER) / SOFTNESS)[:, signs != 0].min(axis=1)
     aside = np.abs(offsets[:, signs == 0]).sum(axis=1)  # 0 for corners
-    return _unit(ahead * _bell(aside, LANE))
+    return _unit(ahead * _gaussian(aside, LANE))
 
 
 def centre(shapes: Shapes) -> Floats:
     """exp(−d²/2σ²), σ = 0.25 · min(H, W), d from the middle of the image to the centroid."""
     offsets = shapes.centroids - np.array([shapes.width, shapes.height]) / 2
-    return _bell(np.hypot(*offsets.T), CENTRE * shapes.side)
+    return _gaussian(np.hypot(*offsets.T), CENTRE * shapes.side)
 
 
 def edge(shapes: Shapes) -> Floats:
@@ -80,12 +80,12 @@ def edge(shapes: Shapes) -> Floats:
 
     To the centroid, as a region of half the image would touch the border anyway.
     """
-    return _bell(_to_borders(shapes).min(axis=1), EDGE * shapes.side)
+    return _gaussian(_to_borders(shapes).min(axis=1), EDGE * shapes.side)
 
 
 def corner(shapes: Shapes) -> Floats:
     """exp(−d²/2σ²), σ = 0.25 · min(H, W), d from the nearest corner to the centroid."""
-    return _bell(np.hypot(*_to_borders(shapes).T), CENTRE * shapes.side)
+    return _gaussian(np.hypot(*_to_borders(shapes).T), CENTRE * shapes.side)
 
 
 def _to_borders(shapes: Shapes) -> Floats:
@@ -128,13 +128,13 @@ def near(candidates: Shapes, anchor: Shapes) -> Floats:
 def _closeness(candidates: Shapes, anchor: Shapes) -> Floats:
     reach = REACH * float(anchor.spans.mean())
     reach = float(np.clip(reach, NEAREST * anchor.side, FARTHEST * anchor.side))
-    return _bell(candidates.distances(anchor), reach)
+    return _gaussian(candidates.distances(anchor), reach)
 
 
 def apart(candidates: Shapes, anchor: Shapes) -> Floats:
     """1 − the share of the anchor that lies in the candidate.
 
-    Nothing is near or left of itself, nor of its own part: proposals of one thing are nested.
+    Nothing is near or left of itself, nor of its own part: proposals of one object are nested.
     """
     common = candidates.intersections(anchor.crops[0], anchor.origins[0])
     share = common / max(float(anchor.areas[0]), TINY)
@@ -218,8 +218,8 @@ def _box_sums(mask: Mask, starts: Numbers, ends: Numbers) -> Numbers:
     table = np.pad(mask.astype(np.float64), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
 
     def upto(x: Numbers, y: Numbers) -> Numbers:
-        found: Numbers = ndimage.map_coordinates(table, np.stack([y, x]), order=1, mode="nearest")
-        return found
+        sums: Numbers = ndimage.map_coordinates(table, np.stack([y, x]), order=1, mode="nearest")
+        return sums
 
     (left, top), (right, bottom) = starts.T, ends.T
     return upto(right, bottom) - upto(left, bottom) - upto(right, top) + upto(left, top)
@@ -243,8 +243,8 @@ def logarithms(shapes: Shapes, dimension: Dimension) -> Floats:
         sizes = shapes.areas
     else:
         sizes = shapes.sides[:, 0 if dimension == "length" else 1]
-    found: Floats = np.log(np.maximum(sizes, TINY)).astype(np.float32)
-    return found
+    logs: Floats = np.log(np.maximum(sizes, TINY)).astype(np.float32)
+    return logs
 
 
 def relative(values: Floats, weights: Floats, members: Indices, sign: int) -> Floats:
@@ -256,7 +256,7 @@ def relative(values: Floats, weights: Floats, members: Indices, sign: int) -> Fl
     Args:
         values: (N,) float32, logarithms.
         weights: (N,) float32, class probabilities.
-        members: which of them count, each thing once; if there are none, all have 1.
+        members: which of them count, each instance once; if there are none, all have 1.
         sign: the direction.
     """
     if not len(members):
@@ -267,7 +267,7 @@ def relative(values: Floats, weights: Floats, members: Indices, sign: int) -> Fl
 
 def _by_ratio(ratios: Floats, sign: int) -> Floats:
     if sign == 0:
-        return _bell(ratios, SIZE_SOFTNESS)
+        return _gaussian(ratios, SIZE_SOFTNESS)
     return _logistic(sign * ratios / SIZE_SOFTNESS)
 
 
@@ -287,7 +287,7 @@ def extremal(
     Args:
         values: (N,) float32, finite; the largest is meant.
         weights: (N,) float32, class probabilities: of the members' standard deviation.
-        members: which of them may be the best, each thing once; if there are none, all have 1.
+        members: which of them may be the best, each instance once; if there are none, all have 1.
             Others are compared with the best member.
         least: smallest standard deviation: finer differences are noise of the masks.
         sharpness: factor of the exponent.
@@ -306,8 +306,8 @@ def ordinal(values: Floats, members: Indices, place: int) -> Floats:
 
     Args:
         values: (N,) float32; the largest is the first, equal ones share their rank.
-        members: which of them are counted, each thing once; if there are none, all have 1. Others
-            have the rank at which they would come in.
+        members: which of them are counted, each instance once; if there are none, all have 1.
+            Others have the rank at which they would come in.
         place: n, from 1, or −1 for the last; beyond the last it is the last.
     """
     if not len(members):
@@ -315,10 +315,10 @@ def ordinal(values: Floats, members: Indices, place: int) -> Floats:
     before = values[members][None, :] > values[:, None] + 1e-4  # (N, members)
     ranks = 1 + before.sum(axis=1)
     last = int(ranks[members].max())
-    return _bell(ranks - (last if place < 0 else min(place, last)), RANK_SOFTNESS)
+    return _gaussian(ranks - (last if place < 0 else min(place, last)), RANK_SOFTNESS)
 
 
-def _bell(distances: Numbers | NDArray[np.integer[Any]], sigma: float) -> Floats:
+def _gaussian(distances: Numbers | NDArray[np.integer[Any]], sigma: float) -> Floats:
     """exp(−d²/2σ²)."""
     return _unit(np.exp(-((distances / sigma) ** 2) / 2))
 

@@ -8,30 +8,20 @@ greatest (OR), and what cannot be judged is left out.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from dataclasses import field as attribute
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations, product
 
 import numpy as np
 
-from dgl_rsis.expressions import fields as field
-from dgl_rsis.expressions.distinct import InstanceParameters, distinct, likely
+from dgl_rsis.expressions import fields
+from dgl_rsis.expressions.distinct import DistinctParameters, distinct, likely
 from dgl_rsis.expressions.fields import DIRECTIONS, Dimension
-from dgl_rsis.expressions.shapes import Shapes, shapes
+from dgl_rsis.expressions.shapes import Shapes
 from dgl_rsis.types import Floats, Modifier
 
-__all__ = [
-    "GeometryParameters",
-    "GeometryScores",
-    "InstanceParameters",
-    "Shapes",
-    "fields",
-    "shapes",
-]
-
 Anchors = Mapping[str, tuple[Shapes, Floats]]
-Thing = tuple[Shapes, float]  # one mask, and its share of the greatest probability
+Instance = tuple[Shapes, float]  # one mask, and its share of the greatest probability
 Judge = Callable[[Shapes, Shapes], Floats]  # candidates, one anchor → (N,)
 Sizes = Mapping[str, tuple[Dimension, int]]  # what is measured, and the direction
 
@@ -68,10 +58,10 @@ OUTERMOST: Mapping[str, tuple[int, int]] = {  # axis, direction
     "bottommost": (1, 1),
 }
 PLACES: Mapping[str, Callable[[Shapes], Floats]] = {
-    **{w: partial(field.half_plane, direction=d) for w, d in DIRECTIONS.items()},
-    "center": field.centre,
-    "edge": field.edge,
-    "corner": field.corner,
+    **{w: partial(fields.half_plane, direction=d) for w, d in DIRECTIONS.items()},
+    "center": fields.centre,
+    "edge": fields.edge,
+    "corner": fields.corner,
 }
 BESIDE = {
     "left of": "left",
@@ -84,13 +74,13 @@ BESIDE = {
     "bottom right of": "bottom right",
 }
 JUDGES: Mapping[str, Judge] = {  # relations to any one of the anchors
-    **{w: partial(field.beside, direction=DIRECTIONS[d]) for w, d in BESIDE.items()},
-    **{w: partial(field.compared, dimension=d, sign=s) for w, (d, s) in COMPARED.items()},
-    "near": field.near,
-    "around": field.near,  # each of the things around it is near it
-    "opposite": field.near,  # across a street or a basin: nothing says which way
-    "on": field.inside,
-    "with": field.accompanied,
+    **{w: partial(fields.beside, direction=DIRECTIONS[d]) for w, d in BESIDE.items()},
+    **{w: partial(fields.compared, dimension=d, sign=s) for w, (d, s) in COMPARED.items()},
+    "near": fields.near,
+    "around": fields.near,  # each of what is around it is near it
+    "opposite": fields.near,  # across a street or a basin: nothing says which way
+    "on": fields.inside,
+    "with": fields.accompanied,
 }
 ORDINAL = re.compile(r"(\d+|last)(?: from (left|right|top|bottom))?")
 OUTER = {"left": "leftmost", "right": "rightmost", "top": "topmost", "bottom": "bottommost"}
@@ -102,8 +92,8 @@ class GeometryParameters:
     """How fields are combined.
 
     Attributes:
-        instances: which candidates and anchors count as things, in ranks, extremes and medians.
-        anchors: at most so many things serve as one anchor, the most probable ones.
+        instances: which candidates and anchors count as instances, in ranks, extremes and medians.
+        anchors: at most so many instances serve as one anchor, the most probable ones.
         ends: at most so many of one anchor serve as an end of "between".
         sharpness: of extremes; 1 is the plain softmax of value / std. On generated scenes with
             noisy probabilities 3 chose right in 93 % of the cases, 1 in 89 %; more did not help.
@@ -111,7 +101,7 @@ class GeometryParameters:
             of the image's side, and logarithms; finer differences are noise of the masks.
     """
 
-    instances: InstanceParameters = attribute(default_factory=InstanceParameters)
+    instances: DistinctParameters = field(default_factory=DistinctParameters)
     anchors: int = 12
     ends: int = 4
     sharpness: float = 3.0
@@ -143,7 +133,7 @@ class _Case:
     parameters: GeometryParameters
 
 
-def fields(
+def score(
     modifiers: Sequence[Modifier],
     candidates: Shapes,
     weights: Floats,
@@ -154,7 +144,7 @@ def fields(
 
     Extremes and ranks ("the largest tank on the left") are taken among the candidates that fit the
     other modifiers: their weights are multiplied by the least of the other fields. Words like
-    "large" compare with all things of the class.
+    "large" compare with all instances of the class.
 
     Args:
         modifiers: of the expression; attributes and counts are left out.
@@ -165,17 +155,17 @@ def fields(
         parameters: see there.
     """
     case = _Case(candidates, weights, anchors, parameters)
-    found = [(m.text, _field(m, case)) for m in modifiers if not _is_ranking(m)]
-    fitting = replace(case, weights=weights * _least(found, len(candidates)))
-    found += [(m.text, _rank(m, order, fitting)) for m, order in _ranking(modifiers)]
-    total = _least(found, len(candidates)) * (candidates.areas > 0)
-    parts = {text: part for text, part in found if part is not None}
-    return GeometryScores(total, parts, tuple(text for text, part in found if part is None))
+    scored = [(m.text, _field(m, case)) for m in modifiers if not _is_ranking(m)]
+    fitting = replace(case, weights=weights * _least(scored, len(candidates)))
+    scored += [(m.text, _rank(m, order, fitting)) for m, order in _ranking(modifiers)]
+    total = _least(scored, len(candidates)) * (candidates.areas > 0)
+    parts = {text: part for text, part in scored if part is not None}
+    return GeometryScores(total, parts, tuple(text for text, part in scored if part is None))
 
 
-def _least(found: Sequence[tuple[str, Floats | None]], count: int) -> Floats:
+def _least(scored: Sequence[tuple[str, Floats | None]], count: int) -> Floats:
     """AND of what has a say."""
-    parts = [part for _, part in found if part is not None]
+    parts = [part for _, part in scored if part is not None]
     least: Floats = np.minimum.reduce([np.ones(count, dtype=np.float32), *parts])
     return least
 
@@ -190,9 +180,9 @@ def _field(modifier: Modifier, case: _Case) -> Floats | None:
         return PLACES[modifier.value](case.candidates)
     if modifier.value in RELATIVE:
         dimension, sign = RELATIVE[modifier.value]
-        values = field.logarithms(case.candidates, dimension)
+        values = fields.logarithms(case.candidates, dimension)
         members = distinct(case.candidates, case.weights, case.parameters.instances).members
-        return field.relative(values, case.weights, members, sign)
+        return fields.relative(values, case.weights, members, sign)
     return None
 
 
@@ -200,46 +190,46 @@ def _field(modifier: Modifier, case: _Case) -> Floats | None:
 
 
 def _relation(modifier: Modifier, case: _Case) -> Floats | None:
-    """OR over the anchors, and over the things that each of them may be."""
+    """OR over the anchors, and over the instances that each of them may be."""
     parts: list[Floats] = []
     if modifier.value in JUDGES:
         judge = JUDGES[modifier.value]
-        parts = [w * judge(case.candidates, t) for t, w in _all_things(modifier, case)]
+        parts = [w * judge(case.candidates, t) for t, w in _all_instances(modifier, case)]
     elif modifier.value == "between":
-        ends = [_things(a.text, case)[: case.parameters.ends] for a in modifier.anchors]
-        parts = [v * w * field.between(case.candidates, a, b) for (a, v), (b, w) in _pairs(ends)]
+        ends = [_instances(a.text, case)[: case.parameters.ends] for a in modifier.anchors]
+        parts = [v * w * fields.between(case.candidates, a, b) for (a, v), (b, w) in _pairs(ends)]
     elif modifier.value == "surrounded by":
         masses = [_mass(anchor.text, case) for anchor in modifier.anchors]
-        parts = [field.surrounded(case.candidates, mass) for mass in masses if len(mass)]
+        parts = [fields.surrounded(case.candidates, mass) for mass in masses if len(mass)]
     greatest: Floats | None = np.maximum.reduce(parts) if parts else None
     return greatest
 
 
-def _all_things(modifier: Modifier, case: _Case) -> list[Thing]:
-    return [thing for anchor in modifier.anchors for thing in _things(anchor.text, case)]
+def _all_instances(modifier: Modifier, case: _Case) -> list[Instance]:
+    return [each for anchor in modifier.anchors for each in _instances(anchor.text, case)]
 
 
-def _things(text: str, case: _Case) -> list[Thing]:
+def _instances(text: str, case: _Case) -> list[Instance]:
     """What an anchor may be, the most probable first; nothing where it was not found."""
     if text not in case.anchors:
         return []
-    found, probabilities = case.anchors[text]
-    members = distinct(found, probabilities, case.parameters.instances).members
+    masks, probabilities = case.anchors[text]
+    members = distinct(masks, probabilities, case.parameters.instances).members
     members = members[: case.parameters.anchors]
     weights = probabilities[members] / max(float(probabilities.max(initial=0)), TINY)
-    return list(zip(found.take(members), weights.tolist(), strict=True))
+    return list(zip(masks.take(members), weights.tolist(), strict=True))
 
 
 def _mass(text: str, case: _Case) -> Shapes:
-    """All masks that an anchor may be, near-duplicates too: what surrounds need not be things."""
+    """All masks that an anchor may be, near-duplicates too: what surrounds may be no instance."""
     if text not in case.anchors:
         return case.candidates.take([])
-    found, probabilities = case.anchors[text]
-    return found.take(likely(probabilities, case.parameters.instances.likely))
+    masks, probabilities = case.anchors[text]
+    return masks.take(likely(probabilities, case.parameters.instances.likely))
 
 
-def _pairs(groups: Sequence[Sequence[Thing]]) -> Iterator[tuple[Thing, Thing]]:
-    """Two things of one anchor ("the two ships"), or one of each of two."""
+def _pairs(groups: Sequence[Sequence[Instance]]) -> Iterator[tuple[Instance, Instance]]:
+    """Two instances of one anchor ("the two ships"), or one of each of two."""
     if len(groups) == 1:
         yield from combinations(groups[0], 2)
     for first, second in combinations(groups, 2):
@@ -283,7 +273,7 @@ def _rank(modifier: Modifier, order: str, case: _Case) -> Floats | None:
 
 def _extremal(values: Floats, weights: Floats, least: float, case: _Case) -> Floats:
     members = distinct(case.candidates, weights, case.parameters.instances).members
-    return field.extremal(values, weights, members, least, case.parameters.sharpness)
+    return fields.extremal(values, weights, members, least, case.parameters.sharpness)
 
 
 def _ordinal(value: str, order: str, case: _Case) -> Floats:
@@ -293,11 +283,11 @@ def _ordinal(value: str, order: str, case: _Case) -> Floats:
     if not _is_order(order):
         order = _reading_order(case.candidates.places[instances.members])
     values = _values(order, case)[0][instances.owners]
-    return field.ordinal(values, instances.members, -1 if place == "last" else int(place))
+    return fields.ordinal(values, instances.members, -1 if place == "last" else int(place))
 
 
 def _reading_order(places: Floats) -> str:
-    """From the left, or from the top where the things stand more below each other."""
+    """From the left, or from the top where the instances stand more below each other."""
     if not len(places):
         return "leftmost"
     across, down = np.ptp(places, axis=0).tolist()
@@ -310,18 +300,18 @@ def _values(order: str, case: _Case) -> tuple[Floats, float]:
         axis, sign = OUTERMOST[order]
         return sign * case.candidates.places[:, axis], case.parameters.least_place
     dimension, sign = LARGEST[order]
-    return sign * field.logarithms(case.candidates, dimension), case.parameters.least_size
+    return sign * fields.logarithms(case.candidates, dimension), case.parameters.least_size
 
 
 def _closest(modifier: Modifier, case: _Case) -> Floats | None:
-    """The extreme of the distance to the nearest thing that any of the anchors may be."""
-    candidates, things = case.candidates, _all_things(modifier, case)
-    if not things:
+    """The extreme of the distance to the nearest instance that any of the anchors may be."""
+    candidates, near = case.candidates, _all_instances(modifier, case)
+    if not near:
         return None
-    gaps = np.minimum.reduce([candidates.distances(t) for t, _ in things]) / candidates.side
-    # Neither the things themselves are meant nor what holds them.
-    apart = np.minimum.reduce([field.apart(candidates, t) for t, _ in things])
+    gaps = np.minimum.reduce([candidates.distances(t) for t, _ in near]) / candidates.side
+    # Neither the anchors themselves are meant nor what holds them.
+    apart = np.minimum.reduce([fields.apart(candidates, t) for t, _ in near])
     values = -np.minimum(gaps, 2).astype(np.float32)  # finite also for empty masks
     weights = case.weights * apart
-    found: Floats = apart * _extremal(values, weights, case.parameters.least_place, case)
-    return found
+    closeness: Floats = apart * _extremal(values, weights, case.parameters.least_place, case)
+    return closeness

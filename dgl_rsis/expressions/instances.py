@@ -1,4 +1,4 @@
-"""The things of a noun: regions like the parts of its own map, candidates beside the proposals.
+"""The instances of a noun: regions like the parts of its own map, candidates beside proposals.
 
 [ours] An object that no proposal holds whole is often whole in the map of its class, though with a
 soft outline. A region of the tree that is built on the learnt borders has the object's own.
@@ -19,19 +19,18 @@ from dgl_rsis import masks
 from dgl_rsis.classes import matching
 from dgl_rsis.clip.features import PixelFeatures, pooled_runs
 from dgl_rsis.clip.model import ClipModel
-from dgl_rsis.regions import tree as region_tree
-from dgl_rsis.regions.tree import RegionTree, TreeParameters
+from dgl_rsis.regions.tree import RegionTree, TreeParameters, best_match, build_tree
 from dgl_rsis.types import RGB, Floats, Mask
 
 
 @dataclass(frozen=True)
-class ThingParameters:
-    """Which parts of a noun's map are things. Measured on generated scenes (docs/LOG.md).
+class InstanceParameters:
+    """Which parts of a noun's map are instances. Measured on generated scenes (docs/LOG.md).
 
     Attributes:
-        least: probability of the noun that a thing's pixels have, [0, 1].
-        outline: what is likelier to be the border of an object parts things, too, [0, 1].
-        reach: pixels; how far things that such borders part grow back into them.
+        least: probability of the noun that an instance's pixels have, [0, 1].
+        outline: what is likelier to be the border of an object parts instances, too, [0, 1].
+        reach: pixels; how far instances that such borders part grow back into them.
         smallest: pixels; smaller parts are none.
         most: parts, the largest, before borders part them and after.
         tree: of the regions.
@@ -48,18 +47,18 @@ class ThingParameters:
 
 
 @dataclass(frozen=True)
-class Things:
+class NounInstances:
     """What a noun's map shows.
 
     Attributes:
         masks: (H, W) bool each, none empty: the region most like each part.
         classes: (M, C) float32, probabilities of each, rows sum to 1.
-        likeness: (M,) float32 in [0, 1], IoU of each with that part.
+        ious: (M,) float32 in [0, 1], of each with that part.
     """
 
     masks: tuple[Mask, ...]
     classes: Floats
-    likeness: Floats
+    ious: Floats
 
 
 def of_noun(
@@ -70,9 +69,9 @@ def of_noun(
     owners: Sequence[int],
     temperature: float,
     shape: tuple[int, int],
-    parameters: ThingParameters,
-) -> Things:
-    """The things of a noun in an image.
+    parameters: InstanceParameters,
+) -> NounInstances:
+    """The instances of a noun in an image.
 
     Args:
         clip: a model with a pixel tower.
@@ -85,31 +84,33 @@ def of_noun(
         parameters: see there.
     """
     assert clip.pixels is not None
-    plane = likely(pixels, texts @ clip.pixels.basis.T, owners, temperature, shape)
+    probability = likely(pixels, texts @ clip.pixels.basis.T, owners, temperature, shape)
     border = borders(pixels, shape)
-    by_numbers = numbered(plane, border, parameters)
+    by_numbers = numbered(probability, border, parameters)
     kept = [largest(labels, parameters) for labels in by_numbers]
     if not any(kept):
         nothing = np.zeros((0, max(owners) + 1), dtype=np.float32)
-        return Things((), nothing, nothing[:, 0])
+        return NounInstances((), nothing, nothing[:, 0])
     reach = 2 * parameters.margin + 1
     near = cv2.dilate((by_numbers[0] > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
     window = _around(near)
     small = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8)
     cutting = replace(parameters.tree, max_side=max(shape))
-    tree = region_tree.build(small[window], cutting, border[window], near[window])
+    tree = build_tree(small[window], cutting, border[window], near[window])
     nodes: dict[int, float] = {}
     for labels, numbers in zip(by_numbers, kept, strict=True):
-        found, ious = region_tree.likest(tree, labels[window], numbers)
-        for node, iou in zip(found.tolist(), ious.tolist(), strict=True):
+        best, overlaps = best_match(tree, labels[window], numbers)
+        for node, iou in zip(best.tolist(), overlaps.tolist(), strict=True):
             nodes[node] = max(iou, nodes.get(node, 0.0))
     chosen = list(nodes)
     leaves = np.zeros(shape, dtype=np.int32)  # 0 outside of the window
     leaves[window] = tree.leaves + 1
-    pooled = pooled_runs(clip, pixels, leaves, tree.first[chosen] + 1, tree.last[chosen] + 1)
+    pooled = pooled_runs(
+        clip, pixels, leaves, tree.first[chosen] + 1, tree.last[chosen] + 1
+    )  # (M, D)
     classes = matching.match(pooled, texts, owners, temperature)
-    likeness = np.array(list(nodes.values()), dtype=np.float32)
-    return Things(tuple(_placed(tree, chosen, shape, window)), classes, likeness)
+    ious = np.array(list(nodes.values()), dtype=np.float32)
+    return NounInstances(tuple(_placed(tree, chosen, shape, window)), classes, ious)
 
 
 def _around(seen: Mask) -> tuple[slice, slice]:
@@ -160,27 +161,27 @@ def borders(pixels: PixelFeatures, shape: tuple[int, int]) -> Floats:
 
 
 def numbered(
-    plane: Floats, border: Floats, parameters: ThingParameters
+    probability: Floats, border: Floats, parameters: InstanceParameters
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The things that a map shows, twice: its connected parts, and those that borders part.
+    """The instances that a map shows, twice: its connected parts, and those that borders part.
 
     Args:
-        plane: (H, W) float32 in [0, 1], probability of the noun.
+        probability: (H, W) float32 in [0, 1], of the noun.
         border: (H, W) float32 in [0, 1], of the border of an object.
         parameters: see there.
 
     Returns:
-        (H, W) int32 each, the number of each pixel's thing from 1, 0 for none.
+        (H, W) int32 each, the number of each pixel's instance from 1, 0 for none.
     """
-    seen = plane >= parameters.least
+    seen = probability >= parameters.least
     connected, _ = ndimage.label(seen, structure=np.ones((3, 3)))
     return np.asarray(connected, dtype=np.int32), parted(
         seen, border < parameters.outline, parameters.reach
     )
 
 
-def largest(labels: NDArray[np.int32], parameters: ThingParameters) -> list[int]:
-    """The numbers of the parts that are things, largest first."""
+def largest(labels: NDArray[np.int32], parameters: InstanceParameters) -> list[int]:
+    """The numbers of the parts that are instances, largest first."""
     return masks.largest(labels, parameters.smallest)[: parameters.most]
 
 
@@ -201,6 +202,7 @@ def parted(seen: Mask, inner: Mask, reach: float) -> NDArray[np.int32]:
     return np.asarray(grown, dtype=np.int32)
 
 
-def _resized(plane: Tensor, shape: tuple[int, int]) -> Floats:
-    sized: Floats = F.interpolate(plane[None, None], size=shape, mode="bilinear")[0, 0].numpy()
-    return sized
+def _resized(values: Tensor, shape: tuple[int, int]) -> Floats:
+    # (h, w) → (1, 1, h, w) → (H, W)
+    resized: Floats = F.interpolate(values[None, None], size=shape, mode="bilinear")[0, 0].numpy()
+    return resized

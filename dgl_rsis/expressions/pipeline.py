@@ -23,10 +23,11 @@ from dgl_rsis.clip import features, gradcam
 from dgl_rsis.clip.gradcam import CamParameters, CrossScaleCam
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.decoupling import decouple
-from dgl_rsis.expressions import candidates, colours, geometry, selection
-from dgl_rsis.expressions.candidates import CandidateParameters, Candidates
-from dgl_rsis.expressions.geometry import GeometryParameters, Shapes
+from dgl_rsis.expressions import candidates, colours, geometry, selection, shapes
+from dgl_rsis.expressions.candidates import CandidateParameters, Candidates, Query
+from dgl_rsis.expressions.geometry import GeometryParameters
 from dgl_rsis.expressions.selection import Ranking, SelectionParameters
+from dgl_rsis.expressions.shapes import Shapes
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.types import RGB, Decoupled, Floats, InputError, Label, Mask, Proposals
@@ -157,10 +158,10 @@ def refer(
         question = _ask(expression, clip, parameters)
     if parameters.mode in ("clip", "global-local"):
         with timed(seconds, "selection"):
-            parts = {"sentence": _likeness(encoded, question, clip, parameters)}
+            parts = {"sentence": _similarity(encoded, question, clip, parameters)}
             ranking = _rank(encoded.proposed, parts, parameters)
-        found = _candidates(encoded.proposed, parts, ranking, parameters.top_k)
-        return ExpressionSegmentation(question.decoupled, found, "", None, seconds)
+        answers = _candidates(encoded.proposed, parts, ranking, parameters.top_k)
+        return ExpressionSegmentation(question.decoupled, answers, "", None, seconds)
     return _by_stages(encoded, question, clip, parameters, seconds)
 
 
@@ -176,7 +177,7 @@ def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Questi
     return _Question(decoupled, texts, owners, classes, sentence)
 
 
-def _likeness(
+def _similarity(
     encoded: EncodedImage, question: _Question, clip: ClipModel, parameters: ResParameters
 ) -> Floats:
     """Cosines with the sentence, or with sentence and noun, stretched to [0, 1]: (N,)."""
@@ -189,7 +190,7 @@ def _likeness(
         own = torch.tensor([owner == 0 for owner in question.owners], device=text.device)
         noun = F.normalize(question.texts[own].mean(dim=0), dim=-1)
         text = 0.5 * text + 0.5 * noun
-    cosines = (visual @ text).cpu().numpy()
+    cosines = (visual @ text).cpu().numpy()  # (N,)
     stretched: Floats = (cosines - cosines.min()) / max(float(np.ptp(cosines)), 1e-6)
     return stretched
 
@@ -203,10 +204,10 @@ def _by_stages(
 ) -> ExpressionSegmentation:
     decoupled = question.decoupled
     with timed(seconds, "match"):
-        seen = candidates.look(
+        seen = candidates.find(
             encoded,
             clip,
-            candidates.Sought(question.texts, question.owners, len(question.classes) > 1),
+            Query(question.texts, question.owners, len(question.classes) > 1),
             parameters.encoding,
             parameters.candidates,
         )
@@ -237,11 +238,11 @@ def _by_stages(
                 parts["whole"] = seen.whole
             parts["geometry"] = _geometry(encoded.image, seen, question, parameters)
         ranking = _rank(proposed, parts, parameters)
-        together = _together(decoupled, ranking, parameters)
-        found = _candidates(proposed, parts, ranking, max(together, parameters.top_k))
-        if together > 1:
-            found = (_united(found[:together]), *found)
-    return ExpressionSegmentation(decoupled, found[: parameters.top_k], "", cam, seconds)
+        count = _target_count(decoupled, ranking, parameters)
+        answers = _candidates(proposed, parts, ranking, max(count, parameters.top_k))
+        if count > 1:
+            answers = (_union(answers[:count]), *answers)
+    return ExpressionSegmentation(decoupled, answers[: parameters.top_k], "", cam, seconds)
 
 
 def _of(question: _Question, index: int) -> Tensor:
@@ -253,35 +254,35 @@ def _geometry(
     image: RGB, seen: Candidates, question: _Question, parameters: ResParameters
 ) -> Floats:
     """How well place, size and colour of each mask fit the modifiers: (N,) float32 in [0, 1]."""
-    sure = seen.sureness
+    confidence = seen.confidence
     modifiers = question.decoupled.modifiers
     words = [m.value for m in modifiers if m.kind == "attribute" and colours.knows(m.value)]
-    fits: Floats = np.ones(len(sure), dtype=np.float32)
+    fits: Floats = np.ones(len(confidence), dtype=np.float32)
     if words:
-        means = colours.balanced(colours.mean_lab(image, seen.masks), sure)
+        means = colours.balanced(colours.mean_lab(image, seen.masks), confidence)
         fits = np.minimum.reduce([colours.colour(means, word) for word in words])
-        fits = colours.relative(fits, sure)
-    shapes = _shapes(seen.masks)
-    others = shapes if seen.others is seen.masks else None
+        fits = colours.relative(fits, confidence)
+    measured = _measure(seen.masks)
+    others = measured if seen.others is seen.masks else None
     anchors = {}
     for anchor in question.decoupled.anchors:
         index = question.classes[anchor.noun]
-        if index == 0:  # another thing of the noun
-            among, likely = shapes, sure
+        if index == 0:  # another instance of the noun
+            among, likely = measured, confidence
         else:
-            others = _shapes(seen.others) if others is None else others
+            others = _measure(seen.others) if others is None else others
             among, likely = others, seen.of_others[:, index]
         # "the vehicle on the left" has a place of its own; anchors of anchors are left out.
         own = decouple.decouple(anchor.text).modifiers
-        placed = geometry.fields(own, among, likely, {}, parameters.geometry)
+        placed = geometry.score(own, among, likely, {}, parameters.geometry)
         anchors[anchor.text] = (among, likely * placed.total)
-    scores = geometry.fields(modifiers, shapes, sure * fits, anchors, parameters.geometry)
-    found: Floats = scores.total * fits
-    return found
+    scores = geometry.score(modifiers, measured, confidence * fits, anchors, parameters.geometry)
+    total: Floats = scores.total * fits
+    return total
 
 
-def _shapes(proposed: Proposals) -> Shapes:
-    return geometry.shapes(proposed.masks, proposed.height, proposed.width, proposed.boxes)
+def _measure(proposed: Proposals) -> Shapes:
+    return shapes.measure(proposed.masks, proposed.height, proposed.width, proposed.boxes)
 
 
 def _rank(proposed: Proposals, parts: Mapping[str, Floats], parameters: ResParameters) -> Ranking:
@@ -306,8 +307,8 @@ def _candidates(
     )
 
 
-def _together(decoupled: Decoupled, ranking: Ranking, parameters: ResParameters) -> int:
-    """How many of the first candidates "two ships" or "the cars" mean; 1 for a single thing."""
+def _target_count(decoupled: Decoupled, ranking: Ranking, parameters: ResParameters) -> int:
+    """How many of the first candidates "two ships" or "the cars" mean; 1 for a single target."""
     counts = [m.value for m in decoupled.modifiers if m.kind == "count"]
     number = next((int(value) for value in counts if value.isdigit()), None)
     if not (decoupled.plural or counts):
@@ -315,8 +316,8 @@ def _together(decoupled: Decoupled, ranking: Ranking, parameters: ResParameters)
     return selection.members(ranking, number, parameters.selection)
 
 
-def _united(chosen: Sequence[Candidate]) -> Candidate:
-    """All of them as one."""
+def _union(chosen: Sequence[Candidate]) -> Candidate:
+    """All of them as one: their union, with the mean of their scores."""
     parts = {
         name: float(np.mean([candidate.parts[name] for candidate in chosen]))
         for name in chosen[0].parts
@@ -325,12 +326,12 @@ def _united(chosen: Sequence[Candidate]) -> Candidate:
     return Candidate(np.logical_or.reduce([candidate.mask for candidate in chosen]), score, parts)
 
 
-def _shrunk(plane: Floats, proposed: Proposals) -> Floats:
+def _shrunk(activation: Floats, proposed: Proposals) -> Floats:
     """(H, W) → (h, w) at the proposals' size, by the mean."""
     height, width = proposed.masks.shape[1:]
-    if plane.shape == (height, width):
-        return plane
+    if activation.shape == (height, width):
+        return activation
     resized: Floats = F.interpolate(
-        torch.from_numpy(plane)[None, None], size=(height, width), mode="area"
+        torch.from_numpy(activation)[None, None], size=(height, width), mode="area"
     )[0, 0].numpy()
     return resized

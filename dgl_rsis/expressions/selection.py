@@ -71,9 +71,9 @@ def rank(
     for index in np.argsort(-scores, kind="stable").tolist():
         if len(kept) == most:
             break
-        found = _Cut.of(masks[index])
-        if all(found.iou(other) <= parameters.overlap for other in kept.values()):
-            kept[index] = found
+        candidate = _Cut.of(masks[index])
+        if all(candidate.iou(other) <= parameters.overlap for other in kept.values()):
+            kept[index] = candidate
     order = np.array(list(kept), dtype=np.int64)
     return Ranking(order, scores[order])
 

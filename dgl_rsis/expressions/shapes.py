@@ -123,12 +123,12 @@ class Shapes:
         """
         starts = np.maximum(self.origins, origin)
         ends = np.minimum(self.origins + self.extents, origin + crop.shape[::-1])
-        found = np.zeros(len(self), dtype=np.float32)
+        common = np.zeros(len(self), dtype=np.float32)
         for i in np.flatnonzero((ends > starts).all(axis=1)).tolist():
             theirs = crop[_window(starts[i] - origin, ends[i] - origin)]
             ours = self.crops[i][_window(starts[i] - self.origins[i], ends[i] - self.origins[i])]
-            found[i] = np.count_nonzero(ours & theirs)
-        return found * np.float32(self.pixel[0] * self.pixel[1])
+            common[i] = np.count_nonzero(ours & theirs)
+        return common * np.float32(self.pixel[0] * self.pixel[1])
 
     def distances(self, other: "Shapes") -> Floats:
         """Distance from each mask to the one mask of `other`.
@@ -195,7 +195,7 @@ def _blocks(start: int, length: int, stride: int) -> Indices:
     return np.concatenate([[0], np.arange(stride - start % stride, length, stride)]).astype(np.intp)
 
 
-def shapes(
+def measure(
     masks: Mask, height: int, width: int, boxes: NDArray[np.integer[Any]] | None = None
 ) -> Shapes:
     """Measure masks.

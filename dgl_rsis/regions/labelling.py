@@ -16,53 +16,53 @@ SURE = 1e6  # cost of a leaf on the wrong side; far above all others together
 
 
 def labelled(
-    tree: RegionTree, turns: Costs, costs: Costs, inside: Ranks, outside: Ranks, free: Ranks
+    tree: RegionTree, pairwise: Costs, unary: Costs, inside: Ranks, outside: Ranks, free: Ranks
 ) -> Mask:
     """(L,) whether each leaf is inside, at the least cost.
 
     Args:
         tree: the hierarchy.
-        turns: (N,) of differing from the parent.
-        costs: (L, 2) of each leaf outside and inside.
+        pairwise: (N,) cost of differing from the parent.
+        unary: (L, 2) cost of each leaf outside and inside.
         inside: ranks of leaves that have to be.
         outside: ranks of leaves that must not be, unless they are among those.
         free: ranks of further leaves that may differ from what is around them; all others follow
             the smallest node around them that holds one of these or those.
     """
-    sure = np.zeros_like(costs)
+    sure = np.zeros_like(unary)
     sure[outside] = 0.0, SURE
     sure[inside] = SURE, 0.0
     nodes = _ancestors(tree, np.concatenate([inside, outside, free]))
-    without, within = _own_costs(tree, costs, sure, nodes)
+    without, within = _own_costs(tree, unary, sure, nodes)
     parent = tree.parent[nodes].tolist()
     place = dict(zip(nodes.tolist(), range(len(nodes)), strict=True))
     above = [place.get(node, -1) for node in parent]
-    turn = turns[nodes].tolist()
+    differing = pairwise[nodes].tolist()
     for i, up in enumerate(above):  # a parent comes after its children
         if up >= 0:
-            without[up] += min(without[i], within[i] + turn[i])
-            within[up] += min(within[i], without[i] + turn[i])
-    return _painted_down(tree, nodes, above, turn, without, within)
+            without[up] += min(without[i], within[i] + differing[i])
+            within[up] += min(within[i], without[i] + differing[i])
+    return _painted_down(tree, nodes, above, differing, without, within)
 
 
 def _painted_down(
     tree: RegionTree,
     nodes: Ranks,
     above: list[int],
-    turn: list[float],
+    differing: list[float],
     without: list[float],
     within: list[float],
 ) -> Mask:
     labels = [False] * len(nodes)
-    found = np.zeros(tree.leaf_count, dtype=np.bool_)
+    inside = np.zeros(tree.leaf_count, dtype=np.bool_)
     first, last = tree.first[nodes].tolist(), tree.last[nodes].tolist()
     for i in range(len(nodes) - 1, -1, -1):
         around = above[i] >= 0 and labels[above[i]]
         same, other = (within[i], without[i]) if around else (without[i], within[i])
-        labels[i] = around if same <= other + turn[i] else not around
+        labels[i] = around if same <= other + differing[i] else not around
         if labels[i] != around:
-            found[first[i] : last[i]] = labels[i]
-    return found
+            inside[first[i] : last[i]] = labels[i]
+    return inside
 
 
 def _ancestors(tree: RegionTree, ranks: Ranks) -> Ranks:
@@ -74,14 +74,14 @@ def _ancestors(tree: RegionTree, ranks: Ranks) -> Ranks:
 
 
 def _own_costs(
-    tree: RegionTree, costs: Costs, sure: Costs, nodes: Ranks
+    tree: RegionTree, unary: Costs, sure: Costs, nodes: Ranks
 ) -> tuple[list[float], list[float]]:
     """Of each node outside and inside: of a leaf its own, else of what no child below speaks for.
 
     Whatever is no ancestor of a free leaf follows its parent, so that its cost is the parent's.
     """
-    sums = np.vstack([np.zeros((1, 2)), np.cumsum(costs, axis=0)])
-    own = np.zeros((len(tree), 2))
+    sums = np.vstack([np.zeros((1, 2)), np.cumsum(unary, axis=0)])  # (L + 1, 2)
+    own = np.zeros((len(tree), 2))  # (N, 2)
     own[nodes] = sums[tree.last[nodes]] - sums[tree.first[nodes]]
     whole = own.copy()
     below = nodes[tree.parent[nodes] >= 0]

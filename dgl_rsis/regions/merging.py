@@ -157,7 +157,7 @@ def outlines(tree: Growing, pairs: NDArray[np.float64]) -> Floats:
         tree: grown.
         pairs: `touching` of its leaves, before they were merged.
     """
-    total = np.zeros((len(tree.parent), 2))
+    total = np.zeros((len(tree.parent), 2))  # (N, 2)
     for end in (0, 1):
         np.add.at(total, pairs[:, end].astype(np.int32), pairs[:, 2:])
     leaves = len(tree.parent) - len(tree.seams)

@@ -42,8 +42,8 @@ class Points:
 
     def inside(self, mask: Mask) -> Mask:
         """(n,) whether the mask holds each."""
-        found: Mask = mask[self.pixels[:, 0], self.pixels[:, 1]]
-        return found
+        held: Mask = mask[self.pixels[:, 0], self.pixels[:, 1]]
+        return held
 
 
 def has_shape(prompt: Prompt) -> bool:
@@ -118,17 +118,17 @@ def at_pixels(pixels: Pixels, positive: Mask, tree: RegionTree) -> Points:
 
 
 def _pixels(points: Floats, tree: RegionTree) -> Pixels:
-    found = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    places = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     size = np.array([tree.width, tree.height])
-    wrong = ~((found >= 0) & (found <= size)).all(axis=1)
+    wrong = ~((places >= 0) & (places <= size)).all(axis=1)
     if wrong.any():
-        x, y = found[wrong][0].tolist()
+        x, y = places[wrong][0].tolist()
         raise InputError(
             f"the point at x {x:g}, y {y:g} lies outside the image of {tree.width} × {tree.height} "
             "pixels: give points in pixels of this image"
         )
     # The outer edge of the last pixel still belongs to it.
-    inside: Pixels = np.minimum(found.astype(np.int64), size - 1)[:, ::-1]
+    inside: Pixels = np.minimum(places.astype(np.int64), size - 1)[:, ::-1]
     return inside
 
 

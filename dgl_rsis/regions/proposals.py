@@ -1,7 +1,7 @@
 """Class-agnostic mask proposals from a hierarchy of regions: no weights, CPU only.
 
-[paper] mask proposals. [ours] the provider `regions`: the tree of `region_tree`, cut at several
-levels. Every proposal is a node of the tree.
+[paper] mask proposals. [ours] the provider `regions`: the tree of `regions.tree`, cut at
+several levels. Every proposal is a node of the tree.
 """
 
 import math
@@ -12,9 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dgl_rsis import masks
-from dgl_rsis.regions import tree as region_tree
-from dgl_rsis.regions.tree import RegionTree, TreeParameters
+from dgl_rsis.masks import box
+from dgl_rsis.regions.tree import (
+    RegionTree,
+    TreeParameters,
+    as_proposals,
+    build_tree,
+    merge_costs,
+)
 from dgl_rsis.types import RGB, Mask, Proposals
 
 
@@ -46,7 +51,7 @@ def propose(image: RGB, parameters: RegionParameters) -> Proposals:
     Returns:
         See `cut`.
     """
-    return cut(region_tree.build(image, parameters), parameters)
+    return cut(build_tree(image, parameters), parameters)
 
 
 def cut(tree: RegionTree, parameters: RegionParameters) -> Proposals:
@@ -65,7 +70,7 @@ def cut(tree: RegionTree, parameters: RegionParameters) -> Proposals:
     """
     nodes = _cuts(tree, parameters)
     nodes += _strongest(tree, set(nodes), parameters)
-    return region_tree.as_proposals(tree, nodes)
+    return as_proposals(tree, nodes)
 
 
 def boxes_of_masks(proposed: Proposals) -> NDArray[np.int64]:
@@ -75,18 +80,18 @@ def boxes_of_masks(proposed: Proposals) -> NDArray[np.int64]:
     return np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int64)
 
 
-def joined(proposed: Proposals, found: Sequence[Mask]) -> Proposals:
+def joined(proposed: Proposals, masks: Sequence[Mask]) -> Proposals:
     """Further masks behind the proposals, with a middling quality.
 
     Args:
         proposed: N of them.
-        found: (h, w) bool each, none empty; at least one.
+        masks: (h, w) bool each, none empty; at least one.
     """
-    further = of_masks(found, proposed.height, proposed.width)
+    further = of_masks(masks, proposed.height, proposed.width)
     corners = np.concatenate([boxes_of_masks(proposed), boxes_of_masks(further)])
-    quality = np.full(len(found), np.median(proposed.quality), dtype=np.float32)
+    quality = np.full(len(masks), np.median(proposed.quality), dtype=np.float32)
     return Proposals(
-        _planes([*proposed.masks, *found], corners),
+        _planes([*proposed.masks, *masks], corners),
         np.concatenate([proposed.boxes, further.boxes]),
         np.concatenate([proposed.quality, quality]),
         proposed.height,
@@ -94,31 +99,31 @@ def joined(proposed: Proposals, found: Sequence[Mask]) -> Proposals:
     )
 
 
-def of_masks(found: Sequence[Mask], height: int, width: int) -> Proposals:
+def of_masks(masks: Sequence[Mask], height: int, width: int) -> Proposals:
     """Masks as proposals, all of the same quality, 1.
 
     Args:
-        found: (h, w) bool each, none empty; at least one.
+        masks: (h, w) bool each, none empty; at least one.
         height: H of the image, pixels.
         width: W.
     """
-    rows, columns = found[0].shape
-    inside = np.array([masks.box(part) for part in found])
+    rows, columns = masks[0].shape
+    inside = np.array([box(mask) for mask in masks])  # (N, 4)
     boxes = inside * np.array([width / columns, height / rows] * 2)
     boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
-    quality = np.ones(len(found), dtype=np.float32)
-    return Proposals(_planes(found, inside), boxes, quality, height, width)
+    quality = np.ones(len(masks), dtype=np.float32)
+    return Proposals(_planes(masks, inside), boxes, quality, height, width)
 
 
-def _planes(found: Sequence[Mask], boxes: NDArray[np.int64]) -> Mask:
+def _planes(masks: Sequence[Mask], boxes: NDArray[np.int64]) -> Mask:
     """Masks in one array, (N, h, w); nothing of them lies outside their boxes, (N, 4) XYXY pixels.
 
     Only what lies in the boxes is copied: most of these planes is empty and stays untouched. By
     mmap, since NumPy asks for huge pages, of which one plane's few rows would fill all.
     """
-    shape = (len(found), *found[0].shape)
+    shape = (len(masks), *masks[0].shape)
     planes = np.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=np.bool_).reshape(shape)
-    for plane, mask, (left, top, right, bottom) in zip(planes, found, boxes.tolist(), strict=True):
+    for plane, mask, (left, top, right, bottom) in zip(planes, masks, boxes.tolist(), strict=True):
         plane[top:bottom, left:right] = mask[top:bottom, left:right]
     return planes
 
@@ -126,15 +131,15 @@ def _planes(found: Sequence[Mask], boxes: NDArray[np.int64]) -> Mask:
 def _cuts(tree: RegionTree, parameters: RegionParameters) -> list[int]:
     """Nodes that some cut leaves, each once, fine to coarse."""
     ascending = np.sort(tree.cost)
-    merged = region_tree.merged(tree)
-    found: dict[int, None] = {}
+    merging = merge_costs(tree)
+    nodes: dict[int, None] = {}  # a set that keeps its order
     for level in parameters.levels:
         regions = max(parameters.min_regions, round(level * tree.leaves.size / 1024**2))
         limit = ascending[-regions] if regions <= len(ascending) else -1.0
         # A cut keeps the nodes made below the limit whose parents are made at or above it.
-        kept = ((tree.cost < limit) | (tree.cost == 0.0)) & (merged >= limit)
-        found.update(dict.fromkeys(np.flatnonzero(kept).tolist()))
-    return list(found)
+        kept = ((tree.cost < limit) | (tree.cost == 0.0)) & (merging >= limit)
+        nodes.update(dict.fromkeys(np.flatnonzero(kept).tolist()))
+    return list(nodes)
 
 
 def _strongest(tree: RegionTree, known: set[int], parameters: RegionParameters) -> list[int]:
@@ -142,6 +147,6 @@ def _strongest(tree: RegionTree, known: set[int], parameters: RegionParameters) 
     eligible = (tree.area >= parameters.min_area) & (tree.area <= 0.5 * tree.area.max())
     eligible[list(known)] = False
     nodes = np.flatnonzero(eligible)
-    order = np.argsort(-region_tree.merged(tree)[nodes], kind="stable")
+    order = np.argsort(-merge_costs(tree)[nodes], kind="stable")
     strongest: list[int] = nodes[order[: parameters.objects]].tolist()
     return strongest

@@ -96,20 +96,20 @@ def refine(
     """
     prompt = checked(prompt, tree)
     points = located(prompt, tree)
-    turns = _turns(tree, parameters)
+    pairwise = _pairwise(tree, parameters)
     if has_shape(prompt):
-        mask = _like_shapes(prompt, points, tree, turns, parameters)
+        mask = _like_shapes(prompt, points, tree, pairwise, parameters)
     elif prompt.prior is not None:
-        mask = _corrected(prompt.prior, points, tree, turns, parameters)
+        mask = _corrected(prompt.prior, points, tree, pairwise, parameters)
     else:
-        mask = _around(points, tree, turns, parameters)
+        mask = _around(points, tree, pairwise, parameters)
     mask = _held(mask, points, tree)
     if parameters.snap:
         mask = _held(_snapped(image, mask, points, parameters), points, tree)
     return Refined(mask, _score(mask, tree))
 
 
-def _turns(tree: RegionTree, parameters: RefinementParameters) -> Costs:
+def _pairwise(tree: RegionTree, parameters: RefinementParameters) -> Costs:
     """(N,) what it costs that a node differs from its parent."""
     length, gradient = tree.outline.astype(np.float64).T
     area = tree.area.astype(np.float64)
@@ -120,26 +120,26 @@ def _turns(tree: RegionTree, parameters: RefinementParameters) -> Costs:
     costs = parameters.turn - strength + parameters.size_weight * (small + large)
     # An outline that runs along the edge of the image alone has no strength at all.
     costs[tree.parent < 0] = parameters.turn + parameters.shape_weight
-    found: Costs = np.maximum(costs, 0.05)
-    return found
+    positive: Costs = np.maximum(costs, 0.05)
+    return positive
 
 
 # ---- the three questions ------------------------------------------------------------------------
 
 
 def _around(
-    points: Points, tree: RegionTree, turns: Costs, parameters: RefinementParameters
+    points: Points, tree: RegionTree, pairwise: Costs, parameters: RefinementParameters
 ) -> Mask:
     """What the clicks point at."""
-    costs = np.zeros((tree.leaf_count, 2))
-    return at_full_size(tree, _explained(points, tree, turns, costs, NO_LEAVES, parameters))
+    unary = np.zeros((tree.leaf_count, 2))
+    return at_full_size(tree, _explained(points, tree, pairwise, unary, NO_LEAVES, parameters))
 
 
 def _explained(
     points: Points,
     tree: RegionTree,
-    turns: Costs,
-    costs: Costs,
+    pairwise: Costs,
+    unary: Costs,
     free: Ranks,
     parameters: RefinementParameters,
 ) -> Mask:
@@ -148,27 +148,27 @@ def _explained(
     Args:
         points: the clicks.
         tree: of the image.
-        turns: see `_turns`.
-        costs: (L, 2) of each leaf outside and inside, for the positive points alone.
+        pairwise: see `_pairwise`.
+        unary: (L, 2) cost of each leaf outside and inside, for the positive points alone.
         free: leaves that may differ from what is around them, likewise.
         parameters: see there.
     """
     wanted, unwanted = points.leaves[points.positive], points.leaves[~points.positive]
-    start = labelled(tree, turns, costs, wanted, NO_LEAVES, free)
+    start = labelled(tree, pairwise, unary, wanted, NO_LEAVES, free)
     if not start[unwanted].any():
         return start
     area = np.bincount(tree.leaves.reshape(-1), minlength=tree.leaf_count)
     share = parameters.start_weight * area / area[start].sum()
-    again = np.zeros_like(costs)
+    again = np.zeros_like(unary)  # (L, 2)
     again[start, 0], again[~start, 1] = share[start], share[~start]
-    return labelled(tree, turns, again, wanted, unwanted, np.flatnonzero(start))
+    return labelled(tree, pairwise, again, wanted, unwanted, np.flatnonzero(start))
 
 
 def _corrected(
     prior: Mask,
     points: Points,
     tree: RegionTree,
-    turns: Costs,
+    pairwise: Costs,
     parameters: RefinementParameters,
 ) -> Mask:
     """The prior mask as far as the points leave it standing.
@@ -178,7 +178,7 @@ def _corrected(
     to be the thing that is meant, and the outlines of the tree more.
     """
     wrong = int((points.inside(prior) != points.positive).sum())
-    mask = _patched(prior, points, tree, turns, parameters)
+    mask = _patched(prior, points, tree, pairwise, parameters)
     if not wrong or masks.largest_share(prior) < parameters.prior_part:
         return mask
     points = _with_middle(mask, points, tree)
@@ -187,12 +187,12 @@ def _corrected(
     share = at_leaf_size(tree, prior)
     held, area = _count(tree, share), np.bincount(tree.leaves.reshape(-1))
     scale = parameters.prior_trust / (1 + wrong) / max(1, int(share.sum()))
-    costs = scale * np.stack([held, area - held], axis=1)  # (L, 2)
-    found = _explained(points, tree, turns, costs, np.flatnonzero(held), parameters)
+    unary = scale * np.stack([held, area - held], axis=1)  # (L, 2)
+    inside = _explained(points, tree, pairwise, unary, np.flatnonzero(held), parameters)
     # Leaves on the side that most of them had keep their pixels: a line drawn by hand stays.
-    changed = at_full_size(tree, found != (2 * held > area))
-    inside: Mask = np.where(changed, at_full_size(tree, found), prior)
-    return inside
+    changed = at_full_size(tree, inside != (2 * held > area))
+    corrected: Mask = np.where(changed, at_full_size(tree, inside), prior)
+    return corrected
 
 
 def _with_middle(mask: Mask, points: Points, tree: RegionTree) -> Points:
@@ -210,13 +210,13 @@ def _patched(
     prior: Mask,
     points: Points,
     tree: RegionTree,
-    turns: Costs,
+    pairwise: Costs,
     parameters: RefinementParameters,
 ) -> Mask:
     """The prior mask, changed around the points that contradict it; first added to, then cut."""
     mask = prior.copy()
     share = at_leaf_size(tree, prior)
-    costs = np.zeros((tree.leaf_count, 2))
+    unary = np.zeros((tree.leaf_count, 2))
     scale = parameters.prior_weight / max(1, int(share.sum()))
     for adding in (True, False):
         wrong = (points.positive == adding) & (points.inside(mask) != adding)
@@ -224,8 +224,8 @@ def _patched(
             continue
         # Points of the other kind stay as they are, whatever the mask says of them now.
         changed, kept = points.leaves[wrong], points.leaves[points.positive != adding]
-        costs[:, 1] = scale * _count(tree, ~share if adding else share)
-        change = at_full_size(tree, labelled(tree, turns, costs, changed, kept, NO_LEAVES))
+        unary[:, 1] = scale * _count(tree, ~share if adding else share)
+        change = at_full_size(tree, labelled(tree, pairwise, unary, changed, kept, NO_LEAVES))
         mask = mask | change if adding else mask & ~change
     return mask
 
@@ -234,35 +234,35 @@ def _like_shapes(
     prompt: Prompt,
     points: Points,
     tree: RegionTree,
-    turns: Costs,
+    pairwise: Costs,
     parameters: RefinementParameters,
 ) -> Mask:
-    """What lies in the box, under the stroke or in the outline, all of them together."""
-    costs = _shape_costs(prompt, tree, parameters)
+    """What lies in the box, under the stroke or in the outline: their union."""
+    unary = _shape_costs(prompt, tree, parameters)
     wanted, unwanted = points.leaves[points.positive], points.leaves[~points.positive]
-    found = labelled(tree, turns, costs, wanted, unwanted, _window(prompt, tree))
-    if not found.any():  # no node is worth its outline: the leaves themselves
-        found = costs[:, 0] > costs[:, 1]
-    return at_full_size(tree, found)
+    inside = labelled(tree, pairwise, unary, wanted, unwanted, _window(prompt, tree))
+    if not inside.any():  # no node is worth its outline: the leaves themselves
+        inside = unary[:, 0] > unary[:, 1]
+    return at_full_size(tree, inside)
 
 
 def _shape_costs(prompt: Prompt, tree: RegionTree, parameters: RefinementParameters) -> Costs:
     """(L, 2) cost of each leaf outside and inside the mask, from the shapes of the prompt."""
-    costs = np.zeros((tree.leaf_count, 2))
+    unary = np.zeros((tree.leaf_count, 2))
     for name in SHAPES:
         shape = getattr(prompt, name)
         if shape is not None:
             painted = at_leaf_size(tree, shape)
             scale = parameters.shape_weight / max(1, int(painted.sum()))
-            costs[:, 0] += scale * _count(tree, painted)
+            unary[:, 0] += scale * _count(tree, painted)
             if name != "stroke":
-                costs[:, 1] += scale * _count(tree, ~painted)
+                unary[:, 1] += scale * _count(tree, ~painted)
     if prompt.box is not None:
         painted = _painted(prompt.box, tree)
         scale = parameters.shape_weight / max(1, int(painted.sum()))
-        costs[:, 0] += scale * parameters.box_filling * _count(tree, painted)
-        costs[:, 1] += scale * _count(tree, ~painted)
-    return costs
+        unary[:, 0] += scale * parameters.box_filling * _count(tree, painted)
+        unary[:, 1] += scale * _count(tree, ~painted)
+    return unary
 
 
 def _painted(box: Box, tree: RegionTree) -> Mask:
@@ -336,9 +336,9 @@ def _snapped(image: RGB, mask: Mask, points: Points, parameters: RefinementParam
     state[cv2.erode(part, kernel) > 0] = cv2.GC_FGD
     state[cv2.dilate(part, kernel) == 0] = cv2.GC_BGD
     cv2.setRNGSeed(0)  # its mixtures start at random
-    ours, theirs = np.zeros((1, 65)), np.zeros((1, 65))
+    foreground, background = np.zeros((1, 65)), np.zeros((1, 65))
     window = np.ascontiguousarray(image[rows, columns])
-    cv2.grabCut(window, state, (0, 0, 0, 0), theirs, ours, 1, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(window, state, (0, 0, 0, 0), background, foreground, 1, cv2.GC_INIT_WITH_MASK)
     snapped = mask.copy()
     snapped[rows, columns] = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
     return snapped

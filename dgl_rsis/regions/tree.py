@@ -100,16 +100,16 @@ class RegionTree:
 
     def mask(self, node: int) -> Mask:
         """(h, w) bool, the pixels of a node at the size of `leaves`."""
-        found = np.zeros(self.leaves.shape, dtype=np.bool_)
-        self.draw(node, found)
-        return found
+        mask = np.zeros(self.leaves.shape, dtype=np.bool_)
+        self.draw(node, mask)
+        return mask
 
-    def draw(self, node: int, plane: Mask) -> None:
-        """Add the pixels of a node to an (h, w) plane."""
+    def draw(self, node: int, mask: Mask) -> None:
+        """Add the pixels of a node to a mask, (h, w) bool."""
         left, top, right, bottom = self.box[node]
         part = self.leaves[top:bottom, left:right]
         inside = (part >= self.first[node]) & (part < self.last[node])
-        plane[top:bottom, left:right] |= inside
+        mask[top:bottom, left:right] |= inside
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """All of it, as `numpy.savez` takes it: no pickling needed."""
@@ -134,7 +134,7 @@ class RegionTree:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in SIZES}
 
 
-def build(
+def build_tree(
     image: RGB,
     parameters: TreeParameters,
     borders: Floats | None = None,
@@ -158,8 +158,10 @@ def build(
         strong += np.float32(parameters.border_weight) * sized
     wanted = np.ones(small.shape[:2], dtype=np.bool_)
     if within is not None:
-        plane = within.astype(np.float32)
-        wanted = cv2.resize(plane, small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
+        shares = cv2.resize(
+            within.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA
+        )
+        wanted = shares > 0
     basins, channels, gradient = _oversegment(small, strong, wanted, parameters)
     growing = merging.leaves_of(basins, channels, gradient)
     if not wanted.all():
@@ -184,7 +186,7 @@ def build(
     )
 
 
-def likest(
+def best_match(
     tree: RegionTree, labels: Labels, numbers: Sequence[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The node that has the greatest IoU with each of some parts of an image, and that: (M,) each.
@@ -196,24 +198,24 @@ def likest(
     """
     rows = np.full(int(labels.max(initial=0)) + 1, -1)
     rows[list(numbers)] = np.arange(len(numbers))
-    row = rows[labels]
+    row = rows[labels]  # (h, w), −1 outside of these parts
     inside = row >= 0
-    common = np.zeros((len(numbers), tree.leaf_count + 1))
+    common = np.zeros((len(numbers), tree.leaf_count + 1))  # (M, L + 1)
     np.add.at(common, (row[inside], tree.leaves[inside] + 1), 1)
-    upto = common.cumsum(axis=1)
+    upto = common.cumsum(axis=1)  # of the leaves before each rank: a node's are a difference
     nodes, ious = np.zeros(len(numbers), dtype=np.int64), np.zeros(len(numbers))
     for first in range(0, len(numbers), PARTS):  # of all parts with all nodes would be large
         some = slice(first, first + PARTS)
         shared = upto[some, tree.last] - upto[some, tree.first]  # (m, N)
-        found = shared / (upto[some, -1:] + tree.area - shared)
-        nodes[some], ious[some] = found.argmax(axis=1), found.max(axis=1)
+        iou = shared / (upto[some, -1:] + tree.area - shared)  # (m, N)
+        nodes[some], ious[some] = iou.argmax(axis=1), iou.max(axis=1)
     return nodes, ious
 
 
-def merged(tree: RegionTree) -> NDArray[np.float64]:
+def merge_costs(tree: RegionTree) -> NDArray[np.float64]:
     """(N,) the cost of merging each node into its parent; of a root infinite."""
-    cost: NDArray[np.float64] = np.where(tree.parent < 0, np.inf, tree.cost[tree.parent])
-    return cost
+    costs: NDArray[np.float64] = np.where(tree.parent < 0, np.inf, tree.cost[tree.parent])
+    return costs
 
 
 def as_proposals(tree: RegionTree, nodes: Sequence[int]) -> Proposals:
@@ -229,7 +231,7 @@ def as_proposals(tree: RegionTree, nodes: Sequence[int]) -> Proposals:
     boxes = tree.box[nodes] * np.array([tree.width / width, tree.height / height] * 2)
     boxes = np.hstack([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])]).astype(np.int32)
     greatest = float(tree.cost.max())
-    costs = np.minimum(merged(tree), greatest)[nodes].astype(np.float32)
+    costs = np.minimum(merge_costs(tree), greatest)[nodes].astype(np.float32)
     return Proposals(masks, boxes, costs / max(greatest, 1e-9), tree.height, tree.width)
 
 

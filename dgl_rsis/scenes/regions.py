@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dgl_rsis.regions import tree as region_tree
 from dgl_rsis.regions.proposals import RegionParameters
-from dgl_rsis.regions.tree import RegionTree
+from dgl_rsis.regions.tree import RegionTree, build_tree, merge_costs
 from dgl_rsis.types import RGB, Proposals
 
 PLAIN_AREA = 1024**2  # pixels that `RegionParameters.levels` are meant for
@@ -49,7 +48,7 @@ def limits(samples: Iterable[RGB], parameters: RegionParameters) -> tuple[float,
     Returns:
         One cost for each level, ascending with the size of the regions; none without samples.
     """
-    trees = [region_tree.build(sample, parameters) for sample in samples]
+    trees = [build_tree(sample, parameters) for sample in samples]
     if not trees:
         return ()
     costs = np.sort(np.concatenate([tree.cost for tree in trees]))
@@ -73,7 +72,7 @@ def propose(
         kept: in pixels of the image, inside the window; regions that lie elsewhere are left out,
             and every pixel of it is covered.
     """
-    tree = region_tree.build(image, parameters)
+    tree = build_tree(image, parameters)
     nodes = _cuts(tree, parameters, costs)
     left, top, right, bottom = tree.box[nodes].T
     near = (bottom > kept.top) & (top < kept.bottom) & (right > kept.left) & (left < kept.right)
@@ -84,7 +83,7 @@ def _cuts(
     tree: RegionTree, parameters: RegionParameters, costs: tuple[float, ...]
 ) -> NDArray[np.int64]:
     """Nodes that some cut leaves, each once, fine to coarse."""
-    merged, ascending = region_tree.merged(tree), np.sort(tree.cost)
+    merged, ascending = merge_costs(tree), np.sort(tree.cost)
     found: dict[int, None] = {}
     for level, cost in zip(parameters.levels, costs, strict=True):
         most = max(parameters.min_regions, round(MOST * level * tree.leaves.size / PLAIN_AREA))
@@ -95,7 +94,7 @@ def _cuts(
 
 
 def _shown(tree: RegionTree, nodes: NDArray[np.int64], window: Kept) -> Proposals:
-    """`region_tree.as_proposals`, with masks and boxes of a window only."""
+    """`tree.as_proposals`, with masks and boxes of a window only."""
     leaves = tree.leaves[window.slices]
     height, width = leaves.shape
     # Nodes with a leaf in the window: a box may reach further than its region.
@@ -109,5 +108,5 @@ def _shown(tree: RegionTree, nodes: NDArray[np.int64], window: Kept) -> Proposal
         part = leaves[top:bottom, left:right]
         mask[top:bottom, left:right] = (part >= tree.first[node]) & (part < tree.last[node])
     greatest = max(float(tree.cost.max()), 1e-9)
-    quality = np.minimum(region_tree.merged(tree)[nodes], greatest) / greatest
+    quality = np.minimum(merge_costs(tree)[nodes], greatest) / greatest
     return Proposals(masks, boxes, quality.astype(np.float32), height, width)

@@ -57,8 +57,8 @@ def test_the_largest_share_is_that_of_the_first_component(mask):
 
 
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9))))
-def test_pixels_of_a_cell_lie_under_the_same_masks(found: np.ndarray):
-    first, cell = masks.cells(found)
-    columns = found.reshape(len(found), -1)
+def test_pixels_of_a_cell_lie_under_the_same_masks(stack: np.ndarray):
+    first, cell = masks.cells(stack)
+    columns = stack.reshape(len(stack), -1)
     assert len(first) == len(np.unique(columns, axis=1).T)
     assert (columns[:, first][:, cell.reshape(-1)] == columns).all()

@@ -9,12 +9,12 @@ IMAGE = np.full((60, 80, 3), 100, dtype=np.uint8)
 def test_masks_are_tinted_and_the_rest_is_left_alone():
     mask = np.zeros((60, 80), dtype=bool)
     mask[10:30, 10:40] = True
-    found = overlays.overlay(IMAGE, [Segment("water", 0.8, mask)], {"water": "#0000FF"})
-    assert found.shape[0] >= 60
-    assert found.shape[1] > 80
-    assert (found[50, 60] == 100).all()
-    assert found[20, 20, 2] > found[20, 20, 0]
-    assert found[10, 10].tolist() == [0, 0, 255]  # the outline
+    painted = overlays.overlay(IMAGE, [Segment("water", 0.8, mask)], {"water": "#0000FF"})
+    assert painted.shape[0] >= 60
+    assert painted.shape[1] > 80
+    assert (painted[50, 60] == 100).all()
+    assert painted[20, 20, 2] > painted[20, 20, 0]
+    assert painted[10, 10].tolist() == [0, 0, 255]  # the outline
 
 
 def test_an_empty_answer_is_a_picture_too():
@@ -22,10 +22,10 @@ def test_an_empty_answer_is_a_picture_too():
 
 
 def test_colours_are_the_configs_where_they_are_colours():
-    found = overlays.colours(["a", "b", "c"], {"a": "#123456", "b": "no colour"})
-    assert found["a"] == "#123456"
-    assert found["b"].startswith("#")
-    assert len(set(found.values())) == 3
+    by_label = overlays.colours(["a", "b", "c"], {"a": "#123456", "b": "no colour"})
+    assert by_label["a"] == "#123456"
+    assert by_label["b"].startswith("#")
+    assert len(set(by_label.values())) == 3
 
 
 def test_heat_is_brighter_where_the_activation_is_and_outlines_the_mask():

@@ -6,10 +6,9 @@ from importlib.metadata import version
 from typing import Any, Protocol
 
 from dgl_rsis.regions import proposals, refinement
-from dgl_rsis.regions import tree as region_tree
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.regions.refinement import RefinementParameters
-from dgl_rsis.regions.tree import RegionTree, TreeParameters
+from dgl_rsis.regions.tree import RegionTree, TreeParameters, build_tree
 from dgl_rsis.types import Prompt, Proposals, Refined
 from workers.images.cache import Arrays, ImageCache, cache_key
 from workers.images.pictures import Picture
@@ -103,7 +102,7 @@ class RegionProvider:
         made_with = wanted, [field.name for field in fields(RegionTree)]
 
         def make() -> Arrays:
-            return region_tree.build(picture.pixels, wanted).to_arrays()
+            return build_tree(picture.pixels, wanted).to_arrays()
 
         arrays = self._remembered.get(picture, "tree", made_with, make)
         return RegionTree.from_arrays(arrays)

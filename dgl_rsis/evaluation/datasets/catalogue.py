@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from dgl_rsis.evaluation.datasets import landcover, referring
-from dgl_rsis.evaluation.datasets import samples as datasets
+from dgl_rsis.evaluation.datasets import landcover, referring, samples
 from dgl_rsis.evaluation.datasets.referring import NamedSentence
 from dgl_rsis.evaluation.datasets.samples import DatasetError, Instances, Referral, Sample
 
@@ -113,18 +112,18 @@ def _tiles(split: str) -> list[int]:
 CLASS_SETS: Mapping[str, _ClassSet] = {
     "dubai": _ClassSet(
         "Dubai",
-        lambda folder: datasets.DUBAI_CLASSES,
-        lambda folder, split: datasets.dubai(folder, _tiles(split)),
+        lambda folder: samples.DUBAI_CLASSES,
+        lambda folder, split: samples.dubai(folder, _tiles(split)),
         "6",
     ),
     "fair": _ClassSet(
         "fAIr buildings",
-        lambda folder: datasets.FAIR_CLASSES,
-        lambda folder, split: datasets.fair(folder),
+        lambda folder: samples.FAIR_CLASSES,
+        lambda folder, split: samples.fair(folder),
         "",
     ),
     "folder": _ClassSet(
-        "folder", datasets.plain_classes, lambda folder, split: datasets.plain(folder), ""
+        "folder", samples.plain_classes, lambda folder, split: samples.plain(folder), ""
     ),
     "loveda": _ClassSet("LoveDA", lambda folder: landcover.LOVEDA_CLASSES, landcover.loveda, "val"),
     "potsdam": _ClassSet(
@@ -204,9 +203,9 @@ def open_objects(name: str, folder: Path | None, split: str | None, thing: str) 
     if thing not in data.names:
         known = ", ".join(data.names)
         raise DatasetError(f"{data.title} has no class {thing!r}: choose one of {known}")
-    samples = data.samples if data.piece is None else datasets.cut(data.samples, data.piece)
+    images = data.samples if data.piece is None else samples.cut(data.samples, data.piece)
     index = data.names.index(thing)
-    return ObjectData(f"{data.title}, {thing}", datasets.objects(samples, index), thing)
+    return ObjectData(f"{data.title}, {thing}", samples.objects(images, index), thing)
 
 
 def open_sentences(name: str, folder: Path | None, split: str | None) -> SentenceData:

@@ -6,11 +6,11 @@ from pathlib import Path
 from dgl_rsis.evaluation.datasets.samples import (
     DatasetError,
     Sample,
-    found,
     read_colours,
     read_image,
     read_indices,
     read_lines,
+    sorted_files,
 )
 from dgl_rsis.evaluation.scores import IGNORE
 
@@ -84,7 +84,7 @@ def loveda(folder: Path, split: str = "val") -> Iterator[Sample]:
     values = {0: IGNORE} | {i + 1: i for i in range(len(LOVEDA_CLASSES))}
     for area in ("Urban", "Rural"):
         place = folder / split.capitalize() / area
-        for path in found(place / "images_png", "*.png"):
+        for path in sorted_files(place / "images_png", "*.png"):
             image = read_image(path)
             label = place / "masks_png" / path.name
             yield Sample(f"{area}_{path.stem}", image, read_indices(label, image, values))
@@ -167,7 +167,7 @@ def isaid(folder: Path, split: str = "val") -> Iterator[Sample]:
         DatasetError: a file is missing, of another size, or has another colour.
     """
     ending = "_instance_color_RGB.png"
-    for label in found(folder / split / "images", f"*{ending}"):
+    for label in sorted_files(folder / split / "images", f"*{ending}"):
         name = label.name.removesuffix(ending)
         image = read_image(label.with_name(f"{name}.png"))
         yield Sample(name, image, read_colours(label, image, ISAID_COLOURS))

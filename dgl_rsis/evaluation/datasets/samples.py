@@ -102,7 +102,7 @@ def dubai(folder: Path, tiles: Iterable[int]) -> Iterator[Sample]:
         DatasetError: no image of a tile, a label of another size, or a colour not in the table.
     """
     for tile in tiles:
-        for path in found(folder, f"tile{tile}_*.jpg"):
+        for path in sorted_files(folder, f"tile{tile}_*.jpg"):
             image = read_image(path)
             label = path.with_suffix(".png")
             yield Sample(path.stem, image, read_colours(label, image, DUBAI_COLOURS))
@@ -117,7 +117,7 @@ def fair(folder: Path) -> Iterator[Sample]:
     Raises:
         DatasetError: no images, no mask of an image, or one of another size.
     """
-    for path in found(folder / "images", "*.png"):
+    for path in sorted_files(folder / "images", "*.png"):
         image = read_image(path)
         mask = read_mask(folder / "masks" / path.name, image)
         yield Sample(path.stem, image, np.where(mask, 0, 1).astype(np.uint16))
@@ -152,7 +152,7 @@ def plain(folder: Path) -> Iterator[Sample]:
     values = {i: i for i in range(count)} | {IGNORE: IGNORE}
     if count <= 255:
         values[255] = IGNORE
-    paths = [p for p in found(folder / "images", "*") if p.suffix.lower() in IMAGE_SUFFIXES]
+    paths = [p for p in sorted_files(folder / "images", "*") if p.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
         raise DatasetError(f"{folder / 'images'} holds no image ({', '.join(IMAGE_SUFFIXES)})")
     for path in paths:
@@ -193,7 +193,7 @@ def objects(samples: Iterable[Sample], index: int) -> Iterator[Instances]:
 # ---- reading, for all readers --------------------------------------------------------------------
 
 
-def found(folder: Path, pattern: str) -> list[Path]:
+def sorted_files(folder: Path, pattern: str) -> list[Path]:
     """The files of a pattern, sorted.
 
     Raises:

@@ -23,10 +23,10 @@ def unit(rows: int, size: int, seed: int) -> torch.Tensor:
 @given(st.integers(0, 100), st.integers(1, 6))
 def test_rows_are_probabilities(seed, classes):
     owners = [*range(classes), *np.random.default_rng(seed).integers(0, classes, 4).tolist()]
-    found = match(unit(7, 8, seed), unit(len(owners), 8, seed + 1), owners, 50.0)
-    assert found.shape == (7, classes)
-    assert found.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert (found >= 0).all()
+    probabilities = match(unit(7, 8, seed), unit(len(owners), 8, seed + 1), owners, 50.0)
+    assert probabilities.shape == (7, classes)
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert (probabilities >= 0).all()
 
 
 def test_one_phrase_a_class_is_a_softmax():
@@ -111,9 +111,9 @@ def test_pixels_under_no_mask_take_their_patch():
 
 def test_the_map_of_all_classes_agrees_with_that_of_the_best():
     masks, cosines, patches = random_case(5)
-    found = class_probabilities(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
+    semantic = class_probabilities(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
     best, probability = semantic_map(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
-    everywhere = found.classes[found.cell]
+    everywhere = semantic.classes[semantic.cell]
     assert everywhere.sum(axis=2) == pytest.approx(1, abs=1e-5)
     assert (everywhere.argmax(axis=2) == best).all()
     assert (everywhere.max(axis=2) == probability).all()
@@ -121,8 +121,8 @@ def test_the_map_of_all_classes_agrees_with_that_of_the_best():
 
 def test_the_margin_is_the_mean_lead_of_the_best_class_over_all_pixels():
     masks, cosines, patches = random_case(5)
-    found = class_probabilities(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
-    ordered = np.sort(found.classes[found.cell], axis=2)
-    assert found.margin == pytest.approx((ordered[..., -1] - ordered[..., -2]).mean(), abs=1e-6)
+    semantic = class_probabilities(masks, cosines, patches, [0, 1, 2, 0], PARAMETERS)
+    ordered = np.sort(semantic.classes[semantic.cell], axis=2)
+    assert semantic.margin == pytest.approx((ordered[..., -1] - ordered[..., -2]).mean(), abs=1e-6)
     alone = class_probabilities(masks, cosines[:, :1], patches[..., :1], [0], PARAMETERS)
     assert alone.margin == 1

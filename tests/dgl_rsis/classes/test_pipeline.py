@@ -14,15 +14,15 @@ LABELS = [Label("building"), Label("land"), Label("road"), Label("vegetation"), 
 
 
 def test_every_pixel_gets_a_class_of_a_covering_vocabulary(clip: ClipModel):
-    found = pipeline.segment_classes(IMAGE, LABELS, clip)
-    assert found.class_map.shape == (70, 90)
-    assert (found.class_map > 0).all()
-    assert sum(s.mask.sum() for s in found.classes) == IMAGE[..., 0].size
-    for segment in found.classes:
+    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip)
+    assert segmentation.class_map.shape == (70, 90)
+    assert (segmentation.class_map > 0).all()
+    assert sum(s.mask.sum() for s in segmentation.classes) == IMAGE[..., 0].size
+    for segment in segmentation.classes:
         number = 1 + [x.name for x in LABELS].index(segment.label)
-        assert ((found.class_map == number) == segment.mask).all()
+        assert ((segmentation.class_map == number) == segment.mask).all()
         assert 0 <= segment.score <= 1
-    assert list(found.seconds) == ["text", "proposals", "dense", "crops", "map", "masks"]
+    assert list(segmentation.seconds) == ["text", "proposals", "dense", "crops", "map", "masks"]
 
 
 def test_the_margin_says_how_sure_the_classes_are(clip: ClipModel):
@@ -34,23 +34,23 @@ def test_the_margin_says_how_sure_the_classes_are(clip: ClipModel):
 
 
 def test_objects_are_the_parts_of_the_classes(clip: ClipModel):
-    found = pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(min_object=1))
+    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(min_object=1))
     union = np.zeros((70, 90), dtype=int)
-    for part in found.objects:
+    for part in segmentation.objects:
         union += part.mask
-    assert (union == (found.class_map > 0)).all()
+    assert (union == (segmentation.class_map > 0)).all()
 
 
 def test_one_label_has_a_background(clip: ClipModel):
-    found = pipeline.segment_classes(IMAGE, [Label("building")], clip)
-    assert set(np.unique(found.class_map)) <= {0, 1}
+    segmentation = pipeline.segment_classes(IMAGE, [Label("building")], clip)
+    assert set(np.unique(segmentation.class_map)) <= {0, 1}
 
 
 def test_a_background_label_is_never_painted(clip: ClipModel):
     labels = [*LABELS, Label("other", background=True)]
-    found = pipeline.segment_classes(IMAGE, labels, clip)
-    assert "other" not in {s.label for s in found.classes}
-    assert found.class_map.max() <= 5
+    segmentation = pipeline.segment_classes(IMAGE, labels, clip)
+    assert "other" not in {s.label for s in segmentation.classes}
+    assert segmentation.class_map.max() <= 5
 
 
 def test_a_threshold_leaves_doubtful_pixels_out(clip: ClipModel):
@@ -65,11 +65,11 @@ def test_a_label_of_its_own_threshold_leaves_others_alone(clip: ClipModel):
     free = pipeline.segment_classes(IMAGE, LABELS, clip)
     first = free.classes[0].label
     labels = [replace(x, threshold=1.0) if x.name == first else x for x in LABELS]
-    found = pipeline.segment_classes(IMAGE, labels, clip)
+    segmentation = pipeline.segment_classes(IMAGE, labels, clip)
     number = 1 + [x.name for x in LABELS].index(first)
     others = free.class_map != number
-    assert (found.class_map[others] == free.class_map[others]).all()
-    assert not ((found.class_map == number) & (found.probability < 1)).any()
+    assert (segmentation.class_map[others] == free.class_map[others]).all()
+    assert not ((segmentation.class_map == number) & (segmentation.probability < 1)).any()
 
 
 def test_the_batch_does_not_change_the_answer(clip: ClipModel):
@@ -80,9 +80,9 @@ def test_the_batch_does_not_change_the_answer(clip: ClipModel):
 
 def test_a_large_image_is_answered_at_its_own_size(clip: ClipModel):
     regions = RegionParameters(max_side=64)
-    found = pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(regions=regions))
-    assert found.class_map.shape == found.probability.shape == (70, 90)
-    assert (found.class_map > 0).all()
+    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(regions=regions))
+    assert segmentation.class_map.shape == segmentation.probability.shape == (70, 90)
+    assert (segmentation.class_map > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (9, 120), (200, 8)])
@@ -93,8 +93,8 @@ def test_images_of_odd_sizes(clip: ClipModel, shape: tuple[int, int]):
 
 def test_three_hundred_labels(clip: ClipModel):
     labels = [Label(f"thing {i}") for i in range(300)]
-    found = pipeline.segment_classes(IMAGE[:16, :16], labels, clip)
-    assert found.class_map.max() <= 300
+    segmentation = pipeline.segment_classes(IMAGE[:16, :16], labels, clip)
+    assert segmentation.class_map.max() <= 300
 
 
 @pytest.mark.parametrize(

@@ -99,10 +99,10 @@ def test_regions_of_one_class_become_its_examples() -> None:
     marked[:, :16], marked[:8, 16:] = 0, 2
     marked[0, 0] = 2  # 1 of 64: still nearly all roof
     marked[8:16, 0:3] = 2  # 24 of 64: no example of anything
-    found = prototypes.from_masks(noise(32, 32), proposals_of(masks), marked, LABELS)
-    assert found.owners.tolist() == [0] * 7 + [2] * 2
-    assert found.keys.shape == (9, KEY_LENGTH)
-    assert found.labels == LABELS
+    learnt = prototypes.from_masks(noise(32, 32), proposals_of(masks), marked, LABELS)
+    assert learnt.owners.tolist() == [0] * 7 + [2] * 2
+    assert learnt.keys.shape == (9, KEY_LENGTH)
+    assert learnt.labels == LABELS
 
 
 def test_of_many_regions_some_of_each_size_are_taken() -> None:
@@ -112,11 +112,11 @@ def test_of_many_regions_some_of_each_size_are_taken() -> None:
         mask[:size, :size] = True
     marked = np.zeros((8, 8), dtype=np.int32)
     parameters = PrototypeParameters(most_examples=8)
-    found = prototypes.from_masks(noise(8, 8), proposals_of(masks), marked, LABELS, parameters)
-    assert len(found) == 8
+    learnt = prototypes.from_masks(noise(8, 8), proposals_of(masks), marked, LABELS, parameters)
+    assert len(learnt) == 8
     same = prototypes.from_masks(noise(8, 8), proposals_of(masks), marked, LABELS, parameters)
-    assert np.array_equal(found.keys, same.keys)
-    assert len(np.unique(found.keys.round(3), axis=0)) == 4
+    assert np.array_equal(learnt.keys, same.keys)
+    assert len(np.unique(learnt.keys.round(3), axis=0)) == 4
 
 
 def test_masks_of_another_image_are_refused() -> None:
@@ -128,15 +128,15 @@ def test_masks_of_another_image_are_refused() -> None:
 
 def test_nothing_marked_is_no_example() -> None:
     marked = np.full((8, 8), -2, dtype=np.int32)
-    found = prototypes.from_masks(noise(8, 8), proposals_of(cells(8, 8, 4)), marked, LABELS)
-    assert (len(found), found.keys.shape) == (0, (0, KEY_LENGTH))
+    learnt = prototypes.from_masks(noise(8, 8), proposals_of(cells(8, 8, 4)), marked, LABELS)
+    assert (len(learnt), learnt.keys.shape) == (0, (0, KEY_LENGTH))
 
 
 def test_the_log_likelihoods_are_those_of_a_linear_discriminant() -> None:
     learnt = clouds(three_centres())
     keys = np.random.default_rng(5).normal(1, 3, (40, KEY_LENGTH)).astype(np.float32)
     parameters = PrototypeParameters(shrinkage=0.0, weight=2.0, half_weight=5.0)
-    found = prototypes.judge(keys, learnt, LABELS, parameters).logits
+    logits = prototypes.judge(keys, learnt, LABELS, parameters).logits
     classes = [learnt.keys[learnt.owners == owner].astype(np.float64) for owner in range(3)]
     within = np.mean([np.cov(each.T, bias=True) for each in classes], axis=0)
     expected = np.stack(
@@ -144,7 +144,7 @@ def test_the_log_likelihoods_are_those_of_a_linear_discriminant() -> None:
     )
     expected -= expected.mean(axis=1, keepdims=True)
     # 5 annotations and a half weight of 5: α = 1.
-    assert found == pytest.approx(expected, abs=2e-2)
+    assert logits == pytest.approx(expected, abs=2e-2)
 
 
 @given(st.integers(0, 2**32 - 1), st.permutations(range(3)))
@@ -174,16 +174,16 @@ def test_more_annotations_have_more_to_say() -> None:
 
 def test_a_class_with_few_examples_counts_as_not_corrected() -> None:
     learnt = clouds(three_centres(), each=3)
-    found = prototypes.judge(three_centres(), learnt, LABELS)
-    assert not found.corrected.any()
-    assert not found.logits.any()
+    evidence = prototypes.judge(three_centres(), learnt, LABELS)
+    assert not evidence.corrected.any()
+    assert not evidence.logits.any()
 
 
 def test_classes_that_are_not_asked_for_are_left_out() -> None:
     learnt = clouds(three_centres())
-    found = prototypes.judge(three_centres(), learnt, ["sand", "sea", "roof"])
-    assert found.corrected.tolist() == [False, True, True]
-    assert not found.logits[:, 0].any()
+    evidence = prototypes.judge(three_centres(), learnt, ["sand", "sea", "roof"])
+    assert evidence.corrected.tolist() == [False, True, True]
+    assert not evidence.logits[:, 0].any()
 
 
 texts = st.integers(0, 2**32 - 1)
@@ -198,13 +198,13 @@ def test_a_class_without_corrections_keeps_exactly_its_regions(seed: int, implic
     cosines = random.normal(0, 0.1, (30, len(owners))).astype(np.float32)
     corrected = random.random(count) < 0.6
     logits = np.where(corrected, random.normal(0, 9, (30, count)), 0).astype(np.float32)
-    found = prototypes.apply(cosines, owners, 20.0, Evidence(logits, corrected))
+    changed = prototypes.apply(cosines, owners, 20.0, Evidence(logits, corrected))
 
     def best(given: Floats) -> list[int]:
         return [owners[phrase] for phrase in given.argmax(axis=1)]
 
     free = set(np.flatnonzero(~corrected))
-    for before, after in zip(best(cosines), best(found), strict=True):
+    for before, after in zip(best(cosines), best(changed), strict=True):
         assert (before in free) == (after in free)
         if before in free:
             assert before == after
@@ -221,10 +221,10 @@ def test_without_two_corrected_classes_nothing_changes(seed: int) -> None:
 def test_strong_evidence_decides_among_corrected_classes() -> None:
     cosines = np.array([[0.3, 0.2, 0.1]], dtype=np.float32)
     evidence = Evidence(np.array([[-9, 9, 0]], np.float32), np.array([True, True, False]))
-    found = prototypes.apply(cosines, [0, 1, 2], 10.0, evidence)
-    assert found.argmax() == 1
-    assert found[0, 1] == pytest.approx(0.3)
-    assert found[0, 2] == cosines[0, 2]
+    changed = prototypes.apply(cosines, [0, 1, 2], 10.0, evidence)
+    assert changed.argmax() == 1
+    assert changed[0, 1] == pytest.approx(0.3)
+    assert changed[0, 2] == cosines[0, 2]
 
 
 def test_joined_parts_keep_their_labels_and_know_their_source() -> None:
@@ -232,21 +232,21 @@ def test_joined_parts_keep_their_labels_and_know_their_source() -> None:
         ("a", "b"), np.ones((2, KEY_LENGTH), "f4"), np.array([0, 1]), np.zeros(2, int)
     )
     second = Prototypes(("b", "c"), np.ones((1, KEY_LENGTH), "f4"), np.array([0]), np.zeros(1, int))
-    found = prototypes.joined([first, second])
-    assert found.labels == ("a", "b", "c")
-    assert found.owners.tolist() == [0, 1, 1]
-    assert found.sources.tolist() == [0, 0, 1]
+    union = prototypes.joined([first, second])
+    assert union.labels == ("a", "b", "c")
+    assert union.owners.tolist() == [0, 1, 1]
+    assert union.sources.tolist() == [0, 0, 1]
     assert len(prototypes.joined([])) == 0
 
 
 def test_prototypes_come_back_from_their_file(tmp_path: Path):
     learnt = clouds(three_centres())
     prototypes.save(learnt, tmp_path / "p.safetensors")
-    found = prototypes.load(tmp_path / "p.safetensors")
-    assert found.labels == learnt.labels
-    np.testing.assert_array_equal(found.keys, learnt.keys.astype(np.float16))
-    np.testing.assert_array_equal(found.owners, learnt.owners)
-    np.testing.assert_array_equal(found.sources, learnt.sources)
+    loaded = prototypes.load(tmp_path / "p.safetensors")
+    assert loaded.labels == learnt.labels
+    np.testing.assert_array_equal(loaded.keys, learnt.keys.astype(np.float16))
+    np.testing.assert_array_equal(loaded.owners, learnt.owners)
+    np.testing.assert_array_equal(loaded.sources, learnt.sources)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no tensors", bytes(64)])
@@ -261,18 +261,18 @@ def test_what_is_no_file_of_prototypes_is_named(tmp_path: Path, content: bytes |
 def test_collections_keep_their_annotations_apart():
     many = clouds(three_centres())  # of five annotations
     one = replace(many, sources=np.zeros_like(many.sources))
-    together = prototypes.joined([many, one, many])
-    assert len(together) == 3 * len(many)
-    assert len(np.unique(together.sources)) == 5 + 1 + 5
+    union = prototypes.joined([many, one, many])
+    assert len(union) == 3 * len(many)
+    assert len(np.unique(union.sources)) == 5 + 1 + 5
 
 
 def test_labels_are_known_by_name_or_synonym_and_all_of_them_or_none():
     learnt = clouds(three_centres())
     roofs, lawn = Label("Roof"), Label("lawn", ("grass", "meadow"))
     ground = Label("ground", background=True)
-    found = prototypes.named(learnt, [roofs, lawn, ground])
-    assert found is not None
-    assert found.labels == ("Roof", "lawn", "")
+    renamed = prototypes.named(learnt, [roofs, lawn, ground])
+    assert renamed is not None
+    assert renamed.labels == ("Roof", "lawn", "")
     assert prototypes.named(learnt, [roofs, Label("ship")]) is None
     assert prototypes.named(learnt, [roofs, Label("shed", ("roof",))]) is None
 

@@ -45,8 +45,8 @@ def test_implicit_backgrounds_have_no_label(clip: ClipModel):
     extra = len(words.asked) - 1
     assert extra > 0
     best = np.arange(extra + 1, dtype=np.uint16)
-    found = words.labelled(best, np.ones(extra + 1, dtype=np.float32), 0.0)
-    assert found.tolist() == [1, *[0] * extra]
+    numbers = words.labelled(best, np.ones(extra + 1, dtype=np.float32), 0.0)
+    assert numbers.tolist() == [1, *[0] * extra]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_labels_that_cannot_be_looked_for_are_said(clip: ClipModel, labels, mess
 
 def test_what_the_starter_remembers_is_used_where_it_knows_all_labels():
     starter = load_clip("starter")
-    assert starter.training.prototypes is not None
+    assert starter.prototypes is not None
     labels = [Label("roof", ("building",)), Label("Water"), Label("other", background=True)]
     words = vocabulary.prepare(labels, starter)
     assert words.known is not None

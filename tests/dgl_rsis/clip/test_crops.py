@@ -14,8 +14,8 @@ def proposals(*boxes: tuple[int, int, int, int], shape: tuple[int, int]) -> Prop
     masks = np.zeros((len(boxes), *shape), dtype=bool)
     for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
         mask[top:bottom, left:right] = True
-    found = np.array(boxes, dtype=np.int32)
-    return Proposals(masks, found, np.ones(len(boxes), np.float32), *shape)
+    corners = np.array(boxes, dtype=np.int32)
+    return Proposals(masks, corners, np.ones(len(boxes), np.float32), *shape)
 
 
 @st.composite
@@ -28,10 +28,10 @@ def anywhere(draw):
 
 @settings(deadline=None)
 @given(anywhere())
-def test_a_box_is_square_and_holds_its_mask(found):
-    left, top, right, bottom = crops.boxes(found, PARAMETERS)[0]
+def test_a_box_is_square_and_holds_its_mask(proposed):
+    left, top, right, bottom = crops.boxes(proposed, PARAMETERS)[0]
     assert right - left == pytest.approx(bottom - top, abs=1e-2)
-    x1, y1, x2, y2 = found.boxes[0]
+    x1, y1, x2, y2 = proposed.boxes[0]
     assert left <= x1 + 1e-3
     assert top <= y1 + 1e-3
     assert right >= x2 - 1e-3
@@ -40,9 +40,9 @@ def test_a_box_is_square_and_holds_its_mask(found):
 
 @settings(deadline=None)
 @given(anywhere())
-def test_a_box_that_fits_lies_inside_the_image(found):
-    height, width = found.masks.shape[1:]
-    left, top, right, bottom = crops.boxes(found, PARAMETERS)[0]
+def test_a_box_that_fits_lies_inside_the_image(proposed):
+    height, width = proposed.masks.shape[1:]
+    left, top, right, bottom = crops.boxes(proposed, PARAMETERS)[0]
     if right - left <= width:
         assert left >= -1e-3
         assert right <= width + 1e-2
@@ -52,8 +52,8 @@ def test_a_box_that_fits_lies_inside_the_image(found):
 
 
 def test_small_objects_get_more_context():
-    found = proposals((100, 100, 110, 110), (50, 50, 150, 150), shape=(400, 400))
-    small, large = crops.boxes(found, PARAMETERS)
+    proposed = proposals((100, 100, 110, 110), (50, 50, 150, 150), shape=(400, 400))
+    small, large = crops.boxes(proposed, PARAMETERS)
     assert (small[2] - small[0]) / 10 == pytest.approx(3.2, abs=0.01)  # the least side, 32 pixels
     assert (large[2] - large[0]) / 100 == pytest.approx(1.2, abs=0.01)
 
@@ -83,10 +83,10 @@ def test_beyond_the_edge_lies_the_mean_colour():
 
 @settings(deadline=None)
 @given(anywhere(), st.sampled_from([2, 8, 32]))
-def test_any_crop_is_an_image(found, side):
-    shape = found.masks.shape[1:]
+def test_any_crop_is_an_image(proposed, side):
+    shape = proposed.masks.shape[1:]
     image = np.random.default_rng(4).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    boxes = crops.boxes(found, PARAMETERS)
+    boxes = crops.boxes(proposed, PARAMETERS)
     cut = crops.crop(image, boxes, side)
     assert cut.shape == (1, 3, side, side)
     assert cut.isfinite().all()

@@ -18,11 +18,11 @@ def image(height: int, width: int) -> np.ndarray:
 
 def test_a_phrase_is_the_mean_of_its_prompts(clip: ClipModel):
     groups = [("a road", "the road"), ("water",)]
-    found = features.text_features(clip, groups)
+    texts = features.text_features(clip, groups)
     with torch.inference_mode():
         alone = F.normalize(clip.model.encode_text(clip.tokenizer(["a road", "the road"])), dim=-1)
-    assert found.shape == (2, 32)
-    torch.testing.assert_close(found[0], F.normalize(alone.mean(dim=0), dim=-1))
+    assert texts.shape == (2, 32)
+    torch.testing.assert_close(texts[0], F.normalize(alone.mean(dim=0), dim=-1))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
@@ -66,9 +66,9 @@ def test_mask_features_equal_a_slow_reference(clip: ClipModel):
     masks = np.zeros((3, 64, 64), dtype=bool)
     masks[0, 5:30, 7:50], masks[1, 40:, 40:], masks[2] = True, True, True
     dense = features.dense_features(clip, picture, 8)
-    found = features.mask_features(clip, dense, masks)
+    pooled = features.mask_features(clip, dense, masks)
     tile = (torch.tensor(picture).permute(2, 0, 1) / 255 - 0.5) / 0.25
-    for vector, mask in zip(found, masks, strict=True):
+    for vector, mask in zip(pooled, masks, strict=True):
         share = torch.tensor(mask.reshape(8, 8, 8, 8).mean(axis=(1, 3)), dtype=torch.float32)
         expected = slow_mask_feature(clip, tile, share)
         torch.testing.assert_close(vector, expected, atol=1e-4, rtol=1e-4)
@@ -162,9 +162,9 @@ def test_an_image_that_is_blended_from_its_tiles_is_itself(clip: ClipModel):
     tiling = tiled(picture, 64, 8, 0.5)
     tiles = tiling.cut(tiling.starts)
     shown = features.standardised(clip, tiles / 255)[:, :, ::8, ::8].movedim(1, -1)
-    found = features.blended(clip, tiling, shown.split(4))
+    blended = features.blended(clip, tiling, shown.split(4))
     expected = (picture[::8, ::8] / 255 - clip.mean) / clip.std
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(blended.numpy(), expected, atol=1e-5)
 
 
 def test_states_of_a_large_image_are_not_kept(clip: ClipModel, monkeypatch: pytest.MonkeyPatch):
@@ -174,9 +174,9 @@ def test_states_of_a_large_image_are_not_kept(clip: ClipModel, monkeypatch: pyte
     tiling = tiled(picture, clip.dense_side, clip.patch, features.OVERLAP)
     assert len(kept.states) == len(tiling.starts)
     monkeypatch.setattr(features, "MOST_KEPT", kept.states.nbytes - 1)
-    found = features.dense_features(clip, picture, 1)
-    assert found.states is None
-    assert torch.equal(found.values, kept.values)
+    fresh = features.dense_features(clip, picture, 1)
+    assert fresh.states is None
+    assert torch.equal(fresh.values, kept.values)
 
 
 def test_an_empty_mask_weighs_nothing():

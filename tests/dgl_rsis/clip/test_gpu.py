@@ -19,9 +19,9 @@ pytestmark = [
 def test_the_device_does_not_change_the_answer(model_folder: Path):
     image = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     labels = [Label(name) for name in ("building", "road", "water")]
-    found = [
+    segmentations = [
         pipeline.segment_classes(image, labels, load_clip(str(model_folder), device))
         for device in ("cpu", "cuda:0")
     ]
-    assert (found[0].class_map == found[1].class_map).mean() > 0.99
-    assert found[0].probability == pytest.approx(found[1].probability, abs=0.02)
+    assert (segmentations[0].class_map == segmentations[1].class_map).mean() > 0.99
+    assert segmentations[0].probability == pytest.approx(segmentations[1].probability, abs=0.02)

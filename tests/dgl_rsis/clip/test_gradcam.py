@@ -102,8 +102,8 @@ def test_one_tile_agrees_with_the_grad_cam_package(tower: ClipModel):
     parameters = CamParameters(temperature=temperature)
     empty = 0
     for noun, expression in targets.split(2):
-        found = gradcam.cross_scale(tower, image, noun, expression, others, parameters)
-        for target, ours in ((noun, found.local), (expression, found.global_)):
+        cam = gradcam.cross_scale(tower, image, noun, expression, others, parameters)
+        for target, ours in ((noun, cam.local), (expression, cam.global_)):
             theirs = package_map(tower, image, torch.stack([target, *others]), temperature)
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
             empty += theirs.max() == 0
@@ -113,8 +113,8 @@ def test_one_tile_agrees_with_the_grad_cam_package(tower: ClipModel):
 @pytest.mark.parametrize("shape", [(20, 30), (64, 64), (130, 71), (200, 300)])
 def test_maps_have_the_images_size_and_span_0_to_1(clip: ClipModel, shape: tuple[int, int]):
     noun, expression, *others = texts(clip, 5)
-    found = gradcam.cross_scale(clip, picture(*shape), noun, expression, torch.stack(others))
-    for plane in (found.local, found.global_, found.fused):
+    cam = gradcam.cross_scale(clip, picture(*shape), noun, expression, torch.stack(others))
+    for plane in (cam.local, cam.global_, cam.fused):
         assert plane.shape == shape
         assert plane.dtype == np.float32
         assert plane.min() == 0
@@ -144,9 +144,9 @@ def test_eta_weighs_the_expression(clip: ClipModel):
         for eta in (1.0, 0.0, 4.0)
     )
     np.testing.assert_allclose(none.fused, none.local, atol=1e-6)
-    for found, eta in ((one, 1), (much, 4)):
-        raw = found.local * (1 + eta * found.global_)
-        np.testing.assert_allclose(found.fused, raw / raw.max(), atol=1e-5)
+    for cam, eta in ((one, 1), (much, 4)):
+        raw = cam.local * (1 + eta * cam.global_)
+        np.testing.assert_allclose(cam.fused, raw / raw.max(), atol=1e-5)
     assert abs(one.fused - much.fused).max() > 0.01
 
 
@@ -174,10 +174,10 @@ def test_a_certain_model_still_shows_where(clip: ClipModel):
     rivals = texts(clip, 2, seed=1)
     probability = Classifier(clip, torch.stack([best, *rivals]), 1e4)
     assert probability(features.standardised(clip, crop))[0, 0] == 1
-    found = gradcam.cross_scale(clip, image, best, best, rivals, CamParameters(temperature=1e4))
+    cam = gradcam.cross_scale(clip, image, best, best, rivals, CamParameters(temperature=1e4))
     mild = gradcam.cross_scale(clip, image, best, best, rivals, CamParameters(temperature=5.0))
-    assert found.local.max() == pytest.approx(1)
-    assert np.corrcoef(found.local.flat, mild.local.flat)[0, 1] > 0.5
+    assert cam.local.max() == pytest.approx(1)
+    assert np.corrcoef(cam.local.flat, mild.local.flat)[0, 1] > 0.5
 
 
 def test_the_score_is_minus_the_log_of_what_the_others_have():
@@ -185,18 +185,18 @@ def test_the_score_is_minus_the_log_of_what_the_others_have():
     for index, target in enumerate(targets):
         logits = 5 * embedded @ torch.stack([target, *others]).T
         expected = -(1 - logits.softmax(dim=1)[:, 0]).log().sum()
-        found = gradcam._scores(embedded, targets, others, 5.0)[index]
-        torch.testing.assert_close(found, expected)
+        score = gradcam._scores(embedded, targets, others, 5.0)[index]
+        torch.testing.assert_close(score, expected)
 
 
 def test_without_others_the_score_is_the_cosine(clip: ClipModel):
     image = picture(32, 32)
     noun, expression = texts(clip, 2)
-    found = gradcam.cross_scale(clip, image, noun, expression, noun.new_zeros(0, len(noun)))
-    assert found.local.max() == pytest.approx(1)
+    cam = gradcam.cross_scale(clip, image, noun, expression, noun.new_zeros(0, len(noun)))
+    assert cam.local.max() == pytest.approx(1)
     # A rival that is the opposite of the target moves the score along the same line.
     against = gradcam.cross_scale(clip, image, noun, expression, -noun[None])
-    np.testing.assert_allclose(found.local, against.local, atol=1e-4)
+    np.testing.assert_allclose(cam.local, against.local, atol=1e-4)
 
 
 def test_a_tile_without_the_target_stays_darker_than_one_with_it(clip: ClipModel):
@@ -237,11 +237,11 @@ def test_nothing_is_left_on_the_model(tower: ClipModel):
 def test_threads_share_a_model(clip: ClipModel):
     image = picture(70, 90)
     noun, expression, *others = texts(clip, 5)
-    found: dict[int, gradcam.CrossScaleCam] = {}
+    cams: dict[int, gradcam.CrossScaleCam] = {}
 
     def run(index: int) -> None:
         pair = (noun, expression) if index % 2 else (expression, noun)
-        found[index] = gradcam.cross_scale(clip, image, *pair, torch.stack(others))
+        cams[index] = gradcam.cross_scale(clip, image, *pair, torch.stack(others))
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
     for thread in threads:
@@ -249,8 +249,8 @@ def test_threads_share_a_model(clip: ClipModel):
     for thread in threads:
         thread.join()
     for index in (0, 1):
-        np.testing.assert_array_equal(found[index].fused, found[index + 2].fused)
-    np.testing.assert_allclose(found[0].local, found[1].global_, atol=1e-5)
+        np.testing.assert_array_equal(cams[index].fused, cams[index + 2].fused)
+    np.testing.assert_allclose(cams[0].local, cams[1].global_, atol=1e-5)
 
 
 def test_other_sides_of_tile(tower: ClipModel):
@@ -292,14 +292,14 @@ def test_states_of_the_dense_pass_give_the_same_maps(tower: ClipModel, monkeypat
     monkeypatch.setattr(features, "states_of", None)
     for batch in (1, 64):
         wanted = replace(plain, batch=batch)
-        found = gradcam.activations(tower, image, targets, others, wanted, dense)
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        maps = gradcam.activations(tower, image, targets, others, wanted, dense)
+        torch.testing.assert_close(maps, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_states_made_in_inference_mode_are_fine(clip: ClipModel):
     image, (targets, others) = picture(100, 130), texts(clip, 6).split(3)
     with torch.inference_mode():
         dense = features.dense_features(clip, image, 64)
-    found = gradcam.activations(clip, image, targets, others, CamParameters(), dense)
+    maps = gradcam.activations(clip, image, targets, others, CamParameters(), dense)
     plain = gradcam.activations(clip, image, targets, others, CamParameters())
-    torch.testing.assert_close(found, plain, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(maps, plain, atol=1e-4, rtol=1e-4)

@@ -154,11 +154,11 @@ def test_masks_at_once_equal_one_by_one(tower: ClipModel, kind: mask_features.Ma
     cells[2] = 0
     cells[2, 3, 1] = 1  # less than a patch
     masks = np.stack([quarters(c) for c in cells])
-    found = mask_features.mask_guided(tower, image, masks, kind)
+    encoded = mask_features.mask_guided(tower, image, masks, kind)
     with torch.no_grad():
         expected = [EVERY[kind](tower, tile_of(tower, image), c) for c in cells]
-    torch.testing.assert_close(found, torch.stack(expected), atol=1e-4, rtol=0)
-    assert (found[0] - found[3]).norm() > 1e-3
+    torch.testing.assert_close(encoded, torch.stack(expected), atol=1e-4, rtol=0)
+    assert (encoded[0] - encoded[3]).norm() > 1e-3
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -182,8 +182,8 @@ def test_any_image_and_any_number_of_masks(
 ):
     image, masks = picture(*shape), np.zeros((2, *shape), dtype=bool)
     masks[0, -1, -1], masks[1] = True, True
-    found = mask_features.mask_guided(plain, image, masks, kind)
-    assert found.norm(dim=1) == pytest.approx(1, abs=1e-5)
+    encoded = mask_features.mask_guided(plain, image, masks, kind)
+    assert encoded.norm(dim=1) == pytest.approx(1, abs=1e-5)
     assert mask_features.mask_guided(plain, image, masks[:0], kind).shape == (0, 32)
 
 
@@ -191,8 +191,8 @@ def test_any_image_and_any_number_of_masks(
 def test_an_empty_mask_has_no_direction(plain: ClipModel, kind: mask_features.MaskFeature):
     masks = np.zeros((2, 40, 40), dtype=bool)
     masks[1, 5:20, 5:20] = True
-    found = mask_features.mask_guided(plain, picture(40, 40), masks, kind)
-    assert found.norm(dim=1).tolist() == pytest.approx([0, 1], abs=1e-5)
+    encoded = mask_features.mask_guided(plain, picture(40, 40), masks, kind)
+    assert encoded.norm(dim=1).tolist() == pytest.approx([0, 1], abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", SLOW)
@@ -200,12 +200,12 @@ def test_tiles_count_by_the_area_they_own(plain: ClipModel, kind: mask_features.
     image = picture(32, 56)  # two tiles: columns 0-3 and 3-6 of seven
     cells = np.zeros((4, 7), dtype=int)
     cells[0, 2:7] = 4
-    found = mask_features.mask_guided(plain, image, quarters(cells)[None], kind)[0]
+    encoded = mask_features.mask_guided(plain, image, quarters(cells)[None], kind)[0]
     with torch.inference_mode():
         left = SLOW[kind](plain, tile_of(plain, image[:, :32]), cells[:, :4])
         right = SLOW[kind](plain, tile_of(plain, image[:, 24:]), cells[:, 3:])
     expected = F.normalize(2 * left + 3 * right, dim=0)  # the middle column is the first tile's
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(encoded, expected, atol=1e-4, rtol=0)
 
 
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.differing_executors])
@@ -221,8 +221,8 @@ def test_what_a_mask_hides_does_not_matter_to_its_reading(plain: ClipModel, seed
     averaging = copy.copy(plain.visual)
     averaging.pool_type = "avg"
     torch.testing.assert_close(
-        towers.read_all(averaging, token, patches, seen),
-        towers.read_all(averaging, token, other, seen),
+        towers.pool_and_project(averaging, token, patches, seen),
+        towers.pool_and_project(averaging, token, other, seen),
     )
 
 

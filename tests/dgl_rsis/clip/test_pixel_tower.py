@@ -13,7 +13,7 @@ from dgl_rsis.clip.model import PIXELS, ClipModel
 from dgl_rsis.clip.pixel_tower import PixelTower
 from dgl_rsis.expressions import instances
 from dgl_rsis.expressions import pipeline as referring
-from dgl_rsis.expressions.instances import ThingParameters
+from dgl_rsis.expressions.instances import InstanceParameters
 from dgl_rsis.expressions.pipeline import ResParameters
 from dgl_rsis.expressions.selection import SelectionParameters
 from dgl_rsis.weights.checkpoints import ModelError
@@ -47,8 +47,8 @@ def test_folding_changes_the_basis_and_not_the_features(tower: PixelTower):
     torch.testing.assert_close(folded.basis @ folded.basis.T, torch.eye(8))
     (old, border), (new, same) = tower(images, patches), folded(images, patches)
     meant = [
-        torch.einsum("brhw,rd->bdhw", found, basis)
-        for found, basis in ((old, tower.basis), (new, folded.basis))
+        torch.einsum("brhw,rd->bdhw", coordinates, basis)
+        for coordinates, basis in ((old, tower.basis), (new, folded.basis))
     ]
     torch.testing.assert_close(meant[0], meant[1], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(border, same)
@@ -61,9 +61,9 @@ def test_a_new_tower_says_what_the_patches_say():
         tower.basis.copy_(torch.eye(32))
         tower.known.weight.copy_(torch.eye(32)[:, :, None, None])
         patches = F.normalize(torch.rand(1, 32, 4, 4), dim=1)
-        found, _ = tower(torch.rand(1, 3, 32, 32), patches)
+        coordinates, _ = tower(torch.rand(1, 3, 32, 32), patches)
     expected = F.interpolate(patches, size=(16, 16), mode="bilinear")
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(coordinates, expected)
 
 
 def test_bands_are_the_whole_image(seeing: ClipModel, monkeypatch: pytest.MonkeyPatch):
@@ -80,15 +80,15 @@ def test_bands_are_the_whole_image(seeing: ClipModel, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (45, 33), (70, 131)])
 def test_there_is_a_feature_for_every_other_pixel(seeing: ClipModel, height: int, width: int):
-    found = features.dense_features(seeing, picture(height, width), 8).pixels
-    assert found is not None
+    shown = features.dense_features(seeing, picture(height, width), 8).pixels
+    assert shown is not None
     half = ((height + 1) // 2, (width + 1) // 2)
-    assert found.coordinates.shape == (*half, 8)
-    lengths = found.coordinates.norm(dim=-1)
+    assert shown.coordinates.shape == (*half, 8)
+    lengths = shown.coordinates.norm(dim=-1)
     torch.testing.assert_close(lengths, torch.ones(half), rtol=0, atol=2e-3)
-    assert found.outline.shape == (height, width)
-    assert found.outline.min() >= 0
-    assert found.outline.max() <= 1
+    assert shown.outline.shape == (height, width)
+    assert shown.outline.min() >= 0
+    assert shown.outline.max() <= 1
 
 
 def test_pooling_equals_a_mean_mask_by_mask(seeing: ClipModel):
@@ -101,8 +101,8 @@ def test_pooling_equals_a_mean_mask_by_mask(seeing: ClipModel):
     large = dense.pixels.coordinates.repeat_interleave(2, 0).repeat_interleave(2, 1)
     expected = torch.stack([large[torch.from_numpy(mask)].mean(dim=0) for mask in masks])
     expected = F.normalize(expected, dim=-1) @ seeing.pixels.basis
-    found = features.pooled_pixels(seeing, dense.pixels, masks)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    pooled = features.pooled_pixels(seeing, dense.pixels, masks)
+    torch.testing.assert_close(pooled, expected, rtol=1e-4, atol=1e-5)
     numbers = np.where(masks[0] & masks[1], 2, np.where(masks[0], 1, 3)).astype(np.int32)
     by_run = features.pooled_runs(seeing, dense.pixels, numbers, np.array([1]), np.array([3]))
     torch.testing.assert_close(by_run[0], expected[0], rtol=1e-4, atol=1e-5)
@@ -122,16 +122,16 @@ def test_crops_are_spared_where_pixels_decide(seeing: ClipModel, clip: ClipModel
     assert pipeline.mask_share(seeing, tokens) == default.mask_share
 
 
-def test_an_expression_finds_things_in_the_map_of_pixels(seeing: ClipModel):
+def test_an_expression_finds_instances_in_the_map_of_pixels(seeing: ClipModel):
     image = np.full((64, 64, 3), 90, np.uint8)
     image[20:40, 20:40] = (200, 60, 60)
     anything = ResParameters(selection=SelectionParameters(least=0.0))  # nothing is trained here
-    found = referring.segment_expression(image, "the red square", seeing, anything)
-    assert found.candidates
-    assert all(0 <= x.parts["whole"] <= 1 for x in found.candidates if "whole" in x.parts)
+    answer = referring.segment_expression(image, "the red square", seeing, anything)
+    assert answer.candidates
+    assert all(0 <= x.parts["whole"] <= 1 for x in answer.candidates if "whole" in x.parts)
 
 
-def test_things_are_regions_of_the_noun_and_nothing_where_there_is_none(seeing: ClipModel):
+def test_instances_are_regions_of_the_noun_and_nothing_where_there_is_none(seeing: ClipModel):
     image = np.full((64, 80, 3), 90, np.uint8)
     image[20:40, 30:60] = (200, 60, 60)
     assert seeing.pixels is not None
@@ -142,13 +142,13 @@ def test_things_are_regions_of_the_noun_and_nothing_where_there_is_none(seeing: 
     outline = torch.zeros(64, 80)
     outline[[20, 39], 30:60], outline[20:40, [30, 59]] = 1.0, 1.0
     pixels = features.PixelFeatures(coordinates, outline)
-    asked = (torch.stack([noun, other]), [0, 1], 50.0, (64, 80), ThingParameters())
-    found = instances.of_noun(seeing, image, pixels, *asked)
+    asked = (torch.stack([noun, other]), [0, 1], 50.0, (64, 80), InstanceParameters())
+    shown = instances.of_noun(seeing, image, pixels, *asked)
     truth = (image == 200).any(axis=2)
-    ious = [(mask & truth).sum() / (mask | truth).sum() for mask in found.masks]
+    ious = [(mask & truth).sum() / (mask | truth).sum() for mask in shown.masks]
     assert max(ious) > 0.8
-    assert found.classes.shape == (len(found.masks), 2)
-    assert found.classes[int(np.argmax(ious)), 0] > 0.9
+    assert shown.classes.shape == (len(shown.masks), 2)
+    assert shown.classes[int(np.argmax(ious)), 0] > 0.9
     coordinates[10:20, 15:30] = F.one_hot(torch.tensor(1), 8).float()
     nothing = instances.of_noun(seeing, image, replace(pixels, coordinates=coordinates), *asked)
     assert nothing.masks == ()
@@ -162,12 +162,12 @@ def test_a_tower_beside_the_weights_is_loaded(model_folder: Path, tmp_path: Path
     assert plain.pixels is None
     tower = PixelTower(32, rank=8, width=8)
     pixel_tower.save(tower, tmp_path / PIXELS)
-    found = model.load_clip(str(tmp_path))
-    assert found.pixels is not None
-    assert found.fingerprint != plain.fingerprint
-    assert not found.pixels.training
+    loaded = model.load_clip(str(tmp_path))
+    assert loaded.pixels is not None
+    assert loaded.fingerprint != plain.fingerprint
+    assert not loaded.pixels.training
     for name, value in tower.state_dict().items():
-        torch.testing.assert_close(found.pixels.state_dict()[name], value, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(loaded.pixels.state_dict()[name], value, rtol=1e-2, atol=1e-3)
 
 
 def test_what_is_no_tower_for_this_model_is_refused(tmp_path: Path):

@@ -14,10 +14,10 @@ def test_a_resnet_taken_apart_is_itself(tmp_path: Path):
     images = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
         maps = towers.feature_map(visual, images)
-        found = towers.attention_pooled(visual.attnpool, maps)
-        torch.testing.assert_close(found, visual(images))
+        pooled = towers.attention_pooled(visual.attnpool, maps)
+        torch.testing.assert_close(pooled, visual(images))
     assert maps.shape == (3, 256, 2, 2)
-    assert (found[0] - found[1]).norm() > 1e-3
+    assert (pooled[0] - pooled[1]).norm() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -37,17 +37,17 @@ def test_a_transformer_taken_apart_is_itself(tmp_path: Path, vision: dict[str, A
     ).visual
     images = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
-        x = towers.embedded(visual, images)
+        x = towers.embed(visual, images)
         for block in visual.transformer.resblocks:
-            x = towers.fed_forward(block, x + towers.attended(block, block.ln_1(x)))
-        found = towers.read_all(visual, x[:, 0], x[:, 1:])
-        torch.testing.assert_close(found, visual(images), atol=1e-5, rtol=1e-4)
+            x = towers.feed_forward(block, x + towers.attention(block, block.ln_1(x)))
+        embedding = towers.pool_and_project(visual, x[:, 0], x[:, 1:])
+        torch.testing.assert_close(embedding, visual(images), atol=1e-5, rtol=1e-4)
 
 
 def test_other_sizes_of_tile_stretch_the_positions(clip: ClipModel, tmp_path: Path):
     resnet = build_model(tmp_path, **RESNET)
     with torch.inference_mode():
-        assert towers.embedded(clip.visual, torch.randn(1, 3, 64, 64)).shape == (1, 65, 64)
+        assert towers.embed(clip.visual, torch.randn(1, 3, 64, 64)).shape == (1, 65, 64)
         maps = towers.feature_map(resnet.visual, torch.randn(1, 3, 128, 128))
         values = towers.pool_values(resnet.visual.attnpool, maps)
         assert values.shape == (1, 4, 4, 256)

@@ -21,10 +21,10 @@ def gold() -> list[dict]:
 
 
 def f1(pairs: list[tuple[list, list]]) -> float:
-    """Micro F1 of wanted and found multisets."""
-    wanted, found = (sum(len(pair[side]) for pair in pairs) for side in (0, 1))
+    """Micro F1 of wanted and given multisets."""
+    wanted, given = (sum(len(pair[side]) for pair in pairs) for side in (0, 1))
     shared = sum((Counter(want) & Counter(have)).total() for want, have in pairs)
-    return 2 * shared / (wanted + found)
+    return 2 * shared / (wanted + given)
 
 
 def test_the_gold_file_is_large_and_covers_every_kind():
@@ -43,16 +43,19 @@ def test_the_gold_file_is_large_and_covers_every_kind():
 def test_gold_expressions(part):
     pairs = []
     for row in gold():
-        found = decouple(row["text"])
+        decoupled = decouple(row["text"])
         pairs.append(
             {
-                "kinds": ([m["kind"] for m in row["modifiers"]], [m.kind for m in found.modifiers]),
+                "kinds": (
+                    [m["kind"] for m in row["modifiers"]],
+                    [m.kind for m in decoupled.modifiers],
+                ),
                 "values": (
                     [(m["kind"], m["value"]) for m in row["modifiers"]],
-                    [(m.kind, m.value) for m in found.modifiers],
+                    [(m.kind, m.value) for m in decoupled.modifiers],
                 ),
-                "anchors": (row["anchors"], [anchor.noun for anchor in found.anchors]),
-                "nouns": ([row["noun"]], [found.noun]),
+                "anchors": (row["anchors"], [anchor.noun for anchor in decoupled.anchors]),
+                "nouns": ([row["noun"]], [decoupled.noun]),
             }[part]
         )
     assert f1(pairs) >= 0.95

@@ -130,12 +130,12 @@ def test_what_is_denied_or_of_another_clause_says_nothing_of_the_target():
 )
 def test_the_whole_text_is_the_noun_and_the_reason_is_said(text, caplog):
     with caplog.at_level(logging.INFO, logger="dgl_rsis.decoupling.decouple"):
-        found = decouple(text)
-    assert found.noun == normalised(text)
-    assert found.reason
-    assert found.text == text
+        decoupled = decouple(text)
+    assert decoupled.noun == normalised(text)
+    assert decoupled.reason
+    assert decoupled.text == text
     assert [record.levelno for record in caplog.records] == [logging.INFO]
-    assert found.reason in caplog.text
+    assert decoupled.reason in caplog.text
 
 
 def test_a_text_without_a_noun_keeps_what_it_says():
@@ -153,30 +153,30 @@ sentences = st.lists(st.sampled_from(OUR_WORDS), max_size=15).map(" ".join)
 
 @given(st.text() | sentences)
 def test_any_text_is_answered(text):
-    found = decouple(text)
+    decoupled = decouple(text)
     normal = normalised(text)
-    assert found.text == text
-    assert found.noun == found.noun.lower()
-    assert found == decouple(text)
-    for modifier in found.modifiers:
+    assert decoupled.text == text
+    assert decoupled.noun == decoupled.noun.lower()
+    assert decoupled == decouple(text)
+    for modifier in decoupled.modifiers:
         assert modifier.text
         assert modifier.text in normal
         for anchor in modifier.anchors:
             assert anchor.text in normal
             assert anchor.noun
-    assert json.loads(json.dumps(to_json(found)))["noun"] == found.noun
+    assert json.loads(json.dumps(to_json(decoupled)))["noun"] == decoupled.noun
 
 
 @given(sentences)
 def test_values_are_canonical(text):
-    found: dict[str, set[str]] = {}
+    values: dict[str, set[str]] = {}
     for kind, value in said(text):
-        found.setdefault(kind, set()).add(value)
-    assert found.get("position", set()) <= POSITIONS
-    assert found.get("relation", set()) <= RELATIONS
+        values.setdefault(kind, set()).add(value)
+    assert values.get("position", set()) <= POSITIONS
+    assert values.get("relation", set()) <= RELATIONS
     sizes = {*spellings("size").values(), *spellings("comparative").values(), "similar"}
-    assert found.get("size", set()) <= sizes
-    assert all(x.isdigit() or x in {"all", "several"} for x in found.get("count", set()))
+    assert values.get("size", set()) <= sizes
+    assert all(x.isdigit() or x in {"all", "several"} for x in values.get("count", set()))
 
 
 @given(sentences | st.text(st.characters(max_codepoint=127)))
@@ -210,22 +210,22 @@ def test_lines_are_answered_one_by_one_in_order():
         yield "two harbors\r\n"
         pytest.fail("read ahead")
 
-    found = parse_lines(endless())
-    assert next(found).text == "a red ship"
-    assert next(found).noun == "harbor"
+    parsed = parse_lines(endless())
+    assert next(parsed).text == "a red ship"
+    assert next(parsed).noun == "harbor"
 
 
 def test_json_has_every_part():
-    found = to_json(decouple("the two white boats near the pier"))
-    assert found["text"] == "the two white boats near the pier"
-    assert found["noun"] == "boat"
-    assert found["plural"] is True
-    assert found["anchors"] == [{"text": "pier", "noun": "pier"}]
-    assert found["modifiers"][2] == {
+    printed = to_json(decouple("the two white boats near the pier"))
+    assert printed["text"] == "the two white boats near the pier"
+    assert printed["noun"] == "boat"
+    assert printed["plural"] is True
+    assert printed["anchors"] == [{"text": "pier", "noun": "pier"}]
+    assert printed["modifiers"][2] == {
         "kind": "relation",
         "text": "near the pier",
         "value": "near",
         "anchors": [{"text": "pier", "noun": "pier"}],
     }
-    assert "reason" not in found
+    assert "reason" not in printed
     assert to_json(decouple(""))["reason"]

@@ -42,10 +42,10 @@ def test_numbers_of_a_report():
     assert click_tables.clicks_needed(runs, 0.85) == (20 + 1) / 2
     assert click_tables.failures(runs, 0.85) == 1
     assert scores.saved(0.8) == pytest.approx(1.5 - 0.5)
-    found = click_tables.click_json(scores)
-    assert found["starts"]["nothing"]["mean_IoU"]["3"] == pytest.approx(0.86)
-    assert found["saved"]["NoC@80"] == pytest.approx(1.0)
-    assert found["click_ms_p50"] == pytest.approx(20)
+    numbers = click_tables.click_json(scores)
+    assert numbers["starts"]["nothing"]["mean_IoU"]["3"] == pytest.approx(0.86)
+    assert numbers["saved"]["NoC@80"] == pytest.approx(1.0)
+    assert numbers["click_ms_p50"] == pytest.approx(20)
     text = click_tables.click_text(scores)
     assert "2 objects of 100 pixels or more in 1 images" in text
     assert "saves: 1.00 to 80 %" in text
@@ -55,9 +55,9 @@ def test_the_report_is_json_and_text():
     data = ObjectData("two squares", [squares(), squares()])
     report = click_ladder.evaluate_clicks(data, Options("fair", limit=1))
     assert report.text.startswith("two squares\n\n2 objects of 100")
-    found = json.loads(json.dumps(report.json))
-    assert (found["task"], found["images"], found["limit"]) == ("clicks", 1, 1)
-    assert len(found["starts"]["pre-label"]["IoU"]) == 2
+    numbers = json.loads(json.dumps(report.json))
+    assert (numbers["task"], numbers["images"], numbers["limit"]) == ("clicks", 1, 1)
+    assert len(numbers["starts"]["pre-label"]["IoU"]) == 2
 
 
 def test_no_object_is_large_enough():
@@ -80,9 +80,9 @@ def test_a_segmentation_is_corrected_where_it_is_worth_it():
     assert scores.saved(0.85, "segmentation") == pytest.approx(0.5)
     text = click_tables.click_text(scores)
     assert "the segmentation saves: 0.50 to 80 %, 0.50 to 85 %, which 1 objects have" in text
-    found = click_tables.click_json(scores)
-    assert found["saved_by_segmentation"]["NoC@85"] == pytest.approx(0.5)
-    assert set(found["starts"]) == {"nothing", "pre-label", "segmentation"}
+    numbers = click_tables.click_json(scores)
+    assert numbers["saved_by_segmentation"]["NoC@85"] == pytest.approx(0.5)
+    assert set(numbers["starts"]) == {"nothing", "pre-label", "segmentation"}
 
 
 def test_the_pictures_are_the_curves_and_the_worst(tmp_path: Path):

@@ -134,7 +134,7 @@ def test_evaluate_parser():
 
 def test_the_first_expressions_of_the_first_images():
     chosen = ladders.first_referrals
-    names = lambda found: [(r.name, place(r.expression)) for r in found]  # noqa: E731
+    names = lambda referrals: [(r.name, place(r.expression)) for r in referrals]  # noqa: E731
     assert names(chosen(referrals(), 1, None)) == [("a", "left"), ("a", "right")]
     assert names(chosen(referrals(), None, 1)) == [("a", "left"), ("b", "left")]
     assert len(list(chosen(referrals(), None, None))) == 4

@@ -36,15 +36,15 @@ def test_without_objects_there_is_nothing_to_score():
 
 def test_images_without_objects_do_not_count_as_misses():
     blank = np.zeros((8, 8), np.int32)
-    found = blank.copy()
-    found[2:6, 2:6] = 1
+    square = blank.copy()
+    square[2:6, 2:6] = 1
     images = [
         Instances(name, np.zeros((8, 8, 3), np.uint8), numbers)
-        for name, numbers in (("blank", blank), ("found", found))
+        for name, numbers in (("blank", blank), ("square", square))
     ]
-    scores = parts.evaluate_proposals(images, lambda image: proposals(found > 0), min_area=1)
+    scores = parts.evaluate_proposals(images, lambda image: proposals(square > 0), min_area=1)
     assert scores.best[None].tolist() == [1]
-    assert [case.name for case in scores.worst] == ["found"]
+    assert [case.name for case in scores.worst] == ["square"]
 
 
 def test_nouns_are_right_when_they_are_the_category(parser_scores: ParserScores):

@@ -48,6 +48,6 @@ def test_a_large_case_is_drawn_smaller():
     numbers = np.zeros((2000, 100), np.uint16)
     numbers[:1000] = 1
     image = np.zeros((2000, 100, 3), np.uint8)
-    page = plots.sheet(Case("a" * 200, 0.5, image, ("field",), numbers, numbers * 0))
+    page = plots.comparison(Case("a" * 200, 0.5, image, ("field",), numbers, numbers * 0))
     assert page.dtype == np.uint8
     assert 600 < page.shape[0] < 800

@@ -91,8 +91,8 @@ def test_the_majority_is_the_best_constant_answer(truth, predicted):
 def test_overlaps_agree_with_the_coco_api(mask, truth):
     encoded = [coco.encode(np.asfortranarray(m.astype(np.uint8))) for m in (mask, truth)]
     expected = coco.iou(encoded[:1], encoded[1:], [0])[0, 0]
-    found = scores.overlap(mask, truth)
-    assert found.iou == pytest.approx(0.0 if not (mask | truth).any() else expected)
+    overlap = scores.overlap(mask, truth)
+    assert overlap.iou == pytest.approx(0.0 if not (mask | truth).any() else expected)
 
 
 def test_two_empty_masks_score_nothing():

@@ -16,10 +16,10 @@ def test_class_text_and_json(class_scores: ClassScores):
     assert [line.split()[0] for line in ladder.splitlines()[2:]] == ["fields", "all"]
     assert "+62.9" in ladder.splitlines()[3]
     assert per_class.splitlines()[3].split() == ["background", "0.000", "–", "–", "–"]
-    found = json.loads(json.dumps(tables.class_json(class_scores), allow_nan=False))
-    assert found["rungs"]["all"]["IoU"] == {"field": 1.0, "road": 1.0, "background": None}
-    assert found["rungs"][MAJORITY]["mIoU"] == pytest.approx(49 / 66 / 2)
-    assert found["images"] == 3
+    numbers = json.loads(json.dumps(tables.class_json(class_scores), allow_nan=False))
+    assert numbers["rungs"]["all"]["IoU"] == {"field": 1.0, "road": 1.0, "background": None}
+    assert numbers["rungs"][MAJORITY]["mIoU"] == pytest.approx(49 / 66 / 2)
+    assert numbers["images"] == 3
 
 
 def test_expression_text_and_json(expression_scores: ExpressionScores):
@@ -32,20 +32,20 @@ def test_expression_text_and_json(expression_scores: ExpressionScores):
     assert "attribute (2)" in strata[0]
     assert strata[2].split() == ["wrong", "0.000", "1.000"]
     whole = json.dumps(tables.expression_json(expression_scores), allow_nan=False)
-    found = json.loads(whole)
-    assert found["rungs"]["half"]["mIoU"] == 0.5
-    assert found["rungs"]["half"]["Pr@0.5"] == 1
-    assert found["rungs"]["wrong"]["best_of_top_k"] == 1
-    assert found["rungs"]["wrong"]["strata"]["attribute"]["mIoU"] == 0
-    assert found["asked"][1]["IoU"] == {"silent": 0, "wrong": 0, "half": 0.5, "oracle": 1}
+    numbers = json.loads(whole)
+    assert numbers["rungs"]["half"]["mIoU"] == 0.5
+    assert numbers["rungs"]["half"]["Pr@0.5"] == 1
+    assert numbers["rungs"]["wrong"]["best_of_top_k"] == 1
+    assert numbers["rungs"]["wrong"]["strata"]["attribute"]["mIoU"] == 0
+    assert numbers["asked"][1]["IoU"] == {"silent": 0, "wrong": 0, "half": 0.5, "oracle": 1}
 
 
 def test_proposal_text_and_json(proposal_scores: ProposalScores):
     text = tables.proposal_text(proposal_scores)
     assert text.startswith("2 objects of 5 pixels or more in 1 images, 3 proposals an image")
     assert text.splitlines()[-1].split() == ["all", "0.750", "1.000", "0.857"]
-    found = json.loads(json.dumps(tables.proposal_json(proposal_scores)))
-    assert found["budgets"]["2"]["mean_best_IoU"] == pytest.approx(15 / 42)
+    numbers = json.loads(json.dumps(tables.proposal_json(proposal_scores)))
+    assert numbers["budgets"]["2"]["mean_best_IoU"] == pytest.approx(15 / 42)
 
 
 def test_parser_text_and_json(parser_scores: ParserScores):

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from dgl_rsis.expressions.shapes import Shapes, shapes
+from dgl_rsis.expressions.shapes import Shapes, measure
 
 
 def rectangles(rows: int, columns: int, corners) -> np.ndarray:
@@ -15,7 +15,7 @@ def rectangles(rows: int, columns: int, corners) -> np.ndarray:
 
 
 def measured(corners, rows: int = 60, columns: int = 60) -> Shapes:
-    return shapes(rectangles(rows, columns, corners), rows, columns)
+    return measure(rectangles(rows, columns, corners), rows, columns)
 
 
 @st.composite

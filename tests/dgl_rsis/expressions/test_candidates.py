@@ -14,7 +14,7 @@ from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.pixel_tower import PixelTower
 from dgl_rsis.expressions import candidates, instances
 from dgl_rsis.expressions import pipeline as referring
-from dgl_rsis.expressions.candidates import CandidateParameters, Candidates, Sought
+from dgl_rsis.expressions.candidates import CandidateParameters, Candidates, Query
 from dgl_rsis.expressions.pipeline import ResParameters
 from dgl_rsis.expressions.selection import SelectionParameters
 from dgl_rsis.regions.proposals import RegionParameters
@@ -24,7 +24,7 @@ ENCODING = pipeline.OvssParameters(
 )
 IMAGE = np.full((64, 80, 3), 90, np.uint8)
 IMAGE[20:40, 30:60] = (200, 60, 60)
-THING = (IMAGE == 200).any(axis=2)
+SHIP = (IMAGE == 200).any(axis=2)
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def seeing(clip: ClipModel) -> ClipModel:
 
 
 def encoded(clip: ClipModel, shown: bool = True) -> EncodedImage:
-    """The image, whose map of the first direction shows the red thing, or nothing."""
+    """The image, whose map of the first direction shows the red object, or nothing."""
     made = pipeline.encode_image(IMAGE, clip, ENCODING)
-    seen = torch.from_numpy(THING[::2, ::2]) & shown
+    seen = torch.from_numpy(SHIP[::2, ::2]) & shown
     coordinates = F.one_hot(torch.where(seen, 0, 1), 8).float()
     pixels = features.PixelFeatures(coordinates, torch.zeros(64, 80))
     return replace(made, dense=replace(made.dense, pixels=pixels))
@@ -46,56 +46,56 @@ def encoded(clip: ClipModel, shown: bool = True) -> EncodedImage:
 
 def look(clip: ClipModel, image: EncodedImage, anchors: bool = False) -> Candidates:
     assert clip.pixels is not None
-    sought = Sought(clip.pixels.basis[:3], [0, 2, 1], anchors)  # the noun, all else, an anchor
+    query = Query(clip.pixels.basis[:3], [0, 2, 1], anchors)  # the noun, all else, an anchor
     warm = replace(ENCODING, temperature=50.0)
-    return candidates.look(image, clip, sought, warm, CandidateParameters())
+    return candidates.find(image, clip, query, warm, CandidateParameters())
 
 
-def test_things_of_the_noun_are_the_only_candidates(seeing: ClipModel):
-    found = look(seeing, encoded(seeing))
-    ious = [(mask & THING).sum() / (mask | THING).sum() for mask in found.masks.masks]
+def test_instances_of_the_noun_are_the_only_candidates(seeing: ClipModel):
+    seen = look(seeing, encoded(seeing))
+    ious = [(mask & SHIP).sum() / (mask | SHIP).sum() for mask in seen.masks.masks]
     assert min(ious) > 0.8
-    assert found.classes.shape == (len(found.masks), 3)
-    assert found.classes[:, 0].min() > 0.9
-    assert found.whole == pytest.approx(ious, abs=0.15)
-    assert found.others is found.masks
-    assert found.whole is not None
-    assert (found.sureness <= np.minimum(found.whole, found.classes[:, 0])).all()
-    assert found.sureness.min() > 0.5
+    assert seen.classes.shape == (len(seen.masks), 3)
+    assert seen.classes[:, 0].min() > 0.9
+    assert seen.whole == pytest.approx(ious, abs=0.15)
+    assert seen.others is seen.masks
+    assert seen.whole is not None
+    assert (seen.confidence <= np.minimum(seen.whole, seen.classes[:, 0])).all()
+    assert seen.confidence.min() > 0.5
 
 
 def test_anchors_of_another_noun_are_proposals(seeing: ClipModel):
     image = encoded(seeing)
-    found = look(seeing, image, anchors=True)
-    assert found.others is image.proposed
-    assert found.of_others.shape == (len(image.proposed), 3)
-    assert len(found.masks) == len(look(seeing, image).masks)
+    seen = look(seeing, image, anchors=True)
+    assert seen.others is image.proposed
+    assert seen.of_others.shape == (len(image.proposed), 3)
+    assert len(seen.masks) == len(look(seeing, image).masks)
 
 
 def test_where_the_map_shows_nothing_the_proposals_are_left(seeing: ClipModel):
     image = encoded(seeing, shown=False)
-    found = look(seeing, image)
-    assert found.masks is image.proposed
-    assert found.whole is None
-    assert (found.sureness == found.classes[:, 0]).all()
+    seen = look(seeing, image)
+    assert seen.masks is image.proposed
+    assert seen.whole is None
+    assert (seen.confidence == seen.classes[:, 0]).all()
 
 
 def test_without_a_map_of_pixels_parts_join_the_proposals(clip: ClipModel):
     image = pipeline.encode_image(IMAGE, clip, ENCODING)
     texts = F.normalize(torch.randn(2, 32), dim=-1)
-    found = candidates.look(
-        image, clip, Sought(texts, [0, 1], False), ENCODING, CandidateParameters()
+    seen = candidates.find(
+        image, clip, Query(texts, [0, 1], False), ENCODING, CandidateParameters()
     )
-    assert len(found.masks) >= len(image.proposed)
-    assert (found.masks.masks[: len(image.proposed)] == image.proposed.masks).all()
-    assert len(found.classes) == len(found.masks)
-    assert found.whole is None
+    assert len(seen.masks) >= len(image.proposed)
+    assert (seen.masks.masks[: len(image.proposed)] == image.proposed.masks).all()
+    assert len(seen.classes) == len(seen.masks)
+    assert seen.whole is None
 
 
 def test_two_things_are_not_made_of_one(seeing: ClipModel, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(instances, "likely", lambda *_: THING.astype(np.float32))
+    monkeypatch.setattr(instances, "likely", lambda *_: SHIP.astype(np.float32))
     anything = ResParameters(encoding=ENCODING, selection=SelectionParameters(least=0.0))
-    found = referring.refer(encoded(seeing), "two ships", seeing, anything)
-    assert found.candidates
-    for candidate in found.candidates:
-        assert (candidate.mask & THING).sum() / (candidate.mask | THING).sum() > 0.8
+    answer = referring.refer(encoded(seeing), "two ships", seeing, anything)
+    assert answer.candidates
+    for candidate in answer.candidates:
+        assert (candidate.mask & SHIP).sum() / (candidate.mask | SHIP).sum() > 0.8

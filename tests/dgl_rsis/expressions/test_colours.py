@@ -136,11 +136,11 @@ def test_means_are_those_of_scikit_image(masks, seed):
     masks = np.concatenate([masks, np.zeros((1, 30, 40), bool)])
     boxes = np.tile(np.array([[0, 0, 40, 30]], np.int32), (len(masks), 1))
     proposals = Proposals(masks, boxes, np.ones(len(masks), np.float32), 30, 40)
-    found = mean_lab(image, proposals)
+    means = mean_lab(image, proposals)
     lab = rgb2lab(image)
-    for mask, mean in zip(masks[:-1], found, strict=False):
+    for mask, mean in zip(masks[:-1], means, strict=False):
         assert mean == pytest.approx(lab[mask].mean(axis=0), abs=0.2)
-    assert found[-1].tolist() == [0, 0, 0]
+    assert means[-1].tolist() == [0, 0, 0]
 
 
 def test_masks_smaller_than_the_image_are_measured_at_their_size():
@@ -153,8 +153,8 @@ def test_masks_smaller_than_the_image_are_measured_at_their_size():
 def test_the_bluish_one_among_grey_roofs_is_the_blue_one():
     fits = np.array([0.16, 0.01, 0.0, 0.9], np.float32)
     weights = np.array([0.8, 0.9, 0.5, 0.3], np.float32)  # the last is hardly a roof
-    found = colours.relative(fits, weights)
-    np.testing.assert_allclose(found, [1, 0.25, 0, 1], atol=1e-6)
+    shares = colours.relative(fits, weights)
+    np.testing.assert_allclose(shares, [1, 0.25, 0, 1], atol=1e-6)
     red = colours.relative(np.array([0.01, 0.0], np.float32), np.ones(2, np.float32))
     assert red[0] == pytest.approx(0.2**0.5)  # the best of what does not fit is no match
 
@@ -163,8 +163,8 @@ def test_half_of_a_common_cast_is_taken_out():
     rng = np.random.default_rng(0)
     roofs = np.concatenate([rng.uniform(30, 80, (9, 1)), rng.normal(0, 0.1, (9, 2))], axis=1)
     seen = (roofs + np.array([0, -4, 8])).astype(np.float32)
-    found = colours.balanced(seen, np.ones(9, np.float32))
-    np.testing.assert_allclose(found, roofs + np.array([0, -2, 4]), atol=0.2)
+    balanced = colours.balanced(seen, np.ones(9, np.float32))
+    np.testing.assert_allclose(balanced, roofs + np.array([0, -2, 4]), atol=0.2)
     np.testing.assert_array_equal(colours.balanced(seen[:7], np.ones(7, np.float32)), seen[:7])
     few = np.array([1.0] * 7 + [0.4] * 2, np.float32)  # the last two are of another kind
     np.testing.assert_array_equal(colours.balanced(seen, few), seen)

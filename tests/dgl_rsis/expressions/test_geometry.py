@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dgl_rsis.expressions import geometry
 from dgl_rsis.expressions.fields import DIRECTIONS
 from dgl_rsis.expressions.geometry import (
     BESIDE,
@@ -18,10 +19,8 @@ from dgl_rsis.expressions.geometry import (
     RELATIVE,
     GeometryParameters,
     GeometryScores,
-    Shapes,
-    fields,
-    shapes,
 )
+from dgl_rsis.expressions.shapes import Shapes, measure
 from dgl_rsis.types import Anchor, Modifier
 from starter.scenes.generate import generate
 from tests.dgl_rsis.expressions.rectangles import masks_of, measured
@@ -60,13 +59,13 @@ class Scene:
 
     @cached_property
     def shapes(self) -> list[Shapes]:
-        return [shapes(m, self.height, self.width) for m in (self.masks, self.one, self.other)]
+        return [measure(m, self.height, self.width) for m in (self.masks, self.one, self.other)]
 
     def judge(self, *modifiers: Modifier) -> GeometryScores:
         candidates, one, other = self.shapes
         certain = np.ones(len(other), np.float32)
         anchors = {"the one": (one, self.probabilities), "the other": (other, certain)}
-        return fields(modifiers, candidates, self.weights, anchors, PARAMETERS)
+        return geometry.score(modifiers, candidates, self.weights, anchors, PARAMETERS)
 
 
 @st.composite
@@ -94,8 +93,8 @@ TURNED |= {"above": "left of", "below": "right of", "left of": "below", "right o
 def renamed(value: str, names: dict[str, str]) -> str:
     if value in names:
         return names[value]
-    found = re.sub(r"top|bottom|left|right", lambda m: names.get(m[0], m[0]), value)
-    return re.sub(r"(left|right) (top|bottom)", r"\2 \1", found)
+    turned = re.sub(r"top|bottom|left|right", lambda m: names.get(m[0], m[0]), value)
+    return re.sub(r"(left|right) (top|bottom)", r"\2 \1", turned)
 
 
 def mirrored(masks):
@@ -133,12 +132,12 @@ def test_every_direction_is_renamed():
 @settings(max_examples=60, deadline=None)
 def test_scores_lie_in_the_unit_interval_and_the_least_part_decides(scene, values):
     scene.masks[0] = False
-    found = scene.judge(*(modifier(v) for v in values))
-    parts = list(found.parts.values())
+    scores = scene.judge(*(modifier(v) for v in values))
+    parts = list(scores.parts.values())
     assert all(((p >= 0) & (p <= 1)).all() and p.dtype == np.float32 for p in parts)
-    assert found.total[0] == 0  # an empty mask
+    assert scores.total[0] == 0  # an empty mask
     least = np.minimum.reduce([np.ones(len(scene.masks)), *parts])
-    assert found.total[1:] == pytest.approx(least[1:])
+    assert scores.total[1:] == pytest.approx(least[1:])
 
 
 @pytest.mark.parametrize("value", [*ALONE, *WITH_ANCHORS, *DIRECTED, "2", "last"])
@@ -148,12 +147,14 @@ def test_none_one_and_equal_candidates_are_judged(value):
     for corners in ([], [(10, 10, 16, 16)], [(10, 10, 16, 16)] * 3):
         for weight in (0.0, 0.7):
             weights = np.full(len(corners), weight, dtype=np.float32)
-            found = fields([modifier(value)], measured(corners), weights, anchors, PARAMETERS)
-            assert found.total.shape == (len(corners),)
-            assert np.isfinite(found.total).all()
-            assert np.ptp(found.total) == 0 if corners else True
+            scores = geometry.score(
+                [modifier(value)], measured(corners), weights, anchors, PARAMETERS
+            )
+            assert scores.total.shape == (len(corners),)
+            assert np.isfinite(scores.total).all()
+            assert np.ptp(scores.total) == 0 if corners else True
             if corners and value not in (*PLACES, *WITH_ANCHORS):
-                assert found.total == pytest.approx(1)
+                assert scores.total == pytest.approx(1)
 
 
 # ---- what has no say -----------------------------------------------------------------------------
@@ -184,11 +185,11 @@ def test_what_cannot_be_judged_is_left_out(unjudged):
         "the doubtful": (anchor, np.zeros(1, np.float32)),
     }
     weights = np.ones(2, np.float32)
-    found = fields([unjudged], candidates, weights, anchors, PARAMETERS)
-    assert found.total.tolist() == [1, 1]
-    assert not found.parts
-    assert found.left_out == ("words",)
-    both = fields([unjudged, modifier("left")], candidates, weights, anchors, PARAMETERS)
+    scores = geometry.score([unjudged], candidates, weights, anchors, PARAMETERS)
+    assert scores.total.tolist() == [1, 1]
+    assert not scores.parts
+    assert scores.left_out == ("words",)
+    both = geometry.score([unjudged, modifier("left")], candidates, weights, anchors, PARAMETERS)
     assert both.total == pytest.approx(PLACES["left"](candidates))
 
 
@@ -220,7 +221,7 @@ def judge(values: str, corners, weights=None) -> np.ndarray:
         np.ones(len(corners), np.float32) if weights is None else np.array(weights, np.float32)
     )
     modifiers = [modifier(v) for v in values.split(", ")]
-    return fields(modifiers, measured(corners), given_weights, {}, PARAMETERS).total
+    return geometry.score(modifiers, measured(corners), given_weights, {}, PARAMETERS).total
 
 
 def test_large_and_small_follow_the_size_and_mirror_each_other():
@@ -274,9 +275,9 @@ def test_a_bare_ordinal_reads_along_the_row_or_the_column():
 
 
 def test_the_second_largest_is_one_rank():
-    found = judge("2, largest", SIZES)
-    assert found.argmax() == 2
-    assert found[2] == 1
+    scores = judge("2, largest", SIZES)
+    assert scores.argmax() == 2
+    assert scores[2] == 1
     assert judge("last, smallest", SIZES).argmax() == 3
 
 
@@ -293,9 +294,11 @@ def test_closest_to_is_not_the_thing_itself_nor_what_holds_it():
     corners = [(10, 10, 20, 20), (8, 8, 24, 24), (26, 10, 32, 16), (40, 10, 46, 16)]
     anchors = {"the one": (measured(corners[:1]), np.ones(1, np.float32))}
     ask = Modifier("relation", "words", "closest to", (ONE,))
-    found = fields([ask], measured(corners), np.ones(4, np.float32), anchors, PARAMETERS).total
-    assert found.argmax() == 2
-    assert found[:2].tolist() == [0, 0]
+    totals = geometry.score(
+        [ask], measured(corners), np.ones(4, np.float32), anchors, PARAMETERS
+    ).total
+    assert totals.argmax() == 2
+    assert totals[:2].tolist() == [0, 0]
 
 
 # ---- several anchors -----------------------------------------------------------------------------
@@ -308,7 +311,7 @@ def test_anchors_are_alternatives_and_doubtful_ones_count_less():
 
     def score(probabilities):
         anchors = {"tank": (tanks, np.array(probabilities, np.float32))}
-        return fields([ask], candidates, np.ones(3, np.float32), anchors, PARAMETERS).total
+        return geometry.score([ask], candidates, np.ones(3, np.float32), anchors, PARAMETERS).total
 
     assert score([0.8, 0, 0]) == pytest.approx([1, 0, 0])
     assert score([0.8, 0.6, 0.1])[:2] == pytest.approx([1, 0.75])
@@ -324,7 +327,7 @@ def test_two_texts_are_alternatives_but_for_between():
 
     def score(value, *texts):
         ask = Modifier("relation", "words", value, texts)
-        return fields([ask], candidates, np.ones(2, np.float32), anchors, PARAMETERS).total
+        return geometry.score([ask], candidates, np.ones(2, np.float32), anchors, PARAMETERS).total
 
     either = np.maximum(score("right of", ONE), score("right of", TWO))
     assert score("right of", ONE, TWO) == pytest.approx(either)
@@ -336,8 +339,8 @@ def test_between_two_of_a_kind():
     ask = Modifier("relation", "words", "between", (ONE,))
     candidates = measured([(0, 28, 4, 32), (28, 28, 32, 32)])
     anchors = {"the one": (tanks, np.ones(2, np.float32))}
-    found = fields([ask], candidates, np.ones(2, np.float32), anchors, PARAMETERS)
-    assert found.total == pytest.approx([0, 1], abs=1e-5)
+    scores = geometry.score([ask], candidates, np.ones(2, np.float32), anchors, PARAMETERS)
+    assert scores.total == pytest.approx([0, 1], abs=1e-5)
 
 
 # ---- generated expressions -----------------------------------------------------------------------
@@ -383,17 +386,17 @@ def test_the_words_of_generated_scenes_choose_their_targets():
             marks = np.array([o.mask for o in scene.objects if o.label == mark]).reshape(
                 -1, 256, 256
             )
-            anchors = {"mark": (shapes(marks, 256, 256), np.ones(len(marks), np.float32))}
-            found = fields(
+            anchors = {"mark": (measure(marks, 256, 256), np.ones(len(marks), np.float32))}
+            scores = geometry.score(
                 modifiers,
-                shapes(np.array(masks), 256, 256),
+                measure(np.array(masks), 256, 256),
                 np.ones(len(masks), np.float32),
                 anchors,
                 PARAMETERS,
             )
-            assert not found.left_out
+            assert not scores.left_out
             targets = np.array([expression.mask[m].any() for m in masks])
-            best = np.argsort(-found.total, kind="stable")[: targets.sum()]
+            best = np.argsort(-scores.total, kind="stable")[: targets.sum()]
             asked, right = asked + 1, right + bool(targets[best].all())
     assert asked > 20
     assert right >= 0.95 * asked

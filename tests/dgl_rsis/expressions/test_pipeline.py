@@ -34,19 +34,19 @@ IMAGE = scene()
 
 @pytest.mark.parametrize("mode", referring.MODES)
 def test_every_mode_ranks_candidates_of_the_images_size(clip: ClipModel, mode: referring.Mode):
-    found = referring.segment_expression(
+    answer = referring.segment_expression(
         IMAGE, "the ship on the left", clip, replace(PARAMETERS, mode=mode)
     )
-    assert 1 <= len(found.candidates) <= 3
-    assert found.decoupled.noun == "ship"
-    for candidate in found.candidates:
+    assert 1 <= len(answer.candidates) <= 3
+    assert answer.decoupled.noun == "ship"
+    for candidate in answer.candidates:
         assert candidate.mask.shape == (96, 96)
         assert candidate.mask.any()
         assert 0 <= candidate.score <= 1
         assert set(candidate.parts) == set(referring.MODES[mode]) - {"whole"}  # of a pixel tower
-    scores = [candidate.score for candidate in found.candidates]
+    scores = [candidate.score for candidate in answer.candidates]
     assert scores == sorted(scores, reverse=True)
-    assert (found.cam is None) == (mode in ("clip", "global-local"))
+    assert (answer.cam is None) == (mode in ("clip", "global-local"))
 
 
 @pytest.mark.parametrize(
@@ -58,21 +58,21 @@ def test_every_mode_ranks_candidates_of_the_images_size(clip: ClipModel, mode: r
         ("bottom right", slice(68, 84), slice(68, 84)),
     ],
 )
-def test_geometry_decides_among_equal_things(
+def test_geometry_decides_among_equal_instances(
     clip: ClipModel, place: str, rows: slice, columns: slice
 ):
     # Class and activation of an untrained model are noise: only place and outline may speak.
-    found = _by_place(clip, f"the tank at the {place}")
+    answer = _by_place(clip, f"the tank at the {place}")
     wanted = np.zeros((96, 96), dtype=bool)
     wanted[rows, columns] = True
-    best = found.candidates[0].mask
+    best = answer.candidates[0].mask
     assert (best & wanted).sum() / (best | wanted).sum() > 0.8
 
 
 def test_colours_are_measured(clip: ClipModel):
-    found = _by_place(clip, "the red tank")
-    assert found.candidates[0].mask[12:28, 12:28].mean() > 0.9
-    assert found.candidates[0].mask.sum() < 400
+    answer = _by_place(clip, "the red tank")
+    assert answer.candidates[0].mask[12:28, 12:28].mean() > 0.9
+    assert answer.candidates[0].mask.sum() < 400
 
 
 def test_a_plural_is_first_all_of_them_together(clip: ClipModel):
@@ -85,9 +85,9 @@ def test_a_plural_is_first_all_of_them_together(clip: ClipModel):
 
 def test_what_is_not_there_is_said_and_not_guessed(clip: ClipModel):
     strict = replace(PARAMETERS, selection=SelectionParameters(least=1.0))
-    found = referring.segment_expression(IMAGE, "the ship", clip, strict)
-    assert found.candidates == ()
-    assert "nothing here looks like 'ship'" in found.reason
+    answer = referring.segment_expression(IMAGE, "the ship", clip, strict)
+    assert answer.candidates == ()
+    assert "nothing here looks like 'ship'" in answer.reason
 
 
 def test_an_empty_expression_is_refused(clip: ClipModel):

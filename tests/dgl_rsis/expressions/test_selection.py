@@ -32,9 +32,9 @@ def part(*values: float) -> np.ndarray:
 
 def test_the_best_candidates_come_first_and_do_not_overlap():
     masks = columns((0, 4), (0, 5), (8, 12), (14, 18))
-    found = rank(masks, {"class": part(0.8, 0.9, 0.3, 0.5)}, 3, PLAIN)
-    assert found.order.tolist() == [1, 3, 2]  # the first overlaps the second by 16 / 20
-    assert found.scores.tolist() == pytest.approx([0.9, 0.5, 0.3])
+    ranking = rank(masks, {"class": part(0.8, 0.9, 0.3, 0.5)}, 3, PLAIN)
+    assert ranking.order.tolist() == [1, 3, 2]  # the first overlaps the second by 16 / 20
+    assert ranking.scores.tolist() == pytest.approx([0.9, 0.5, 0.3])
 
 
 def test_overlap_is_the_iou_of_pycocotools():
@@ -68,10 +68,10 @@ def test_parts_without_any_weight_are_a_mistake():
 
 
 def test_plurals_take_what_is_nearly_as_good_and_numbers_what_they_say():
-    found = Ranking(np.arange(4), part(0.9, 0.8, 0.5, 0.1))
-    assert members(found, None, PLAIN) == 2  # 0.8 ≥ 0.8 · 0.9
-    assert members(found, 3, PLAIN) == 3
-    assert members(found, 9, PLAIN) == 4
+    ranking = Ranking(np.arange(4), part(0.9, 0.8, 0.5, 0.1))
+    assert members(ranking, None, PLAIN) == 2  # 0.8 ≥ 0.8 · 0.9
+    assert members(ranking, 3, PLAIN) == 3
+    assert members(ranking, 9, PLAIN) == 4
     assert members(Ranking(np.arange(0), part()), 2, PLAIN) == 0
 
 
@@ -80,5 +80,5 @@ def test_contrast_is_inside_against_outside():
     activation[:, :5] = 1
     spans = ((0, 5), (5, 20), (0, 20), (0, 10))
     boxes = np.array([(start, 0, end, 4) for start, end in spans])
-    found = contrast(columns(*spans), boxes, activation)
-    assert found == pytest.approx([1.0, 0.0, (1 + 0.25) / 2, (1 + 0.5) / 2])
+    contrasts = contrast(columns(*spans), boxes, activation)
+    assert contrasts == pytest.approx([1.0, 0.0, (1 + 0.25) / 2, (1 + 0.5) / 2])

@@ -18,9 +18,9 @@ def two_halves() -> np.ndarray:
 
 
 def test_regions_follow_the_edge_between_two_colours():
-    found = propose(two_halves(), RegionParameters(levels=(2,), min_regions=2))
-    assert len(found) == 2
-    assert {tuple(box) for box in found.boxes.tolist()} == {(0, 0, 48, 64), (48, 0, 96, 64)}
+    proposed = propose(two_halves(), RegionParameters(levels=(2,), min_regions=2))
+    assert len(proposed) == 2
+    assert {tuple(box) for box in proposed.boxes.tolist()} == {(0, 0, 48, 64), (48, 0, 96, 64)}
 
 
 @given(
@@ -34,14 +34,14 @@ def test_levels_partition_any_image(height, width, seed, smooth):
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     if smooth:
         image = np.full_like(image, 90)
-    found = propose(image, RegionParameters(levels=(2000, 500), min_regions=4))
-    assert found.masks.any(axis=0).all()  # every pixel lies in a mask
-    assert found.masks.any(axis=(1, 2)).all()  # no mask is empty
-    for mask, (left, top, right, bottom) in zip(found.masks, found.boxes, strict=True):
+    proposed = propose(image, RegionParameters(levels=(2000, 500), min_regions=4))
+    assert proposed.masks.any(axis=0).all()  # every pixel lies in a mask
+    assert proposed.masks.any(axis=(1, 2)).all()  # no mask is empty
+    for mask, (left, top, right, bottom) in zip(proposed.masks, proposed.boxes, strict=True):
         assert mask[top:bottom, left:right].sum() == mask.sum()
         assert mask[top].any()
         assert mask[:, right - 1].any()
-    assert ((found.quality >= 0) & (found.quality <= 1)).all()
+    assert ((proposed.quality >= 0) & (proposed.quality <= 1)).all()
 
 
 def test_masks_are_nested_or_disjoint():
@@ -64,11 +64,11 @@ def test_each_region_comes_once():
 def test_boxes_are_at_full_size_and_masks_at_the_working_size(factor):
     image = two_halves().repeat(factor, axis=0).repeat(factor, axis=1)
     parameters = RegionParameters(levels=(2,), min_regions=2, max_side=96)
-    found = propose(image, parameters)
-    assert found.masks.shape[1:] == (64, 96)
-    assert (found.height, found.width) == image.shape[:2]
-    assert found.areas / image[..., 0].size == pytest.approx(0.5, abs=0.02)
-    assert sorted(found.boxes.tolist()) == [
+    proposed = propose(image, parameters)
+    assert proposed.masks.shape[1:] == (64, 96)
+    assert (proposed.height, proposed.width) == image.shape[:2]
+    assert proposed.areas / image[..., 0].size == pytest.approx(0.5, abs=0.02)
+    assert sorted(proposed.boxes.tolist()) == [
         [0, 0, 48 * factor, 64 * factor],
         [48 * factor, 0, 96 * factor, 64 * factor],
     ]
@@ -116,14 +116,14 @@ def test_quality_is_the_strength_of_the_outline():
     image = two_halves()
     image[10:20, 10:20] = (250, 60, 40)  # a strong outline
     image[10:20, 60:70] = (200, 180, 165)  # a weak one
-    found = propose(image, RegionParameters(levels=(2,), min_regions=2, objects=50))
+    proposed = propose(image, RegionParameters(levels=(2,), min_regions=2, objects=50))
 
     def quality(rows: slice, columns: slice) -> float:
         wanted = np.zeros((64, 96), dtype=bool)
         wanted[rows, columns] = True
-        overlap = [(m & wanted).sum() / (m | wanted).sum() for m in found.masks]
+        overlap = [(m & wanted).sum() / (m | wanted).sum() for m in proposed.masks]
         assert max(overlap) > 0.8
-        return float(found.quality[int(np.argmax(overlap))])
+        return float(proposed.quality[int(np.argmax(overlap))])
 
     strong = quality(slice(10, 20), slice(10, 20))
     assert strong > quality(slice(10, 20), slice(60, 70))
@@ -136,8 +136,8 @@ def test_further_masks_stand_behind_the_proposals():
     proposed = Proposals(masks, boxes, np.array([0.2, 0.6], dtype=np.float32), 20, 40)
     further = np.zeros((10, 20), dtype=bool)
     further[8, 2], further[9, 5] = True, True
-    found = joined(proposed, [further])
-    assert (found.masks == np.stack([*masks, further])).all()
-    assert found.boxes.tolist() == [*boxes.tolist(), [4, 16, 12, 20]]
-    assert found.quality.tolist() == pytest.approx([0.2, 0.6, 0.4])
-    assert (found.height, found.width) == (20, 40)
+    union = joined(proposed, [further])
+    assert (union.masks == np.stack([*masks, further])).all()
+    assert union.boxes.tolist() == [*boxes.tolist(), [4, 16, 12, 20]]
+    assert union.quality.tolist() == pytest.approx([0.2, 0.6, 0.4])
+    assert (union.height, union.width) == (20, 40)

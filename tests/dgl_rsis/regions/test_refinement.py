@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgl_rsis.regions import refinement
-from dgl_rsis.regions import tree as region_tree
 from dgl_rsis.regions.refinement import RefinementParameters
-from dgl_rsis.regions.tree import RegionTree, TreeParameters
+from dgl_rsis.regions.tree import RegionTree, TreeParameters, build_tree
 from dgl_rsis.types import InputError, Prompt
 
 DEFAULT = RefinementParameters()
@@ -38,7 +37,7 @@ def scene() -> np.ndarray:
 
 
 IMAGE = scene()
-TREE = region_tree.build(IMAGE, TreeParameters())
+TREE = build_tree(IMAGE, TreeParameters())
 
 
 def points(*pairs: tuple[float, float]) -> np.ndarray:
@@ -46,11 +45,11 @@ def points(*pairs: tuple[float, float]) -> np.ndarray:
 
 
 def refined(prompt: Prompt, parameters: RefinementParameters = DEFAULT) -> np.ndarray:
-    found = refinement.refine(IMAGE, TREE, prompt, parameters)
-    assert 0 <= found.score <= 1
-    assert found.mask.shape == (SIDE, SIDE)
-    assert found.mask.dtype == np.bool_
-    return found.mask
+    answer = refinement.refine(IMAGE, TREE, prompt, parameters)
+    assert 0 <= answer.score <= 1
+    assert answer.mask.shape == (SIDE, SIDE)
+    assert answer.mask.dtype == np.bool_
+    return answer.mask
 
 
 def iou(mask: np.ndarray, truth: np.ndarray) -> float:
@@ -158,7 +157,7 @@ def test_a_turned_image_gives_the_turned_mask(turns, mirrored):
         return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
 
     image = moved(IMAGE)
-    tree = region_tree.build(image, TreeParameters())
+    tree = build_tree(image, TreeParameters())
     for truth, spot in ((ROOF, (32, 30)), (OTHER, (70, 72))):
         marked = np.zeros((SIDE, SIDE), dtype=bool)
         marked[spot[1], spot[0]] = True
@@ -170,7 +169,7 @@ def test_a_turned_image_gives_the_turned_mask(turns, mirrored):
 
 def test_points_of_both_kinds_on_one_leaf_share_it():
     flat = np.full((20, 20, 3), 90, dtype=np.uint8)
-    tree = region_tree.build(flat, TreeParameters())
+    tree = build_tree(flat, TreeParameters())
     assert len(tree) == 1
     prompt = Prompt(positive=points((2.5, 10)), negative=points((17.5, 10)))
     mask = refinement.refine(flat, tree, prompt, replace(DEFAULT, snap=0)).mask
@@ -180,7 +179,7 @@ def test_points_of_both_kinds_on_one_leaf_share_it():
 
 def test_the_mask_has_the_size_of_a_large_image():
     image = IMAGE.repeat(3, axis=0).repeat(3, axis=1)
-    tree = region_tree.build(image, TreeParameters(max_side=SIDE))
+    tree = build_tree(image, TreeParameters(max_side=SIDE))
     prompt = Prompt(positive=points((98, 91)), negative=points((150, 90)))
     mask = refinement.refine(image, tree, prompt, DEFAULT).mask
     assert mask[91, 98]
@@ -233,11 +232,11 @@ def test_ten_thousand_points_are_answered():
 
 
 def flat_tree() -> RegionTree:
-    return region_tree.build(np.full((9, 9, 3), 5, dtype=np.uint8), TreeParameters())
+    return build_tree(np.full((9, 9, 3), 5, dtype=np.uint8), TreeParameters())
 
 
 def test_an_image_without_any_edge_has_one_region():
     flat = np.full((9, 9, 3), 5, dtype=np.uint8)
-    found = refinement.refine(flat, flat_tree(), Prompt(positive=points((4, 4))), DEFAULT)
-    assert found.mask.all()
-    assert found.score == 0.5
+    answer = refinement.refine(flat, flat_tree(), Prompt(positive=points((4, 4))), DEFAULT)
+    assert answer.mask.all()
+    assert answer.score == 0.5

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgl_rsis.regions import proposals
-from dgl_rsis.regions import tree as region_tree
 from dgl_rsis.regions.proposals import RegionParameters
-from dgl_rsis.regions.tree import RegionTree, TreeParameters
+from dgl_rsis.regions.tree import RegionTree, TreeParameters, best_match, build_tree
 from dgl_rsis.types import InputError
 
 
@@ -17,7 +16,7 @@ def noise(height: int = 40, width: int = 50, seed: int = 0) -> np.ndarray:
 
 
 def tree_of(image: np.ndarray) -> RegionTree:
-    return region_tree.build(image, TreeParameters())
+    return build_tree(image, TreeParameters())
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 3))
@@ -111,32 +110,34 @@ def test_one_tree_serves_every_cut():
 
 
 def test_long_images_are_segmented_smaller():
-    tree = region_tree.build(noise(40, 100), TreeParameters(max_side=50))
+    tree = build_tree(noise(40, 100), TreeParameters(max_side=50))
     assert tree.leaves.shape == (20, 50)
     assert (tree.height, tree.width) == (40, 100)
 
 
-def test_the_likest_node_by_comparing_masks():
+def test_the_best_match_by_comparing_masks():
     tree = tree_of(noise(30, 26))
     labels = np.zeros((30, 26), np.int32)
     labels[3:12, 2:20], labels[15:28, 5:9], labels[14:20, 12:25] = 4, 2, 7
-    found, likeness = region_tree.likest(tree, labels, [2, 4])
-    for node, iou, number in zip(found.tolist(), likeness.tolist(), (2, 4), strict=True):
+    nodes, ious = best_match(tree, labels, [2, 4])
+    for node, iou, number in zip(nodes.tolist(), ious.tolist(), (2, 4), strict=True):
         part = labels == number
-        ious = [(tree.mask(n) & part).sum() / (tree.mask(n) | part).sum() for n in range(len(tree))]
-        assert ious[node] == pytest.approx(max(ious))
-        assert iou == pytest.approx(max(ious))
-    assert [len(x) for x in region_tree.likest(tree, labels, [])] == [0, 0]
+        every = [
+            (tree.mask(n) & part).sum() / (tree.mask(n) | part).sum() for n in range(len(tree))
+        ]
+        assert every[node] == pytest.approx(max(every))
+        assert iou == pytest.approx(max(every))
+    assert [len(x) for x in best_match(tree, labels, [])] == [0, 0]
 
 
 def test_known_borders_part_what_looks_alike():
     plain = np.full((48, 48, 3), 120, np.uint8)
     borders = np.zeros((48, 48), np.float32)
     borders[10:38, [10, 37]], borders[[10, 37], 10:38] = 1, 1
-    tree = region_tree.build(plain, TreeParameters(), borders)
+    tree = build_tree(plain, TreeParameters(), borders)
     square = np.zeros((48, 48), np.int32)
     square[10:38, 10:38] = 1
-    mask = tree.mask(int(region_tree.likest(tree, square, [1])[0][0]))
+    mask = tree.mask(int(best_match(tree, square, [1])[0][0]))
     assert (mask & (square > 0)).sum() / (mask | (square > 0)).sum() > 0.8
     blind = tree_of(plain)
     assert blind.leaf_count < tree.leaf_count
@@ -145,11 +146,11 @@ def test_known_borders_part_what_looks_alike():
 def test_what_nobody_wants_is_one_leaf():
     image, within = noise(), np.zeros((40, 50), dtype=bool)
     within[4:20, 6:30], within[30:32, 40] = True, True
-    tree = region_tree.build(image, TreeParameters(), within=within)
+    tree = build_tree(image, TreeParameters(), within=within)
     outside = np.unique(tree.leaves[~within])
     assert len(outside) == 1
     assert tree.parent[np.flatnonzero(tree.first == outside[0])].tolist() == [-1]
     whole = tree_of(image)
     assert 3 < tree.leaf_count < whole.leaf_count
-    everywhere = region_tree.build(image, TreeParameters(), within=np.ones((40, 50), dtype=bool))
+    everywhere = build_tree(image, TreeParameters(), within=np.ones((40, 50), dtype=bool))
     assert np.array_equal(everywhere.leaves, whole.leaves)

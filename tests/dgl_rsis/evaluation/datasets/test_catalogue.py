@@ -16,8 +16,8 @@ def test_the_catalogue_opens_what_the_readers_read(own: Path):
     data = catalogue.open_classes("folder", own, None)
     assert data.names == ("field", "road", "background")
     assert [s.name for s in data.samples] == ["a", "b"]
-    things = catalogue.open_objects("folder", own, None, "road")
-    assert [t.numbers.max() for t in things.images] == [1, 1]
+    objects = catalogue.open_objects("folder", own, None, "road")
+    assert [t.numbers.max() for t in objects.images] == [1, 1]
 
 
 def test_larger_images_are_cut_before_objects_are_looked_for(tmp_path: Path):

@@ -26,14 +26,14 @@ from tests.paths import SHARED
 
 
 def test_rrsisd_is_read_by_image_with_every_sentence(rrsisd: Path):
-    found = list(referring.rrsisd(rrsisd))
-    assert [(r.name, r.expression, r.category) for r in found] == [
+    referrals = list(referring.rrsisd(rrsisd))
+    assert [(r.name, r.expression, r.category) for r in referrals] == [
         ("00001", "The golf field", "golffield"),
         ("00002", "The dam", "dam"),
         ("00002", "a dam below", "dam"),
     ]
-    assert np.array_equal(found[1].mask, MASKS[0] == 1)
-    assert found[1].image is found[2].image
+    assert np.array_equal(referrals[1].mask, MASKS[0] == 1)
+    assert referrals[1].image is referrals[2].image
 
 
 def test_the_mask_is_where_the_sum_is_one(rrsisd: Path):
@@ -44,8 +44,8 @@ def test_the_mask_is_where_the_sum_is_one(rrsisd: Path):
 
 def test_uncompressed_runs_are_read_too(rrsisd: Path):
     change(rrsisd, segmentation=[{"size": [3, 4], "counts": [0, 2, 1, 2, 7]}])
-    found = {r.name: r for r in referring.rrsisd(rrsisd)}
-    assert np.array_equal(found["00002"].mask, MASKS[0] == 1)
+    referrals = {r.name: r for r in referring.rrsisd(rrsisd)}
+    assert np.array_equal(referrals["00002"].mask, MASKS[0] == 1)
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def test_refsegrs(tmp_path: Path):
     picture(tmp_path / "masks" / "0001.tif", indices(0, 255, 1))
     lines = "0001 road  along the trees\n\n0001 vehicle in the parking area\n"
     (tmp_path / "output_phrase_test.txt").write_text(lines, "utf-8")
-    found = list(referring.refsegrs(tmp_path))
-    assert [(r.name, r.expression) for r in found] == [
+    referrals = list(referring.refsegrs(tmp_path))
+    assert [(r.name, r.expression) for r in referrals] == [
         ("0001", "road  along the trees"),
         ("0001", "vehicle in the parking area"),
     ]
-    assert found[0].mask.tolist() == [[False] * 4, [True] * 4, [True] * 4]
-    assert found[0].image is found[1].image
+    assert referrals[0].mask.tolist() == [[False] * 4, [True] * 4, [True] * 4]
+    assert referrals[0].image is referrals[1].image
 
 
 def test_risbench(tmp_path: Path):
@@ -159,8 +159,8 @@ def test_risbench(tmp_path: Path):
         picture(tmp_path / "mask" / name, indices(0, 0, 255))
     lines = "00006_0000.png The large dam.\n00007 the harbor on the left\n"
     (tmp_path / "output_phrase_val.txt").write_text(lines, "utf-8")
-    found = list(referring.risbench(tmp_path, "val"))
-    assert [(r.name, r.expression) for r in found] == [
+    referrals = list(referring.risbench(tmp_path, "val"))
+    assert [(r.name, r.expression) for r in referrals] == [
         ("00006_0000", "The large dam."),
         ("00007", "the harbor on the left"),
     ]
@@ -199,6 +199,6 @@ def test_sentences(tmp_path: Path):
 )
 def test_the_real_sentences_are_read():
     (file,) = (SHARED / "expressions").glob("*.jsonl")
-    found = list(referring.sentences(file))
-    assert len(found) == 13_921
-    assert len({row.category for row in found}) == 20
+    rows = list(referring.sentences(file))
+    assert len(rows) == 13_921
+    assert len({row.category for row in rows}) == 20

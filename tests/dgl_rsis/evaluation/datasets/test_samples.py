@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from dgl_rsis.evaluation.datasets import samples as datasets
+from dgl_rsis.evaluation.datasets import samples
 from dgl_rsis.evaluation.datasets.samples import DUBAI_COLOURS, DatasetError, Sample
 from dgl_rsis.evaluation.scores import IGNORE
 from tests.dgl_rsis.evaluation.labelled_pictures import (
@@ -28,7 +28,7 @@ from tests.paths import SHARED
 
 def test_colours_become_classes(tmp_path: Path):
     write(tmp_path, colours((0x3C, 0x10, 0x98), (0xE2, 0xA9, 0x29), (0, 0, 0)))
-    (sample,) = datasets.dubai(tmp_path, [1])
+    (sample,) = samples.dubai(tmp_path, [1])
     assert sample.name == "tile1_001"
     assert rows(sample) == [0, 4, IGNORE]
 
@@ -36,35 +36,35 @@ def test_colours_become_classes(tmp_path: Path):
 def test_a_colour_not_in_the_table_is_named_with_its_file(tmp_path: Path):
     write(tmp_path, np.full((3, 4, 3), (1, 2, 3), dtype=np.uint8))
     with pytest.raises(DatasetError, match=r"tile1_001\.png has the colour #010203"):
-        list(datasets.dubai(tmp_path, [1]))
+        list(samples.dubai(tmp_path, [1]))
 
 
 def test_a_label_of_another_size_is_named(tmp_path: Path):
     write(tmp_path, np.zeros((5, 4, 3), dtype=np.uint8))
     with pytest.raises(DatasetError, match=r"tile1_001\.png is \(5, 4\), its image \(3, 4\)"):
-        list(datasets.dubai(tmp_path, [1]))
+        list(samples.dubai(tmp_path, [1]))
 
 
 def test_missing_files_are_named(tmp_path: Path):
     with pytest.raises(DatasetError, match=r"no tile1_"):
-        list(datasets.dubai(tmp_path, [1]))
+        list(samples.dubai(tmp_path, [1]))
     Image.new("RGB", SIZE).save(tmp_path / "tile1_001.jpg")
     with pytest.raises(DatasetError, match=r"no label .*tile1_001\.png"):
-        list(datasets.dubai(tmp_path, [1]))
+        list(samples.dubai(tmp_path, [1]))
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path: Path):
     write(tmp_path, colours((0, 0, 0), (0, 0, 0), (0, 0, 0)))
     (tmp_path / "tile1_001.jpg").write_text("no image")
     with pytest.raises(DatasetError, match=r"tile1_001\.jpg: not an image"):
-        list(datasets.dubai(tmp_path, [1]))
+        list(samples.dubai(tmp_path, [1]))
 
 
 @pytest.mark.skipif(not (SHARED / "dubai").is_dir(), reason=f"needs the tiles in {SHARED}/dubai")
 def test_the_real_tiles_are_read():
-    samples = list(datasets.dubai(SHARED / "dubai", [2]))
-    assert len(samples) == 9
-    assert set(np.unique(samples[0].truth)) <= {*DUBAI_COLOURS.values()}
+    images = list(samples.dubai(SHARED / "dubai", [2]))
+    assert len(images) == 9
+    assert set(np.unique(images[0].truth)) <= {*DUBAI_COLOURS.values()}
 
 
 # ---- fAIr and plain folders ----------------------------------------------------------------------
@@ -73,30 +73,30 @@ def test_the_real_tiles_are_read():
 def test_buildings_are_what_is_not_zero(tmp_path: Path):
     photograph(tmp_path / "images" / "OAM-1.png")
     picture(tmp_path / "masks" / "OAM-1.png", indices(0, 1, 255))
-    (sample,) = datasets.fair(tmp_path)
+    (sample,) = samples.fair(tmp_path)
     assert (sample.name, rows(sample)) == ("OAM-1", [1, 0, 0])
     picture(tmp_path / "masks" / "OAM-1.png", colours((0, 0, 0), (1, 1, 1), (2, 2, 2)))
     with pytest.raises(DatasetError, match=r"masks/OAM-1\.png has RGB pixels"):
-        list(datasets.fair(tmp_path))
+        list(samples.fair(tmp_path))
     (tmp_path / "masks" / "OAM-1.png").unlink()
     with pytest.raises(DatasetError, match=r"no label .*masks/OAM-1\.png"):
-        list(datasets.fair(tmp_path))
+        list(samples.fair(tmp_path))
 
 
 @pytest.mark.skipif(
     not (SHARED / "fair-buildings").is_dir(), reason=f"needs {SHARED}/fair-buildings"
 )
 def test_the_real_buildings_are_read():
-    samples = list(datasets.fair(SHARED / "fair-buildings"))
-    assert len(samples) == 90
-    assert {s.image.shape for s in samples} == {(256, 256, 3)}
-    share = np.mean([(s.truth == 0).mean() for s in samples])
+    images = list(samples.fair(SHARED / "fair-buildings"))
+    assert len(images) == 90
+    assert {s.image.shape for s in images} == {(256, 256, 3)}
+    share = np.mean([(s.truth == 0).mean() for s in images])
     assert 0.05 < share < 0.6
 
 
 def test_a_plain_folder_is_read(own: Path):
-    assert datasets.plain_classes(own) == ("field", "road", "background")
-    assert [(s.name, rows(s)) for s in datasets.plain(own)] == [
+    assert samples.plain_classes(own) == ("field", "road", "background")
+    assert [(s.name, rows(s)) for s in samples.plain(own)] == [
         ("a", [0, 1, 2]),
         ("b", [IGNORE, 1, 1]),
     ]
@@ -110,7 +110,7 @@ def test_labels_with_a_palette_and_with_sixteen_bits_count_by_their_index(own: P
     deep = indices(0, 1, 2).astype(np.uint16)
     deep[2] = 65535
     picture(own / "labels" / "b.png", deep)
-    assert [rows(s) for s in datasets.plain(own)] == [[2, 1, IGNORE], [0, 1, IGNORE]]
+    assert [rows(s) for s in samples.plain(own)] == [[2, 1, IGNORE], [0, 1, IGNORE]]
 
 
 def test_with_256_classes_255_is_a_class(tmp_path: Path):
@@ -118,29 +118,29 @@ def test_with_256_classes_255_is_a_class(tmp_path: Path):
     (tmp_path / "classes.txt").write_text("\n".join(names), "utf-8")
     photograph(tmp_path / "images" / "a.png")
     picture(tmp_path / "labels" / "a.png", indices(255, 0, 1))
-    (sample,) = datasets.plain(tmp_path)
+    (sample,) = samples.plain(tmp_path)
     assert rows(sample) == [255, 0, 1]
 
 
 def test_what_is_wrong_in_a_plain_folder_is_named(own: Path):
     picture(own / "labels" / "b.png", indices(0, 7, 1))
     with pytest.raises(DatasetError, match=r"labels/b\.png has the value 7"):
-        list(datasets.plain(own))
+        list(samples.plain(own))
     (own / "labels" / "b.png").write_text("no image")
     with pytest.raises(DatasetError, match=r"labels/b\.png cannot be read as an image"):
-        list(datasets.plain(own))
+        list(samples.plain(own))
     (own / "classes.txt").write_text("road\nfield\nroad\n", "utf-8")
     with pytest.raises(DatasetError, match=r"classes\.txt names 'road' twice"):
-        list(datasets.plain(own))
+        list(samples.plain(own))
     (own / "classes.txt").write_text("\n", "utf-8")
     with pytest.raises(DatasetError, match=r"classes\.txt names 0 classes"):
-        list(datasets.plain(own))
+        list(samples.plain(own))
     (own / "classes.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(DatasetError, match=r"classes\.txt cannot be read"):
-        list(datasets.plain(own))
+        list(samples.plain(own))
     (own / "classes.txt").unlink()
     with pytest.raises(DatasetError, match=r"classes\.txt cannot be read"):
-        list(datasets.plain(own))
+        list(samples.plain(own))
 
 
 def test_a_plain_folder_without_images_is_named(tmp_path: Path):
@@ -148,7 +148,7 @@ def test_a_plain_folder_without_images_is_named(tmp_path: Path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "notes.txt").write_text("no image")
     with pytest.raises(DatasetError, match="images holds no image"):
-        list(datasets.plain(tmp_path))
+        list(samples.plain(tmp_path))
 
 
 # ---- pieces and objects --------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_a_plain_folder_without_images_is_named(tmp_path: Path):
 )
 def test_pieces_hold_every_pixel_once(truth: np.ndarray, side: int):
     image = np.repeat((truth % 251).astype(np.uint8)[:, :, None], 3, axis=2)
-    pieces = list(datasets.cut([Sample("whole", image, truth)], side))
+    pieces = list(samples.cut([Sample("whole", image, truth)], side))
     assert len({piece.name for piece in pieces}) == len(pieces)
     assert all(max(piece.truth.shape) <= side for piece in pieces)
     assert all(piece.image.shape[:2] == piece.truth.shape for piece in pieces)
@@ -173,14 +173,14 @@ def test_pieces_without_truth_are_left_out_and_small_images_keep_their_name():
     truth = np.full((4, 8), IGNORE, np.uint16)
     truth[:, 5:] = 1
     image = np.zeros((4, 8, 3), np.uint8)
-    (piece,) = datasets.cut([Sample("a", image, truth)], 4)
+    (piece,) = samples.cut([Sample("a", image, truth)], 4)
     assert (piece.name, piece.truth.shape) == ("a_0_1", (4, 4))
-    (piece,) = datasets.cut([Sample("a", image, truth)], 8)
+    (piece,) = samples.cut([Sample("a", image, truth)], 8)
     assert piece.name == "a"
 
 
 def test_objects_are_connected_parts_of_a_class():
     truth = np.array([[0, 0, 2, 0], [2, 2, 0, 2], [0, 2, 2, 2]], np.uint16)
     image = np.zeros((3, 4, 3), np.uint8)
-    (found,) = datasets.objects([Sample("a", image, truth)], 0)
-    assert found.numbers.tolist() == [[1, 1, 0, 1], [0, 0, 1, 0], [2, 0, 0, 0]]
+    (objects,) = samples.objects([Sample("a", image, truth)], 0)
+    assert objects.numbers.tolist() == [[1, 1, 0, 1], [0, 0, 1, 0], [2, 0, 0, 0]]
