@@ -33,7 +33,7 @@ from starter.training import train, vocabularies, windows
 from starter.training import trainer as descent
 from starter.training.train import WEIGHTS
 from starter.training.trainer import LOG_FORMAT, FilterMuon, Plan, Run
-from starter.training.vocabularies import TargetVocabulary
+from starter.training.vocabularies import TargetClasses
 from starter.training.windows import Bank
 
 log = logging.getLogger("starter")
@@ -141,10 +141,10 @@ class Texts:
 
     Attributes:
         by_class: (n, D) float32 for each class.
-        targets: see `TargetVocabulary`.
+        targets: see `TargetClasses`.
     """
 
-    def __init__(self, clip: ClipModel, known: TargetVocabulary) -> None:
+    def __init__(self, clip: ClipModel, known: TargetClasses) -> None:
         templates = (*knowledge.templates(), *vocabularies.EXTRA_TEMPLATES)
         self.by_class = [
             features.text_features(

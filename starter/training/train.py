@@ -38,7 +38,7 @@ from starter.scenes.types import CLASSES
 from starter.training import targets, vocabularies, windows
 from starter.training import trainer as descent
 from starter.training.trainer import LOG_FORMAT, Plan, Run
-from starter.training.vocabularies import SOURCES, TargetVocabulary
+from starter.training.vocabularies import SOURCES, TargetClasses
 from starter.training.windows import Bank
 
 log = logging.getLogger("starter")
@@ -234,7 +234,7 @@ class Trainer:
     """Losses of random batches."""
 
     def __init__(
-        self, plan: TowerPlan, clip: ClipModel, known: Sequence[TargetVocabulary], device: str
+        self, plan: TowerPlan, clip: ClipModel, known: Sequence[TargetClasses], device: str
     ) -> None:
         self.plan, self.clip, self.device = plan, clip, device
         self.known = known

@@ -76,7 +76,7 @@ def test_it_is_what_label_studio_and_the_backend_read() -> None:
     assert ours.problems == ()
     assert [(c.kind, c.mode) for c in ours.controls] == [("brushlabels", "semantic")]
     assert tuple(label.name for label in ours.labels) == NAMES
-    assert {label.colour for label in ours.labels} == {"#d55e00", "#cc79a7", "#0072b2"}
+    assert set(ours.colours.values()) == {"#d55e00", "#cc79a7", "#0072b2"}
 
 
 @pytest.mark.parametrize(
