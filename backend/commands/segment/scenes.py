@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -116,7 +115,9 @@ def run(task: SceneRun) -> int:
     return 1 if failed else 0
 
 
-def _segment(segmenter: Any, path: Path, out: Path, job: SceneJob, bars: Progress) -> bool:
+def _segment(
+    segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJob, bars: Progress
+) -> bool:
     """Whether it went well."""
     bar = bars.add_task(path.name, total=None)
 
