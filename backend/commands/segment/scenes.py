@@ -26,7 +26,7 @@ from backend.project.label_config import LabelConfig
 from dgl_rsis.rasters import TIFF_SUFFIXES
 from dgl_rsis.scenes.pipeline import WindowParameters
 from dgl_rsis.scenes.rasters import MOST_LABELS
-from dgl_rsis.scenes.reading import grid_of
+from dgl_rsis.scenes.reading import read_grid
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def is_scene(path: Path, *, asked: bool = False) -> bool:
         return False
     if asked:
         return True
-    grid = grid_of(path)
+    grid = read_grid(path)
     usual = WindowParameters().side  # more than one window of this is no photo to be held whole
     return grid is not None and (grid.placed or max(grid.width, grid.height) > usual)
 
