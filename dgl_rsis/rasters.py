@@ -41,7 +41,7 @@ PIECES = 16  # without overviews the sample is cut from so many places along eac
 # A block is decoded whole, with all of its bands: 8 bytes a pixel of the budget are four bands of
 # 16 bits, for a photo that is a single block.
 BLOCK_BYTES_A_PIXEL = 8
-MOST_PIXELS = 178_000_000  # Pillow's own limit: no budget can be larger
+MOST_PIXELS = 178_000_000  # Pillow's own limit, for those who set none
 STRIP = 2**22  # pixels of a photo that are decoded at a time
 
 Values = NDArray[Any]  # (C, h, w) of the raster's own type

@@ -144,7 +144,7 @@ def open_scene(
     return scene
 
 
-def grid_of(path: Path) -> Grid | None:
+def read_grid(path: Path) -> Grid | None:
     """Where the pixels of a file lie; None for what `open_scene` would not open."""
     try:
         with _open(path.absolute()) as dataset:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -27,7 +26,7 @@ from backend.project.label_config import LabelConfig
 from dgl_rsis.rasters import TIFF_SUFFIXES
 from dgl_rsis.scenes.pipeline import WindowParameters
 from dgl_rsis.scenes.rasters import MOST_LABELS
-from dgl_rsis.scenes.reading import grid_of
+from dgl_rsis.scenes.reading import read_grid
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ def is_scene(path: Path, *, asked: bool = False) -> bool:
         return False
     if asked:
         return True
-    grid = grid_of(path)
+    grid = read_grid(path)
     usual = WindowParameters().side  # more than one window of this is no photo to be held whole
     return grid is not None and (grid.placed or max(grid.width, grid.height) > usual)
 
@@ -114,7 +113,9 @@ def run(task: SceneRun) -> int:
     return 1 if failed else 0
 
 
-def _segment(segmenter: Any, path: Path, out: Path, job: SceneJob, bars: Progress) -> bool:
+def _segment(
+    segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJob, bars: Progress
+) -> bool:
     """Whether it went well."""
     bar = bars.add_task(path.name, total=None)
 

@@ -7,6 +7,8 @@ from PIL import Image
 from backend.commands.segment.image_work import LocalSegmenter
 from dgl_rsis.rasters import ImageError
 from dgl_rsis.types import Label
+from tests.small_raster import NOWHERE, raster
+from tests.small_scene import picture
 from workers.settings import WorkerSettings
 
 # Enough words that an untrained model finds something of them.
@@ -61,6 +63,14 @@ def test_thresholds_and_background_reach_the_pipeline(
         answer = segmenter.segment(photo, labels, {})
         assert answer.reply.segments == ()
         assert not answer.class_map.any()
+
+
+def test_a_plain_tiff_of_twelve_bits_is_a_photo(segmenter: LocalSegmenter, tmp_path: Path) -> None:
+    values = (picture(40, 50).transpose(2, 0, 1).astype(np.uint16) + 1) * 16 - 1
+    photo = raster(tmp_path / "a.tif", values, nbits=12, **NOWHERE)
+    answer = segmenter.segment(photo, LABELS, {})
+    assert answer.class_map.shape == (40, 50)
+    assert (answer.class_map > 0).any()
 
 
 def test_what_is_no_image_is_an_error_for_users(segmenter: LocalSegmenter, tmp_path: Path) -> None:
