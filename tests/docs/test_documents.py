@@ -232,7 +232,7 @@ def test_the_readme_names_every_folder():
         ("`Proposals`", "`Suggestions`"),
         ("`SegmentRequest.key`", "`SegmentRequest.lock`"),
         ("`SegmentClient.submit(at_front=True)`", "`SegmentClient.send(at_front=True)`"),
-        ("`DEFAULT_MODES`", "`DEFAULT_MODE`"),
+        ("`ALLOWED_FUNCTIONS`", "`ALLOWED_FUNCTION`"),
         ("`timed()`", "`_timed`"),
         ("`dgl_rsis.classes.pipeline`", "`dgl_rsis.pipelines`"),
         ("`dgl-rsis segment`", "`dgl-rsis divide`"),
