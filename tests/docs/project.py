@@ -50,15 +50,19 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        listed = subprocess.run(
-            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-            cwd=root, check=True, capture_output=True, text=True,
-        ).stdout.splitlines()  # fmt: skip
-        self.files = frozenset(name for name in listed if (root / name).is_file())
+        tracked = self._listed("--cached")
+        self.files = tracked | self._listed("--others", "--exclude-standard")
         self.folders = frozenset(
             str(parent) for name in self.files for parent in PurePosixPath(name).parents
         )
-        self.top = frozenset(name.split("/")[0] for name in self.files)
+        # What a command wrote into the checkout is none of the project's.
+        self.top = frozenset(name.split("/")[0] for name in tracked)
+
+    def _listed(self, *which: str) -> frozenset[str]:
+        """Files as git lists them, but for those that were deleted."""
+        command = ["git", "ls-files", *which]
+        done = subprocess.run(command, cwd=self.root, check=True, capture_output=True, text=True)
+        return frozenset(name for name in done.stdout.splitlines() if (self.root / name).is_file())
 
     # ---- files
 

@@ -3,7 +3,7 @@
 A document names something of the project by writing it as code. What counts as a name:
 
 - a path that begins with a folder or file of the project, or ends like a source file;
-- a name with a dot, an underscore, capitals inside or brackets behind: `label_config.parse`,
+- a name with a dot, an underscore, a capital or brackets behind: `label_config.parse`,
   `ALLOWED_FUNCTIONS`, `SegmentRequest`, `prefetch()`; a plain word such as `regions` may be an
   example and is not looked up;
 - `dgl-rsis` or one of its commands with something behind it, an option, `make TARGET`,
@@ -83,7 +83,9 @@ def _path(span: str, project: Project) -> list[str] | None:
 
 def _command(span: str, project: Project) -> list[str] | None:
     first, *rest = words_of(span) or [""]
-    if first in ("dgl-rsis", "make", "python") or (rest and ASSIGNMENT.match(span)):
+    if first.rsplit("/", 1)[-1] in ("dgl-rsis", "make", "python") or (
+        rest and ASSIGNMENT.match(span)
+    ):
         return list(_in_command(span, project, whole=False))
     if rest and first in project.command_names:
         return list(_refused(span, [first, *rest], project, whole=False))
@@ -171,7 +173,7 @@ def _is_path(text: str, project: Project) -> bool:
 def _is_name(span: str, name: str, brackets: str | None) -> bool:
     """Whether a word is meant as a name in the code, and not as a file: `scene.tif`."""
     if brackets or mimetypes.guess_type(span)[0] is None:
-        return bool(brackets) or re.search(r"[._]|[a-z][A-Z]", name) is not None
+        return bool(brackets) or re.search(r"[._]|[a-z][A-Z]|^[A-Z][a-z]", name) is not None
     return False
 
 
@@ -227,9 +229,10 @@ def test_the_readme_names_every_folder():
         ("`label_config.parse`", "`label_config.parsed`"),
         ("`project.label_config.parse`", "`studio.label_config.parse`"),
         ("`SegmentRequest`", "`SegmentInquiry`"),
+        ("`Proposals`", "`Suggestions`"),
         ("`SegmentRequest.key`", "`SegmentRequest.lock`"),
         ("`SegmentClient.submit(at_front=True)`", "`SegmentClient.send(at_front=True)`"),
-        ("`DEFAULT_MODES`", "`DEFAULT_MODE`"),
+        ("`ALLOWED_FUNCTIONS`", "`ALLOWED_FUNCTION`"),
         ("`timed()`", "`_timed`"),
         ("`dgl_rsis.classes.pipeline`", "`dgl_rsis.pipelines`"),
         ("`dgl-rsis segment`", "`dgl-rsis divide`"),
