@@ -34,7 +34,7 @@ EXTRA_TEMPLATES = ("{c}", "a photo of {c}.", "{c} in a remote sensing image.", "
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TargetClasses:
     """Classes that exclude each other.
 
     Attributes:
@@ -48,12 +48,12 @@ class Vocabulary:
     targets: Tensor
 
 
-def coarse() -> Vocabulary:
+def coarse() -> TargetClasses:
     """Dubai's five classes, for both sources."""
     return _vocabulary({name: (knowledge.words(name), COARSE[name]) for name in COARSE})
 
 
-def fine() -> Vocabulary:
+def fine() -> TargetClasses:
     """The classes of the generated scenes; those that share their words are one class."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for name in CLASSES:
@@ -63,7 +63,7 @@ def fine() -> Vocabulary:
     )
 
 
-def sentences(vocabulary: Vocabulary, generator: torch.Generator) -> list[str]:
+def sentences(vocabulary: TargetClasses, generator: torch.Generator) -> list[str]:
     """One sentence a class: a random one of its words in a random template."""
     templates = (*knowledge.templates(), *EXTRA_TEMPLATES)
     return [
@@ -73,12 +73,12 @@ def sentences(vocabulary: Vocabulary, generator: torch.Generator) -> list[str]:
 
 def _vocabulary(
     classes: Mapping[str, tuple[tuple[str, ...], Sequence[str]]],
-) -> Vocabulary:
+) -> TargetClasses:
     targets = torch.full((1 + len(SOURCES),), -1, dtype=torch.int64)
     for index, (_, members) in enumerate(classes.values()):
         for member in members:
             targets[1 + SOURCES.index(member)] = index
-    return Vocabulary(tuple(classes), tuple(words for words, _ in classes.values()), targets)
+    return TargetClasses(tuple(classes), tuple(words for words, _ in classes.values()), targets)
 
 
 def _pick(choices: Sequence[str], generator: torch.Generator) -> str:
