@@ -44,7 +44,7 @@ KILLS = 3
 
 
 @dataclass(frozen=True)
-class Found:
+class Segmentation:
     """What a job reads of a segmentation."""
 
     classes: tuple[Segment, ...]
@@ -80,7 +80,7 @@ def be_worker(root: Path, counts: Path) -> int:
         if picture.digest:  # the self-test's has none
             answered[picture.digest] += 1
         bright = picture.pixels[..., 0] > 127
-        return Found(
+        return Segmentation(
             (Segment(labels[0].name, 0.75, bright),), (), bright.astype(np.uint16),
             np.where(bright, np.float32(0.75), np.float32(0.25)), 0.5, {"all": 0.0},
         )  # fmt: skip

@@ -71,8 +71,8 @@ class Draws:
         confusion = Confusion.empty(DUBAI_CLASSES)
         words = vocabulary.prepare(LABELS, self.clip, remember=False)
         for encoded, sample in self.tests:
-            found = pipeline.classify(encoded, words, self.clip, self.parameters, learnt)
-            confusion.add(sample.truth, found.class_map)
+            segmentation = pipeline.classify(encoded, words, self.clip, self.parameters, learnt)
+            confusion.add(sample.truth, segmentation.class_map)
         return confusion
 
 
@@ -106,7 +106,7 @@ def _draws(options: argparse.Namespace, clip: ClipModel) -> Draws:
         proposed = proposals.propose(sample.image, parameters.regions)
         truth = sample.truth.astype(np.int32)
         marked = np.where(truth < len(LABELS), truth, -1).astype(np.int32)
-        examples.append(prototypes.learn(sample.image, proposed, marked, DUBAI_CLASSES))
+        examples.append(prototypes.from_masks(sample.image, proposed, marked, DUBAI_CLASSES))
         LOG.info("%s: %d examples", sample.name, len(examples[-1]))
     tests = []
     for sample in samples.dubai(options.dubai, map(int, options.test.split(","))):
