@@ -30,7 +30,7 @@ from dgl_rsis.regions.refinement import RefinementParameters
 from dgl_rsis.regions.tree import RegionTree, build_tree
 from dgl_rsis.types import RGB, Json, Label, Mask, Prompt, Proposals
 
-Segmenter = Callable[[RGB], list[Mask]]  # image → the parts of the class in it
+Prelabeller = Callable[[RGB], list[Mask]]  # image → the parts of the class in it
 WORTH = 0.25  # IoU; a part of a segmentation that has less is deleted rather than corrected
 
 
@@ -72,7 +72,7 @@ def evaluate_clicks(data: ObjectData, options: Options, progress: Progress = sil
     return Report(text, numbers, lambda folder: plots.plot_clicks(scores, folder))
 
 
-def segmenting(label: str, options: Options) -> Segmenter:
+def segmenting(label: str, options: Options) -> Prelabeller:
     """What pre-labels the objects of a class: the parts of it that the model finds.
 
     Raises:
@@ -91,7 +91,7 @@ def measure(
     parameters: RefinementParameters | None = None,
     regions: RegionParameters | None = None,
     *,
-    segment: Segmenter | None = None,
+    segment: Prelabeller | None = None,
     min_area: int = 100,
     worst: int = 5,
     progress: Progress = silent,

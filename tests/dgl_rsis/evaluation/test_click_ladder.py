@@ -100,7 +100,7 @@ def test_objects_of_one_class_are_also_clicked_from_what_the_model_segments(
 ):
     asked: list[str] = []
 
-    def segmenting(label: str, options: Options) -> click_ladder.Segmenter:
+    def segmenting(label: str, options: Options) -> click_ladder.Prelabeller:
         asked.append(label)
         return lambda image: [image[..., 0] > 120]
 
