@@ -30,5 +30,5 @@ def predict(
     }
     response = requests.post(f"{url}/predict", json=body, timeout=LONGEST_SECONDS)
     response.raise_for_status()
-    found: dict[str, Any] = response.json()
-    return found
+    answer: dict[str, Any] = response.json()
+    return answer

@@ -83,15 +83,15 @@ def _clicks(url: str, console: Console) -> None:
     """One click on a cold image, then many on the warm one."""
     (left, top, width, height), *roofs = _roofs(CLICKS + 1)
     cold, _ = _ask(url, "cold", [_point(left + width / 2, top + height / 2)])
-    seconds, found = [], 0
+    seconds, answered = [], 0
     for i, (left, top, width, height) in enumerate(roofs):
         click = _point(left + width / 2, top + height / 2)
         region = click if i % 2 == 0 else _box(left, top, width, height)
         spent, regions = _ask(url, "cold", [region])
         seconds.append(spent)
-        found += bool(regions)
+        answered += bool(regions)
     console.print(f"first click on a cold image: {cold:.2f} s")
-    console.print(f"{found} of {CLICKS} further clicks and boxes answered: {_shown(seconds)}")
+    console.print(f"{answered} of {CLICKS} further clicks and boxes answered: {_shown(seconds)}")
 
 
 def _words(url: str, console: Console) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip.model import load_clip
-from dgl_rsis.evaluation.datasets import samples as datasets
+from dgl_rsis.evaluation.datasets import samples
 from dgl_rsis.evaluation.datasets.samples import DUBAI_CLASSES
 from dgl_rsis.evaluation.scores import Confusion
 from dgl_rsis.types import Label
@@ -33,11 +33,11 @@ def main() -> None:
     parser.add_argument("--mask-share", type=float, nargs="*")
     options = parser.parse_args()
     if options.dubai:
-        samples = list(datasets.dubai(options.dubai, map(int, options.tiles.split(","))))
+        images = list(samples.dubai(options.dubai, map(int, options.tiles.split(","))))
         names: tuple[str, ...] = DUBAI_CLASSES
         title = f"Dubai tile {options.tiles}"
     else:
-        samples, names = list(evaluation.samples(options.scenes)), EVALUATION_CLASSES
+        images, names = list(evaluation.samples(options.scenes)), EVALUATION_CLASSES
         title = f"{options.scenes} generated scenes"
     clip = load_clip(options.model, options.device)
     labels = [Label(name) for name in names]
@@ -45,9 +45,9 @@ def main() -> None:
     for mask_share in options.mask_share or [default.mask_share]:
         parameters = replace(default, mask_share=mask_share)
         confusion = Confusion.empty(names)
-        for sample in samples:
-            found = pipeline.segment_classes(sample.image, labels, clip, parameters)
-            confusion.add(sample.truth, found.class_map)
+        for sample in images:
+            segmentation = pipeline.segment_classes(sample.image, labels, clip, parameters)
+            confusion.add(sample.truth, segmentation.class_map)
         by_class = "  ".join(f"{n} {x:.3f}" for n, x in zip(names, confusion.iou, strict=True))
         sys.stdout.write(
             f"{title}, β {mask_share}: mIoU {confusion.miou:.4f}, "

@@ -44,7 +44,7 @@ KILLS = 3
 
 
 @dataclass(frozen=True)
-class Found:
+class Segmentation:
     """What a job reads of a segmentation."""
 
     classes: tuple[Segment, ...]
@@ -70,12 +70,12 @@ class CountingSegmenter:
 
     def segment(
         self, picture: Picture, labels: Sequence[Label], batch: int, learnt: Any = None
-    ) -> Found:
+    ) -> Segmentation:
         """Bright pixels are of the first label."""
         if picture.digest:  # the self-test's has none
             self._answered[picture.digest] += 1
         bright = picture.pixels[..., 0] > 127
-        return Found(
+        return Segmentation(
             (Segment(labels[0].name, 0.75, bright),), (), bright.astype(np.uint16),
             np.where(bright, np.float32(0.75), np.float32(0.25)), 0.5, {"all": 0.0},
         )  # fmt: skip

@@ -71,8 +71,8 @@ class Draws:
         confusion = Confusion.empty(DUBAI_CLASSES)
         words = vocabulary.prepare(LABELS, self.clip, remember=False)
         for encoded, sample in self.tests:
-            found = pipeline.classify(encoded, words, self.clip, self.parameters, learnt)
-            confusion.add(sample.truth, found.class_map)
+            segmentation = pipeline.classify(encoded, words, self.clip, self.parameters, learnt)
+            confusion.add(sample.truth, segmentation.class_map)
         return confusion
 
 

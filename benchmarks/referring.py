@@ -83,13 +83,13 @@ def agreement(images: list[RGB], clip: ClipModel) -> dict[float, tuple[float, fl
         encoded = pipeline.encode_image(image, clip, default)
         encoded = pipeline.with_crops(encoded, clip, default)
         alone = np.sort(matching.match(encoded.by_mask, texts, owners, clip.temperature), axis=1)
-        found = {}
+        classes = {}
         for margin in (*MARGINS, 1.0):
             parameters = replace(weighing, margin=margin)
             fused = pipeline.fuse(encoded, clip, texts, owners, parameters)
-            found[margin] = matching.match(fused, texts, owners, clip.temperature).argmax(axis=1)
+            classes[margin] = matching.match(fused, texts, owners, clip.temperature).argmax(axis=1)
         for margin in MARGINS:
-            same[margin] += (found[margin] == found[1.0]).tolist()
+            same[margin] += (classes[margin] == classes[1.0]).tolist()
             needed[margin] += (alone[:, -1] - alone[:, -2] < margin).tolist()
     return {m: (float(np.mean(same[m])), float(np.mean(needed[m]))) for m in MARGINS}
 

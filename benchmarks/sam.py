@@ -4,7 +4,7 @@
     python -m benchmarks.sam --points 4 --side 512
 
 Speed does not depend on what a model knows, so weights are random. "before" is
-`SamAutomaticMaskGenerator` at its own 64 points a batch, "after" `proposals.propose`; both get
+`SamAutomaticMaskGenerator` at its own 64 points a batch, "after" `sam.proposals.propose`; both get
 the same grid over the image alone, features that are encoded already, and thresholds of predicted
 IoU and stability that a third of the masks passes each.
 """
@@ -22,10 +22,9 @@ from segment_anything import SamAutomaticMaskGenerator, sam_model_registry
 from segment_anything.utils import amg
 from torch import Tensor, nn
 
-from dgl_rsis.sam import model as sam
 from dgl_rsis.sam import proposals
 from dgl_rsis.sam.decoding import decode
-from dgl_rsis.sam.model import SamEmbedding, SamModel
+from dgl_rsis.sam.model import SamEmbedding, SamModel, encode, ready, refine
 from dgl_rsis.sam.proposals import SamParameters
 from dgl_rsis.types import RGB, Prompt
 from starter.scenes import evaluation
@@ -42,9 +41,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
     torch.manual_seed(0)
-    model = sam.ready(
-        sam_model_registry[options.architecture](), "random", "0" * 64, options.device
-    )
+    model = ready(sam_model_registry[options.architecture](), "random", "0" * 64, options.device)
     scene = next(iter(evaluation.samples(1))).image
     rows = np.arange(options.side) * len(scene) // options.side
     image: RGB = np.ascontiguousarray(scene[rows][:, rows % scene.shape[1]])
@@ -55,12 +52,10 @@ def run(model: SamModel, image: RGB, points: int, batches: list[int | None], rep
     """Time all and say it."""
     name = torch.cuda.get_device_name() if model.device.startswith("cuda") else "CPU"
     _say(f"{name}, {torch.get_num_threads()} threads, image {image.shape[1]} × {image.shape[0]}")
-    encoding, embedding = _timed(lambda: sam.encode(model, image), repeats)
+    encoding, embedding = _timed(lambda: encode(model, image), repeats)
     _say(f"encode {encoding:.3f} s")
     centre = np.array([[image.shape[1] / 2, image.shape[0] / 2]], dtype=np.float32)
-    pointing, _ = _timed(
-        lambda: sam.refine(model, embedding, Prompt(positive=centre)), max(3, repeats)
-    )
+    pointing, _ = _timed(lambda: refine(model, embedding, Prompt(positive=centre)), max(3, repeats))
     _say(f"one point {pointing:.3f} s")
     pred_iou, stability = thresholds(model, embedding)
     model.model.image_encoder = _Remembered(model.side, embedding.features)

@@ -101,12 +101,12 @@ def _measure(folder: Path, side: int, labels: str) -> bool:
     if done.returncode:
         _say(f"{side}²: failed\n{done.stderr}")
         return False
-    found = json.loads(done.stdout.splitlines()[-1])
-    stages = ", ".join(f"{stage} {value:.0f} s" for stage, value in found["seconds"].items())
+    run = json.loads(done.stdout.splitlines()[-1])
+    stages = ", ".join(f"{stage} {value:.0f} s" for stage, value in run["seconds"].items())
     _say(
-        f"{side}² ({found['megapixels']:.0f} Mpx): {found['rate']:.2f} s/Mpx wall, "
-        f"{found['processor']:.2f} s/Mpx processor, peak {found['peak']:.2f} GiB, "
-        f"{found['polygons']} polygons ({stages})"
+        f"{side}² ({run['megapixels']:.0f} Mpx): {run['rate']:.2f} s/Mpx wall, "
+        f"{run['processor']:.2f} s/Mpx processor, peak {run['peak']:.2f} GiB, "
+        f"{run['polygons']} polygons ({stages})"
     )
     return True
 
@@ -121,7 +121,7 @@ def _segment(path: Path, labels: list[str]) -> None:
     processor = time.process_time()
     report = segmenter.segment(path, out, job, lambda done, total: None)
     processor = time.process_time() - processor
-    found = {
+    run = {
         "megapixels": report.megapixels,
         "rate": sum(report.seconds.values()) / report.megapixels,
         "processor": processor / report.megapixels,
@@ -129,7 +129,7 @@ def _segment(path: Path, labels: list[str]) -> None:
         "polygons": report.polygons,
         "seconds": report.seconds,
     }
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write(json.dumps(run) + "\n")
 
 
 def _agree(path: Path, labels: list[str]) -> None:
@@ -146,13 +146,13 @@ def _classes(path: Path, labels: list[str], window: int) -> NDArray[np.uint16]:
     windows = WindowParameters(side=window)
     start = time.process_time()
     with open_scene(path) as scene:
-        found = np.zeros((scene.grid.height, scene.grid.width), dtype=np.uint16)
+        class_map = np.zeros((scene.grid.height, scene.grid.width), dtype=np.uint16)
         for block in segment_scene(scene, [Label(x) for x in labels], clip, windows=windows):
             h, w = block.classes.shape
-            found[block.row : block.row + h, block.column : block.column + w] = block.classes
+            class_map[block.row : block.row + h, block.column : block.column + w] = block.classes
     spent = time.process_time() - start
-    _say(f"windows of {window}: {spent / (found.size / 1e6):.1f} s/Mpx processor")
-    return found
+    _say(f"windows of {window}: {spent / (class_map.size / 1e6):.1f} s/Mpx processor")
+    return class_map
 
 
 def _say(line: str) -> None:

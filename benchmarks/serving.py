@@ -109,15 +109,15 @@ def _many(url: str, images: Path, up: int, console: Console) -> None:
 
 def _memory(up: int) -> dict[str, int]:
     """Resident bytes of each of our processes, by its sub-command; gunicorn's worker is `serve`."""
-    found: dict[str, int] = {}
+    resident: dict[str, int] = {}
     for process in psutil.Process(up).children(recursive=True):
         try:
             words, size = process.cmdline(), process.memory_info().rss
         except psutil.Error:
             continue
         name = next((w for w in ("serve", "deliver", "worker") if w in words), "valkey")
-        found[name] = max(size, found.get(name, 0))
-    return found
+        resident[name] = max(size, resident.get(name, 0))
+    return resident
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def refine(
     prompt = Prompt(_places("points", points), _places("outside", outside), box, prior=mask)
     if sam is not None:
         return segment_anything.refine(sam, segment_anything.encode(sam, pixels), prompt)
-    regions = tree.build(pixels, TreeParameters())
+    regions = tree.build_tree(pixels, TreeParameters())
     return refinement.refine(pixels, regions, prompt, RefinementParameters())
 
 

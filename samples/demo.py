@@ -132,8 +132,8 @@ def _ask(url: str, image: Path, program: Program) -> Asked:
 
 def _json(response: requests.Response) -> dict[str, Any]:
     response.raise_for_status()
-    found: dict[str, Any] = response.json()
-    return found
+    content: dict[str, Any] = response.json()
+    return content
 
 
 def _reply(redis_url: str, asked: Asked) -> SegmentReply:

@@ -58,8 +58,8 @@ def create_project(studio: Studio, title: str, label_config: str) -> int:
 
 def find_project(studio: Studio, title: str) -> int | None:
     """Id of the project with exactly this title, or None."""
-    found = studio.api("GET", "/api/projects/", params={"title": title})["results"]
-    return next((int(project["id"]) for project in found if project["title"] == title), None)
+    projects = studio.api("GET", "/api/projects/", params={"title": title})["results"]
+    return next((int(project["id"]) for project in projects if project["title"] == title), None)
 
 
 def import_images(studio: Studio, project: int, images: Sequence[Path]) -> list[int]:

@@ -56,9 +56,9 @@ def generate(seed: int, size: int = 512, classes: Collection[str] | None = None)
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([seed, attempt])
         site = lay_out(rng, size, allowed)
-        found = len({site.canvas.labels[i] for i in np.unique(site.canvas.owners) if i})
+        shown = len({site.canvas.labels[i] for i in np.unique(site.canvas.owners) if i})
         enough = FEWEST_CLASSES if attempt < ATTEMPTS // 2 else 1
-        if enough <= found <= MOST_CLASSES:
+        if enough <= shown <= MOST_CLASSES:
             return _finish(rng, site)
     raise ValueError(
         f"nothing of {sorted(allowed)} can be drawn alone: cars need roads or parking lots, "

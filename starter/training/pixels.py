@@ -30,9 +30,8 @@ from dgl_rsis.clip.pixel_tower import PixelTower
 from starter.scenes.evaluation import LAND
 from starter.scenes.types import CLASSES
 from starter.training import train, vocabularies, windows
-from starter.training import trainer as descent
 from starter.training.train import WEIGHTS
-from starter.training.trainer import LOG_FORMAT, FilterMuon, Plan, Run
+from starter.training.trainer import LOG_FORMAT, FilterMuon, Plan, Trainer, launch, rank
 from starter.training.vocabularies import TargetClasses
 from starter.training.windows import Bank
 
@@ -41,7 +40,7 @@ log = logging.getLogger("starter")
 BORDER = 128  # added to the label of a pixel at the border of its object
 FIRST_SEED = 10_000
 TILES = 8  # crops' worth of pixels that are encoded at a time
-THINGS = frozenset(CLASSES) - LAND
+OBJECTS = frozenset(CLASSES) - LAND
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,8 @@ def main() -> None:
     )
     scenes = train.scene_bank(range(FIRST_SEED, FIRST_SEED + options.scenes), _scene)
     generated = with_patches(load_clip(str(options.weights)), scenes)
-    run = (plan, real, generated, held_out, options.weights, options.state)
-    descent.together(learn, options.processes, options.state, *run)
+    arguments = (plan, real, generated, held_out, options.weights, options.state)
+    launch(train_tower, options.processes, options.state, *arguments)
 
 
 def _scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -108,16 +107,16 @@ def _scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 def borders(owners: NDArray[np.int32]) -> NDArray[np.bool_]:
     """(H, W), whether a pixel touches another object's along an edge."""
-    found = np.zeros(owners.shape, dtype=np.bool_)
+    border = np.zeros(owners.shape, dtype=np.bool_)
     across, down = owners[:, 1:] != owners[:, :-1], owners[1:] != owners[:-1]
-    found[:, 1:] |= across
-    found[:, :-1] |= across
-    found[1:] |= down
-    found[:-1] |= down
-    return found
+    border[:, 1:] |= across
+    border[:, :-1] |= across
+    border[1:] |= down
+    border[:-1] |= down
+    return border
 
 
-def learn(
+def train_tower(
     plan: PixelPlan, real: Bank, generated: Bank, held_out: Bank, weights: Path, state: Path
 ) -> None:
     """Train until the plan's minutes are spent; then write the tower beside the weights."""
@@ -125,15 +124,17 @@ def learn(
     clip = replace(load_clip(str(weights)), pixels=None)
     texts = [Texts(clip, known) for known in (vocabularies.coarse(), vocabularies.fine())]
     tower = new_tower(clip, texts)
-    run = Run(plan, tower, _optimizers(tower, plan), state)
-    averaged = cast(PixelTower, run.averaged.module)
-    run.resume("cpu")
-    torch.manual_seed(plan.seed + 1000 * descent.rank() + run.step)
-    trainer = Trainer(plan, clip, tower, texts)
-    run.go_on(lambda: trainer.losses(real, generated), lambda: validate(clip, averaged, held_out))
-    if descent.rank() == 0:
+    trainer = Trainer(plan, tower, _optimizers(tower, plan), state)
+    averaged = cast(PixelTower, trainer.averaged.module)
+    trainer.resume("cpu")
+    torch.manual_seed(plan.seed + 1000 * rank() + trainer.step)
+    objective = Objective(plan, clip, tower, texts)
+    trainer.fit(
+        lambda: objective.losses(real, generated), lambda: validate(clip, averaged, held_out)
+    )
+    if rank() == 0:
         pixel_tower.save(pixel_tower.folded(averaged), weights / PIXELS)
-        log.info("%d steps; tower in %s", run.step, weights / PIXELS)
+        log.info("%d steps; tower in %s", trainer.step, weights / PIXELS)
 
 
 class Texts:
@@ -184,14 +185,14 @@ def _optimizers(tower: PixelTower, plan: PixelPlan) -> list[torch.optim.Optimize
     ]
 
 
-class Trainer:
-    """Losses of random batches."""
+class Objective:
+    """What training makes smaller: losses of random batches."""
 
     def __init__(
         self, plan: PixelPlan, clip: ClipModel, tower: PixelTower, texts: Sequence[Texts]
     ) -> None:
         self.plan, self.clip, self.tower, self.texts = plan, clip, tower, texts
-        self.things = [i for i, name in enumerate(vocabularies.fine().names) if name in THINGS]
+        self.objects = [i for i, name in enumerate(vocabularies.fine().names) if name in OBJECTS]
 
     def losses(self, real: Bank, generated: Bank) -> list[Tensor]:
         """Losses of both vocabularies and of the borders on one batch."""
@@ -203,12 +204,12 @@ class Trainer:
         photographs = windows.jitter(photographs)
         images = torch.cat([photographs, tinted(scenes)])
         labels = torch.cat([mapped, drawn])
-        known_by_heart = patch_features(self.clip, photographs)
+        memorised = patch_features(self.clip, photographs)
         shown = (torch.rand(count, 1, 1, 1) > plan.unseen).float()
-        patches = torch.cat([known_by_heart * shown, seen])
+        patches = torch.cat([memorised * shown, seen])
         pixels = features.standardised(self.clip, images)
-        with torch.autocast("cpu", torch.bfloat16, enabled=train.fast("cpu")):
-            found, border = self.tower(pixels.to(memory_format=torch.channels_last), patches)
+        with torch.autocast("cpu", torch.bfloat16, enabled=train.uses_bfloat16("cpu")):
+            coordinates, border = self.tower(pixels.to(memory_format=torch.channels_last), patches)
         at_border = (labels[count:] >= BORDER).float()
         weight = torch.tensor(2.0)
         along = F.binary_cross_entropy_with_logits(
@@ -217,17 +218,17 @@ class Trainer:
         # One pixel of each feature's four, another one in every batch: a quarter of the work.
         down, across = torch.randint(2, (2,)).tolist()
         known = labels[:, down::2, across::2] % BORDER
-        return [*self._contrasts(found.float(), known, count), plan.border_weight * along]
+        return [*self._contrasts(coordinates.float(), known, count), plan.border_weight * along]
 
-    def _contrasts(self, found: Tensor, labels: Tensor, real: int) -> list[Tensor]:
+    def _contrasts(self, coordinates: Tensor, labels: Tensor, real: int) -> list[Tensor]:
         """Mean cross-entropy of the pixels over each vocabulary, and of bare ground.
 
-        Ground that a scene leaves unlabelled is none of the things that stand on it.
+        Ground that a scene leaves unlabelled is none of the objects that stand on it.
         """
         basis = self.tower.basis
         # Lengths in the space: the basis need not be orthonormal while it is learnt.
-        squares = torch.einsum("brhw,rs,bshw->bhw", found, basis @ basis.T, found)
-        unit = found / squares.clamp_min(1e-8).sqrt()[:, None]
+        squares = torch.einsum("brhw,rs,bshw->bhw", coordinates, basis @ basis.T, coordinates)
+        unit = coordinates / squares.clamp_min(1e-8).sqrt()[:, None]
         losses = []
         for text in self.texts:
             directions = basis @ text.draw().T  # (R, C)
@@ -238,8 +239,8 @@ class Trainer:
                 F.cross_entropy(logits, target, weight, ignore_index=-1, label_smoothing=0.02)
             )
         bare = (labels[real:] == 0).float()
-        of_things = logits[real:].softmax(dim=1)[:, self.things].sum(dim=1).clamp_max(0.999)
-        losses.append(-((1 - of_things).log() * bare).sum() / bare.sum().clamp_min(1))
+        of_objects = logits[real:].softmax(dim=1)[:, self.objects].sum(dim=1).clamp_max(0.999)
+        losses.append(-((1 - of_objects).log() * bare).sum() / bare.sum().clamp_min(1))
         return losses
 
 
@@ -253,26 +254,26 @@ def with_patches(clip: ClipModel, bank: Bank) -> Bank:
     """A bank with the patch features of its images, which fill their canvas."""
     start = time.perf_counter()
     blind = replace(clip, pixels=None)
-    found = torch.empty(0)
+    kept = torch.empty(0)
     for i, image in enumerate(bank.images):
-        with torch.autocast("cpu", torch.bfloat16, enabled=train.fast("cpu")):
+        with torch.autocast("cpu", torch.bfloat16, enabled=train.uses_bfloat16("cpu")):
             dense = features.dense_features(blind, image.numpy(), TILES)
             patches = features.patch_features(blind, dense).half()
         if not i:
-            found = patches.new_empty(len(bank.images), *patches.shape)
-        found[i] = patches
+            kept = patches.new_empty(len(bank.images), *patches.shape)
+        kept[i] = patches
     log.info("their patch features in %.0f s", time.perf_counter() - start)
-    return replace(bank, patches=found)
+    return replace(bank, patches=kept)
 
 
 @torch.no_grad()
 def patch_features(clip: ClipModel, images: Tensor) -> Tensor:
     """Patch features of windows: (B, 3, S, S) float32 in [0, 1] → (B, D, h, w), L2 norm 1."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=train.fast("cpu")):
+    with torch.autocast("cpu", torch.bfloat16, enabled=train.uses_bfloat16("cpu")):
         values = features.patch_values(clip, features.standardised(clip, images))  # (B, h, w, E)
         alone = values.reshape(-1, 1, values.shape[-1])
-        found = features.pool(clip, alone, alone.new_ones(len(alone), 1, 1))[:, 0]
-    return found.reshape(*values.shape[:3], -1).permute(0, 3, 1, 2).float()
+        pooled = features.pool(clip, alone, alone.new_ones(len(alone), 1, 1))[:, 0]
+    return pooled.reshape(*values.shape[:3], -1).permute(0, 3, 1, 2).float()
 
 
 @torch.no_grad()
@@ -284,12 +285,12 @@ def validate(clip: ClipModel, tower: PixelTower, held_out: Bank, count: int = 64
         images, labels = windows.sample(held_out, count, 128, 0.5)
     texts = features.text_features(clip, [knowledge.prompts(name) for name in known.names])
     tower.eval()
-    found = []
+    classes = []
     for part in images.split(8):
         pixels, _ = tower(features.standardised(clip, part), patch_features(clip, part))
         cosines = torch.einsum("brhw,rc->bchw", pixels, tower.basis @ texts.T)
-        found.append(F.interpolate(cosines, scale_factor=2, mode="bilinear").argmax(dim=1))
-    return train.intersections(torch.cat(found), known.targets[labels], known.names)
+        classes.append(F.interpolate(cosines, scale_factor=2, mode="bilinear").argmax(dim=1))
+    return train.intersections(torch.cat(classes), known.targets[labels], known.names)
 
 
 if __name__ == "__main__":

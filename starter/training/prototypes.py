@@ -19,10 +19,10 @@ from dgl_rsis.clip.model import PROTOTYPES
 from dgl_rsis.evaluation.datasets import samples
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
+from starter.training.train import WEIGHTS
 from starter.training.vocabularies import DUBAI
 
 TRAINING_TILES = (1, 2, 3, 4)
-WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def main() -> None:
@@ -31,9 +31,9 @@ def main() -> None:
     parser.add_argument("--dubai", type=Path, required=True, help="folder of the tiles")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args()
-    found = prototypes.joined(list(examples(options.dubai)))
-    prototypes.save(found, options.out / PROTOTYPES)
-    sys.stdout.write(f"{len(found)} examples in {options.out / PROTOTYPES}\n")
+    union = prototypes.joined(list(examples(options.dubai)))
+    prototypes.save(union, options.out / PROTOTYPES)
+    sys.stdout.write(f"{len(union)} examples in {options.out / PROTOTYPES}\n")
 
 
 def examples(folder: Path) -> Iterator[Prototypes]:

@@ -58,23 +58,23 @@ def regions(labels: Tensor, sources: int, cells: int, patch: int) -> Regions:
 
 
 def context_crops(
-    images: Tensor, found: Regions, per_window: int, side: int
+    images: Tensor, regions: Regions, per_window: int, side: int
 ) -> tuple[Tensor, Tensor]:
     """Square crops around random regions, with the context that inference gives and more or less.
 
     Args:
         images: (B, 3, S, S) float32.
-        found: regions of them.
+        regions: regions of them.
         per_window: crops of each window.
         side: pixels of a crop.
 
     Returns:
         (n, 3, side, side) float32 and (n,) int64 labels, none 0.
     """
-    priority = torch.rand_like(found.labels, dtype=torch.float32) * (found.labels > 0)
+    priority = torch.rand_like(regions.labels, dtype=torch.float32) * (regions.labels > 0)
     chosen = priority.topk(per_window, dim=1).indices  # (B, n)
-    labels = found.labels.gather(1, chosen).reshape(-1)
-    boxes = found.boxes.gather(1, chosen[:, :, None].expand(-1, -1, 4)).reshape(-1, 4)
+    labels = regions.labels.gather(1, chosen).reshape(-1)
+    boxes = regions.boxes.gather(1, chosen[:, :, None].expand(-1, -1, 4)).reshape(-1, 4)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     scale = torch.empty(len(boxes), 1, device=boxes.device).uniform_(1.1, 3.0)
     reach = (boxes[:, 2:] - boxes[:, :2]).max(dim=1, keepdim=True).values * scale / 2

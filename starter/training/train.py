@@ -36,8 +36,7 @@ from dgl_rsis.evaluation.datasets.samples import DUBAI_CLASSES
 from dgl_rsis.evaluation.scores import IGNORE
 from starter.scenes.types import CLASSES
 from starter.training import targets, vocabularies, windows
-from starter.training import trainer as descent
-from starter.training.trainer import LOG_FORMAT, Plan, Run
+from starter.training.trainer import LOG_FORMAT, Plan, Trainer, launch, rank
 from starter.training.vocabularies import SOURCES, TargetClasses
 from starter.training.windows import Bank
 
@@ -95,8 +94,8 @@ def main() -> None:
     held_out = dubai_bank(options.dubai, _numbers(options.validate))
     generated = scene_bank(range(options.scenes), _scene)
     processes = options.processes or (1 if options.device != "cpu" else os.cpu_count() or 1)
-    run = (plan, [real, generated], held_out, options.device, options.state, options.out)
-    descent.together(train, processes, options.state, *run)
+    arguments = (plan, [real, generated], held_out, options.device, options.state, options.out)
+    launch(train, processes, options.state, *arguments)
 
 
 def _numbers(text: str) -> list[int]:
@@ -148,7 +147,7 @@ def source_numbers(class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(class_map > 0, class_map + offset, 0).astype(np.uint8)
 
 
-def fast(device: str) -> bool:
+def uses_bfloat16(device: str) -> bool:
     """Whether bfloat16 pays. On a CPU with AVX512-BF16: 1.5 times as fast; without it, slower."""
     return device.startswith("cuda") or torch.backends.cpu.get_cpu_capability() == "AVX512"
 
@@ -174,8 +173,8 @@ def new_model(device: str) -> ClipModel:
 
 
 @torch.no_grad()
-def see_components(clip: ClipModel, banks: Sequence[Bank], count: int = 64) -> None:
-    """Let the patch embedding start as the principal components of patches, whitened.
+def init_from_components(clip: ClipModel, banks: Sequence[Bank], count: int = 64) -> None:
+    """Initialise the patch embedding as the principal components of patches, whitened.
 
     Random projections of pixels hardly tell textures apart, and learning better ones takes a
     third of a short training.
@@ -196,16 +195,16 @@ def train(
     torch.manual_seed(plan.seed)
     banks = [bank.to(device) for bank in banks]
     clip = new_model(device)
-    see_components(clip, banks)
-    run = Run(plan, clip.model, _optimizers(clip, plan), state)
-    run.resume(device)
-    torch.manual_seed(plan.seed + 1000 * descent.rank() + run.step)
-    trainer = Trainer(plan, clip, [vocabularies.coarse(), vocabularies.fine()], device)
-    seen = replace(clip, model=run.averaged.module)
-    run.go_on(lambda: trainer.losses(banks), lambda: validate(seen, held_out.to(device)))
-    if descent.rank() == 0:
-        export(run.averaged.module.state_dict(), out)
-        log.info("%d steps; weights in %s", run.step, out)
+    init_from_components(clip, banks)
+    trainer = Trainer(plan, clip.model, _optimizers(clip, plan), state)
+    trainer.resume(device)
+    torch.manual_seed(plan.seed + 1000 * rank() + trainer.step)
+    objective = Objective(plan, clip, [vocabularies.coarse(), vocabularies.fine()], device)
+    averaged = replace(clip, model=trainer.averaged.module)
+    trainer.fit(lambda: objective.losses(banks), lambda: validate(averaged, held_out.to(device)))
+    if rank() == 0:
+        export(trainer.averaged.module.state_dict(), out)
+        log.info("%d steps; weights in %s", trainer.step, out)
 
 
 def _optimizers(clip: ClipModel, plan: TowerPlan) -> list[torch.optim.Optimizer]:
@@ -230,8 +229,8 @@ def _optimizers(clip: ClipModel, plan: TowerPlan) -> list[torch.optim.Optimizer]
     ]
 
 
-class Trainer:
-    """Losses of random batches."""
+class Objective:
+    """What training makes smaller: losses of random batches."""
 
     def __init__(
         self, plan: TowerPlan, clip: ClipModel, known: Sequence[TargetClasses], device: str
@@ -240,7 +239,7 @@ class Trainer:
         self.known = known
         self.targets = [v.targets.to(device) for v in known]
         self.generator = torch.Generator().manual_seed(torch.initial_seed())
-        self.kind = torch.bfloat16 if fast(device) else torch.float32
+        self.kind = torch.bfloat16 if uses_bfloat16(device) else torch.float32
 
     def losses(self, banks: Sequence[Bank]) -> list[Tensor]:
         """Losses of patches, of regions and of crops on one batch, equally from every bank."""
@@ -249,13 +248,13 @@ class Trainer:
         cut = [windows.sample(bank, per_bank, plan.side, plan.balanced) for bank in banks]
         images = windows.jitter(torch.cat([c[0] for c in cut]))
         labels = torch.cat([c[1] for c in cut])
-        found = targets.regions(labels, len(SOURCES), plan.cells, clip.patch)
-        crops, crop_labels = targets.context_crops(images, found, plan.crops, clip.crop_side)
+        regions = targets.regions(labels, len(SOURCES), plan.cells, clip.patch)
+        crops, crop_labels = targets.context_crops(images, regions, plan.crops, clip.crop_side)
         kind = self.kind
         with torch.autocast(self.device.split(":")[0], kind, enabled=kind != torch.float32):
             texts = self._texts()
             values = features.patch_values(clip, features.standardised(clip, images)).flatten(1, 2)
-            by_region = features.pool(clip, values, found.weights)  # (B, J, D)
+            by_region = features.pool(clip, values, regions.weights)  # (B, J, D)
             some = torch.randperm(values.shape[1], device=self.device)[: plan.patches]
             alone = values[:, some].reshape(-1, 1, values.shape[-1])
             by_patch = features.pool(clip, alone, alone.new_ones(len(alone), 1, 1))[:, 0]
@@ -265,7 +264,7 @@ class Trainer:
         patches = targets.patch_labels(labels, len(SOURCES), clip.patch)[:, some].reshape(-1)
         return [
             0.5 * self._contrast(by_patch, patches, texts),
-            self._contrast(by_region.flatten(0, 1), found.labels.reshape(-1), texts),
+            self._contrast(by_region.flatten(0, 1), regions.labels.reshape(-1), texts),
             self._contrast(by_crop, crop_labels, texts),
         ]
 
@@ -303,28 +302,28 @@ def validate(clip: ClipModel, held_out: Bank, count: int = 32) -> str:
     truth = known.targets.to(labels.device)[
         targets.patch_labels(labels, len(SOURCES), clip.patch)
     ].reshape(-1)
-    found = torch.cat(
+    predicted = torch.cat(
         [
             (features.patch_features(clip, _dense(clip, part)) @ texts.T).argmax(-1).reshape(-1)
             for part in images.split(1)
         ]
     )[: len(truth)]
-    return intersections(found, truth, known.names)
+    return intersections(predicted, truth, known.names)
 
 
-def intersections(found: Tensor, truth: Tensor, names: Sequence[str]) -> str:
+def intersections(predicted: Tensor, truth: Tensor, names: Sequence[str]) -> str:
     """IoU of classes in words, the mean first.
 
     Args:
-        found: (...) int64 class indices.
+        predicted: (...) int64 class indices.
         truth: the same; negative ones do not count.
         names: of the classes.
     """
-    found, truth = found[truth >= 0], truth[truth >= 0]
+    predicted, truth = predicted[truth >= 0], truth[truth >= 0]
     ious = []
     for index in range(len(names)):
-        hits = ((found == index) & (truth == index)).sum()
-        union = ((found == index) | (truth == index)).sum()
+        hits = ((predicted == index) & (truth == index)).sum()
+        union = ((predicted == index) | (truth == index)).sum()
         ious.append(float(hits / union.clamp_min(1)))
     by_class = " ".join(f"{n} {x:.2f}" for n, x in zip(names, ious, strict=True))
     return f"IoU {np.mean(ious):.3f} ({by_class})"

@@ -1,4 +1,4 @@
-"""The descent of a training: its plan, its optimizers, its state on disk, several processes."""
+"""The training loop: its plan, its optimizers, its state on disk, several processes."""
 
 import logging
 import os
@@ -41,7 +41,7 @@ class Plan:
     seed: int = 0
 
 
-class Run:
+class Trainer:
     """Weights, optimizers and clock of one training, which goes on where it was stopped.
 
     Args:
@@ -70,8 +70,8 @@ class Run:
                 group["peak"] = group["lr"]
         self.step, self.seconds = 0, 0.0
 
-    def go_on(self, losses: Callable[[], Sequence[Tensor]], watch: Callable[[], str]) -> None:
-        """Descend until the plan's minutes are spent; save as it goes, and at the end.
+    def fit(self, losses: Callable[[], Sequence[Tensor]], watch: Callable[[], str]) -> None:
+        """Train until the plan's minutes are spent; save as it goes, and at the end.
 
         Args:
             losses: of the next batch; their sum is made smaller.
@@ -82,7 +82,7 @@ class Run:
         seen: deque[list[float]] = deque(maxlen=100)
         while (elapsed := agreed(time.perf_counter() - start)) < self.plan.minutes * 60:
             parts = losses()
-            self.descend(torch.stack(tuple(parts)).sum(), elapsed)
+            self.update(torch.stack(tuple(parts)).sum(), elapsed)
             seen.append([float(part.detach()) for part in parts])
             if self.step % 50 == 0:
                 mean = " ".join(f"{sum(x) / len(x):.3f}" for x in zip(*seen, strict=True))
@@ -94,8 +94,8 @@ class Run:
         if rank() == 0:
             self.save()
 
-    def descend(self, loss: Tensor, elapsed: float) -> None:
-        """One step down, `elapsed` seconds after the start of the training."""
+    def update(self, loss: Tensor, elapsed: float) -> None:
+        """One step of the optimizers, `elapsed` seconds after the start of the training."""
         self._set_rates(elapsed / (self.plan.minutes * 60))
         self.model.zero_grad(set_to_none=True)
         loss.backward()
@@ -165,7 +165,7 @@ class FilterMuon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step down."""
+        """One update of the filters."""
         for group in self.param_groups:
             for filters in group["params"]:
                 state: dict[str, Any] = self.state[filters]
@@ -187,7 +187,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     return x.T if tall else x
 
 
-def together(work: Callable[..., None], processes: int, folder: Path, *arguments: Any) -> None:
+def launch(work: Callable[..., None], processes: int, folder: Path, *arguments: Any) -> None:
     """Call `work(*arguments)` in processes that average their gradients, a share of the cores each.
 
     Args:
@@ -238,9 +238,9 @@ def agreed(seconds: float) -> float:
 def _average_gradients(model: nn.Module) -> None:
     if not distributed.is_initialized():
         return
-    found = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([grad.reshape(-1) for grad in found])
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([grad.reshape(-1) for grad in gradients])
     distributed.all_reduce(flat)
     flat /= distributed.get_world_size()
-    for grad, mean in zip(found, flat.split([g.numel() for g in found]), strict=True):
+    for grad, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         grad.copy_(mean.reshape(grad.shape))

@@ -38,7 +38,7 @@ def bank(images: list[Tensor], labels: list[Tensor], per_class: int = 20000) -> 
     height, width = max(len(x) for x in images), max(x.shape[1] for x in images)
     canvas = torch.zeros(len(images), height, width, 3, dtype=torch.uint8)
     truth = torch.zeros(len(images), height, width, dtype=torch.uint8)
-    found: dict[int, list[Tensor]] = {}
+    of_class: dict[int, list[Tensor]] = {}
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         canvas[i, : image.shape[0], : image.shape[1]] = image
         truth[i, : label.shape[0], : label.shape[1]] = label
@@ -47,9 +47,9 @@ def bank(images: list[Tensor], labels: list[Tensor], per_class: int = 20000) -> 
                 pixels = (label == number).nonzero()
                 some = pixels[torch.randperm(len(pixels))[: max(1, per_class // len(images))]]
                 with_image = torch.cat([torch.full((len(some), 1), i), some], dim=1)
-                found.setdefault(number, []).append(with_image)
+                of_class.setdefault(number, []).append(with_image)
     sizes = torch.tensor([x.shape[:2] for x in images])
-    anchors = tuple(torch.cat(found[number]) for number in sorted(found))
+    anchors = tuple(torch.cat(of_class[number]) for number in sorted(of_class))
     return Bank(canvas, truth, sizes, anchors)
 
 
@@ -114,15 +114,15 @@ def cut(source: Bank, count: int, side: int, balanced: float) -> tuple[Tensor, T
     index, centre = _centres(source, count, balanced)
     most = (source.sizes[index] - side) // patch
     corners = torch.minimum(((centre - side / 2) / patch).round().long().clamp_min(0), most)
-    found: tuple[list[Tensor], ...] = ([], [], [])
+    windows: tuple[list[Tensor], ...] = ([], [], [])
     for i, (row, column) in zip(index.tolist(), corners.tolist(), strict=True):
         turns, mirrored = int(torch.randint(4, (1,))), bool(torch.rand(1) < 0.5)
         planes = ((source.images, patch), (source.labels, patch), (source.patches, 1))
-        for windows, (plane, step) in zip(found, planes, strict=True):
+        for cut_out, (plane, step) in zip(windows, planes, strict=True):
             top, left, size = row * step, column * step, side * step // patch
             turned = torch.rot90(plane[i, top : top + size, left : left + size], turns)
-            windows.append(turned.flip(1) if mirrored else turned)
-    images, labels, patches = map(torch.stack, found)
+            cut_out.append(turned.flip(1) if mirrored else turned)
+    images, labels, patches = map(torch.stack, windows)
     return (
         images.permute(0, 3, 1, 2).float() / 255,
         labels.long(),

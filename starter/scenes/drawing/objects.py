@@ -1,4 +1,4 @@
-"""Things: cars, ships, aircraft, tanks, courts, pools, trees and panels."""
+"""Objects: cars, ships, aircraft, tanks, courts, pools, trees and panels."""
 
 import itertools
 from collections.abc import Sequence

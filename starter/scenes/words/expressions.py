@@ -42,7 +42,7 @@ COLUMNS = ("left", "", "right")
 
 
 @dataclass(frozen=True)
-class Things:
+class Group:
     """The visible objects of one class.
 
     Attributes:
@@ -91,20 +91,20 @@ def refer(
         owners: (H, W) int32, number of the object at each pixel.
     """
     groups = _grouped(objects, owners)
-    found = [
-        (things, *choice)
-        for things in groups.values()
-        if _is_referable(things, owners.size)
-        for choice in _unambiguous(things, _describe(things, groups, owners))
+    choices = [
+        (group, *choice)
+        for group in groups.values()
+        if _is_referable(group, owners.size)
+        for choice in _unambiguous(group, _describe(group, groups, owners))
     ]
     taken: list[Expression] = []
     kinds: Counter[tuple[str, Stratum]] = Counter()
-    for i in _order(rng, [stratum for _, _, stratum, _ in found]):
-        things, text, stratum, targets = found[i]
-        if len(taken) < MOST and kinds[things.label, stratum] < MOST_OF_ONE_KIND:
-            kinds[things.label, stratum] += 1
-            mask = np.isin(owners, things.numbers[targets])
-            taken.append(Expression(text, mask, things.label, stratum))
+    for i in _order(rng, [stratum for _, _, stratum, _ in choices]):
+        group, text, stratum, targets = choices[i]
+        if len(taken) < MOST and kinds[group.label, stratum] < MOST_OF_ONE_KIND:
+            kinds[group.label, stratum] += 1
+            mask = np.isin(owners, group.numbers[targets])
+            taken.append(Expression(text, mask, group.label, stratum))
     return tuple(taken)
 
 
@@ -118,7 +118,7 @@ def _order(rng: np.random.Generator, strata: Sequence[Stratum]) -> list[int]:
     return sorted(keys, key=keys.__getitem__)
 
 
-def _grouped(objects: Sequence[SceneObject], owners: NDArray[np.int32]) -> dict[str, Things]:
+def _grouped(objects: Sequence[SceneObject], owners: NDArray[np.int32]) -> dict[str, Group]:
     """Objects by class, with their centroids."""
     side = owners.shape[0]
     rows, columns = np.indices(owners.shape)
@@ -130,7 +130,7 @@ def _grouped(objects: Sequence[SceneObject], owners: NDArray[np.int32]) -> dict[
     for label in sorted({o.label for o in objects}):
         members = [o for o in objects if o.label == label]
         numbers = np.array([o.number for o in members])
-        groups[label] = Things(
+        groups[label] = Group(
             label,
             numbers,
             np.stack([x[numbers], y[numbers]], axis=1),
@@ -140,40 +140,40 @@ def _grouped(objects: Sequence[SceneObject], owners: NDArray[np.int32]) -> dict[
     return groups
 
 
-def _is_referable(things: Things, pixels: int) -> bool:
-    """Countable things; a patch of land only where it is the only one, and has a place."""
-    if things.label in EXCLUDED:
+def _is_referable(group: Group, pixels: int) -> bool:
+    """Countable objects; a patch of land only where it is the only one, and has a place."""
+    if group.label in EXCLUDED:
         return False
-    if things.label in MASS_NOUNS or things.label in ("beach", "runway"):
-        return len(things.numbers) == 1 and things.areas[0] < 0.25 * pixels
+    if group.label in MASS_NOUNS or group.label in ("beach", "runway"):
+        return len(group.numbers) == 1 and group.areas[0] < 0.25 * pixels
     return True
 
 
 def _describe(
-    things: Things, groups: dict[str, Things], owners: NDArray[np.int32]
+    group: Group, groups: dict[str, Group], owners: NDArray[np.int32]
 ) -> list[Description]:
     return [
-        *_colours(things),
-        *_sizes(things),
-        *_zones(things),
-        *_extremes(things),
-        *_relations(things, groups, owners),
+        *_colours(group),
+        *_sizes(group),
+        *_zones(group),
+        *_extremes(group),
+        *_relations(group, groups, owners),
     ]
 
 
-def _colours(things: Things) -> Iterator[Description]:
-    if things.label in MASS_NOUNS or things.label in ("beach", "swimming pool"):
+def _colours(group: Group) -> Iterator[Description]:
+    if group.label in MASS_NOUNS or group.label in ("beach", "swimming pool"):
         return  # every pool is blue: nobody says so
-    for word in sorted(set(things.colours) - {""}):
-        near = {c for group in ALIKE if word in group for c in group} | {word, ""}
-        sure = np.array([c == word for c in things.colours])
-        possible = np.array([c in near for c in things.colours])
+    for word in sorted(set(group.colours) - {""}):
+        near = {c for paints in ALIKE if word in paints for c in paints} | {word, ""}
+        sure = np.array([c == word for c in group.colours])
+        possible = np.array([c in near for c in group.colours])
         yield Description(word, "colour", "attribute", sure, possible)
 
 
-def _sizes(things: Things) -> Iterator[Description]:
-    areas, n = things.areas, len(things.areas)
-    if n < 2 or things.label in MASS_NOUNS:
+def _sizes(group: Group) -> Iterator[Description]:
+    areas, n = group.areas, len(group.areas)
+    if n < 2 or group.label in MASS_NOUNS:
         return
     order = np.argsort(areas)
     for word, first, second in (("largest", -1, -2), ("smallest", 0, 1)):
@@ -186,11 +186,11 @@ def _sizes(things: Things) -> Iterator[Description]:
     yield Description("small", "size", "attribute", areas < typical / 2.2, areas < typical / 1.4)
 
 
-def _zones(things: Things) -> Iterator[Description]:
+def _zones(group: Group) -> Iterator[Description]:
     """The nine fields of the image."""
     for (i, row), (j, column) in itertools.product(enumerate(ROWS), enumerate(COLUMNS)):
-        sure = _within(things.centres, (j, i), -MARGIN)
-        possible = _within(things.centres, (j, i), MARGIN)
+        sure = _within(group.centres, (j, i), -MARGIN)
+        possible = _within(group.centres, (j, i), MARGIN)
         yield Description(_zone_words(row, column), "place", "image-relative", sure, possible)
 
 
@@ -209,13 +209,13 @@ def _zone_words(row: str, column: str) -> str:
     return f"on the {column}" if column else "in the middle"
 
 
-def _extremes(things: Things) -> Iterator[Description]:
-    n = len(things.centres)
+def _extremes(group: Group) -> Iterator[Description]:
+    n = len(group.centres)
     if n < 2:
         return
     words = (("leftmost", 0, 1), ("rightmost", 0, -1), ("topmost", 1, 1), ("bottommost", 1, -1))
     for word, axis, sign in words:
-        along = sign * things.centres[:, axis]
+        along = sign * group.centres[:, axis]
         order = np.argsort(along)
         if along[order[1]] - along[order[0]] > MARGIN:
             only = np.arange(n) == order[0]
@@ -223,26 +223,26 @@ def _extremes(things: Things) -> Iterator[Description]:
 
 
 def _relations(
-    things: Things, groups: dict[str, Things], owners: NDArray[np.int32]
+    group: Group, groups: dict[str, Group], owners: NDArray[np.int32]
 ) -> Iterator[Description]:
-    """Places beside another thing that is the only one of its class."""
+    """Places beside another object that is the only one of its class."""
     for mark in groups.values():
-        usable = mark.label in LANDMARKS and mark.label != things.label
+        usable = mark.label in LANDMARKS and mark.label != group.label
         if usable and len(mark.numbers) == 1 and mark.areas[0] >= SMALLEST:
-            yield from _near(things, mark, owners)
+            yield from _near(group, mark, owners)
             # "Left of" a river or a runway, or water "left of" its bridge, would mean little.
-            if mark.areas[0] < 0.06 * owners.size and things.label not in MASS_NOUNS:
-                yield from _beside(things, mark)
+            if mark.areas[0] < 0.06 * owners.size and group.label not in MASS_NOUNS:
+                yield from _beside(group, mark)
 
 
-def _near(things: Things, mark: Things, owners: NDArray[np.int32]) -> Iterator[Description]:
+def _near(group: Group, mark: Group, owners: NDArray[np.int32]) -> Iterator[Description]:
     """The one that is by far the nearest to a landmark."""
     coarse = owners[::4, ::4] == mark.numbers[0]
-    if len(things.numbers) < 2 or not coarse.any():
+    if len(group.numbers) < 2 or not coarse.any():
         return
     side = coarse.shape[0]
     distance = ndimage.distance_transform_edt(~coarse) / side
-    x, y = np.minimum((things.centres * side).astype(np.intp), side - 1).T
+    x, y = np.minimum((group.centres * side).astype(np.intp), side - 1).T
     gaps = distance[y, x]
     order = np.argsort(gaps)
     nearest, second = gaps[order[0]], gaps[order[1]]
@@ -255,9 +255,9 @@ def _near(things: Things, mark: Things, owners: NDArray[np.int32]) -> Iterator[D
     )
 
 
-def _beside(things: Things, mark: Things) -> Iterator[Description]:
+def _beside(group: Group, mark: Group) -> Iterator[Description]:
     """Left of, right of, above, below: the offset has to point clearly that way."""
-    offset = things.centres - mark.centres[0]
+    offset = group.centres - mark.centres[0]
     for words, axis, sign in (
         ("to the left of", 0, -1),
         ("to the right of", 0, 1),
@@ -271,7 +271,7 @@ def _beside(things: Things, mark: Things) -> Iterator[Description]:
 
 
 def _unambiguous(
-    things: Things, rules: Sequence[Description]
+    group: Group, rules: Sequence[Description]
 ) -> Iterator[tuple[str, Stratum, Flags]]:
     """Texts whose rules surely hold for some objects, and possibly for no other."""
     for chosen in _choices(rules):
@@ -280,12 +280,12 @@ def _unambiguous(
         count = int(sure.sum())
         if not 1 <= count <= MOST_TARGETS or not np.array_equal(sure, possible):
             continue
-        if things.areas[sure].min() >= SMALLEST:
-            yield _text(things.label, chosen, count), _stratum(chosen), sure
+        if group.areas[sure].min() >= SMALLEST:
+            yield _text(group.label, chosen, count), _stratum(chosen), sure
 
 
 def _choices(rules: Sequence[Description]) -> Iterator[tuple[Description, ...]]:
-    """Each rule for a single thing alone; the others in every mix of size, colour and place."""
+    """Each rule for a single object alone; the others in every mix of size, colour and place."""
     yield from ((r,) for r in rules if r.lone)
     slots: tuple[Slot, ...] = ("size", "colour", "place")
     options = [[None, *(r for r in rules if r.slot == s and not r.lone)] for s in slots]

@@ -26,38 +26,38 @@ def test_class_maps_are_those_of_the_scenes() -> None:
 
 
 def test_every_expression_has_to_choose_among_objects_of_its_class() -> None:
-    found = list(evaluation.open_referrals("scenes", None, "2").referrals)
+    referrals = list(evaluation.open_referrals("scenes", None, "2").referrals)
     scenes = {f"scene_{s}": generate(s, 512) for s in range(2_000_000, 2_000_002)}
-    assert len(found) >= 2
-    for referral in found:
+    assert len(referrals) >= 2
+    for referral in referrals:
         assert referral.stratum in {"image-relative", "object-relative", "attribute"}
         assert referral.mask.any()
         same = scenes[referral.name].class_map == 1 + CLASSES.index(referral.category)
         assert (same | ~referral.mask).all()
         assert (same & ~referral.mask).any()
     every = sum(len(scene.expressions) for scene in scenes.values())
-    assert len(found) < every
+    assert len(referrals) < every
 
 
 def test_objects_of_one_class_and_of_all_things() -> None:
     (one,) = evaluation.open_objects("scenes", None, "1", "building").images
     (every,) = evaluation.open_objects("scenes", None, "1", "all").images
     scene = generate(FIRST_EXPRESSION_SEED, 512)
-    buildings = [thing for thing in scene.objects if thing.label == "building"]
+    buildings = [each for each in scene.objects if each.label == "building"]
     assert one.numbers.max() == len(buildings) > 0
     assert all(
         np.array_equal(one.numbers == number, building.mask)
         for number, building in enumerate(buildings, start=1)
     )
-    things = [thing for thing in scene.objects if thing.label not in LAND]
-    assert every.numbers.max() == len(things)
+    objects = [each for each in scene.objects if each.label not in LAND]
+    assert every.numbers.max() == len(objects)
     assert set(CLASSES) > LAND
 
 
 def test_sentences_have_the_noun_of_their_target() -> None:
-    found = list(evaluation.open_sentences("scenes", None, "1").sentences)
-    assert all(row.category in CLASSES for row in found)
-    assert all(row.category.split()[0][:3] in row.text for row in found)
+    rows = list(evaluation.open_sentences("scenes", None, "1").sentences)
+    assert all(row.category in CLASSES for row in rows)
+    assert all(row.category.split()[0][:3] in row.text for row in rows)
 
 
 @pytest.mark.parametrize("split", ["test", "0", "-1", "1.5", ""])

@@ -52,14 +52,14 @@ def test_objects_are_disjoint_and_are_the_class_map(seed: int) -> None:
     scene = generate(seed, 160)
     rebuilt = np.zeros_like(scene.class_map)
     times_covered = np.zeros(scene.class_map.shape, int)
-    for thing in scene.objects:
-        mask = thing.mask
-        rebuilt[mask] = CLASSES.index(thing.label) + 1
+    for each in scene.objects:
+        mask = each.mask
+        rebuilt[mask] = CLASSES.index(each.label) + 1
         times_covered += mask
         rows, columns = np.nonzero(mask)
         box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        assert thing.box == box
-        assert thing.area == mask.sum() > 0
+        assert each.box == box
+        assert each.area == mask.sum() > 0
     assert times_covered.max() <= 1
     np.testing.assert_array_equal(rebuilt, scene.class_map)
 
@@ -75,8 +75,8 @@ def test_three_to_seven_classes(seed: int) -> None:
 @given(seeds)
 def test_only_the_asked_classes_are_drawn(seed: int) -> None:
     scene = generate(seed, 160, EVALUATION_CLASSES)
-    assert {thing.label for thing in scene.objects} <= set(EVALUATION_CLASSES)
-    assert len({thing.label for thing in scene.objects}) >= 3
+    assert {each.label for each in scene.objects} <= set(EVALUATION_CLASSES)
+    assert len({each.label for each in scene.objects}) >= 3
 
 
 @pytest.mark.parametrize("label", CLASSES)
@@ -84,7 +84,7 @@ def test_every_class_is_drawn_somewhere(label: str) -> None:
     company = {"runway": {"airplane"}, "ground track field": {"tennis court"}}.get(label, set())
     allowed = {label, "building", "road", "water", "farmland", "bare land"} | company
     scenes = (generate(seed, 192, allowed) for seed in range(80))
-    assert any(thing.label == label for scene in scenes for thing in scene.objects)
+    assert any(each.label == label for scene in scenes for each in scene.objects)
 
 
 @settings(max_examples=12, deadline=None)
@@ -145,7 +145,7 @@ def test_most_scenes_have_three_expressions_of_several_kinds() -> None:
 def test_captions_name_every_class_and_no_other() -> None:
     for seed in range(12):
         scene = generate(seed, 192)
-        present = {thing.label for thing in scene.objects}
+        present = {each.label for each in scene.objects}
         for sentence in scene.captions[:2]:
             for label in present:
                 assert label in sentence
@@ -178,7 +178,7 @@ def test_size_too_small_is_refused() -> None:
 @pytest.mark.parametrize("label", ["water", "bare land", "airplane", "building"])
 def test_one_class_alone_is_possible(label: str) -> None:
     scene = generate(1, 128, {label})
-    assert {thing.label for thing in scene.objects} == {label}
+    assert {each.label for each in scene.objects} == {label}
 
 
 @pytest.mark.parametrize("label", ["car", "ship", "bridge"])

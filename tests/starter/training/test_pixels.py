@@ -15,9 +15,9 @@ from PIL import Image
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import PIXELS, ClipModel, load_clip
 from starter.training import pixels, vocabularies, windows
-from starter.training import trainer as descent
 from starter.training.pixels import PixelPlan
 from starter.training.train import WEIGHTS
+from starter.training.trainer import Trainer, orthogonalised
 from starter.training.vocabularies import SOURCES
 from starter.training.windows import Bank, bank
 
@@ -46,7 +46,7 @@ def test_a_tower_is_trained_resumed_and_written(tmp_path: Path, caplog: pytest.L
     real, made = drawn(("dubai water", "dubai road")), scenes(load_clip(str(WEIGHTS)))
     for minutes in (0.05, 0.1):
         plan = PixelPlan(minutes=minutes, batch=4, save_seconds=1)
-        pixels.learn(plan, real, made, real, tmp_path, tmp_path / "state")
+        pixels.train_tower(plan, real, made, real, tmp_path, tmp_path / "state")
     assert "resumed at step" in caplog.text
     assert "held out: IoU" in caplog.text
     tower = load_clip(str(tmp_path)).pixels
@@ -61,14 +61,14 @@ def test_losses_fall():
     real, made = drawn(("dubai water", "dubai road")), scenes(clip)
     texts = [pixels.Texts(clip, known) for known in (vocabularies.coarse(), vocabularies.fine())]
     tower = pixels.new_tower(clip, texts)
-    trainer = pixels.Trainer(plan, clip, tower, texts)
-    run = descent.Run(plan, tower, pixels._optimizers(tower, plan), Path("unused"))
-    found = []
+    objective = pixels.Objective(plan, clip, tower, texts)
+    trainer = Trainer(plan, tower, pixels._optimizers(tower, plan), Path("unused"))
+    losses = []
     for _ in range(40):
-        parts = trainer.losses(real, made)
-        found.append(float(sum(parts).detach()))
-        run.descend(sum(parts), 0.0)
-    assert np.mean(found[-5:]) < 0.7 * np.mean(found[:5])
+        parts = objective.losses(real, made)
+        losses.append(float(sum(parts).detach()))
+        trainer.update(sum(parts), 0.0)
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 
 
 def test_two_processes_train_one_tower(tmp_path: Path):
@@ -114,11 +114,11 @@ def test_cut_windows_show_image_labels_and_patches_together():
 def test_borders_are_where_owners_change():
     owners = np.zeros((5, 6), np.int32)
     owners[1:4, 2:5] = 7
-    found = pixels.borders(owners)
-    assert not found[2, 3]
-    assert found[1:4, 2:5].sum() == 8
-    assert not found[0, [0, 1, 5]].any()
-    assert found[0, 2:5].all()
+    border = pixels.borders(owners)
+    assert not border[2, 3]
+    assert border[1:4, 2:5].sum() == 8
+    assert not border[0, [0, 1, 5]].any()
+    assert border[0, 2:5].all()
 
 
 def test_scenes_come_with_their_borders():
@@ -131,6 +131,6 @@ def test_scenes_come_with_their_borders():
 def test_orthogonalised_matrices_are_nearly_so():
     torch.manual_seed(0)
     for shape in ((6, 20), (20, 6), (8, 8)):
-        found = torch.linalg.svdvals(descent.orthogonalised(torch.randn(shape)))
-        assert found.min() > 0.3
-        assert found.max() < 1.3
+        values = torch.linalg.svdvals(orthogonalised(torch.randn(shape)))
+        assert values.min() > 0.3
+        assert values.max() < 1.3

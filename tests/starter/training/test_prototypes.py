@@ -9,17 +9,17 @@ from PIL import Image
 from dgl_rsis.classes import prototypes
 from dgl_rsis.evaluation.datasets.samples import DUBAI_COLOURS
 from starter.training import prototypes as starter_prototypes
+from starter.training.train import WEIGHTS
 from starter.training.vocabularies import DUBAI
 
 
 def test_the_shipped_files_are_those_of_the_list():
-    folder = starter_prototypes.WEIGHTS
-    lines = (folder / "SHA256SUMS").read_text("utf-8").splitlines()
+    lines = (WEIGHTS / "SHA256SUMS").read_text("utf-8").splitlines()
     listed = {name: digest for digest, name in (line.split() for line in lines)}
-    assert listed.keys() == {file.name for file in folder.glob("*.safetensors")}
+    assert listed.keys() == {file.name for file in WEIGHTS.glob("*.safetensors")}
     assert len(listed) == 3
     for name, digest in listed.items():
-        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+        assert hashlib.sha256((WEIGHTS / name).read_bytes()).hexdigest() == digest
 
 
 def test_training_images_become_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -34,7 +34,7 @@ def test_training_images_become_a_file(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(starter_prototypes, "TRAINING_TILES", (1,))
     monkeypatch.setattr(sys, "argv", ["x", "--dubai", str(tmp_path), "--out", str(tmp_path)])
     starter_prototypes.main()
-    found = prototypes.load(tmp_path / "prototypes.safetensors")
-    assert found.labels == DUBAI
-    assert {DUBAI[owner] for owner in found.owners} == {"building", "water"}
-    assert set(found.sources) == {0}
+    written = prototypes.load(tmp_path / "prototypes.safetensors")
+    assert written.labels == DUBAI
+    assert {DUBAI[owner] for owner in written.owners} == {"building", "water"}
+    assert set(written.sources) == {0}

@@ -65,21 +65,21 @@ def test_regions_lie_in_their_class():
     torch.manual_seed(0)
     labels = torch.zeros(4, 64, 64, dtype=torch.int64)
     labels[:, :32], labels[:, 32:] = 1, 2
-    found = targets.regions(labels, 2, cells=6, patch=8)
-    assert found.weights.shape == (4, 6, 64)
-    top = found.weights.reshape(4, 6, 8, 8)[:, :, :4].sum(dim=(2, 3))
-    share = top / found.weights.sum(dim=2).clamp_min(1e-6)
-    assert (share[found.labels == 1] >= 0.69).all()
-    assert (share[found.labels == 2] <= 0.31).all()
-    assert (found.labels > 0).any()
+    regions = targets.regions(labels, 2, cells=6, patch=8)
+    assert regions.weights.shape == (4, 6, 64)
+    top = regions.weights.reshape(4, 6, 8, 8)[:, :, :4].sum(dim=(2, 3))
+    share = top / regions.weights.sum(dim=2).clamp_min(1e-6)
+    assert (share[regions.labels == 1] >= 0.69).all()
+    assert (share[regions.labels == 2] <= 0.31).all()
+    assert (regions.labels > 0).any()
 
 
 def test_patch_labels_need_a_clear_majority():
     labels = torch.full((1, 16, 16), 2)
     labels[:, :, :8] = 1
     labels[:, 8:, 8:12] = 1
-    found = targets.patch_labels(labels, 2, patch=8)
-    assert found.tolist() == [[1, 2, 1, 0]]
+    patches = targets.patch_labels(labels, 2, patch=8)
+    assert patches.tolist() == [[1, 2, 1, 0]]
 
 
 def test_training_learns_resumes_and_writes_weights(
@@ -143,7 +143,7 @@ def test_the_patch_embedding_starts_as_whitened_components(dubai: Path):
     torch.manual_seed(0)
     clip = train.new_model("cpu")
     bank = train.dubai_bank(dubai, [1])
-    train.see_components(clip, [bank])
+    train.init_from_components(clip, [bank])
     weight = clip.visual.conv1.weight.detach().flatten(1)
     directions = torch.nn.functional.normalize(weight, dim=1)
     assert (directions @ directions.T - torch.eye(len(directions))).abs().max() < 1e-3
