@@ -14,7 +14,7 @@ from backend.prompts import context as interactive
 from backend.prompts.clicks import Signs
 from backend.prompts.context import Prompt
 from dgl_rsis import runs
-from tests.backend.prompts.test_stored import H, W, brush, holding, square
+from tests.backend.prompts.regions import H, W, brush, holding, square
 from tests.backend.worker_end import VERSION, XML, task
 from tests.paths import PAYLOADS as RECORDED
 from workers.messages import SegmentRequest, VisualPrompt
