@@ -6,6 +6,12 @@ STUDIO := .venv-studio
 CHROMIUM ?= /usr/bin/chromium
 DUBAI ?= ../shared/data/dubai
 MINUTES ?= 90
+# Each worker needs 1 GB and some seconds to import: beyond four they cost more than they save.
+# One thread each, else all workers' threads fight for the processors.
+WORKERS := -n logical --maxprocesses 4 --dist worksteal
+# Compiled modules are kept even where the environment says not to: each of the many processes that
+# the tests start would compile PyTorch anew, which takes ten seconds and more.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up studio test check e2e bench starter lock clean
@@ -39,7 +45,7 @@ studio: .venv/.ready $(STUDIO)/.ready  ## Run a real Label Studio with a demo pr
 	$(BIN)/python -m samples.studio
 
 test: .venv/.ready  ## Run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS)
 
 check: .venv/.ready  ## Lint, types, import contracts
 	$(BIN)/ruff check .

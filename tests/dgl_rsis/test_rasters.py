@@ -1,7 +1,5 @@
 import contextlib
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from dgl_rsis import rasters
 from dgl_rsis.bands import Stretch
 from dgl_rsis.rasters import FORMATS, ImageError, read_rgb
 from dgl_rsis.scenes.reading import open_scene
+from tests.png import png_header
 from tests.small_raster import NOWHERE, encoded_raster, raster, whole
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -92,20 +91,6 @@ def test_the_first_frame_of_a_gif_counts():
     frames = [Image.new("RGB", (8, 8), c) for c in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert (read_rgb(data) == (255, 0, 0)).all()
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size; its pixels are a lie."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + body))
-        return struct.pack(">I", len(body)) + kind + body + check
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(bytes(1000))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
 
 
 def test_a_decompression_bomb_is_refused_by_its_header():

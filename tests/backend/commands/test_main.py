@@ -2,18 +2,11 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
 
-from backend.commands.main import app
+from tests.backend.commands.command_line import dgl_rsis
 from tests.loading import MODELS, SCENES, loads_none_of
 
 LOGGERS = ("backend", "workers.processes.jobs", "dgl_rsis.clip.model")
-
-
-def dgl_rsis(*arguments: str, **environment: str) -> tuple[int, str]:
-    """Exit status and output of the command."""
-    result = CliRunner(env=environment | {"COLUMNS": "200"}).invoke(app, list(arguments))
-    return result.exit_code, result.output
 
 
 def test_help_names_all_commands() -> None:

@@ -7,7 +7,7 @@ from backend.project.tasks import TaskError
 from backend.prompts import clicks
 from backend.prompts.clicks import MOST_POINTS, Clicks, Signs
 from dgl_rsis import runs
-from tests.backend.prompts.test_stored import H, W, brush, holding, square
+from tests.backend.prompts.regions import H, W, brush, holding, square
 
 A, B, FREE = square(4, 4), square(20, 40), (50.0, 5.0)
 IN_A, IN_B = (100 * 6.5 / W, 100 * 6.5 / H), (100 * 42.5 / W, 100 * 22.5 / H)

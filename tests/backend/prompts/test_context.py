@@ -15,7 +15,7 @@ from backend.prompts.clicks import Signs
 from backend.prompts.context import InteractivePrompt
 from backend.regions import shapes
 from dgl_rsis import runs
-from tests.backend.prompts.test_stored import H, W, brush, holding, square
+from tests.backend.prompts.regions import H, W, brush, holding, square
 from tests.backend.studio.exports import DRAWN
 from tests.backend.worker_end import VERSION, XML, task
 from tests.paths import PAYLOADS as RECORDED

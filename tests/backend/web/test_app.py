@@ -31,7 +31,7 @@ from tests.backend.worker_end import (
     task,
     waiting,
 )
-from tests.dgl_rsis.test_rasters import png_header
+from tests.png import png_header
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 # Bodies as recorded from Label Studio 1.23.2.

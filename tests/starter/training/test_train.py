@@ -88,12 +88,12 @@ def test_training_learns_resumes_and_writes_weights(
     caplog.set_level(logging.INFO, "starter")
     torch.manual_seed(0)
     bank = train.dubai_bank(dubai, [1])
-    plan = TowerPlan(minutes=0.15, batch=4, averaging=0.5, save_seconds=3)
+    plan = TowerPlan(minutes=0.02, batch=4, averaging=0.5, save_seconds=0.0)
     train.train(plan, [bank], bank, "cpu", tmp_path / "state", tmp_path / "out")
     assert "held out: IoU" in caplog.text
 
     picture = np.asarray(Image.open(dubai / "tile1_001.jpg"))[:128, 16:144]
-    for minutes in (0.2, 0.4, 0.8, 1.6):  # on a busy machine a step takes seconds
+    for minutes in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6):  # on a busy machine a step takes seconds
         longer = TowerPlan(minutes=minutes, batch=4, averaging=0.5)
         train.train(longer, [bank], bank, "cpu", tmp_path / "state", tmp_path / "out")
         if left_and_right(tmp_path / "out", picture) == [0, 1]:
@@ -127,7 +127,7 @@ def test_two_processes_train_one_model(dubai: Path, tmp_path: Path):
         "--tiles",
         "1",
     ]
-    command += ["--validate", "1", "--scenes", "2", "--batch", "4", "--minutes", "0.05"]
+    command += ["--validate", "1", "--scenes", "1", "--batch", "4", "--minutes", "0.005"]
     command += ["--processes", "2", "--device", "cpu", "--state", str(tmp_path / "state")]
     ran = subprocess.run(
         [*command, "--out", str(tmp_path / "out")], capture_output=True, text=True, timeout=300

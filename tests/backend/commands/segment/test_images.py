@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from backend.commands.main import app
-from tests.backend.commands.test_main import dgl_rsis
+from tests.backend.commands.command_line import dgl_rsis
 
 # Enough words that an untrained model finds something of them.
 WORDS = ["ship", "car", "tree", "field", "water", "pool", "tank", "bridge", "zone d'activité"]
