@@ -126,9 +126,9 @@ def dense_features(
             yield _values(clip, states)
 
     with torch.no_grad():
-        whole = blended(clip, tiling, values())
+        found = blended(clip, tiling, values())
     states = torch.cat(kept) if kept else None
-    dense = DenseFeatures(whole, image.shape[0], image.shape[1], clip.patch, states)
+    dense = DenseFeatures(found, image.shape[0], image.shape[1], clip.patch, states)
     return replace(dense, pixels=pixel_features(clip, image, dense))
 
 
@@ -153,9 +153,9 @@ def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFe
         shown = pixels[None, :, first * clip.patch : last * clip.patch].to(clip.device) / 255
         with torch.inference_mode():
             shown = standardised(clip, shown).to(memory_format=torch.channels_last)
-            placed, border = clip.pixels(shown, patches[None, :, first:last])
+            found, border = clip.pixels(shown, patches[None, :, first:last])
         begin, end = (top - first) * clip.patch, (min(top + band, rows) - first) * clip.patch
-        unit = F.normalize(placed[0, :, begin // stride : end // stride].permute(1, 2, 0), dim=-1)
+        unit = F.normalize(found[0, :, begin // stride : end // stride].permute(1, 2, 0), dim=-1)
         coordinates.append(unit.half().float())  # so that a cache of halves changes nothing
         outline.append(border[0, 0, begin:end].sigmoid().half().float())
     height, width = image.shape[:2]
@@ -381,8 +381,8 @@ def patch_weights(masks: Mask, rows: float, columns: float) -> Tensor:
 
 def _span(seen: Mask) -> slice:
     """From the first to the last of them; nothing where there is none."""
-    places = np.flatnonzero(seen)
-    return slice(places[0], places[-1] + 1) if len(places) else slice(0, 0)
+    found = np.flatnonzero(seen)
+    return slice(found[0], found[-1] + 1) if len(found) else slice(0, 0)
 
 
 def _shares(pixels: int, cells: float) -> Tensor:

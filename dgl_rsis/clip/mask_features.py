@@ -97,8 +97,8 @@ def _over_tiles(
         seen = (seen / seen.amax(dim=1, keepdim=True)).to(clip.device)
         tile = features.standardised(clip, tiling.cut([(top, left)]).to(clip.device) / 255)
         with torch.inference_mode():
-            encoded = F.normalize(encode(clip.visual, tile, seen, batch), dim=-1)  # (n, D)
-        total[here.to(clip.device)] += shares[here, None].to(clip.device) * encoded
+            found = F.normalize(encode(clip.visual, tile, seen, batch), dim=-1)  # (n, D)
+        total[here.to(clip.device)] += shares[here, None].to(clip.device) * found
     return F.normalize(total, dim=-1)
 
 
@@ -127,11 +127,11 @@ def _by_class_tokens(visual: VisionTransformer, tile: Tensor, seen: Tensor, batc
     for block in visual.transformer.resblocks:
         x = block(x, attn_mask=hidden)
     patches, copies = x[:, 1:own], x[0, own:]  # (1, K, E), (n, E)
-    embedded = [
+    found = [
         towers.read_all(visual, token, patches, part)
         for token, part in zip(copies.split(batch), seen.split(batch), strict=True)
     ]
-    return torch.cat(embedded)
+    return torch.cat(found)
 
 
 def _by_late_masking(visual: VisionTransformer, tile: Tensor, seen: Tensor, batch: int) -> Tensor:
@@ -155,7 +155,7 @@ def _by_late_masking(visual: VisionTransformer, tile: Tensor, seen: Tensor, batc
     for block in blocks[:first]:
         x = block(x)
     length, heads = x.shape[1], blocks[0].attn.num_heads
-    embedded = []
+    found = []
     for part in seen.split(max(1, min(batch, MOST_WEIGHTS // (heads * length**2)))):
         hidden = x.new_zeros(len(part), length, length)
         hidden[:, 0, 1:] = part.log()
@@ -163,5 +163,5 @@ def _by_late_masking(visual: VisionTransformer, tile: Tensor, seen: Tensor, batc
         y = x.expand(len(part), -1, -1)
         for block in blocks[first:]:
             y = block(y, attn_mask=hidden)
-        embedded.append(towers.read_all(visual, y[:, 0], y[:, 1:], part))
-    return torch.cat(embedded)
+        found.append(towers.read_all(visual, y[:, 0], y[:, 1:], part))
+    return torch.cat(found)

@@ -119,8 +119,8 @@ def read(visual: VisionTransformer, tokens: Tensor) -> Tensor:
     if visual.attn_pool is not None:
         alone = tokens.reshape(-1, 1, tokens.shape[-1])
         tokens = _queried(visual.attn_pool, alone).reshape(*tokens.shape[:-1], -1)
-    embedding: Tensor = visual.ln_post(tokens) @ visual.proj  # (..., D)
-    return embedding
+    found: Tensor = visual.ln_post(tokens) @ visual.proj  # (..., D)
+    return found
 
 
 def read_all(
@@ -146,8 +146,8 @@ def read_all(
         pooled = _averaged(visual, patches, seen)
     else:
         pooled = visual.ln_post(token)
-    embedding: Tensor = pooled @ visual.proj  # (B, D)
-    return embedding
+    found: Tensor = pooled @ visual.proj  # (B, D)
+    return found
 
 
 def _averaged(visual: VisionTransformer, patches: Tensor, seen: Tensor | None) -> Tensor:
@@ -198,8 +198,8 @@ def attention_pooled(pool: AttentionPool2d, maps: Tensor) -> Tensor:
         for project, y in ((pool.q_proj, x[:, :1]), (pool.k_proj, x), (pool.v_proj, x))
     )
     answer = F.scaled_dot_product_attention(query, key, value)  # (B, heads, 1, E / heads)
-    embedding: Tensor = pool.c_proj(answer.flatten(1))  # (B, D)
-    return embedding
+    found: Tensor = pool.c_proj(answer.flatten(1))  # (B, D)
+    return found
 
 
 def pool_values(pool: AttentionPool2d, maps: Tensor) -> Tensor:
