@@ -147,6 +147,11 @@ class Registry:
         """
         if not NAME.fullmatch(name) or name == STARTER:
             raise RegistryError(f"a model cannot be called {name!r}: use a-z, 0-9, '.', '_', '-'")
+        if file.is_dir():
+            raise RegistryError(
+                f"{file} is a folder: give the checkpoint in it, or use a folder with "
+                f"open_clip_config.json as it is, by MODEL={file}"
+            )
         if not file.is_file():
             raise RegistryError(f"there is no file {file}")
         if here := self.installed().get(name):

@@ -44,6 +44,8 @@ def test_what_cannot_be_added(tmp_path: Path, shelf: Shelf) -> None:
     models = registry(folder, shelf)
     with pytest.raises(RegistryError, match="there is no file"):
         models.add("a", tmp_path / "none.pt", "ViT-B-32", "clip", Opened())
+    with pytest.raises(RegistryError, match="is a folder: give the checkpoint in it, or use"):
+        models.add("a", tmp_path, "ViT-B-32", "clip", Opened())
     with pytest.raises(RegistryError, match=f"registered name m.*not the expected {SHA256}"):
         models.add("m", file, "ViT-B-32", "clip", Opened())
     with pytest.raises(ValueError, match="code of a stranger"):
