@@ -5,8 +5,8 @@ test would look like a passed one.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,7 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from samples.processes import free_port
 from samples.servers import ROOT, Studio, dgl_rsis, label_studio
-from samples.studio import (
-    LABEL_CONFIG,
-    connect_backend,
-    create_project,
-    import_images,
-    sample_images,
-)
+from tests.e2e.projects import Project, connection_of, make_project
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 # As root Chromium needs --no-sandbox; the others keep it from calling hosts of its own.
@@ -36,23 +30,20 @@ CHROMIUM_FLAGS = [
 ]
 
 
-@dataclass(frozen=True)
-class Project:
-    """A project of the running Label Studio with the backend connected.
-
-    Attributes:
-        id: of the project.
-        tasks: ids of its tasks, one an image.
-    """
-
-    id: int
-    tasks: list[int]
+@pytest.fixture(scope="session")
+def first_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the first start of a Label Studio leaves: a minute's work, which the others copy."""
+    folder: Path = tmp_path_factory.mktemp("first") / "data"
+    with label_studio(folder, free_port(0)):
+        pass
+    return folder
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+def studio(first_start: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """Label Studio with an empty database."""
-    with label_studio(tmp_path_factory.mktemp("studio"), free_port(0)) as studio:
+    folder = shutil.copytree(first_start, tmp_path_factory.mktemp("studio") / "data")
+    with label_studio(folder, free_port(0)) as studio:
         yield studio
 
 
@@ -68,25 +59,6 @@ def backend(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def project(studio: Studio, backend: str) -> Project:
     """Three real tiles."""
     return make_project(studio, "three tiles", backend, images=3)
-
-
-def connection_of(studio: Studio, token: str) -> dict[str, str]:
-    """The environment that connects a backend to Label Studio."""
-    return {
-        "LABEL_STUDIO_URL": studio.base_url,
-        "LABEL_STUDIO_API_KEY": token,
-        # Rather a slow machine that passes than one that opens a task without masks.
-        "SINGLE_TASK_SECONDS": "90",
-    }
-
-
-def make_project(studio: Studio, title: str, backend: str, images: int) -> Project:
-    """A project with that many sample images and the backend connected."""
-    project = create_project(studio, title, LABEL_CONFIG)
-    tasks = import_images(studio, project, sample_images()[:images])
-    assert len(tasks) == images, f"samples/ has fewer than {images} images"
-    connect_backend(studio, project, backend)
-    return Project(project, tasks)
 
 
 @pytest.fixture(scope="session")

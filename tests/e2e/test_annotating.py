@@ -7,18 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from label_studio_sdk.converter.brush import decode_rle
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Page
 
 from samples.servers import Studio
-from tests.e2e.conftest import Project
+from tests.e2e.annotator import (
+    REGIONS,
+    SECONDS,
+    SELECTED,
+    decoded,
+    open_task,
+    submit,
+    wait_until_painted,
+)
+from tests.e2e.projects import Project
 
 pytestmark = pytest.mark.e2e
-
-SELECTED = "window.Htx.annotationStore.selected"
-SECONDS = 1000  # Playwright counts milliseconds
 
 
 def test_masks_are_seen_and_come_back_as_submitted(
@@ -59,20 +64,12 @@ def test_a_mask_corrected_with_the_eraser_comes_back_smaller(
         np.testing.assert_array_equal(after[other], before[other])
 
 
-def open_task(page: Page, studio: Studio, project: Project, task: int) -> None:
-    """Open a task as a click in the list does, and wait until its regions are there."""
-    page.goto(f"{studio.base_url}/projects/{project.id}/data?task={task}")
-    page.wait_for_function("window.Htx?.annotationStore?.selected", timeout=120 * SECONDS)
-    page.wait_for_function(f"{SELECTED}.regionStore.regions.length > 0", timeout=120 * SECONDS)
-    page.locator("canvas").first.wait_for()
-    page.wait_for_timeout(2 * SECONDS)  # the masks are drawn after the regions are listed
-
-
 def changed_share(page: Page) -> float:
     """Share of the image's pixels that look different once every region is hidden."""
     shown = canvas_pixels(page)
     page.evaluate(f"{SELECTED}.regionStore.toggleVisibility()")
-    page.wait_for_timeout(1 * SECONDS)
+    page.wait_for_function(f"{REGIONS}.every(r => !r.layerRef.visible())", timeout=30 * SECONDS)
+    wait_until_painted(page)
     hidden = canvas_pixels(page)
     page.evaluate(f"{SELECTED}.regionStore.toggleVisibility()")
     return float((np.abs(shown - hidden).max(axis=-1) > 8).mean())
@@ -95,32 +92,14 @@ def erase_across(page: Page, label: str) -> None:
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.9, y, steps=20)
     page.mouse.up()
-    page.wait_for_timeout(1 * SECONDS)
+    page.wait_for_function(f"{REGIONS}.some(r => r.touches.length > 0)", timeout=30 * SECONDS)
+    wait_until_painted(page)
 
 
 def middle(mask: NDArray[np.bool_]) -> int:
     """Number of pixels on the line that `erase_across` follows."""
     height, width = mask.shape
     return int(mask[height // 2, width // 10 : width * 9 // 10].sum())
-
-
-def submit(page: Page) -> None:
-    """Press Submit and wait until Label Studio has stored the annotation."""
-    with page.expect_response(
-        lambda answer: answer.request.method == "POST" and "/annotations" in answer.url
-    ) as answer:
-        page.get_by_role("button", name="Submit").click()
-    assert answer.value.status == 201
-
-
-def decoded(regions: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.bool_]]:
-    """Label → (H, W) bool mask, by the SDK's decoder."""
-    return {
-        region["value"]["brushlabels"][0]: decode_rle(region["value"]["rle"])
-        .reshape(region["original_height"], region["original_width"], 4)[..., 3]
-        .astype(bool)
-        for region in regions
-    }
 
 
 def assert_same_masks(

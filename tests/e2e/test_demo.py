@@ -1,7 +1,8 @@
-"""`make studio`, from the first start to Ctrl-C."""
+"""`make studio`, from its start to Ctrl-C."""
 
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -17,7 +18,10 @@ from samples.studio import sample_images
 pytestmark = pytest.mark.e2e
 
 
-def test_the_demo_can_be_logged_in_to_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+def test_the_demo_can_be_logged_in_to_and_stops_on_ctrl_c(
+    first_start: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(first_start, tmp_path / "data")
     ports = {"--port": free_port(0), "--backend-port": free_port(0)}
     command = [sys.executable, "-m", "samples.studio", "--data-dir", str(tmp_path / "data")]
     command += [str(part) for option in ports.items() for part in option]

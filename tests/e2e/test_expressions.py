@@ -11,13 +11,20 @@ from playwright.sync_api import Page
 
 from samples.servers import Studio
 from samples.studio import LABEL_CONFIG, connect_backend, create_project, sample_images
-from tests.e2e.conftest import Project
-from tests.e2e.test_annotating import SECONDS, SELECTED, open_task
-from tests.e2e.test_retrieving import retrieve
+from tests.e2e.annotator import (
+    SECONDS,
+    SELECTED,
+    SENTENCE,
+    SUGGESTED,
+    open_task,
+    wait_until_drawn,
+)
+from tests.e2e.predictions import retrieve
+from tests.e2e.projects import Project
 
 pytestmark = pytest.mark.e2e
 
-SENTENCE = "the large building on the left"
+SETTLE_SECONDS = 2  # in which the next candidate of a task would come
 
 
 def test_a_prompt_in_the_browser_suggests_a_mask(
@@ -29,11 +36,9 @@ def test_a_prompt_in_the_browser_suggests_a_mask(
     prompt.fill(SENTENCE)
     prompt.press("Enter")
     page.wait_for_function(f"{SELECTED}.suggestions.size > 0", timeout=120 * SECONDS)
-    page.wait_for_timeout(2 * SECONDS)
+    wait_until_drawn(page, SUGGESTED)
     page.screenshot(path=screenshots / "e2e-prompt.png")
-    (labels,) = page.evaluate(
-        f"Array.from({SELECTED}.suggestions.values()).map(r => r.labels.slice())"
-    )
+    (labels,) = page.evaluate(f"{SUGGESTED}.map(r => r.labels.slice())")
     assert labels == ["building"]
 
 
@@ -70,7 +75,7 @@ def wait_until_settled(studio: Studio, task: int) -> list[dict[str, Any]]:
         stored = studio.api("GET", "/api/predictions/", params={"task": task})
         if len(stored) != seen:
             seen, since = len(stored), time.monotonic()
-        elif seen and time.monotonic() - since > 4:
+        elif seen and time.monotonic() - since > SETTLE_SECONDS:
             return sorted(stored, key=lambda prediction: int(prediction["id"]))
-        time.sleep(0.5)
+        time.sleep(0.2)
     pytest.fail(f"{seen} predictions for task {task} after two minutes")

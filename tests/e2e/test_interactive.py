@@ -19,15 +19,23 @@ from playwright.sync_api import Page
 
 from samples.processes import free_port
 from samples.servers import Studio, dgl_rsis
-from tests.e2e.conftest import Project, connection_of, make_project
-from tests.e2e.test_annotating import SECONDS, SELECTED, decoded, open_task, submit
-from tests.e2e.test_expressions import SENTENCE
+from tests.e2e.annotator import (
+    REGIONS,
+    SECONDS,
+    SELECTED,
+    SENTENCE,
+    SUGGESTED,
+    decoded,
+    open_task,
+    submit,
+    wait_until_drawn,
+)
+from tests.e2e.projects import Project, connection_of, make_project
 
 pytestmark = pytest.mark.e2e
 
 LABEL = "building"
-SUGGESTED = f"Array.from({SELECTED}.suggestions.values())"
-QUIET_SECONDS = 5  # in which a suggestion that must not come would come
+QUIET_SECONDS = 2  # in which a suggestion that must not come would come
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ def test_clicks_suggest_a_mask_and_accepting_stores_it(
 
     page.get_by_test_id("bottombar-accept-suggestions-button").click()
     page.wait_for_function(f"{SELECTED}.suggestions.size === 0", timeout=30 * SECONDS)
-    page.wait_for_timeout(2 * SECONDS)
+    wait_until_drawn(page, REGIONS)
     page.screenshot(path=screenshots / "e2e-accepted.png")
     assert regions(page) > before
     submit(page)
@@ -185,7 +193,7 @@ def suggestions(page: Page, other_than: Sequence[dict[str, Any]]) -> list[dict[s
         arg=page.evaluate("found => JSON.stringify(found)", list(other_than)),
         timeout=120 * SECONDS,
     )
-    page.wait_for_timeout(1 * SECONDS)  # it is drawn after it is there
+    wait_until_drawn(page, SUGGESTED)
     found: list[dict[str, Any]] = page.evaluate(described)
     return found
 

@@ -1,7 +1,6 @@
 """Predictions that Label Studio asks for by its API: one each, under the version of /setup."""
 
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from label_studio_sdk.label_interface.interface import LabelInterface
 from samples.processes import free_port
 from samples.servers import Studio, dgl_rsis
 from samples.studio import LABEL_CONFIG
-from tests.e2e.conftest import Project, connection_of, make_project
+from tests.e2e.predictions import predictions, retrieve, wait_for_predictions
+from tests.e2e.projects import Project, connection_of, make_project
 
 pytestmark = pytest.mark.e2e
 
@@ -73,7 +73,9 @@ def test_two_parallel_opens_store_one_prediction(studio: Studio, backend: str) -
         answers = [opened.result() for opened in opens]
 
     assert any(answer["predictions"] for answer in answers)
-    wait_for_predictions(studio, project)
+    stored = wait_for_predictions(studio, project)
+    time.sleep(SETTLE_SECONDS)
+    assert predictions(studio, project) == stored
 
 
 def test_a_legacy_token_serves_as_well(studio: Studio, tmp_path: Path) -> None:
@@ -83,35 +85,6 @@ def test_a_legacy_token_serves_as_well(studio: Studio, tmp_path: Path) -> None:
         retrieve(studio, project)
         (stored,) = wait_for_predictions(studio, project)
         assert stored["model_version"] == model_version(backend.base_url)
-
-
-def retrieve(studio: Studio, project: Project) -> float:
-    """The data manager's action "Retrieve Predictions" on all tasks; its seconds."""
-    started = time.monotonic()
-    studio.api(
-        "POST",
-        "/api/dm/actions",
-        params={"id": "retrieve_tasks_predictions", "project": project.id},
-        json={"selectedItems": {"all": True, "excluded": []}, "project": project.id},
-    )
-    return time.monotonic() - started
-
-
-def wait_for_predictions(studio: Studio, project: Project) -> list[dict[str, Any]]:
-    """Wait until every task has a prediction, and a little for a second one that must not come."""
-    end = time.monotonic() + 300
-    while len({p["task"] for p in predictions(studio, project)}) < len(project.tasks):
-        assert time.monotonic() < end, "after 300 s some tasks still have no prediction"
-        time.sleep(1)
-    time.sleep(SETTLE_SECONDS)
-    stored = predictions(studio, project)
-    assert Counter(p["task"] for p in stored) == Counter(project.tasks)
-    return stored
-
-
-def predictions(studio: Studio, project: Project) -> list[dict[str, Any]]:
-    found = studio.api("GET", "/api/predictions/", params={"project": project.id})
-    return sorted(found, key=lambda prediction: int(prediction["id"]))
 
 
 def model_version(backend: str) -> str:

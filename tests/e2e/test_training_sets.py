@@ -19,11 +19,10 @@ from PIL import Image
 from playwright.sync_api import Page
 from pycocotools.coco import COCO
 
-from samples.processes import free_port
-from samples.servers import Studio, dgl_rsis
+from samples.servers import Studio
 from samples.studio import LABEL_CONFIG, connect_backend, create_project, sample_images
-from tests.e2e.conftest import Project, connection_of
-from tests.e2e.test_annotating import decoded, open_task, submit
+from tests.e2e.annotator import decoded, open_task, submit
+from tests.e2e.projects import Project, connection_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")]
 
@@ -34,10 +33,9 @@ LEARNING_SECONDS = 120
 
 
 def test_from_a_scene_to_a_training_set(
-    studio: Studio, page: Page, tmp_path: Path, screenshots: Path
+    studio: Studio, backend: str, page: Page, tmp_path: Path, screenshots: Path
 ) -> None:
     connection = connection_of(studio, studio.account.personal_token)
-    connection["LOCAL_FILES_DOCUMENT_ROOT"] = str(studio.files)
     scene = make_scene(studio.files / "delta.tif")
     tiles = studio.files / "tiles"
     run("tile", scene, "--size", SIZE, "--overlap", OVERLAP, "--out", tiles, "--root", studio.files)
@@ -51,13 +49,12 @@ def test_from_a_scene_to_a_training_set(
     stored = studio.api("GET", "/api/predictions/", params={"project": project.id})
     assert sorted(p["task"] for p in stored) == sorted(project.tasks)
 
-    with dgl_rsis(tmp_path / "backend", free_port(0), connection) as backend:
-        connect_backend(studio, project.id, backend.base_url)
-        open_task(page, studio, project, project.tasks[0])  # the tile and its pre-label are there
-        page.screenshot(path=screenshots / "e2e-tile.png")
-        before = version(backend.base_url, project)
-        submit(page)
-        assert learnt(backend.base_url, project, before).startswith(f"{before}+p")
+    connect_backend(studio, project.id, backend)
+    open_task(page, studio, project, project.tasks[0])  # the tile and its pre-label are there
+    page.screenshot(path=screenshots / "e2e-tile.png")
+    before = version(backend, project)
+    submit(page)
+    assert learnt(backend, project, before).startswith(f"{before}+p")
     accept(studio, project.tasks[1])
 
     export = tmp_path / "export.json"
@@ -123,7 +120,7 @@ def learnt(backend: str, project: Project, before: str) -> str:
     """The next version, once there is one."""
     deadline = time.monotonic() + LEARNING_SECONDS
     while (found := version(backend, project)) == before and time.monotonic() < deadline:
-        time.sleep(1)
+        time.sleep(0.2)
     return found
 
 
