@@ -18,7 +18,7 @@ from dgl_rsis.sam.model import SamEmbedding, SamModel, framed
 
 log = logging.getLogger(__name__)
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -32,28 +32,28 @@ class Batches:
     size: int
 
     def over(
-        self, points: NDArray[np.float64], work: Callable[[NDArray[np.float64]], Found]
-    ) -> list[Found]:
+        self, points: NDArray[np.float64], work: Callable[[NDArray[np.float64]], Result]
+    ) -> list[Result]:
         """What `work` makes of all points, batch by batch, in their order.
 
         Raises:
             torch.OutOfMemoryError: not even one point fits.
         """
-        done: list[Found] = []
+        done: list[Result] = []
         start = 0
         while start < len(points):
-            found = self._tried(points[start : start + self.size], work)
-            if found is None:
+            tried = self._tried(points[start : start + self.size], work)
+            if tried is None:
                 # Only now has the frame that held the tensors gone.
                 torch.cuda.empty_cache()
                 continue
-            done.append(found[0])
-            start += len(found[1])
+            done.append(tried[0])
+            start += len(tried[1])
         return done
 
     def _tried(
-        self, part: NDArray[np.float64], work: Callable[[NDArray[np.float64]], Found]
-    ) -> tuple[Found, NDArray[np.float64]] | None:
+        self, part: NDArray[np.float64], work: Callable[[NDArray[np.float64]], Result]
+    ) -> tuple[Result, NDArray[np.float64]] | None:
         try:
             return work(part), part
         except torch.OutOfMemoryError:

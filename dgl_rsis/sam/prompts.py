@@ -74,12 +74,12 @@ def translate(prompt: Prompt, height: int, width: int) -> Pointed:
 
 
 def _checked(points: Floats, height: int, width: int) -> Points:
-    found = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    within = ((found >= 0) & (found <= (width, height))).all(axis=1)  # false for NaN
+    checked = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    within = ((checked >= 0) & (checked <= (width, height))).all(axis=1)  # false for NaN
     if not within.all():
-        x, y = found[~within][0]
+        x, y = checked[~within][0]
         raise InputError(f"the point ({x:g}, {y:g}) lies outside the image of {width} × {height}")
-    return found if len(found) <= MOST_POINTS else _spread(found, MOST_POINTS)
+    return checked if len(checked) <= MOST_POINTS else _spread(checked, MOST_POINTS)
 
 
 def _clipped(box: Box, height: int, width: int) -> Box:

@@ -88,27 +88,27 @@ def propose(
     frames = _frames(height, width, parameters)
     batches = Batches(parameters.batch or (256 if sam.device.startswith("cuda") else 8))
     known = [embedding, *[None] * (len(frames) - 1)]
-    found = _joined(
+    candidates = _joined(
         [
             _within(frame, image, sam, each, parameters, batches)
             for frame, each in zip(frames, known, strict=True)
         ]
     )
-    total = len(found.runs)
+    total = len(candidates.runs)
     if len(frames) > 1:  # the smaller crop's mask stays
-        areas = torch.tensor([frame.area for frame, _ in found.runs], dtype=torch.float32)
-        found = found.taken(nms(found.boxes, 1 / areas, parameters.crop_nms))
-    best = found.quality.argsort(descending=True, stable=True)
-    found = found.taken(best[: parameters.keep])
-    log.debug("%d masks of crops, %d kept", total, len(found.runs))
-    masks = _planes(found.runs, frames[0].whole)
+        areas = torch.tensor([frame.area for frame, _ in candidates.runs], dtype=torch.float32)
+        candidates = candidates.taken(nms(candidates.boxes, 1 / areas, parameters.crop_nms))
+    best = candidates.quality.argsort(descending=True, stable=True)
+    candidates = candidates.taken(best[: parameters.keep])
+    log.debug("%d masks of crops, %d kept", total, len(candidates.runs))
+    masks = _planes(candidates.runs, frames[0].whole)
     if parameters.fill_holes:
         for mask in masks:
             _fill_holes(mask)
     return Proposals(
         masks,
-        _image_boxes(found.boxes, frames[0]),
-        found.quality.clamp(0, 1).numpy(),
+        _image_boxes(candidates.boxes, frames[0]),
+        candidates.quality.clamp(0, 1).numpy(),
         height,
         width,
     )
@@ -223,10 +223,10 @@ def _within(
     # Half a pixel more, since the formulas of the generator take these for centres of pixels.
     points = grid * (right - left, bottom - top) + 0.5
     with torch.inference_mode():
-        found = _joined(
+        candidates = _joined(
             batches.over(points, lambda part: _at(part, frame, sam, embedding, parameters))
         )
-    return found.taken(nms(found.boxes, found.iou, parameters.box_nms))
+    return candidates.taken(nms(candidates.boxes, candidates.iou, parameters.box_nms))
 
 
 def _at(
