@@ -164,13 +164,13 @@ def _check_room(url: str, part: Path, missing: int) -> None:
 
 
 def _start(answer: requests.Response) -> int:
-    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-    return int(found[1]) if found else -1
+    match = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    return int(match[1]) if match else -1
 
 
 def _total(answer: requests.Response) -> int:
-    found = re.match(r"bytes \*/(\d+)$", answer.headers.get("Content-Range", ""))
-    return int(found[1]) if found else -1
+    match = re.match(r"bytes \*/(\d+)$", answer.headers.get("Content-Range", ""))
+    return int(match[1]) if match else -1
 
 
 def _length(path: Path) -> int:
