@@ -68,10 +68,12 @@ def test_with_memory_or_without_the_answers_are_the_pipelines(
     for cache in (None, ImageCache(MIB)):
         segmenter = _segmenter(model_folder, cache)
         for _ in range(2):
-            found = segmenter.segment(picture, LABELS, segmenter.batch)
-            assert (found.class_map == direct.class_map).all()
-            assert found.probability == pytest.approx(direct.probability, abs=1e-6)
-            assert {"proposals", "dense", "text", "crops", "map", "masks"} <= set(found.seconds)
+            segmentation = segmenter.segment(picture, LABELS, segmenter.batch)
+            assert (segmentation.class_map == direct.class_map).all()
+            assert segmentation.probability == pytest.approx(direct.probability, abs=1e-6)
+            assert {"proposals", "dense", "text", "crops", "map", "masks"} <= set(
+                segmentation.seconds
+            )
 
 
 def test_a_picture_is_encoded_once_whatever_is_asked(
@@ -82,8 +84,8 @@ def test_a_picture_is_encoded_once_whatever_is_asked(
     assert sorted(calls) == ["build", "crop_features", "dense_features", "mask_features"]
     calls.clear()
     segmenter.segment(picture, LABELS[:2], 4)
-    found = segmenter.point(picture, _at(15, 15))
-    assert found.mask[15, 15]
+    refined = segmenter.point(picture, _at(15, 15))
+    assert refined.mask[15, 15]
     assert calls == []
     segmenter.refer(picture, "the building", LABELS, 8)
     assert calls == ["mask_features"]  # of other cuts of the same tree
@@ -130,9 +132,9 @@ def test_other_workers_find_it_on_disk(
     expected = first.segment(picture, LABELS, 8)
     calls.clear()
     other = _segmenter(model_folder, ImageCache(MIB, tmp_path))
-    found = other.segment(picture, LABELS, 8)
+    segmentation = other.segment(picture, LABELS, 8)
     assert calls == []
-    assert (found.class_map == expected.class_map).all()
+    assert (segmentation.class_map == expected.class_map).all()
 
 
 def test_nothing_is_remembered_of_another_file_or_of_the_self_test(
