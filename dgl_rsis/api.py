@@ -7,8 +7,8 @@ A lagoon, asked for in the three ways that there are:
 >>> from dgl_rsis.api import load, refer, refine, segment
 >>> image = np.asarray(Image.open("samples/dubai-5-8.jpg"))[:224, 480:800]
 >>> model = load()
->>> answer = segment(image, ["water", "land", "road"], model)
->>> answer.class_map.shape, int(answer.class_map[98, 179])  # row, column; 1 is the first label
+>>> classes = segment(image, ["water", "land", "road"], model)
+>>> classes.class_map.shape, int(classes.class_map[98, 179])  # row, column; 1 is the first label
 ((224, 320), 1)
 >>> best, *others = refer(image, "the dark lake", model).candidates
 >>> best.score > 0.9, bool(best.mask[98, 179])

@@ -18,7 +18,7 @@ from dgl_rsis.sam.model import SamEmbedding, SamModel, framed
 
 log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -32,14 +32,14 @@ class Batches:
     size: int
 
     def over(
-        self, points: NDArray[np.float64], work: Callable[[NDArray[np.float64]], Result]
-    ) -> list[Result]:
+        self, points: NDArray[np.float64], work: Callable[[NDArray[np.float64]], Made]
+    ) -> list[Made]:
         """What `work` makes of all points, batch by batch, in their order.
 
         Raises:
             torch.OutOfMemoryError: not even one point fits.
         """
-        done: list[Result] = []
+        done: list[Made] = []
         start = 0
         while start < len(points):
             tried = self._tried(points[start : start + self.size], work)
@@ -52,8 +52,8 @@ class Batches:
         return done
 
     def _tried(
-        self, part: NDArray[np.float64], work: Callable[[NDArray[np.float64]], Result]
-    ) -> tuple[Result, NDArray[np.float64]] | None:
+        self, part: NDArray[np.float64], work: Callable[[NDArray[np.float64]], Made]
+    ) -> tuple[Made, NDArray[np.float64]] | None:
         try:
             return work(part), part
         except torch.OutOfMemoryError:

@@ -191,8 +191,8 @@ def framed(points: np.ndarray[Any, Any], embedding: SamEmbedding) -> np.ndarray[
     """
     down, across = embedding.input_size
     ratio = np.array([across / embedding.width, down / embedding.height])
-    scaled: np.ndarray[Any, Any] = (points.astype(np.float64) - 0.5) * ratio
-    return scaled
+    coordinates: np.ndarray[Any, Any] = (points.astype(np.float64) - 0.5) * ratio
+    return coordinates
 
 
 def upscaled(sam: SamModel, low: Tensor, inside: Size, size: Size) -> Tensor:

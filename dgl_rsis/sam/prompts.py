@@ -74,12 +74,12 @@ def translate(prompt: Prompt, height: int, width: int) -> Pointed:
 
 
 def _checked(points: Floats, height: int, width: int) -> Points:
-    checked = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    within = ((checked >= 0) & (checked <= (width, height))).all(axis=1)  # false for NaN
+    places = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    within = ((places >= 0) & (places <= (width, height))).all(axis=1)  # false for NaN
     if not within.all():
-        x, y = checked[~within][0]
+        x, y = places[~within][0]
         raise InputError(f"the point ({x:g}, {y:g}) lies outside the image of {width} × {height}")
-    return checked if len(checked) <= MOST_POINTS else _spread(checked, MOST_POINTS)
+    return places if len(places) <= MOST_POINTS else _spread(places, MOST_POINTS)
 
 
 def _clipped(box: Box, height: int, width: int) -> Box:

@@ -88,27 +88,27 @@ def propose(
     frames = _frames(height, width, parameters)
     batches = Batches(parameters.batch or (256 if sam.device.startswith("cuda") else 8))
     known = [embedding, *[None] * (len(frames) - 1)]
-    candidates = _joined(
+    masks = _joined(
         [
             _within(frame, image, sam, each, parameters, batches)
             for frame, each in zip(frames, known, strict=True)
         ]
     )
-    total = len(candidates.runs)
+    total = len(masks.runs)
     if len(frames) > 1:  # the smaller crop's mask stays
-        areas = torch.tensor([frame.area for frame, _ in candidates.runs], dtype=torch.float32)
-        candidates = candidates.taken(nms(candidates.boxes, 1 / areas, parameters.crop_nms))
-    best = candidates.quality.argsort(descending=True, stable=True)
-    candidates = candidates.taken(best[: parameters.keep])
-    log.debug("%d masks of crops, %d kept", total, len(candidates.runs))
-    masks = _planes(candidates.runs, frames[0].whole)
+        areas = torch.tensor([frame.area for frame, _ in masks.runs], dtype=torch.float32)
+        masks = masks.taken(nms(masks.boxes, 1 / areas, parameters.crop_nms))
+    best = masks.quality.argsort(descending=True, stable=True)
+    masks = masks.taken(best[: parameters.keep])
+    log.debug("%d masks of crops, %d kept", total, len(masks.runs))
+    planes = _planes(masks.runs, frames[0].whole)
     if parameters.fill_holes:
-        for mask in masks:
-            _fill_holes(mask)
+        for plane in planes:
+            _fill_holes(plane)
     return Proposals(
-        masks,
-        _image_boxes(candidates.boxes, frames[0]),
-        candidates.quality.clamp(0, 1).numpy(),
+        planes,
+        _image_boxes(masks.boxes, frames[0]),
+        masks.quality.clamp(0, 1).numpy(),
         height,
         width,
     )
@@ -223,10 +223,10 @@ def _within(
     # Half a pixel more, since the formulas of the generator take these for centres of pixels.
     points = grid * (right - left, bottom - top) + 0.5
     with torch.inference_mode():
-        candidates = _joined(
+        masks = _joined(
             batches.over(points, lambda part: _at(part, frame, sam, embedding, parameters))
         )
-    return candidates.taken(nms(candidates.boxes, candidates.iou, parameters.box_nms))
+    return masks.taken(nms(masks.boxes, masks.iou, parameters.box_nms))
 
 
 def _at(
