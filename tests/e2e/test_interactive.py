@@ -182,12 +182,12 @@ def suggestions(page: Page, other_than: Sequence[dict[str, Any]]) -> list[dict[s
     described = f"{SUGGESTED}.map(r => ({{labels: r.labels.slice(), rle: Array.from(r.rle)}}))"
     page.wait_for_function(
         f"old => {SELECTED}.suggestions.size > 0 && JSON.stringify({described}) !== old",
-        arg=page.evaluate("before => JSON.stringify(before)", list(other_than)),
+        arg=page.evaluate("found => JSON.stringify(found)", list(other_than)),
         timeout=120 * SECONDS,
     )
     page.wait_for_timeout(1 * SECONDS)  # it is drawn after it is there
-    suggested: list[dict[str, Any]] = page.evaluate(described)
-    return suggested
+    found: list[dict[str, Any]] = page.evaluate(described)
+    return found
 
 
 def answered(backend: str) -> int:

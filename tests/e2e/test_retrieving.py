@@ -110,8 +110,8 @@ def wait_for_predictions(studio: Studio, project: Project) -> list[dict[str, Any
 
 
 def predictions(studio: Studio, project: Project) -> list[dict[str, Any]]:
-    listed = studio.api("GET", "/api/predictions/", params={"project": project.id})
-    return sorted(listed, key=lambda prediction: int(prediction["id"]))
+    found = studio.api("GET", "/api/predictions/", params={"project": project.id})
+    return sorted(found, key=lambda prediction: int(prediction["id"]))
 
 
 def model_version(backend: str) -> str:

@@ -122,9 +122,9 @@ def version(backend: str, project: Project) -> str:
 def learnt(backend: str, project: Project, before: str) -> str:
     """The next version, once there is one."""
     deadline = time.monotonic() + LEARNING_SECONDS
-    while (current := version(backend, project)) == before and time.monotonic() < deadline:
+    while (found := version(backend, project)) == before and time.monotonic() < deadline:
         time.sleep(1)
-    return current
+    return found
 
 
 def accept(studio: Studio, task: int) -> None:
