@@ -87,9 +87,9 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _start(self, tag: str) -> int | None:
-        found = re.match(r"bytes=(\d+)-$", self.headers["Range"] or "")
+        match = re.match(r"bytes=(\d+)-$", self.headers["Range"] or "")
         changed = self.headers["If-Range"] not in (None, tag)
-        return int(found[1]) if found and self.server.shelf.ranges and not changed else None
+        return int(match[1]) if match and self.server.shelf.ranges and not changed else None
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""

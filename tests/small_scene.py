@@ -18,8 +18,8 @@ def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     patches = ndimage.gaussian_filter(rng.random((height, width, 3)), (9, 9, 0))
     patches = (patches - patches.min()) / np.ptp(patches)
     noisy = patches * 255 + rng.normal(0, 4, patches.shape)
-    found: NDArray[np.uint8] = np.clip(noisy, 0, 255).astype(np.uint8)
-    return found
+    pixels: NDArray[np.uint8] = np.clip(noisy, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def write_scene(

@@ -59,9 +59,9 @@ def interpolated(node: Any, given: dict[str, str]) -> Any:
     def value(match: re.Match[str]) -> str:
         if match[1]:
             return "$"
-        found = given.get(match[2], "")
-        assert found or match[3] != "?", f"{match[2]} is needed"
-        return found or (match[4] or "")
+        text = given.get(match[2], "")
+        assert text or match[3] != "?", f"{match[2]} is needed"
+        return text or (match[4] or "")
 
     return VARIABLE.sub(value, node)
 
@@ -257,8 +257,8 @@ def test_the_build_sees_what_it_needs_and_no_more():
         if not line.startswith("#")
     ]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    found = project["tool"]["setuptools"]["packages"]["find"]["include"]
-    packages = {name.rstrip("*") for name in found}
+    included = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = {name.rstrip("*") for name in included}
     locks = [f"requirements/{name}.txt" for name in ("uv", "web", "worker")]
     needed = {"pyproject.toml", project["project"]["readme"], *packages, *locks}
     assert lines[0] == "*"
@@ -278,8 +278,8 @@ def test_the_wheel_holds_every_module_and_the_starter_weights(tmp_path: Path):
     for name in packages:
         expected = {p.relative_to(tmp_path) for p in (tmp_path / name).rglob("*") if p.is_file()}
         installed = tmp_path / "installed"
-        found = {p.relative_to(installed) for p in (installed / name).rglob("*") if p.is_file()}
-        assert found == expected
+        held = {p.relative_to(installed) for p in (installed / name).rglob("*") if p.is_file()}
+        assert held == expected
 
 
 def test_a_server_is_healthy_while_it_answers():

@@ -10,12 +10,11 @@ from xml.sax.saxutils import quoteattr
 
 import typer
 
-from backend.commands import check as config_check
+from backend.commands import check
 from backend.commands.labels import LabelsError, read_names
 from backend.commands.options import Labels
 from backend.commands.refusals import refuse
-from backend.project import colours as config_colours
-from backend.project import label_config
+from backend.project import colours, label_config
 from dgl_rsis.types import names_background
 
 PLACEHOLDER = "Find one thing, with Auto-Annotation on: the large building on the left"
@@ -49,16 +48,17 @@ def config(
     expression: Annotated[
         bool, typer.Option("--expression", help="Tasks carry a sentence under `expression`.")
     ] = False,
-    check: Annotated[
-        Path | None, typer.Option(help="Say what becomes of this label config (XML) instead.")
+    file: Annotated[
+        Path | None,
+        typer.Option("--check", help="Say what becomes of this label config (XML) instead."),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="With --check: file for all that.")] = None,
 ) -> None:
     """Print a label config that is ready to use, or check one, label by label."""
-    if check is not None:
+    if file is not None:
         if labels or polygons or instances or expression:
             refuse("give --check FILE alone, or with --json: it changes nothing in the file")
-        raise typer.Exit(_check(check, json))
+        raise typer.Exit(_check(file, json))
     if json is not None:
         refuse("--json goes with --check FILE")
     try:
@@ -74,7 +74,7 @@ def config(
 
 def write(wanted: Wanted) -> str:
     """The label config: masks, smart keypoint and box with the same labels, and a prompt field."""
-    colours = config_colours.colours(wanted.names)
+    palette = colours.colours(wanted.names)
     asked = [n for n in wanted.names if not names_background(n)]
     tag = "PolygonLabels" if wanted.polygons else "BrushLabels"
     mode = ' model_mode="instance"' if wanted.instances else ""
@@ -83,11 +83,11 @@ def write(wanted: Wanted) -> str:
         "<View>",
         *(['  <Text name="expression" value="$expression"/>'] if wanted.expression else []),
         '  <Image name="image" value="$image" zoom="true" zoomControl="true"/>',
-        *_control(f'{tag} name="mask" toName="image"{mode}', wanted.names, colours),
-        *_control(f'KeyPointLabels name="click" toName="image" {smart}', asked, colours),
+        *_control(f'{tag} name="mask" toName="image"{mode}', wanted.names, palette),
+        *_control(f'KeyPointLabels name="click" toName="image" {smart}', asked, palette),
         # Without model_skip it would be filled with a box around each object.
         *_control(
-            f'RectangleLabels name="box" toName="image" {smart} model_skip="true"', asked, colours
+            f'RectangleLabels name="box" toName="image" {smart} model_skip="true"', asked, palette
         ),
         '  <TextArea name="prompt" toName="image" editable="true" rows="1" maxSubmissions="1"',
         f"            placeholder={quoteattr(PLACEHOLDER)}/>",
@@ -96,9 +96,9 @@ def write(wanted: Wanted) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _control(start: str, names: Sequence[str], colours: dict[str, str]) -> list[str]:
+def _control(start: str, names: Sequence[str], palette: dict[str, str]) -> list[str]:
     inside = [
-        f"    <Label value={quoteattr(name)} background={quoteattr(colours[name])}/>"
+        f"    <Label value={quoteattr(name)} background={quoteattr(palette[name])}/>"
         for name in names
     ]
     return [f"  <{start}>", *inside, f"  </{start.split()[0]}>"]
@@ -112,13 +112,13 @@ def _check(file: Path, json: Path | None) -> int:
         refuse(f"{file} cannot be read: {error.strerror}")
     except UnicodeDecodeError:
         refuse(f"{file} is no text in UTF-8: export the label config again")
-    found = config_check.check(text)
-    sys.stdout.write(config_check.table(found))
+    checked = check.check(text)
+    sys.stdout.write(check.table(checked))
     if json is not None:
-        text = json_of.dumps(found.to_json(), ensure_ascii=False, indent=1)
+        text = json_of.dumps(checked.to_json(), ensure_ascii=False, indent=1)
         try:
             json.parent.mkdir(parents=True, exist_ok=True)
             json.write_text(text + "\n", "utf-8")
         except OSError as error:
             refuse(f"{json} cannot be written: {error.strerror}")
-    return 0 if found.usable else 1
+    return 0 if checked.usable else 1

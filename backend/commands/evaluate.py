@@ -98,9 +98,9 @@ def _measurement(task: EvaluationRun, name: str, folder: Path | None) -> "tuple[
     """The title of the data set, opened, and what measures on it."""
     from dgl_rsis.evaluation import click_ladder, ladders
     from dgl_rsis.evaluation.datasets import catalogue
-    from starter.scenes import evaluation as generated
+    from starter.scenes import evaluation
 
-    source = generated if name == SCENES else catalogue
+    source = evaluation if name == SCENES else catalogue
     match task.task:
         case "ovss":
             data = source.open_classes(name, folder, task.split)

@@ -41,10 +41,10 @@ class Commands(TyperGroup):
         if cmd_name not in ELSEWHERE:
             return super().get_command(ctx, cmd_name)
         module, name = ELSEWHERE[cmd_name]
-        found = getattr(importlib.import_module(module), name)
+        command = getattr(importlib.import_module(module), name)
         holder = typer.Typer(**STYLE)
-        if isinstance(found, typer.Typer):
-            holder.add_typer(found, name=cmd_name)
+        if isinstance(command, typer.Typer):
+            holder.add_typer(command, name=cmd_name)
         else:
-            holder.command(cmd_name)(found)
+            holder.command(cmd_name)(command)
         return typer.main.get_group(holder).commands[cmd_name]

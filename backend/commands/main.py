@@ -43,14 +43,14 @@ def up(
     data: Data = options.DATA,
 ) -> None:
     """Run everything on this machine: queue, workers and web server."""
-    from backend.commands.up import run as everything
+    from backend.commands.up import run
     from workers.processes.embedded import EmbeddedServerError
 
     settings = options.read(Settings, host=host, port=port)
     options.read(WorkerSettings)  # else it is the workers that refuse them, endlessly
     options.log(settings.log_level, FOR_PEOPLE)
     try:
-        status = everything.run(settings, data, state)
+        status = run.run(settings, data, state)
     except EmbeddedServerError as error:
         refuse(str(error))
     raise typer.Exit(status)

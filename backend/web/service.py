@@ -21,7 +21,7 @@ from typing import Any
 from backend.project import label_config
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, as_task, task_id_of
-from backend.prompts import context as interactive
+from backend.prompts import context
 from backend.prompts.clicks import Signs
 from backend.regions import writing
 from backend.web.metrics import Metrics
@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 
 Answer = Json | list[Any]  # a prediction, or [] for none yet
 
-ReadPrompt = Callable[[Mapping[str, Any]], interactive.InteractivePrompt]
+ReadPrompt = Callable[[Mapping[str, Any]], context.InteractivePrompt]
 
 NOTHING: list[Any] = []
 INTERACTIVE = "interactive"  # stage of a failure
@@ -153,7 +153,7 @@ class PredictionService:
             return iter([NOTHING] * len(tasks))
 
     def _interactive(
-        self, project: str, xml: str, tasks: Sequence[Any], context: Any
+        self, project: str, xml: str, tasks: Sequence[Any], sent: Any
     ) -> Iterator[Answer]:
         """A prompt of somebody who waits: answered or refused, and never stored.
 
@@ -166,13 +166,13 @@ class PredictionService:
             self._refuse([TaskFailure(INTERACTIVE, task_id_of(task), cause) for task in tasks])
             return iter([NOTHING] * len(tasks))
         config = read_config(xml)
-        return iter([self._prompted(task, config, context, version, started) for task in tasks])
+        return iter([self._prompted(task, config, sent, version, started) for task in tasks])
 
     def _prompted(
-        self, task: Any, config: LabelConfig, context: Any, version: str, started: float
+        self, task: Any, config: LabelConfig, sent: Any, version: str, started: float
     ) -> Answer:
         request = _request(
-            task, config, version, lambda seen: interactive.read(context, config, seen, self._signs)
+            task, config, version, lambda seen: context.read(sent, config, seen, self._signs)
         )
         if isinstance(request, TaskFailure):
             self._refuse([request])
@@ -332,7 +332,7 @@ def _request(
     try:
         seen = as_task(task)
         plain = replace(config.to_request(seen, version), prototypes=prototypes)
-        return plain if prompt is None else interactive.to_request(plain, prompt(seen))
+        return plain if prompt is None else context.to_request(plain, prompt(seen))
     except TaskError as error:
         stage = "predict" if prompt is None else INTERACTIVE
         return TaskFailure(stage, task_id_of(task), one_line(str(error)))

@@ -164,8 +164,9 @@ class Blender:
             shape = self._rows.side(row), self._columns.side(column), self._below.shape[2]
             return np.zeros(shape, dtype=np.float32)
         down, across = self._rows.weights(row), self._columns.weights(column)
-        found: Floats = np.multiply(scores, (down[:, None] * across)[:, :, None], dtype=np.float32)
-        return found
+        weights = (down[:, None] * across)[:, :, None]
+        weighted: Floats = np.multiply(scores, weights, dtype=np.float32)
+        return weighted
 
 
 def places(rows: Axis, columns: Axis) -> Iterator[tuple[int, int]]:
@@ -178,5 +179,5 @@ def places(rows: Axis, columns: Axis) -> Iterator[tuple[int, int]]:
 def _rising(count: int) -> Floats:
     """(count,) float32 between 0 and 1."""
     angles = (np.arange(count) + 0.5) * (np.pi / 2 / count)
-    found: Floats = (np.sin(angles) ** 2).astype(np.float32)
-    return found
+    weights: Floats = (np.sin(angles) ** 2).astype(np.float32)
+    return weights

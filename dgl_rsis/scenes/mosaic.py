@@ -153,8 +153,8 @@ def _compare(raster: SceneRaster, tiles: Sequence[Window], load: LoadTile, grid:
     disagreeing = 0
     with SceneRaster(path, plain, {"dtype": "uint8"}, "NEAREST") as marks:  # never published
         for column, row, width, height in tiles:
-            found = raster.read(row, column, height, width)
-            wrong = found != load(Window(column, row, width, height))
+            written = raster.read(row, column, height, width)
+            wrong = written != load(Window(column, row, width, height))
             if not wrong.any():
                 continue
             marked = marks.read(row, column, height, width) > 0

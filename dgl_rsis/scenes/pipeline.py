@@ -115,9 +115,9 @@ def segment_scene(
             scores = _scores(
                 _encoded(shot, clip, parameters, plan.costs, propose), shot, words, clip, parameters
             )
-        found = _finished(blender.add(row, column, scores), words, parameters)
-        yield found
-        done += found.classes.size
+        block = _finished(blender.add(row, column, scores), words, parameters)
+        yield block
+        done += block.classes.size
         if progress:
             progress(done, total)
 
@@ -276,9 +276,9 @@ def _scores(
     parameters: OvssParameters,
 ) -> Floats:
     """(h, w, C) float32 of the kept part; 0 where nothing is valid."""
-    found = pipeline.pixel_classes(encoded, words, clip, parameters, {})
-    cell = encoded.proposed.at_full_size(found.cell)[shot.kept.slices]
-    scores: Floats = found.classes[cell]
+    semantic = pipeline.pixel_classes(encoded, words, clip, parameters, {})
+    cell = encoded.proposed.at_full_size(semantic.cell)[shot.kept.slices]
+    scores: Floats = semantic.classes[cell]
     scores[~shot.valid[shot.kept.slices]] = 0
     return scores
 

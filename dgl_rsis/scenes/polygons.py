@@ -153,8 +153,8 @@ def _cut(
     values[flat] = classes.reshape(-1)
     numbers: NDArray[np.int64] = np.zeros(count + 1, dtype=np.int64)
     place = Affine.translation(column, row)
-    for geometry, found in shapes(local, mask=local > 0, connectivity=4, transform=place):
-        i = int(found)
+    for geometry, number in shapes(local, mask=local > 0, connectivity=4, transform=place):
+        i = int(number)
         piece = shapely.to_wkb(shape(geometry))
         numbers[i] = parts.add(_Part(int(values[i]), int(pixels[i]), float(totals[i]), [piece]))
     placed: NDArray[np.int64] = numbers[local]
@@ -173,5 +173,5 @@ def _roots(parts: _Parts, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """The component that each of these numbers belongs to now; 0 stays 0."""
     known, inverse = np.unique(numbers, return_inverse=True)
     roots = np.array([parts.root(n) if n else 0 for n in known.tolist()], dtype=np.int64)
-    found: NDArray[np.int64] = roots[inverse]
-    return found
+    expanded: NDArray[np.int64] = roots[inverse]
+    return expanded

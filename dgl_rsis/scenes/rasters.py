@@ -47,11 +47,11 @@ class Legend:
     @property
     def table(self) -> dict[int, tuple[int, int, int, int]]:
         """Value → RGBA; nodata is transparent."""
-        found = {0: (0, 0, 0, 0)}
+        rgba = {0: (0, 0, 0, 0)}
         for value, name in enumerate(self.names, start=1):
             red, green, blue = ImageColor.getrgb(self.colours[name])[:3]
-            found[value] = (red, green, blue, 255)
-        return found
+            rgba[value] = (red, green, blue, 255)
+        return rgba
 
     @property
     def dtype(self) -> str:

@@ -84,13 +84,13 @@ def _cuts(
 ) -> NDArray[np.int64]:
     """Nodes that some cut leaves, each once, fine to coarse."""
     merged, ascending = merge_costs(tree), np.sort(tree.cost)
-    found: dict[int, None] = {}
+    distinct: dict[int, None] = {}
     for level, cost in zip(parameters.levels, costs, strict=True):
         most = max(parameters.min_regions, round(MOST * level * tree.leaves.size / PLAIN_AREA))
         limit = max(cost, float(ascending[-min(most, len(ascending))]))
         nodes = ((tree.cost < limit) | (tree.cost == 0.0)) & (merged >= limit)
-        found.update(dict.fromkeys(np.flatnonzero(nodes).tolist()))
-    return np.array(list(found), dtype=np.int64)
+        distinct.update(dict.fromkeys(np.flatnonzero(nodes).tolist()))
+    return np.array(list(distinct), dtype=np.int64)
 
 
 def _shown(tree: RegionTree, nodes: NDArray[np.int64], window: Kept) -> Proposals:

@@ -109,7 +109,7 @@ class Seams:
         """(h, w) bool, the pixels that a tile owns."""
         own = self.tiles[index]
         depth = self._depth(own, own)
-        found = np.ones(depth.shape, dtype=np.bool_)
+        owned = np.ones(depth.shape, dtype=np.bool_)
         for other in self._overlapping(own):
             if other == index:
                 continue
@@ -117,8 +117,8 @@ class Seams:
             theirs = self._depth(self.tiles[other], shared)
             top, left = shared.row - own.row, shared.column - own.column
             part = slice(top, top + shared.height), slice(left, left + shared.width)
-            found[part] &= depth[part] >= theirs if index < other else depth[part] > theirs
-        return found
+            owned[part] &= depth[part] >= theirs if index < other else depth[part] > theirs
+        return owned
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
@@ -131,8 +131,8 @@ class Seams:
         left, top, right, bottom = self._ends
         across = (left < own.column + own.width) & (own.column < right)
         down = (top < own.row + own.height) & (own.row < bottom)
-        found: list[int] = np.flatnonzero(across & down).tolist()
-        return found
+        indices: list[int] = np.flatnonzero(across & down).tolist()
+        return indices
 
     def _depth(self, tile: Window, part: Window) -> NDArray[np.int32]:
         """(h, w) int32, how deep the pixels of a part of a tile lie in it."""

@@ -48,8 +48,8 @@ class Place:
 
     def located(self, geometries: Geometries) -> Geometries:
         """Geometries in pixels → in the CRS."""
-        found: Geometries = shapely.transform(geometries, self._points)
-        return found
+        located: Geometries = shapely.transform(geometries, self._points)
+        return located
 
     def areas(self, located: Geometries) -> NDArray[np.float64]:
         """(n,) m² on the ground; NaN without a CRS."""

@@ -33,13 +33,13 @@ def test_the_same_model_is_loaded_once(model_folder: Path):
 
 
 def test_classes_are_those_of_the_pipeline(clip: ClipModel):
-    found = api.segment(IMAGE, LABELS, clip)
+    answer = api.segment(IMAGE, LABELS, clip)
     expected = classes.segment_classes(IMAGE, [Label(name) for name in LABELS], clip)
-    assert found.class_map.shape == found.probability.shape == (64, 96)
-    assert found.class_map.dtype == np.uint16
-    assert found.probability.dtype == np.float32
-    assert (found.class_map == expected.class_map).all()
-    assert {segment.label for segment in found.classes} <= set(LABELS)
+    assert answer.class_map.shape == answer.probability.shape == (64, 96)
+    assert answer.class_map.dtype == np.uint16
+    assert answer.probability.dtype == np.float32
+    assert (answer.class_map == expected.class_map).all()
+    assert {segment.label for segment in answer.classes} <= set(LABELS)
 
 
 def test_labels_may_have_synonyms_and_thresholds(clip: ClipModel):
@@ -55,12 +55,12 @@ def test_the_starter_is_the_default(monkeypatch: pytest.MonkeyPatch, clip: ClipM
 
 
 def test_expressions_get_ranked_masks(clip: ClipModel):
-    found = api.refer(IMAGE, "the red building", clip, ResParameters(top_k=2))
+    answer = api.refer(IMAGE, "the red building", clip, ResParameters(top_k=2))
     expected = expressions.segment_expression(
         IMAGE, "the red building", clip, ResParameters(top_k=2)
     )
-    assert len(found.candidates) == len(expected.candidates) <= 2
-    for ours, theirs in zip(found.candidates, expected.candidates, strict=True):
+    assert len(answer.candidates) == len(expected.candidates) <= 2
+    for ours, theirs in zip(answer.candidates, expected.candidates, strict=True):
         assert ours.mask.shape == (64, 96)
         assert (ours.mask == theirs.mask).all()
         assert ours.score == theirs.score
@@ -83,9 +83,9 @@ def test_a_point_outside_corrects_a_mask():
 
 
 def test_segment_anything_answers_where_it_is_given():
-    found = api.refine(IMAGE, points=np.array([[48, 28]]), sam=small_sam())
-    assert found.mask.shape == (64, 96)
-    assert found.mask.dtype == bool
+    answer = api.refine(IMAGE, points=np.array([[48, 28]]), sam=small_sam())
+    assert answer.mask.shape == (64, 96)
+    assert answer.mask.dtype == bool
 
 
 def test_an_image_may_be_a_view(clip: ClipModel):

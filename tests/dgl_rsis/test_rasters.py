@@ -37,9 +37,9 @@ def test_every_format_and_mode_becomes_rgb(form, mode):
     image = Image.fromarray(PICTURE).convert(mode)
     if (form, mode) in {("JPEG", "RGBA"), ("JPEG", "P"), ("WEBP", "P")}:
         image = image.convert("RGB")
-    found = read_rgb(encoded(image, form))
-    assert found.shape == (20, 30, 3)
-    assert found.dtype == np.uint8
+    rgb = read_rgb(encoded(image, form))
+    assert rgb.shape == (20, 30, 3)
+    assert rgb.dtype == np.uint8
 
 
 def test_alpha_does_not_hide_colours():
@@ -56,19 +56,19 @@ def test_palette_colours_are_looked_up():
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_sixteen_bit_grey_is_stretched(form):
     ramp = np.linspace(1000, 3000, 600, dtype=np.uint16).reshape(20, 30)
-    found = read_rgb(encoded(Image.fromarray(ramp), form))
-    assert found[0, 0, 0] == 0
-    assert found[-1, -1, 0] == 255
-    assert (np.diff(found[:, :, 0].reshape(-1).astype(int)) >= 0).all()
+    rgb = read_rgb(encoded(Image.fromarray(ramp), form))
+    assert rgb[0, 0, 0] == 0
+    assert rgb[-1, -1, 0] == 255
+    assert (np.diff(rgb[:, :, 0].reshape(-1).astype(int)) >= 0).all()
 
 
 def test_sixteen_bit_rgb_tiff_is_read():
     tifffile = pytest.importorskip("tifffile")
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, PICTURE.astype(np.uint16) * 16, photometric="rgb")
-    found = read_rgb(buffer.getvalue())
-    assert found.shape == PICTURE.shape
-    assert np.corrcoef(found.reshape(-1), PICTURE.reshape(-1))[0, 1] > 0.99
+    rgb = read_rgb(buffer.getvalue())
+    assert rgb.shape == PICTURE.shape
+    assert np.corrcoef(rgb.reshape(-1), PICTURE.reshape(-1))[0, 1] > 0.99
 
 
 def test_a_flat_sixteen_bit_image_is_no_error():
@@ -80,11 +80,11 @@ def test_a_flat_sixteen_bit_image_is_no_error():
 def test_orientation_is_what_a_browser_shows(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = read_rgb(encoded(Image.fromarray(PICTURE), "PNG", exif=exif))
-    assert found.shape[:2] == ((30, 20) if orientation >= 5 else (20, 30))
+    rgb = read_rgb(encoded(Image.fromarray(PICTURE), "PNG", exif=exif))
+    assert rgb.shape[:2] == ((30, 20) if orientation >= 5 else (20, 30))
     corners = {1: (0, 0), 3: (-1, -1), 6: (0, -1), 8: (-1, 0)}
     if orientation in corners:
-        assert (found[corners[orientation]] == PICTURE[0, 0]).all()
+        assert (rgb[corners[orientation]] == PICTURE[0, 0]).all()
 
 
 def test_the_first_frame_of_a_gif_counts():

@@ -93,10 +93,10 @@ class Project:
     def words(self) -> frozenset[str]:
         """Words of the installed code but of its docstrings and comments, and of configuration."""
         installed = (t for n, t in self._trees.items() if n.split("/")[0] in INSTALLED)
-        found = {word for tree in installed for word in _words(tree)}
+        words = {word for tree in installed for word in _words(tree)}
         for name in CONFIGURATION:
-            found.update(WORD.findall((self.root / name).read_text("utf-8")))
-        return frozenset(found)
+            words.update(WORD.findall((self.root / name).read_text("utf-8")))
+        return frozenset(words)
 
     def has_name(self, dotted: str) -> bool:
         """Whether a name exists: alone anywhere in the code, or inside what stands before the dot.
@@ -146,13 +146,13 @@ class Project:
     @cached_property
     def options(self) -> Collection[str]:
         """All options of all commands, and of the scripts under `python -m`."""
-        found = {"--help"}
+        options = {"--help"}
         for command in self._commands(self._program):
             for parameter in command.params:
-                found.update([*parameter.opts, *parameter.secondary_opts])
+                options.update([*parameter.opts, *parameter.secondary_opts])
         for tree in self._trees.values():
-            found.update(_added_arguments(tree))
-        return found
+            options.update(_added_arguments(tree))
+        return options
 
     def _commands(self, group: Any) -> Iterator[Any]:
         for name in group.list_commands(None):

@@ -47,12 +47,12 @@ PROJECT = Project(ROOT)
 
 def lies(document: Document, project: Project = PROJECT) -> list[str]:
     """What a document names and the project has not."""
-    found = [problem for span in document.spans for problem in _in_span(span, project)]
+    problems = [problem for span in document.spans for problem in _in_span(span, project)]
     for block in document.blocks:
         for line in block.lines:
-            found += _in_command(line, project) if block.language == "sh" else []
-            found += _in_text(line, project)
-    return list(dict.fromkeys(found))
+            problems += _in_command(line, project) if block.language == "sh" else []
+            problems += _in_text(line, project)
+    return list(dict.fromkeys(problems))
 
 
 def _in_span(span: str, project: Project) -> list[str]:

@@ -105,7 +105,7 @@ def middle(mask: NDArray[np.bool_]) -> int:
 def assert_same_masks(
     actual: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str, Any]]
 ) -> None:
-    found, wanted = decoded(actual), decoded(expected)
-    assert found.keys() == wanted.keys()
+    masks, wanted = decoded(actual), decoded(expected)
+    assert masks.keys() == wanted.keys()
     for label in wanted:
-        np.testing.assert_array_equal(found[label], wanted[label], err_msg=label)
+        np.testing.assert_array_equal(masks[label], wanted[label], err_msg=label)

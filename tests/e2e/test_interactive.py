@@ -96,10 +96,10 @@ def test_a_text_prompt_gives_a_mask(
     prompt = page.locator("[name=prompt]").first
     prompt.fill(SENTENCE)
     prompt.press("Enter")
-    (found,) = suggestions(page, other_than=[])
+    (suggestion,) = suggestions(page, other_than=[])
     page.screenshot(path=screenshots / "e2e-text-prompt.png")
-    assert found["labels"] == [LABEL]
-    assert mask_of(found, seen.mask.shape).any()
+    assert suggestion["labels"] == [LABEL]
+    assert mask_of(suggestion, seen.mask.shape).any()
 
 
 def test_a_click_on_an_image_that_the_worker_has_not_seen(
@@ -114,10 +114,10 @@ def test_a_click_on_an_image_that_the_worker_has_not_seen(
         assert answered(second.base_url) == 0  # the prediction is there: nobody asked the worker
         inside, _ = two_pixels(seen.mask)
         click(page, seen.mask.shape, inside)
-        (found,) = suggestions(page, other_than=[])
+        (suggestion,) = suggestions(page, other_than=[])
         assert answered(second.base_url) == 1
     page.screenshot(path=screenshots / "e2e-cold-click.png")
-    assert mask_of(found, seen.mask.shape)[inside]
+    assert mask_of(suggestion, seen.mask.shape)[inside]
 
 
 def test_label_studio_stays_usable_when_the_backend_is_down(
@@ -201,8 +201,8 @@ def suggestions(page: Page, other_than: Sequence[dict[str, Any]]) -> list[dict[s
 def answered(backend: str) -> int:
     """Tasks and prompts that a backend has answered."""
     text = requests.get(f"{backend}/metrics", timeout=30).text
-    found = re.search(r'^dgl_tasks_total\{outcome="answered"\} (\S+)$', text, re.MULTILINE)
-    return int(float(found[1])) if found else 0
+    match = re.search(r'^dgl_tasks_total\{outcome="answered"\} (\S+)$', text, re.MULTILINE)
+    return int(float(match[1])) if match else 0
 
 
 def regions(page: Page) -> int:
@@ -212,8 +212,8 @@ def regions(page: Page) -> int:
 def mask_of(suggestion: dict[str, Any], size: Sequence[int]) -> NDArray[np.bool_]:
     """(H, W) bool, by the SDK's decoder."""
     pixels = np.asarray(decode_rle(suggestion["rle"])).reshape(size[0], size[1], 4)
-    found: NDArray[np.bool_] = pixels[..., 3] > 0
-    return found
+    mask: NDArray[np.bool_] = pixels[..., 3] > 0
+    return mask
 
 
 def two_pixels(mask: NDArray[np.bool_]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -233,8 +233,8 @@ def two_pixels(mask: NDArray[np.bool_]) -> tuple[tuple[int, int], tuple[int, int
 
 def names(region: dict[str, Any]) -> list[str]:
     """Labels of a region of any type."""
-    found: list[str] = region["value"].get(region["type"], [])
-    return found
+    labels: list[str] = region["value"].get(region["type"], [])
+    return labels
 
 
 def iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

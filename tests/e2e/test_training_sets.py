@@ -112,8 +112,8 @@ def version(backend: str, project: Project) -> str:
     """The model version that Label Studio would be told now."""
     body = {"project": f"{project.id}.1", "schema": LABEL_CONFIG}
     answer = requests.post(f"{backend}/setup", json=body, timeout=30).json()
-    found: str = answer["model_version"]
-    return found
+    announced: str = answer["model_version"]
+    return announced
 
 
 def learnt(backend: str, project: Project, before: str) -> str:
@@ -134,7 +134,7 @@ def accept(studio: Studio, task: int) -> None:
 def assert_put_together(labels: Path, exported: list[dict[str, Any]]) -> None:
     """Each pixel has the label of the tile that holds it deepest."""
     with rasterio.open(labels) as file:
-        found = file.read(1)
+        classes = file.read(1)
         assert (str(file.crs), file.transform) == (CRS, TRANSFORM)
     for task in exported:
         column, _, width, _ = task["data"]["window"]
@@ -142,7 +142,7 @@ def assert_put_together(labels: Path, exported: list[dict[str, Any]]) -> None:
         own = slice(0, SIZE - OVERLAP // 2) if column == 0 else slice(OVERLAP // 2, width)
         expected = numbers_of(task)
         np.testing.assert_array_equal(
-            found[:, column:][:, own], expected[:, own], err_msg=task["data"]["image"]
+            classes[:, column:][:, own], expected[:, own], err_msg=task["data"]["image"]
         )
 
 

@@ -112,8 +112,8 @@ class FakeSegmenter:
         if expression == "nothing":
             return Answered((), "nothing here is nothing"), labels[-1].name
         bright = _bright(picture)
-        found = (Answered.Candidate(bright, 0.75), Answered.Candidate(~bright, 0.25))
-        return Answered(found, ""), labels[-1].name
+        candidates = (Answered.Candidate(bright, 0.75), Answered.Candidate(~bright, 0.25))
+        return Answered(candidates, ""), labels[-1].name
 
     def point(self, picture: Picture, prompt: Prompt) -> Refined:
         """The prior, or the half of the first positive point; some prompts make it behave badly."""

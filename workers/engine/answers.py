@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 MOST_CANDIDATES = 30  # of an expression, when somebody points at one of them
 BEST_CANDIDATES = 3  # of those, in the reply
@@ -80,25 +80,25 @@ def answer(
     picture, seconds = pictures.open(request.image)
     used, learnt = recall.prototypes(request.prototypes) if recall is not None else ("", None)
     if request.pointed is not None:
-        found = _pointed(segmenter, picture, request)
+        outcome = _pointed(segmenter, picture, request)
     elif request.expression:
-        found = _referred(segmenter, picture, request)
+        outcome = _referred(segmenter, picture, request)
     else:
-        found = _segmented(segmenter, picture, request, learnt)
+        outcome = _segmented(segmenter, picture, request, learnt)
     answered = time.perf_counter()
-    segments = found.segments()
-    seconds = {**seconds, **found.seconds, "runs": time.perf_counter() - answered}
+    segments = outcome.segments()
+    seconds = {**seconds, **outcome.seconds, "runs": time.perf_counter() - answered}
     height, width = picture.pixels.shape[:2]
     version = versioned(segmenter.model_version, used)
-    return SegmentReply(height, width, version, segments, seconds, found.reason, found.margin)
+    return SegmentReply(height, width, version, segments, seconds, outcome.reason, outcome.margin)
 
 
 def to_results(
-    found: "ClassSegmentation", *, classes: bool, objects: bool
+    segmentation: "ClassSegmentation", *, classes: bool, objects: bool
 ) -> tuple[SegmentResult, ...]:
     """The masks of a segmentation as runs: those of classes, then those of objects."""
-    by_class = [_result(item, "class") for item in found.classes] if classes else []
-    by_object = [_result(item, "object") for item in found.objects] if objects else []
+    by_class = [_result(item, "class") for item in segmentation.classes] if classes else []
+    by_object = [_result(item, "object") for item in segmentation.objects] if objects else []
     return (*by_class, *by_object)
 
 
@@ -108,25 +108,25 @@ def _segmented(
     request: SegmentRequest,
     learnt: Prototypes | None,
 ) -> _Answer:
-    found = _in_memory(
+    segmentation = _in_memory(
         segmenter, picture, lambda batch: segmenter.segment(picture, request.labels, batch, learnt)
     )
     return _Answer(
-        lambda: to_results(found, classes=request.classes, objects=request.objects),
-        found.seconds,
-        margin=float(found.margin),
+        lambda: to_results(segmentation, classes=request.classes, objects=request.objects),
+        segmentation.seconds,
+        margin=float(segmentation.margin),
     )
 
 
 def _referred(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) -> _Answer:
-    found, fitting = _in_memory(
+    segmentation, fitting = _in_memory(
         segmenter,
         picture,
         lambda batch: segmenter.refer(picture, request.expression, request.labels, batch),
     )
     label = request.label or fitting
-    segments = [Segment(label, each.score, each.mask) for each in found.candidates]
-    return _Answer(lambda: _candidates(segments), found.seconds, found.reason)
+    segments = [Segment(label, each.score, each.mask) for each in segmentation.candidates]
+    return _Answer(lambda: _candidates(segments), segmentation.seconds, segmentation.reason)
 
 
 def _pointed(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) -> _Answer:
@@ -134,7 +134,7 @@ def _pointed(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) 
     prompt = to_prompt(request.pointed, *picture.pixels.shape[:2])
     if not request.expression:
         return _refined(segmenter, picture, prompt, request.label, request.labels)
-    found, fitting = _in_memory(
+    segmentation, fitting = _in_memory(
         segmenter,
         picture,
         lambda batch: segmenter.refer(
@@ -142,17 +142,17 @@ def _pointed(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) 
         ),
     )
     label = request.label or fitting
-    agreeing = _agreeing(found, prompt, label)
+    agreeing = _agreeing(segmentation, prompt, label)
     if agreeing:
-        return _Answer(lambda: _candidates(agreeing), found.seconds)
+        return _Answer(lambda: _candidates(agreeing), segmentation.seconds)
     # Whoever points at a thing knows better where it is than the words do.
     refined = _refined(segmenter, picture, prompt, label, request.labels)
-    return _Answer(refined.segments, {**found.seconds, **refined.seconds}, refined.reason)
+    return _Answer(refined.segments, {**segmentation.seconds, **refined.seconds}, refined.reason)
 
 
-def _agreeing(found: "ExpressionSegmentation", prompt: Prompt, label: str) -> list[Segment]:
+def _agreeing(segmentation: "ExpressionSegmentation", prompt: Prompt, label: str) -> list[Segment]:
     """The candidates that hold the positive points and no negative one, best first."""
-    rated = [(agreement(each.mask, prompt), each) for each in found.candidates]
+    rated = [(agreement(each.mask, prompt), each) for each in segmentation.candidates]
     rated = [(share, each) for share, each in rated if share >= LEAST_AGREEMENT]
     points = Prompt(prompt.positive, prompt.negative)
     segments = [
@@ -193,7 +193,7 @@ def _result(item: Segment, level: str) -> SegmentResult:
     return SegmentResult(item.label, float(item.score), level, to_runs(item.mask))
 
 
-def _in_memory(segmenter: "Segmenter", picture: Picture, work: Callable[[int], Found]) -> Found:
+def _in_memory(segmenter: "Segmenter", picture: Picture, work: Callable[[int], Result]) -> Result:
     """Do the work; when the memory is full, once more with half the batch."""
     try:
         return work(segmenter.batch)

@@ -41,7 +41,7 @@ def update_share(
     project, annotation, stamp = request.project, request.annotation, request.stamp
     if not store.is_current(project, annotation, stamp):
         return "nothing: it was changed or taken back since"
-    share, found = b"", ""
+    share, shown = b"", ""
     if request.regions:
         picture, _ = pictures.open(request.image)
         labels = tuple(dict.fromkeys(label for label, _ in request.regions))
@@ -50,11 +50,11 @@ def update_share(
         learnt = segmenter.marked_examples(picture, plane, labels)
         share = pack(learnt)
         counts = Counter(learnt.labels[owner] for owner in learnt.owners)
-        found = ", ".join(f"{counts[label]} of {label}" for label in labels)
+        shown = ", ".join(f"{counts[label]} of {label}" for label in labels)
     revision = store.put(project, annotation, stamp, share)
     if revision is None:
         return "nothing: it was changed or taken back meanwhile"
-    return f"{found or 'nothing'}; project {project} is at {revision or 'no'} revision now"
+    return f"{shown or 'nothing'}; project {project} is at {revision or 'no'} revision now"
 
 
 def marked(

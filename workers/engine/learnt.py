@@ -53,8 +53,8 @@ class Recall:
         newest = names(project, revision)
         if newest and newest not in self._kept:
             parts = [unpack(shares[each]) for each in sorted(shares, key=by_number)]
-            found = prototypes.joined([part for part in parts if part is not None])
-            self._kept[newest] = found
+            readable = [part for part in parts if part is not None]
+            self._kept[newest] = prototypes.joined(readable)
             while len(self._kept) > KEPT_PROJECTS:
                 self._kept.popitem(last=False)
         return newest

@@ -47,15 +47,15 @@ def agreement(mask: Mask, prompt: Prompt) -> float:
     with the box and with the outline, the share of the stroke that is inside.
     """
     points = len(prompt.positive) + len(prompt.negative)
-    found = [_on_the_right_side(mask, prompt)] if points else []
+    shares = [_on_the_right_side(mask, prompt)] if points else []
     if prompt.box is not None:
-        found.append(_box_overlap(masks.box(mask), prompt.box) if mask.any() else 0.0)
+        shares.append(_box_overlap(masks.box(mask), prompt.box) if mask.any() else 0.0)
     if prompt.outline is not None:
         shared = int((mask & prompt.outline).sum())
-        found.append(shared / max(1, int((mask | prompt.outline).sum())))
+        shares.append(shared / max(1, int((mask | prompt.outline).sum())))
     if prompt.stroke is not None:
-        found.append(int((mask & prompt.stroke).sum()) / max(1, int(prompt.stroke.sum())))
-    return float(np.mean(found)) if found else 1.0
+        shares.append(int((mask & prompt.stroke).sum()) / max(1, int(prompt.stroke.sum())))
+    return float(np.mean(shares)) if shares else 1.0
 
 
 def _pixels(points: Sequence[Point], height: int, width: int) -> Floats:
@@ -89,8 +89,8 @@ def _at(mask: Mask, points: Floats) -> Mask:
     height, width = mask.shape
     columns = np.clip(np.floor(points[:, 0]), 0, width - 1).astype(np.int64)
     rows = np.clip(np.floor(points[:, 1]), 0, height - 1).astype(np.int64)
-    found: Mask = mask[rows, columns]
-    return found
+    inside: Mask = mask[rows, columns]
+    return inside
 
 
 def _box_overlap(

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from dgl_rsis.regions.proposals import RegionParameters
-from dgl_rsis.sam import model as sam
-from dgl_rsis.sam import proposals
+from dgl_rsis.sam import model, proposals
 from dgl_rsis.sam.model import SamEmbedding, SamModel
 from dgl_rsis.sam.proposals import SamParameters
 from dgl_rsis.types import Prompt, Proposals, Refined
@@ -61,11 +60,10 @@ class SamProvider:
 
     def refine(self, picture: Picture, prompt: Prompt) -> Refined:
         """See `MaskProvider`."""
-        return sam.refine(self._model, self._embedding(picture), prompt)
+        return model.refine(self._model, self._embedding(picture), prompt)
 
     def _proposed(self, picture: Picture, embedding: SamEmbedding | None) -> Arrays:
-        found = proposals.propose(picture.pixels, self._model, self._parameters, embedding)
-        return _packed(found)
+        return _packed(proposals.propose(picture.pixels, self._model, self._parameters, embedding))
 
     def _embedding(self, picture: Picture) -> SamEmbedding:
         arrays = self._remembered.get(
@@ -76,9 +74,9 @@ class SamProvider:
         return SamEmbedding(features, (rows, columns), height, width)
 
     def _encoded(self, picture: Picture) -> Arrays:
-        found = sam.encode(self._model, picture.pixels)
-        sizes = np.array([*found.input_size, found.height, found.width])
-        return {"features": found.features.float().cpu().numpy(), "sizes": sizes}
+        embedding = model.encode(self._model, picture.pixels)
+        sizes = np.array([*embedding.input_size, embedding.height, embedding.width])
+        return {"features": embedding.features.float().cpu().numpy(), "sizes": sizes}
 
 
 def load_sam_provider(settings: WorkerSettings, remembered: Remembered) -> SamProvider:
@@ -89,14 +87,14 @@ def load_sam_provider(settings: WorkerSettings, remembered: Remembered) -> SamPr
     """
     name = settings.proposals
     architecture, path = models.resolve_sam(name, settings.models_dir)
-    return SamProvider(remembered, name, sam.load_sam(architecture, path, settings.device))
+    return SamProvider(remembered, name, model.load_sam(architecture, path, settings.device))
 
 
-def _packed(found: Proposals) -> Arrays:
+def _packed(proposed: Proposals) -> Arrays:
     """Proposals as arrays, their masks as bits: an eighth."""
-    sizes = np.array([*found.masks.shape, found.height, found.width])
-    bits = np.packbits(found.masks, axis=None)
-    return {"bits": bits, "boxes": found.boxes, "quality": found.quality, "sizes": sizes}
+    sizes = np.array([*proposed.masks.shape, proposed.height, proposed.width])
+    bits = np.packbits(proposed.masks, axis=None)
+    return {"bits": bits, "boxes": proposed.boxes, "quality": proposed.quality, "sizes": sizes}
 
 
 def _unpacked(arrays: Arrays) -> Proposals:

@@ -15,17 +15,15 @@ from dgl_rsis.classes.pipeline import ClassSegmentation, EncodedImage, OvssParam
 from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
-from dgl_rsis.clip import model as models
 from dgl_rsis.clip.features import DenseFeatures, PixelFeatures
-from dgl_rsis.clip.model import ClipModel, ModelError
+from dgl_rsis.clip.model import ClipModel, ModelError, load_clip
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
 from dgl_rsis.types import InputError, Label, Mask, Prompt, Refined
 from workers.engine.providers import REGIONS, MaskProvider, Provider, RegionProvider, Remembered
 from workers.images.cache import Arrays, ImageCache
 from workers.images.pictures import Picture
-from workers.registry import models as registry
-from workers.registry.models import RegistryError
+from workers.registry.models import RegistryError, resolve_clip
 from workers.settings import WorkerSettings
 
 MOST_VOCABULARIES = 16  # of which the text features are kept: the next task has the same labels
@@ -79,15 +77,15 @@ class Segmenter:
             learnt: from corrected masks; None for nothing.
 
         Raises:
-            InputError: see `pipelines.segment_classes`.
+            InputError: see `pipeline.segment_classes`.
         """
         parameters = replace(self._classes, batch=batch)
         seconds: dict[str, float] = {}
         with timed(seconds, "text"):
             words = self._vocabulary(labels)
         encoded = self.encode(picture, parameters)
-        found = pipeline.classify(encoded, words, self._clip, parameters, learnt)
-        return replace(found, seconds=seconds | found.seconds)
+        segmentation = pipeline.classify(encoded, words, self._clip, parameters, learnt)
+        return replace(segmentation, seconds=seconds | segmentation.seconds)
 
     def marked_examples(
         self, picture: Picture, marked: NDArray[np.int32], labels: Sequence[str]
@@ -124,8 +122,8 @@ class Segmenter:
         encoding = replace(self._referring.encoding, batch=batch)
         top = most or self._referring.top_k
         wanted = replace(self._referring, encoding=encoding, top_k=top)
-        found = self.find(picture, expression, wanted)
-        return found, vocabulary.label_for(found.decoupled.noun, labels, self._clip)
+        segmentation = self.find(picture, expression, wanted)
+        return segmentation, vocabulary.label_for(segmentation.decoupled.noun, labels, self._clip)
 
     def find(
         self, picture: Picture, expression: str, parameters: ResParameters
@@ -174,7 +172,7 @@ class Segmenter:
         return labels[best].name
 
     def encode(self, picture: Picture, parameters: OvssParameters) -> EncodedImage:
-        """`pipelines.encode_image`, every part of it made once for a picture.
+        """`pipeline.encode_image`, every part of it made once for a picture.
 
         Raises:
             InputError: the image is too small to have regions.
@@ -261,8 +259,8 @@ class Segmenter:
 def _pixels(arrays: Arrays, device: str) -> PixelFeatures | None:
     if "pixels" not in arrays:
         return None
-    found = (torch.from_numpy(arrays[name]).to(device).float() for name in ("pixels", "outline"))
-    return PixelFeatures(*found)
+    tensors = (torch.from_numpy(arrays[name]).to(device).float() for name in ("pixels", "outline"))
+    return PixelFeatures(*tensors)
 
 
 def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) -> Segmenter:
@@ -277,9 +275,7 @@ def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) ->
     """
     remembered = Remembered(cache if cache is not None else ImageCache(0))
     try:
-        clip = models.load_clip(
-            registry.resolve_clip(settings.model, settings.models_dir), settings.device
-        )
+        clip = load_clip(resolve_clip(settings.model, settings.models_dir), settings.device)
         return Segmenter(clip, load_provider(settings, remembered), remembered)
     except RegistryError as error:
         raise ModelError(str(error)) from None

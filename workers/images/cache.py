@@ -78,10 +78,10 @@ class ImageCache:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        found = self._disk.read(key) if self._disk is not None else None
-        if found is not None:
-            self.put(key, found)
-        return found
+        arrays = self._disk.read(key) if self._disk is not None else None
+        if arrays is not None:
+            self.put(key, arrays)
+        return arrays
 
     def put(self, key: str, arrays: Arrays) -> None:
         """Keep arrays in memory. Nobody may write to them afterwards."""
@@ -96,14 +96,14 @@ class ImageCache:
 
     def remember(self, key: str, make: Callable[[], Arrays]) -> Arrays:
         """What is kept under a key, or else what `make` makes: once among all that share a disk."""
-        found = self.get(key)
-        if found is not None:
-            return found
+        arrays = self.get(key)
+        if arrays is not None:
+            return arrays
         if self._disk is None:
             return self._made(key, make)
         with self._disk.locked(key):
-            found = self.get(key)  # another process may have made it meanwhile
-            return self._made(key, make) if found is None else found
+            arrays = self.get(key)  # another process may have made it meanwhile
+            return self._made(key, make) if arrays is None else arrays
 
     def _made(self, key: str, make: Callable[[], Arrays]) -> Arrays:
         arrays = make()
@@ -144,7 +144,7 @@ class DiskTier:
         path = self._path(key)
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                found = {name: stored[name] for name in stored.files}
+                arrays = {name: stored[name] for name in stored.files}
             os.utime(path)  # used: it is the last to go
         except FileNotFoundError:
             return None
@@ -153,7 +153,7 @@ class DiskTier:
             with suppress(OSError):
                 path.unlink()
             return None
-        return found
+        return arrays
 
     def write(self, key: str, arrays: Arrays) -> None:
         """Keep arrays: whole or not at all."""
@@ -192,15 +192,15 @@ class DiskTier:
 
     def _prune(self) -> None:
         """Delete the least recently used files until the rest fits."""
-        found = []
+        files = []
         for entry in os.scandir(self._folder):
             if entry.name.endswith((".npz", PARTIAL)):
                 with suppress(FileNotFoundError):  # another process prunes, too
                     status = entry.stat()
-                    found.append((status.st_mtime, status.st_size, Path(entry.path)))
-        newest = max((when for when, _, _ in found), default=0.0)
-        total = sum(size for _, size, _ in found)
-        for when, size, path in sorted(found):
+                    files.append((status.st_mtime, status.st_size, Path(entry.path)))
+        newest = max((when for when, _, _ in files), default=0.0)
+        total = sum(size for _, size, _ in files)
+        for when, size, path in sorted(files):
             abandoned = path.suffix == PARTIAL and newest - when > ABANDONED_SECONDS
             if abandoned or (total > self._max_bytes and path.suffix != PARTIAL):
                 path.unlink(missing_ok=True)

@@ -104,12 +104,12 @@ def self_test(segmenter: "Segmenter") -> None:
         SelfTestError: a size is wrong, or a number is not finite.
     """
     picture = _generated()
-    found = segmenter.segment(picture, SELF_TEST_LABELS, segmenter.batch)
-    if found.class_map.shape != picture.pixels.shape[:2]:
+    segmentation = segmenter.segment(picture, SELF_TEST_LABELS, segmenter.batch)
+    if segmentation.class_map.shape != picture.pixels.shape[:2]:
         raise SelfTestError(
-            f"the class map is {found.class_map.shape}, not {picture.pixels.shape[:2]}"
+            f"the class map is {segmentation.class_map.shape}, not {picture.pixels.shape[:2]}"
         )
-    if not np.isfinite(found.probability).all():
+    if not np.isfinite(segmentation.probability).all():
         raise SelfTestError("some probabilities are not finite numbers")
 
 

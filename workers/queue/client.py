@@ -153,9 +153,9 @@ class SegmentClient(Claims):
 
         The queue for people who wait only where something waits in it: many have no worker for it.
         """
-        found = {queue.name: len(queue) for queue in (self._segment, self._delivery)}
+        counts = {queue.name: len(queue) for queue in (self._segment, self._delivery)}
         reserved = len(self._interactive)
-        return found | ({INTERACTIVE_QUEUE: reserved} if reserved else {})
+        return counts | ({INTERACTIVE_QUEUE: reserved} if reserved else {})
 
     @reaching_redis()
     def record_failures(self, given_up: Sequence[TaskFailure]) -> None:

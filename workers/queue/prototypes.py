@@ -7,7 +7,7 @@ former revision, and with it the predictions and replies that were made under it
     dgl:prototypes:P:off        exists: the project does not learn, nor use what it learnt
     dgl:prototypes:P:stamps     annotation → the newest change known, microseconds
     dgl:prototypes:P:tasks      annotation → task
-    dgl:prototypes:P:shares     annotation → share, as `prototype_shares` packs it
+    dgl:prototypes:P:shares     annotation → share, as `workers.engine.learnt` packs it
     dgl:prototypes:P:digests    annotation → hash of its share
     dgl:prototypes:P:revision   hash of those; absent without a share
 
@@ -34,9 +34,9 @@ local function revise(digests, revision)
   for i = 1, #held, 2 do lines[#lines + 1] = held[i] .. '=' .. held[i + 1] end
   if #lines == 0 then redis.call('DEL', revision) return '' end
   table.sort(lines)
-  local found = string.sub(redis.sha1hex(table.concat(lines, ';')), 1, 8)
-  redis.call('SET', revision, found)
-  return found
+  local current = string.sub(redis.sha1hex(table.concat(lines, ';')), 1, 8)
+  redis.call('SET', revision, current)
+  return current
 end
 """
 
@@ -160,8 +160,8 @@ class PrototypeStore:
         """
         keys = [_key(project, kind) for kind in ("stamps", "shares", "digests", "revision")]
         digest = hashlib.sha256(share).hexdigest()[:16]
-        found = self._put(keys, [annotation, stamp, share, digest, self._max_bytes])
-        return None if found is None else as_text(found)
+        revision = self._put(keys, [annotation, stamp, share, digest, self._max_bytes])
+        return None if revision is None else as_text(revision)
 
     def remove(self, project: str, annotations: Sequence[str]) -> None:
         """Take annotations back, for good: they were deleted."""
@@ -179,8 +179,8 @@ class PrototypeStore:
             pipe.get(_key(project, "revision"))
             pipe.hgetall(_key(project, "shares"))
             revision, held = pipe.execute()
-        found = {as_text(annotation): share for annotation, share in held.items()}
-        return "" if revision is None else as_text(revision), found
+        shares = {as_text(annotation): share for annotation, share in held.items()}
+        return "" if revision is None else as_text(revision), shares
 
     def projects(self) -> list[str]:
         """Those that learnt something or were switched off."""

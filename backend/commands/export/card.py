@@ -154,8 +154,8 @@ def _agreement(agreements: Sequence[float]) -> str:
 
 
 def _listed(numbers: Mapping[str, int]) -> str:
-    found = sorted(numbers.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"{_code(name)} ({number} images)" for name, number in found) or "none"
+    ranked = sorted(numbers.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{_code(name)} ({number} images)" for name, number in ranked) or "none"
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

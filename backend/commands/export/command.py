@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backend.commands import labels as label_names
-from backend.commands import options
+from backend.commands import labels, options
 from backend.commands.export import run, split
 from backend.commands.export.run import ExportRun, Format
 from backend.commands.export.selection import Choice
@@ -33,8 +32,9 @@ def export(
         Path | None,
         typer.Option(help="Folder with the images; what is not there is fetched as workers do."),
     ] = None,
-    labels: Annotated[
-        str, typer.Option(help='As in "building,road,water"; else those that are found.')
+    names: Annotated[
+        str,
+        typer.Option("--labels", help='As in "building,road,water"; else those that are found.'),
     ] = "",
     config: Config = None,
     annotator: Annotated[
@@ -85,7 +85,7 @@ def export(
     try:
         status = run.run(
             ExportRun(
-                source, project, studio, wanted, out, images, label_names.read(labels, config),
+                source, project, studio, wanted, out, images, labels.read(names, config),
                 Choice(annotator, consensus, min_agreement, prelabels, min_score),
                 split.ratios_of(shares), seed, _pattern(scene_pattern), polygons, objects,
             )

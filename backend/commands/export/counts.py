@@ -55,13 +55,13 @@ class SplitCounts:
 
 def count(examples: Iterable[Example], vocabulary: DatasetVocabulary) -> dict[Split, SplitCounts]:
     """The counts of each split that has images, in the order of `SPLITS`."""
-    found = {
+    by_split = {
         part: SplitCounts(labels={name: LabelCounts() for name in vocabulary.labels})
         for part in SPLITS
     }
     for example in examples:
-        _add(example, found[example.split])
-    return {part: counts for part, counts in found.items() if counts.images}
+        _add(example, by_split[example.split])
+    return {part: counts for part, counts in by_split.items() if counts.images}
 
 
 def _add(example: Example, counts: SplitCounts) -> None:

@@ -14,7 +14,7 @@ from typing import Literal, Self
 
 from PIL import ImageColor
 
-from backend.project import colours as config_colours
+from backend.project import colours
 from backend.regions.records import Annotation, Item, Region
 
 Split = Literal["train", "val", "test"]
@@ -39,9 +39,9 @@ class DatasetVocabulary:
     colours: tuple[Colour, ...]
 
     @classmethod
-    def of(cls, labels: Sequence[str], colours: Mapping[str, str] | None = None) -> Self:
+    def of(cls, labels: Sequence[str], css: Mapping[str, str] | None = None) -> Self:
         """Some labels with their CSS colours; one without gets one by its name."""
-        every = {**config_colours.colours(labels), **(colours or {})}
+        every = {**colours.colours(labels), **(css or {})}
         return cls(tuple(labels), tuple(_colour(every[name]) for name in labels))
 
     @cached_property

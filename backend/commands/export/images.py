@@ -41,7 +41,7 @@ class Images:
         self._fetch = fetch
         self._cache = cache
         self._count = 0
-        self._found: tuple[str, Path] | None = None  # the last, asked for its size and then again
+        self._last: tuple[str, Path] | None = None  # asked for its size and then again
         self._taken: dict[Path, str] = {}  # file of the folder → path of the reference it is for
 
     def find(self, reference: str) -> Path:
@@ -50,9 +50,9 @@ class Images:
         Raises:
             ImageMissing: there is none.
         """
-        if self._found is None or self._found[0] != reference:
-            self._found = reference, self._upright(self._file(reference))
-        return self._found[1]
+        if self._last is None or self._last[0] != reference:
+            self._last = reference, self._upright(self._file(reference))
+        return self._last[1]
 
     def _file(self, reference: str) -> Path:
         if self._folder is not None:

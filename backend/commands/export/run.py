@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.commands import labels
-from backend.commands.export import card, split
-from backend.commands.export import counts as statistics
+from backend.commands.export import card, counts, split
 from backend.commands.export.assembly import Assembly, Source
 from backend.commands.export.card import Card
 from backend.commands.export.dataset import DatasetVocabulary, Example, Split
@@ -134,8 +133,8 @@ def _write(
             if not written and each is task.formats[-1]:
                 raise
             assembly.findings.problem(f"--format {each}", str(error))
-    counts = statistics.count(examples("Counting"), vocabulary)
-    card.write(_card(task, written, assembly, vocabulary, counts), task.out)
+    by_split = counts.count(examples("Counting"), vocabulary)
+    card.write(_card(task, written, assembly, vocabulary, by_split), task.out)
     LOG.info("%d images in %s", total, task.out)
 
 
@@ -252,7 +251,7 @@ def _card(
     formats: Sequence[Format],
     assembly: Assembly,
     vocabulary: DatasetVocabulary,
-    counts: dict[Split, statistics.SplitCounts],
+    by_split: dict[Split, counts.SplitCounts],
 ) -> Card:
     name = task.source.name if task.source is not None else f"project {task.project}"
     return Card(
@@ -260,7 +259,7 @@ def _card(
         date=datetime.now(UTC).date().isoformat(),
         formats=[str(each) for each in formats],
         vocabulary=vocabulary,
-        splits=counts,
+        splits=by_split,
         ratios=task.ratios,
         seed=task.seed,
         choice=_sentence(task.choice),

@@ -27,11 +27,11 @@ def scene_of(item: Item, name: str, pattern: re.Pattern[str] | None = None) -> s
     """
     if item.place is not None and item.place.scene:
         return item.place.scene
-    found = pattern.search(name) if pattern is not None else None
-    if found is None:
+    match = pattern.search(name) if pattern is not None else None
+    if match is None:
         return name
-    part = found.group(1) if found.re.groups else None
-    return part or found.group() or name
+    part = match.group(1) if match.re.groups else None
+    return part or match.group() or name
 
 
 def ratios_of(text: str) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
-Found = TypeVar("Found")
+Reply = TypeVar("Reply")
 
 WINDOW = 256  # tasks in the queue at once: enough for many workers, little memory of Redis
 WINDOW_BYTES = 64_000_000  # of images that are sent along
@@ -141,11 +141,11 @@ class QueueEngine:
         for start in range(0, len(keys), LOOK_UP):
             part = keys[start : start + LOOK_UP]
             answers = self._reach(partial(self._client.look_up, part))
-            found = {key: answer for key, answer in answers.items() if answer is not None}
-            if found:
+            arrived = {key: answer for key, answer in answers.items() if answer is not None}
+            if arrived:
                 return [
                     Answered(item, answer, key)
-                    for key, answer in found.items()
+                    for key, answer in arrived.items()
                     for item in self._release(key)
                 ]
         return []
@@ -178,7 +178,7 @@ class QueueEngine:
                 continue  # its file is gone meanwhile: its job has the bytes, or fails
             self._reach(partial(self._client.submit, [request]))
 
-    def _reach(self, call: Callable[[], Found]) -> Found:
+    def _reach(self, call: Callable[[], Reply]) -> Reply:
         """Call the queue; while it is away, wait.
 
         Raises:
@@ -187,7 +187,7 @@ class QueueEngine:
         deadline, said = time.monotonic() + OUTAGE_SECONDS, False
         while True:
             try:
-                found = call()
+                reply = call()
             except QueueError as error:
                 if self._stop.asked or time.monotonic() > deadline:
                     raise PrelabelError(f"{error}; the same command goes on from here") from None
@@ -198,7 +198,7 @@ class QueueEngine:
                 continue
             if said:
                 LOG.info("the queue is back")
-            return found
+            return reply
 
 
 class LocalEngine:

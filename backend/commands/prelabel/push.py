@@ -188,13 +188,13 @@ class Push:
 
     def _missing(self, batch: Mapping[int, _Waiting]) -> dict[int, _Waiting]:
         """The part of a batch that Label Studio does not hold yet; notes the rest."""
-        found = {int(task["id"]): task for task in self._tasks(list(batch))}
-        stored = {t: each for t, each in batch.items() if self._is_stored(found.get(t))}
-        gone = [each.name for t, each in batch.items() if t not in found]
+        tasks = {int(task["id"]): task for task in self._tasks(list(batch))}
+        stored = {t: each for t, each in batch.items() if self._is_stored(tasks.get(t))}
+        gone = [each.name for t, each in batch.items() if t not in tasks]
         reason = f"the task is no longer in project {self._project.id}"
         self._pushed(stored)
         self._journal.write([{"failed": name, "reason": reason} for name in gone])
-        return {t: each for t, each in batch.items() if t in found and t not in stored}
+        return {t: each for t, each in batch.items() if t in tasks and t not in stored}
 
     def _tasks(self, ids: Sequence[int]) -> list[Json]:
         return self._project.studio.tasks_of(self._project.id, ids) if ids else []

@@ -86,10 +86,10 @@ def read_sources(given: Sequence[str], shown: Shown, key: str) -> Source:
         return _tasks(Path(given[0]), key)
     if any(name.lower().endswith(".json") for name in given):
         raise PrelabelError("give one JSON list of tasks alone, or none")
-    found = [_entries(name) for name in given]
-    bases = [base for base, _ in found]
+    listings = [_entries(name) for name in given]
+    bases = [base for base, _ in listings]
     base = bases[0] if len(set(bases)) == 1 else Path(os.path.commonpath(bases))
-    entries = [entry for _, part in found for entry in part]
+    entries = [entry for _, part in listings for entry in part]
     if not entries:
         known = ", ".join(sorted(IMAGE_SUFFIXES))
         raise PrelabelError(f"no images in {', '.join(given)}: files that end in {known} are taken")

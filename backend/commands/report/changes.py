@@ -106,8 +106,8 @@ class Version:
     @property
     def class_iou(self) -> float | None:
         """Mean over the classes of their total IoU; None without a class."""
-        found = [iou for t in self.labels.values() if (iou := t.total_iou) is not None]
-        return float(np.mean(found)) if found else None
+        ious = [iou for t in self.labels.values() if (iou := t.total_iou) is not None]
+        return float(np.mean(ious)) if ious else None
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types."""
@@ -150,7 +150,9 @@ class Report:
             "annotations": self.annotations,
             "unaided": self.unaided,
             "waiting": self.waiting,
-            "versions": {name: found.to_json() for name, found in sorted(self.versions.items())},
+            "versions": {
+                name: version.to_json() for name, version in sorted(self.versions.items())
+            },
         }
 
 
@@ -209,14 +211,14 @@ def pair(before: Sequence[Region], after: Sequence[Region]) -> Pairing:
     pairs = [(old, newer[old.id]) for old in _once(before) if old.id in newer]
     olds = _without(before, [old for old, _ in pairs])
     news = _without(after, [new for _, new in pairs])
-    found = _overlapping(olds, news)
-    pairs += found
+    overlapping = _overlapping(olds, news)
+    pairs += overlapping
     same = sum(_is_same(old.runs, new.runs) for old, new in pairs)
     return Pairing(
         accepted=same,
         changed=len(pairs) - same,
-        removed=tuple(_without(olds, [old for old, _ in found])),
-        added=tuple(_without(news, [new for _, new in found])),
+        removed=tuple(_without(olds, [old for old, _ in overlapping])),
+        added=tuple(_without(news, [new for _, new in overlapping])),
     )
 
 
@@ -236,8 +238,8 @@ def _covered(runs: Runs, positions: NDArray[np.int64]) -> NDArray[np.int64]:
     sums = np.concatenate(([0], np.cumsum(own)))
     at = np.clip(np.searchsorted(edges, positions, side="right") - 1, 0, len(counts) - 1)
     inside = np.minimum(positions - edges[at], counts[at]) * (at % 2)
-    found: NDArray[np.int64] = sums[at] + inside
-    return found
+    covered: NDArray[np.int64] = sums[at] + inside
+    return covered
 
 
 def _is_same(one: Runs, other: Runs) -> bool:
@@ -296,27 +298,27 @@ def _add(version: Version, start: Prediction, annotation: Annotation) -> None:
         tally = version.labels.setdefault(label, Tally())
         olds = [region for region in start.regions if region.label == label]
         news = [region for region in annotation.regions if region.label == label]
-        found = pair(olds, news)
-        _count_regions(tally, olds, news, found)
+        pairing = pair(olds, news)
+        _count_regions(tally, olds, news, pairing)
         _count_pixels(tally, before.get(label), after.get(label))
-        removed += found.removed
-        added += found.added
-        touched += found.changed + len(found.removed) + len(found.added)
+        removed += pairing.removed
+        added += pairing.added
+        touched += pairing.changed + len(pairing.removed) + len(pairing.added)
     version.pairs += 1
     version.untouched += not touched
     version.relabelled.update(_relabelled(removed, added))
 
 
 def _count_regions(
-    tally: Tally, olds: Sequence[Region], news: Sequence[Region], found: Pairing
+    tally: Tally, olds: Sequence[Region], news: Sequence[Region], pairing: Pairing
 ) -> None:
     tally.images += 1
     tally.predicted += len(olds)
     tally.corrected += len(news)
-    tally.accepted += found.accepted
-    tally.changed += found.changed
-    tally.removed += len(found.removed)
-    tally.added += len(found.added)
+    tally.accepted += pairing.accepted
+    tally.changed += pairing.changed
+    tally.removed += len(pairing.removed)
+    tally.added += len(pairing.added)
 
 
 def _count_pixels(tally: Tally, before: Mask | None, after: Mask | None) -> None:

@@ -16,9 +16,8 @@ from backend.commands.options import ProjectId
 from backend.commands.progress import track
 from backend.commands.refusals import refuse
 from backend.regions.findings import ExportError, Findings
-from backend.studio import export as label_studio
 from backend.studio.client import StudioError
-from backend.studio.export import Reading
+from backend.studio.export import IMAGE, NUMBER_ONLY, Reading, read_tasks, tasks_of
 from backend.studio.project import StudioSource
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ def report(
     An export of Label Studio has only the numbers of its pre-labels, not their masks: read the
     project itself with --project.
     """
-    from backend.commands.report import changes as reports
-    from backend.commands.report import text as report_text
+    from backend.commands.report import changes, text
 
     settings = options.local()  # also sets up the log
     if (export is None) == (project is None):
@@ -57,16 +55,16 @@ def report(
     try:
         names = labels.read("", config)
         if export is not None:
-            every = label_studio.tasks_of(export)
+            every = tasks_of(export)
         else:
             assert studio is not None
             assert project is not None
             names = names or labels.from_config(studio.project(project)["label_config"])
             every = studio.tasks_with_masks(project)
-        reading.image_key = names.image_key if names else label_studio.IMAGE
-        found = reports.compare(label_studio.read_tasks(track(every, "Reading"), reading))
-        sys.stdout.write(report_text.text(found))
-        _write(found, json, plot)
+        reading.image_key = names.image_key if names else IMAGE
+        comparison = changes.compare(read_tasks(track(every, "Reading"), reading))
+        sys.stdout.write(text.text(comparison))
+        _write(comparison, json, plot)
     except (ExportError, StudioError, OSError) as error:
         refuse(str(error))
     raise typer.Exit(_tell(reading.findings))
@@ -74,7 +72,7 @@ def report(
 
 def _tell(findings: Findings) -> int:
     """Say what is not in the report; the exit status."""
-    if unknown := findings.skipped[label_studio.NUMBER_ONLY]:
+    if unknown := findings.skipped[NUMBER_ONLY]:
         LOG.warning(
             "of %d annotations the file has only the number of their pre-label, as exports of "
             "Label Studio do: read the project itself with --project",
@@ -85,14 +83,14 @@ def _tell(findings: Findings) -> int:
     return 1 if findings.problems else 0
 
 
-def _write(found: "Report", json: Path | None, plot: Path | None) -> None:
+def _write(comparison: "Report", json: Path | None, plot: Path | None) -> None:
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
-        text = json_of.dumps(found.to_json(), ensure_ascii=False, indent=1)
+        text = json_of.dumps(comparison.to_json(), ensure_ascii=False, indent=1)
         json.write_text(text + "\n", "utf-8")
         LOG.info("wrote %s", json)
     if plot is not None:
         from backend.commands.report import plots
 
-        for path in plots.plot(found, plot):
+        for path in plots.plot(comparison, plot):
             LOG.info("wrote %s", path)

@@ -85,17 +85,18 @@ class LocalSegmenter:
             ImageError, InputError: it is no image, or one that cannot be segmented.
         """
         image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
-        found = self._segmenter.segment(Picture(image), labels, self._segmenter.batch)
+        segmentation = self._segmenter.segment(Picture(image), labels, self._segmenter.batch)
         height, width = image.shape[:2]
         reply = SegmentReply(
             height,
             width,
             self.model_version,
-            to_results(found, classes=True, objects=True),
-            found.seconds,
+            to_results(segmentation, classes=True, objects=True),
+            segmentation.seconds,
         )
         by_label = overlays.colours([label.name for label in labels], colours)
-        return LocalAnswer(reply, found.class_map, overlays.overlay(image, found.classes, by_label))
+        overlay = overlays.overlay(image, segmentation.classes, by_label)
+        return LocalAnswer(reply, segmentation.class_map, overlay)
 
     def refer(self, path: Path, expression: str, top_k: int, *, explain: bool) -> LocalReference:
         """Find what an expression refers to in one file.
@@ -111,14 +112,15 @@ class LocalSegmenter:
             ImageError, InputError: it is no image, or one that cannot be segmented.
         """
         image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
-        found = self._segmenter.find(Picture(image), expression, ResParameters(top_k=top_k))
-        best = found.candidates[0].mask if found.candidates else np.zeros(image.shape[:2], bool)
-        report = {"model_version": self.model_version, **_report(found)}
-        pictures = _pictures(image, found, explain=explain)
-        return LocalReference(report, best, pictures, found.reason, found.seconds)
+        segmentation = self._segmenter.find(Picture(image), expression, ResParameters(top_k=top_k))
+        candidates = segmentation.candidates
+        best = candidates[0].mask if candidates else np.zeros(image.shape[:2], bool)
+        report = {"model_version": self.model_version, **_report(segmentation)}
+        pictures = _pictures(image, segmentation, explain=explain)
+        return LocalReference(report, best, pictures, segmentation.reason, segmentation.seconds)
 
 
-def _report(found: ExpressionSegmentation) -> dict[str, Any]:
+def _report(segmentation: ExpressionSegmentation) -> dict[str, Any]:
     candidates = [
         {
             "rank": rank,
@@ -128,29 +130,30 @@ def _report(found: ExpressionSegmentation) -> dict[str, Any]:
             "box": list(masks.box(candidate.mask)),
             "runs": list(to_runs(candidate.mask).counts),
         }
-        for rank, candidate in enumerate(found.candidates, start=1)
+        for rank, candidate in enumerate(segmentation.candidates, start=1)
     ]
     return {
-        "expression": decouple.to_json(found.decoupled),
-        "reason": found.reason,
+        "expression": decouple.to_json(segmentation.decoupled),
+        "reason": segmentation.reason,
         "candidates": candidates,
     }
 
 
-def _pictures(image: RGB, found: ExpressionSegmentation, *, explain: bool) -> dict[str, RGB]:
-    names = [f"{rank}. {found.decoupled.noun}" for rank in range(1, len(found.candidates) + 1)]
+def _pictures(image: RGB, segmentation: ExpressionSegmentation, *, explain: bool) -> dict[str, RGB]:
+    candidates = segmentation.candidates
+    names = [f"{rank}. {segmentation.decoupled.noun}" for rank in range(1, len(candidates) + 1)]
     segments = [
         Segment(name, candidate.score, candidate.mask)
-        for name, candidate in zip(names, found.candidates, strict=True)
+        for name, candidate in zip(names, candidates, strict=True)
     ]
     # The best one is painted last, over the others.
     pictures = {"overlay": overlays.overlay(image, segments[::-1], overlays.colours(names))}
-    if explain and found.cam is not None:
+    if explain and segmentation.cam is not None:
         best = segments[0].mask if segments else None
         for name, plane in (
-            ("cam-local", found.cam.local),
-            ("cam-global", found.cam.global_),
-            ("cam-fused", found.cam.fused),
+            ("cam-local", segmentation.cam.local),
+            ("cam-global", segmentation.cam.global_),
+            ("cam-fused", segmentation.cam.fused),
         ):
             pictures[name] = overlays.heat(image, plane, best)
     return pictures

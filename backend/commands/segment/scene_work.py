@@ -13,10 +13,8 @@ from PIL import Image
 from dgl_rsis import overlays
 from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import OvssParameters
-from dgl_rsis.clip import model as models
-from dgl_rsis.clip.model import ModelError
-from dgl_rsis.scenes import polygons as scene_polygons
-from dgl_rsis.scenes import rasters, vectors
+from dgl_rsis.clip.model import ModelError, load_clip
+from dgl_rsis.scenes import polygons, rasters, vectors
 from dgl_rsis.scenes.pipeline import Propose, WindowParameters, segment_scene
 from dgl_rsis.scenes.rasters import Legend, SceneRaster
 from dgl_rsis.scenes.reading import Scene, open_scene
@@ -26,8 +24,7 @@ from workers.engine.providers import REGIONS, Remembered
 from workers.engine.segmenter import load_provider
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
-from workers.registry import models as registry
-from workers.registry.models import RegistryError
+from workers.registry.models import RegistryError, resolve_clip
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
@@ -108,8 +105,8 @@ class LocalSceneSegmenter:
 
     def __init__(self, settings: WorkerSettings) -> None:
         try:
-            self._clip = models.load_clip(
-                registry.resolve_clip(settings.model, settings.models_dir), settings.device
+            self._clip = load_clip(
+                resolve_clip(settings.model, settings.models_dir), settings.device
             )
             provider = load_provider(settings, Remembered(ImageCache(0)))
         except RegistryError as error:
@@ -203,14 +200,12 @@ def _polygons(
     form = job.options.polygons
     assert form is not None
 
-    def read(
-        row: int, column: int, height: int, width: int
-    ) -> tuple[scene_polygons.Classes, Floats]:
+    def read(row: int, column: int, height: int, width: int) -> tuple[polygons.Classes, Floats]:
         place = row, column, height, width
         return classes.read(*place), probability.read(*place) * np.float32(rasters.PROBABILITY_STEP)
 
     grid, names = scene.grid, [label.name for label in job.labels]
-    components = scene_polygons.components(grid.width, grid.height, read)
+    components = polygons.components(grid.width, grid.height, read)
     return vectors.write(path, form, components, grid, names, job.options.min_area)
 
 

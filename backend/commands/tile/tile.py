@@ -73,20 +73,20 @@ def run(task: TileRun) -> int:
         )
     prefix = _prefix(task)
     task.out.mkdir(parents=True, exist_ok=True)
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     failed = 0
     for path in task.scenes:
         try:
-            found += _tile(path, task, prefix)
+            entries += _tile(path, task, prefix)
         except OSError as error:
             LOG.error("%s: cannot be tiled: %s", path, error.strerror or error)
             failed += 1
         except ValueError as error:  # of the algorithm: fit for users
             LOG.error("%s", error)
             failed += 1
-    if found:
-        (task.out / IMPORT).write_text(json.dumps(found, ensure_ascii=False), "utf-8")
-        LOG.info("%s: %d tasks, to import into Label Studio", task.out / IMPORT, len(found))
+    if entries:
+        (task.out / IMPORT).write_text(json.dumps(entries, ensure_ascii=False), "utf-8")
+        LOG.info("%s: %d tasks, to import into Label Studio", task.out / IMPORT, len(entries))
     return 1 if failed else 0
 
 

@@ -23,7 +23,7 @@ from backend.commands.tile.tile import IMPORT
 from backend.regions import planes
 from backend.regions.findings import ExportError, Findings
 from backend.regions.records import Annotation, Item, Place
-from backend.studio import export as label_studio
+from backend.studio import export
 from backend.studio.export import Reading
 from dgl_rsis import overlays
 from dgl_rsis.rasters import TIFF_SUFFIXES
@@ -149,8 +149,8 @@ class _Sheets:
         numbers = [self.numbers.setdefault(label, len(self.numbers) + 1) for label in labels]
         if len(self.numbers) > MOST_LABELS:
             raise ExportError(f"more than {MOST_LABELS} labels: a class map holds no more")
-        found: Classes = np.array([0, *numbers], dtype=np.uint16)[classes]
-        return found
+        renumbered: Classes = np.array([0, *numbers], dtype=np.uint16)[classes]
+        return renumbered
 
 
 def run(task: UntileRun) -> int:
@@ -187,7 +187,7 @@ def _read(task: UntileRun, folder: Path) -> _Sheets:
     reading = Reading(labels=labels, ignored=names.ignored, image_key=names.image_key)
     numbers = {label: number for number, label in enumerate(labels, start=1)}
     sheets = _Sheets(folder, reading.findings, labels, numbers)
-    for item in track(label_studio.read(task.export, reading), "Reading"):
+    for item in track(export.read(task.export, reading), "Reading"):
         sheets.add(item)
     for what, count in [*sheets.counts.items(), *reading.findings.skipped.items()]:
         LOG.info("%d %s", count, what)
@@ -236,8 +236,8 @@ def _assemble(
 
     def load(place: Window) -> Classes:
         with np.load(scene.tiles[place].file) as file:
-            found: Classes = final[file["classes"]]
-        return found
+            numbered: Classes = final[file["classes"]]
+        return numbered
 
     grid = _grid(task, scene, len(sheets.scenes) == 1)
     if grid.crs is None:
@@ -246,9 +246,9 @@ def _assemble(
     colours = {name: colour for name, colour in task.names.labels.items() if colour}
     legend = Legend(labels, overlays.colours(labels, colours))
     places = list(scene.tiles)
-    found = mosaic.assemble(places, load, grid, legend, out)
+    assembled = mosaic.assemble(places, load, grid, legend, out)
     numbers = {label: number for number, label in enumerate(labels, start=1)}
-    _report(scene, numbers, found, sheets, out)
+    _report(scene, numbers, assembled, sheets, out)
 
 
 def _grid(task: UntileRun, scene: _Scene, alone: bool) -> Grid:
@@ -272,20 +272,20 @@ def _grid(task: UntileRun, scene: _Scene, alone: bool) -> Grid:
 
 
 def _report(
-    scene: _Scene, numbers: Mapping[str, int], found: Any, sheets: _Sheets, out: Path
+    scene: _Scene, numbers: Mapping[str, int], assembled: Any, sheets: _Sheets, out: Path
 ) -> None:
     """Log what came of a scene, and write it beside its class map."""
     pixels = scene.size[0] * scene.size[1]
     LOG.info(
         "%s: %d tiles cover %.1f %% of %s; %d pixels on their seams disagree",
-        out, len(scene.tiles), 100 * found.covered / pixels, scene.name, found.disagreeing,
+        out, len(scene.tiles), 100 * assembled.covered / pixels, scene.name, assembled.disagreeing,
     )  # fmt: skip
     report = {
         "scene": scene.name,
         "labels": numbers,
         "tiles": len(scene.tiles),
-        "covered_pixels": found.covered,
-        "disagreeing_pixels": found.disagreeing,
+        "covered_pixels": assembled.covered,
+        "disagreeing_pixels": assembled.disagreeing,
         "notes": sheets.counts | sheets.findings.skipped,
         "problems": sheets.findings.problems,
     }

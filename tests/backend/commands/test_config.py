@@ -54,8 +54,8 @@ def checked(xml: str, folder: Path) -> tuple[int, dict[str, Any]]:
     return status, json.loads((folder / "new" / "checked.json").read_text("utf-8"))
 
 
-def fate(found: dict[str, Any], label: str, control: str) -> dict[str, Any]:
-    (entry,) = (x for x in found["labels"] if (x["label"], x["control"]) == (label, control))
+def fate(report: dict[str, Any], label: str, control: str) -> dict[str, Any]:
+    (entry,) = (x for x in report["labels"] if (x["label"], x["control"]) == (label, control))
     return entry
 
 
@@ -117,9 +117,9 @@ def test_any_names_come_back(
     names: list[str], polygons: bool, instances: bool, expression: bool
 ) -> None:
     xml = write(Wanted(names, polygons, instances, expression))
-    found = label_config.parse(xml)
-    assert found.problems == ()
-    assert [label.name for label in found.labels] == names
+    parsed = label_config.parse(xml)
+    assert parsed.problems == ()
+    assert [label.name for label in parsed.labels] == names
     assert check.check(xml).problems == ()
     assert LabelInterface(xml).get_control("mask").labels == names
 
@@ -156,55 +156,55 @@ def test_what_cannot_be_done_is_refused_with_a_way_out(arguments: list[str], wor
 
 
 def test_each_label_has_its_line(tmp_path: Path) -> None:
-    status, found = checked(MIXED, tmp_path)
+    status, report = checked(MIXED, tmp_path)
     assert status == 0
-    house = fate(found, "house", "mask")
+    house = fate(report, "house", "mask")
     assert house["gets"] == "predicted"
     assert (house["form"], house["mode"], house["threshold"]) == ("brush", "semantic", 0.4)
     assert house["synonyms"] == ["hut", "shed"]
     assert house["smart"] == ["mask", "click", "box"]
     assert house["known"] is True
     assert {"house", "hut", "building"} <= set(house["asked"])
-    assert fate(found, "cloud", "mask")["gets"] == "skipped"
-    assert fate(found, "background", "mask")["gets"] == "background"
-    assert fate(found, "frobnicator", "mask")["known"] is False
-    assert fate(found, "frobnicator", "mask")["asked"] == ["frobnicator"]
-    assert fate(found, "house", "box")["gets"] == "prompt"
-    assert fate(found, "house", "outline")["gets"] == "ignored"
-    assert fate(found, "house", "outline")["form"] == "polygon"
+    assert fate(report, "cloud", "mask")["gets"] == "skipped"
+    assert fate(report, "background", "mask")["gets"] == "background"
+    assert fate(report, "frobnicator", "mask")["known"] is False
+    assert fate(report, "frobnicator", "mask")["asked"] == ["frobnicator"]
+    assert fate(report, "house", "box")["gets"] == "prompt"
+    assert fate(report, "house", "outline")["gets"] == "ignored"
+    assert fate(report, "house", "outline")["form"] == "polygon"
 
 
 def test_where_sentences_come_from_and_what_is_wrong(tmp_path: Path) -> None:
-    _, found = checked(MIXED, tmp_path)
-    assert (found["image"], found["expression"], found["shown"]) == ("image", "sentence", True)
-    assert found["prompts"] == []
-    problems = "\n".join(found["problems"])
+    _, report = checked(MIXED, tmp_path)
+    assert (report["image"], report["expression"], report["shown"]) == ("image", "sentence", True)
+    assert report["prompts"] == []
+    problems = "\n".join(report["problems"])
     assert "'click' gets no mask for 'cloud': give the label to a BrushLabels" in problems
     assert "one image a task is pre-labelled" in problems
-    assert any("TextArea" in hint for hint in found["hints"])
-    assert not any("KeyPointLabels" in hint for hint in found["hints"])
+    assert any("TextArea" in hint for hint in report["hints"])
+    assert not any("KeyPointLabels" in hint for hint in report["hints"])
 
 
 def test_the_demo_leaves_nothing_to_say(tmp_path: Path) -> None:
-    status, found = checked(LABEL_CONFIG, tmp_path)
-    assert (status, found["problems"], found["hints"]) == (0, [], [])
-    assert found["prompts"] == ["prompt"]
-    assert all(x["known"] for x in found["labels"])
+    status, report = checked(LABEL_CONFIG, tmp_path)
+    assert (status, report["problems"], report["hints"]) == (0, [], [])
+    assert report["prompts"] == ["prompt"]
+    assert all(x["known"] for x in report["labels"])
 
 
 def test_what_is_written_checks_well(tmp_path: Path) -> None:
-    status, found = checked(write(Wanted(NAMES)), tmp_path)
-    assert (status, found["problems"], found["hints"]) == (0, [], [])
-    assert fate(found, "water", "mask")["smart"] == ["mask", "click", "box"]
-    assert "car" in found["rest"]
-    assert "road" not in found["rest"]
+    status, report = checked(write(Wanted(NAMES)), tmp_path)
+    assert (status, report["problems"], report["hints"]) == (0, [], [])
+    assert fate(report, "water", "mask")["smart"] == ["mask", "click", "box"]
+    assert "car" in report["rest"]
+    assert "road" not in report["rest"]
 
 
 def test_a_description_of_regions_is_no_prompt(tmp_path: Path) -> None:
     xml = LABEL_CONFIG.replace('<TextArea name="prompt"', '<TextArea name="note" perRegion="true"')
-    found = checked(xml, tmp_path)[1]
-    assert found["prompts"] == []
-    assert any("No prompt field" in hint for hint in found["hints"])
+    report = checked(xml, tmp_path)[1]
+    assert report["prompts"] == []
+    assert any("No prompt field" in hint for hint in report["hints"])
 
 
 def test_boxes_that_nobody_meant_are_pointed_out(tmp_path: Path) -> None:

@@ -58,9 +58,9 @@ def test_clicks_on_objects_of_a_class(folder: Path, tmp_path: Path) -> None:
     numbers = tmp_path / "numbers.json"
     run = EvaluationRun("clicks", f"folder:{folder}", thing="road", json=numbers)
     assert evaluate.run(run) == 0
-    found = json.loads(numbers.read_text("utf-8"))
-    assert found["task"] == "clicks"
-    assert found["objects"] == 1
+    report = json.loads(numbers.read_text("utf-8"))
+    assert report["task"] == "clicks"
+    assert report["objects"] == 1
 
 
 def test_a_run_into_a_file_says_how_far_it_is(

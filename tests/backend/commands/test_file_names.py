@@ -11,9 +11,9 @@ EVIL = st.sampled_from(["..", "/etc/passwd", "a/../../b", "a\0b", "\ud800", ".hi
 @given(st.lists(st.tuples(EVIL | st.text(max_size=300), st.integers(1, 3))))
 def test_names_are_different_and_stay_in_their_folder(given_: list[tuple[str, int]]) -> None:
     names = FileNames()
-    found = [names.give(text, "other", mark) for text, mark in given_]
-    assert len({name.lower() for name in found}) == len(found)
-    for name in found:
+    unique = [names.give(text, "other", mark) for text, mark in given_]
+    assert len({name.lower() for name in unique}) == len(unique)
+    for name in unique:
         assert Path(name).name == name
         assert name[0] not in ".-"
         assert len(f"{name}_labels.tif.aux.xml".encode()) < 255

@@ -20,16 +20,16 @@ CONFIG = """
 
 
 def test_a_config_says_what_people_may_mark() -> None:
-    found = labels.from_config(CONFIG)
-    assert list(found.labels.items()) == [("water", "blue"), ("road", "red"), ("tank", "#112233")]
-    assert found.ignored == {"Background"}
-    assert (found.image_key, found.expression_key) == ("picture", "sentence")
+    names = labels.from_config(CONFIG)
+    assert list(names.labels.items()) == [("water", "blue"), ("road", "red"), ("tank", "#112233")]
+    assert names.ignored == {"Background"}
+    assert (names.image_key, names.expression_key) == ("picture", "sentence")
 
 
 def test_a_config_without_models_keeps_the_usual_keys() -> None:
     xml = '<View><EllipseLabels name="b" toName="i"><Label value="tank"/></EllipseLabels></View>'
-    found = labels.from_config(xml)
-    assert (found.image_key, found.expression_key) == ("image", "expression")
+    names = labels.from_config(xml)
+    assert (names.image_key, names.expression_key) == ("image", "expression")
 
 
 @pytest.mark.parametrize("xml", ["", "<View", "<View/>", '<!DOCTYPE x [<!ENTITY a "b">]><View/>'])
@@ -39,9 +39,9 @@ def test_other_configs_are_refused(xml: str) -> None:
 
 
 def test_a_list() -> None:
-    found = labels.from_list("road, water,,other")
-    assert list(found.labels) == ["road", "water"]
-    assert found.ignored == {"other"}
+    names = labels.from_list("road, water,,other")
+    assert list(names.labels) == ["road", "water"]
+    assert names.ignored == {"other"}
 
 
 @pytest.mark.parametrize("text", [",", "a,b,a"])

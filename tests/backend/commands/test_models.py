@@ -87,10 +87,10 @@ def test_a_model_is_pulled_listed_verified_and_used(
 
     register(checkpoint)
     assert " no " in next(line for line in run("list").stdout.splitlines() if line[:2] == "m ")
-    found = run("pull", "m")
+    pulled = run("pull", "m")
     path = tmp_path / "models" / "m.pt"
-    assert found.exit_code == 0, found.output
-    assert found.stdout == f"{path}\nNote: Mind it.\nUse it with MODEL=m\n"
+    assert pulled.exit_code == 0, pulled.output
+    assert pulled.stdout == f"{path}\nNote: Mind it.\nUse it with MODEL=m\n"
     row = next(line for line in run("list").stdout.splitlines() if line[:2] == "m ")
     assert row.split()[:6] == ["m", "clip", TINY, "yes", f"{len(checkpoint) / 1e6:.0f}", "MB"]
     assert run("verify").stdout == "m: as it came\n"
@@ -137,11 +137,11 @@ def test_what_is_unfit_is_refused_and_not_kept(
 ) -> None:  # fmt: skip
     monkeypatch.setattr("workers.registry.download.time.sleep", lambda _seconds: None)
     register(checkpoint if content is None else content, **fields)
-    found = run("pull", "m")
-    assert found.exit_code == 2
-    assert words in found.stderr
-    assert "Traceback" not in found.output
-    assert "stranger" not in found.stdout
+    pulled = run("pull", "m")
+    assert pulled.exit_code == 2
+    assert words in pulled.stderr
+    assert "Traceback" not in pulled.output
+    assert "stranger" not in pulled.stdout
     assert kept(tmp_path / "models") == set()
 
 
@@ -152,8 +152,8 @@ def test_a_checkpoint_of_ones_own(
     file = tmp_path / "mine.pt"
     file.write_bytes(checkpoint)
     assert "give its architecture with --arch" in run("add", "mine", "--file", str(file)).stderr
-    found = run("add", "mine", "--file", str(file), "--arch", TINY)
-    assert found.stdout.endswith("Use it with MODEL=mine\n")
+    added = run("add", "mine", "--file", str(file), "--arch", TINY)
+    assert added.stdout.endswith("Use it with MODEL=mine\n")
     assert "added by hand" in run("list").stdout
     assert "is here already" in run("add", "mine", "--file", str(file), "--arch", TINY).stderr
     assert run("add", "m", "--file", str(file)).exit_code == 0  # registered: its own architecture
@@ -289,9 +289,9 @@ def test_a_changed_file_is_told(
     register(checkpoint)
     run("pull", "m")
     (tmp_path / "models" / "m.pt").write_bytes(checkpoint[::-1])
-    found = run("verify", "m")
-    assert found.exit_code == 1
-    assert "has changed since it came" in found.stdout
+    verified = run("verify", "m")
+    assert verified.exit_code == 1
+    assert "has changed since it came" in verified.stdout
 
 
 def test_unknown_names_are_refused(register: Callable[..., None], checkpoint: bytes) -> None:

@@ -74,13 +74,13 @@ def test_known_words_come_before_strangers() -> None:
 
 @given(st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=70))
 def test_all_differ(names: list[str]) -> None:
-    found = colours(names)
-    assert list(found) == names
-    assert len(set(found.values())) == len(names)
+    by_name = colours(names)
+    assert list(by_name) == names
+    assert len(set(by_name.values())) == len(names)
 
 
 @pytest.mark.parametrize("count", [1, 8, 44, 300])
 def test_there_are_always_enough(count: int) -> None:
-    found = colours([f"label {n}" for n in range(count)])
-    assert len(set(found.values())) == count
-    assert (set(found.values()) <= set(SAFE)) == (count <= 8)
+    by_name = colours([f"label {n}" for n in range(count)])
+    assert len(set(by_name.values())) == count
+    assert (set(by_name.values()) <= set(SAFE)) == (count <= 8)

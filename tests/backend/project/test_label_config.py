@@ -36,35 +36,35 @@ def brush(labels: str, attributes: str = "") -> str:
     return f'<BrushLabels name="brush" toName="image" {attributes}>{labels}</BrushLabels>'
 
 
-def only_problem(found: LabelConfig) -> str:
-    (problem,) = found.problems
+def only_problem(parsed: LabelConfig) -> str:
+    (problem,) = parsed.problems
     return problem
 
 
 def test_the_recorded_config() -> None:
-    found = parse(RECORDED)
-    assert found.problems == ()
-    assert found.image_key == "image"
-    assert found.labels == (Label("ship"), Label("water"))
-    assert found.colours == {"ship": "#FF0000", "water": "#0000FF"}
-    assert [(c.kind, c.name, c.to_name, c.mode) for c in found.controls] == [
+    parsed = parse(RECORDED)
+    assert parsed.problems == ()
+    assert parsed.image_key == "image"
+    assert parsed.labels == (Label("ship"), Label("water"))
+    assert parsed.colours == {"ship": "#FF0000", "water": "#0000FF"}
+    assert [(c.kind, c.name, c.to_name, c.mode) for c in parsed.controls] == [
         ("brushlabels", "brush", "image", "semantic"),
         ("rectanglelabels", "rect", "image", "instance"),
     ]
-    assert found.controls[1].labels == {"ship"}
+    assert parsed.controls[1].labels == {"ship"}
 
 
 def test_the_sdk_reads_the_same_controls_and_labels() -> None:
-    found = parse(RECORDED)
+    parsed = parse(RECORDED)
     interface = LabelInterface(RECORDED)
-    for control in found.controls:
+    for control in parsed.controls:
         theirs = interface.get_control(control.name)
         assert theirs.to_name == [control.to_name]
         assert set(theirs.labels) == control.labels
 
 
 def test_upstreams_conventions() -> None:
-    found = config(
+    parsed = config(
         brush(
             '<Label value="building" predicted_values="rooftop, house ,," '
             'model_score_threshold="0.7"/><Label value="road"/>'
@@ -72,46 +72,46 @@ def test_upstreams_conventions() -> None:
             'model_score_threshold="0.4"',
         )
     )
-    assert found.labels == (
+    assert parsed.labels == (
         Label("building", ("rooftop", "house"), threshold=0.7),
         Label("road", threshold=0.4),
     )
-    assert found.controls[0].labels == {"building", "road"}
+    assert parsed.controls[0].labels == {"building", "road"}
 
 
 @pytest.mark.parametrize(
     "name", ["background", "Background", "UNLABELED", "unlabelled", "Other", "clutter"]
 )
 def test_the_background_is_known_by_its_name(name: str) -> None:
-    found = config(brush(f'<Label value="road"/><Label value="{name}"/>'))
-    assert [(p.name, p.background) for p in found.labels] == [("road", False), (name, True)]
-    assert found.controls[0].labels == {"road"}
+    parsed = config(brush(f'<Label value="road"/><Label value="{name}"/>'))
+    assert [(p.name, p.background) for p in parsed.labels] == [("road", False), (name, True)]
+    assert parsed.controls[0].labels == {"road"}
 
 
 def test_a_label_in_several_controls_is_one_class() -> None:
-    found = config(
+    parsed = config(
         brush('<Label value="ship" predicted_values="boat" model_score_threshold="0.5"/>')
         + '<PolygonLabels name="outline" toName="image">'
         '<Label value="ship" background="red" predicted_values="vessel,boat" '
         'model_score_threshold="0.3"/><Label value="car"/></PolygonLabels>'
     )
-    assert found.labels == (Label("ship", ("boat", "vessel"), 0.3), Label("car"))
-    assert found.colours == {"ship": "red"}
+    assert parsed.labels == (Label("ship", ("boat", "vessel"), 0.3), Label("car"))
+    assert parsed.colours == {"ship": "red"}
 
 
 def test_labels_with_different_thresholds_take_the_smallest_and_it_is_said() -> None:
-    found = config(
+    parsed = config(
         brush('<Label value="ship"/><Label value="car"/>', 'model_score_threshold="0.5"')
         + '<RectangleLabels name="box" toName="image" model_score_threshold="0.3">'
         '<Label value="ship"/><Label value="car" model_score_threshold="0.5"/></RectangleLabels>'
         '<PolygonLabels name="outline" toName="image"><Label value="ship"/></PolygonLabels>'
     )
-    assert found.labels == (Label("ship", threshold=0.3), Label("car", threshold=0.5))
-    assert only_problem(found).endswith("take the smallest in all of them: 'ship' 0.3.")
+    assert parsed.labels == (Label("ship", threshold=0.3), Label("car", threshold=0.5))
+    assert only_problem(parsed).endswith("take the smallest in all of them: 'ship' 0.3.")
 
 
 def test_what_is_skipped_or_on_another_image_sets_no_threshold() -> None:
-    found = config(
+    parsed = config(
         brush('<Label value="car" model_score_threshold="0.5"/>')
         + '<PolygonLabels name="p" toName="image" model_skip="true">'
         '<Label value="car" model_score_threshold="0.1"/></PolygonLabels>'
@@ -119,8 +119,8 @@ def test_what_is_skipped_or_on_another_image_sets_no_threshold() -> None:
         '<Label value="car" model_score_threshold="0.2"/><Label value="other"/></PolygonLabels>',
         '<Image name="image" value="$image"/><Image name="nir" value="$nir"/>',
     )
-    assert found.labels == (Label("car", threshold=0.5),)
-    assert "'q' is on image 'nir'" in only_problem(found)
+    assert parsed.labels == (Label("car", threshold=0.5),)
+    assert "'q' is on image 'nir'" in only_problem(parsed)
 
 
 @pytest.mark.parametrize(
@@ -144,14 +144,14 @@ def test_a_control_of_which_no_label_counts_is_named_and_the_others_are_used(lab
 
 
 def test_a_skipped_control_takes_nothing_and_adds_no_words() -> None:
-    found = config(
+    parsed = config(
         brush('<Label value="ship"/>')
         + '<PolygonLabels name="p" toName="image" model_skip="1"><Label value="car"/>'
         "</PolygonLabels>"
     )
-    assert [c.name for c in found.controls] == ["brush"]
-    assert found.labels == (Label("ship"),)
-    assert found.problems == ()
+    assert [c.name for c in parsed.controls] == ["brush"]
+    assert parsed.labels == (Label("ship"),)
+    assert parsed.problems == ()
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_a_skipped_control_takes_nothing_and_adds_no_words() -> None:
     ],
 )
 def test_modes(tag: str, attributes: str, classes: bool, objects: bool) -> None:
-    found = config(f'<{tag} name="c" toName="image" {attributes}><Label value="car"/></{tag}>')
-    request = found.to_request({"id": 7, "data": {"image": "/data/upload/1/a.png"}}, "v1")
+    parsed = config(f'<{tag} name="c" toName="image" {attributes}><Label value="car"/></{tag}>')
+    request = parsed.to_request({"id": 7, "data": {"image": "/data/upload/1/a.png"}}, "v1")
     assert (request.classes, request.objects) == (classes, objects)
     assert (request.task_id, request.image) == ("7", "/data/upload/1/a.png")
     assert [label.name for label in request.labels] == ["car"]
@@ -175,16 +175,16 @@ def test_modes(tag: str, attributes: str, classes: bool, objects: bool) -> None:
 
 
 def test_an_unknown_mode_is_named() -> None:
-    found = config(brush('<Label value="car"/>', 'model_mode="panoptic"'))
-    assert found.controls[0].mode == "semantic"
-    assert "model_mode='panoptic'" in only_problem(found)
+    parsed = config(brush('<Label value="car"/>', 'model_mode="panoptic"'))
+    assert parsed.controls[0].mode == "semantic"
+    assert "model_mode='panoptic'" in only_problem(parsed)
 
 
 @pytest.mark.parametrize("threshold", ["2", "-0.1", "nan", "high", "", "inf"])
 def test_a_threshold_that_is_no_probability_is_named(threshold: str) -> None:
-    found = config(brush(f'<Label value="car" model_score_threshold="{threshold}"/>'))
-    assert found.labels == (Label("car"),)
-    assert f"model_score_threshold='{threshold}'" in only_problem(found)
+    parsed = config(brush(f'<Label value="car" model_score_threshold="{threshold}"/>'))
+    assert parsed.labels == (Label("car"),)
+    assert f"model_score_threshold='{threshold}'" in only_problem(parsed)
 
 
 @pytest.mark.parametrize(
@@ -201,11 +201,11 @@ def test_a_threshold_that_is_no_probability_is_named(threshold: str) -> None:
     ],
 )
 def test_a_config_that_cannot_be_served_says_why(xml: str, words: str) -> None:
-    found = parse(xml)
-    assert found.controls == ()
-    assert words in only_problem(found)
+    parsed = parse(xml)
+    assert parsed.controls == ()
+    assert words in only_problem(parsed)
     with pytest.raises(TaskError, match=words):
-        found.to_request({"id": 1, "data": {"image": "a.png"}}, "v1")
+        parsed.to_request({"id": 1, "data": {"image": "a.png"}}, "v1")
 
 
 @pytest.mark.parametrize(
@@ -223,14 +223,14 @@ def test_a_config_that_cannot_be_served_says_why(xml: str, words: str) -> None:
     ],
 )
 def test_an_unusable_control_is_named(controls: str, words: str) -> None:
-    found = config(controls)
-    assert found.controls == ()
-    assert words in " ".join(found.problems)
-    assert "no usable control" in found.problems[-1]
+    parsed = config(controls)
+    assert parsed.controls == ()
+    assert words in " ".join(parsed.problems)
+    assert "no usable control" in parsed.problems[-1]
 
 
 def test_other_controls_are_noted_and_those_of_other_features_are_not() -> None:
-    found = config(
+    parsed = config(
         brush('<Label value="car"/>')
         + '<EllipseLabels name="e" toName="image"><Label value="a"/></EllipseLabels>'
         '<Future name="f" toName="image"/>'
@@ -238,77 +238,77 @@ def test_other_controls_are_noted_and_those_of_other_features_are_not() -> None:
         '<KeyPointLabels name="k" toName="image"><Label value="a"/></KeyPointLabels>'
         '<Header value="h"/><Unheard/>'
     )
-    assert [problem.split(" is left alone")[0] for problem in found.problems] == [
+    assert [problem.split(" is left alone")[0] for problem in parsed.problems] == [
         "<EllipseLabels name='e'>",
         "<Future name='f'>",
     ]
-    assert [label.name for label in found.labels] == ["car"]
+    assert [label.name for label in parsed.labels] == ["car"]
 
 
 TWO_IMAGES = '<Image name="rgb" value="$images.rgb"/><Image name="nir" value="$nir"/>'
 
 
 def test_with_two_images_the_controls_own_counts() -> None:
-    found = config(
+    parsed = config(
         '<BrushLabels name="b" toName="nir"><Label value="car"/></BrushLabels>', TWO_IMAGES
     )
-    assert found.problems == ()
-    assert found.image_key == "nir"
+    assert parsed.problems == ()
+    assert parsed.image_key == "nir"
 
 
 def test_controls_on_two_images_are_ambiguous_and_the_first_wins() -> None:
-    found = config(
+    parsed = config(
         '<BrushLabels name="a" toName="rgb"><Label value="car"/></BrushLabels>'
         '<BrushLabels name="b" toName="nir"><Label value="tree"/></BrushLabels>',
         TWO_IMAGES,
     )
-    assert [c.name for c in found.controls] == ["a"]
-    assert found.image_key == "images.rgb"
-    assert found.labels == (Label("car"),)
-    assert "'b' is on image 'nir'" in only_problem(found)
+    assert [c.name for c in parsed.controls] == ["a"]
+    assert parsed.image_key == "images.rgb"
+    assert parsed.labels == (Label("car"),)
+    assert "'b' is on image 'nir'" in only_problem(parsed)
 
 
 def test_a_control_on_both_images_is_ambiguous() -> None:
-    found = config(
+    parsed = config(
         '<BrushLabels name="b" toName="rgb,nir"><Label value="car"/></BrushLabels>', TWO_IMAGES
     )
-    assert found.controls == ()
-    assert "names several images (images: 'rgb', 'nir')" in found.problems[0]
+    assert parsed.controls == ()
+    assert "names several images (images: 'rgb', 'nir')" in parsed.problems[0]
 
 
 def test_a_control_on_an_image_and_a_text_is_on_the_image() -> None:
-    found = config(
+    parsed = config(
         '<BrushLabels name="b" toName="t, image"><Label value="car"/></BrushLabels>',
         '<Image name="image" value="$image"/><Text name="t" value="$t"/>',
     )
-    assert found.controls[0].to_name == "image"
+    assert parsed.controls[0].to_name == "image"
 
 
 @pytest.mark.parametrize("image", ['value="a.png"', 'valueList="$pages"', "", 'value="$"'])
 def test_an_image_that_is_not_one_of_the_tasks_is_named(image: str) -> None:
-    found = config(brush('<Label value="car"/>'), f'<Image name="image" {image}/>')
-    assert found.controls == ()
-    assert "<Image name='image'>" in found.problems[0]
+    parsed = config(brush('<Label value="car"/>'), f'<Image name="image" {image}/>')
+    assert parsed.controls == ()
+    assert "<Image name='image'>" in parsed.problems[0]
 
 
 def test_300_labels_and_unicode() -> None:
     names = [f"建物 {i} – zone d'activité ß" for i in range(300)]
-    found = config(brush("".join(f'<Label value="{name}"/>' for name in names)))
-    assert [label.name for label in found.labels] == names
-    assert found.problems == ()
+    parsed = config(brush("".join(f'<Label value="{name}"/>' for name in names)))
+    assert [label.name for label in parsed.labels] == names
+    assert parsed.problems == ()
 
 
 def test_too_many_labels_are_refused() -> None:
-    found = config(brush("".join(f'<Label value="{i}"/>' for i in range(MOST_LABELS + 1))))
-    assert found.controls == ()
-    assert f"has {MOST_LABELS + 1} labels; at most {MOST_LABELS}" in only_problem(found)
+    parsed = config(brush("".join(f'<Label value="{i}"/>' for i in range(MOST_LABELS + 1))))
+    assert parsed.controls == ()
+    assert f"has {MOST_LABELS + 1} labels; at most {MOST_LABELS}" in only_problem(parsed)
 
 
 def test_of_many_problems_some_are_told_and_the_last() -> None:
     unknown = "".join(f'<Ellipse name="e{i}" toName="image"/>' for i in range(10_000))
-    found = config(unknown)
-    assert len(found.problems) == MOST_PROBLEMS + 1
-    assert "no usable control" in found.problems[-1]
+    parsed = config(unknown)
+    assert len(parsed.problems) == MOST_PROBLEMS + 1
+    assert "no usable control" in parsed.problems[-1]
 
 
 def test_many_controls_are_read_in_no_time() -> None:
@@ -325,8 +325,8 @@ def test_many_controls_are_read_in_no_time() -> None:
 
 def test_deep_nesting_does_no_harm() -> None:
     depth = 100_000
-    found = parse("<V>" * depth + "</V>" * depth)
-    assert "no usable control" in only_problem(found)
+    parsed = parse("<V>" * depth + "</V>" * depth)
+    assert "no usable control" in only_problem(parsed)
 
 
 @given(st.text(max_size=200))
@@ -337,12 +337,12 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 @given(st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), max_size=40))
 def test_any_attribute_is_read_or_refused(value: str) -> None:
     escaped = value.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    found = config(
+    parsed = config(
         brush(f'<Label value="{escaped}"/>', f'model_mode="{escaped}" model_skip="{escaped}"'),
         f'<Image name="image" value="${escaped}"/>',
     )
     with suppress(TaskError):  # and no other
-        assert found.to_request({"id": 1, "data": {value: "a.png"}}, "v1").image == "a.png"
+        assert parsed.to_request({"id": 1, "data": {value: "a.png"}}, "v1").image == "a.png"
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ def at(*percent: tuple[float, float]) -> tuple[tuple[float, float], ...]:
 
 
 def test_a_click_says_on_which_side_it_is() -> None:
-    found = read(keypoint(IN_A, "1", True), keypoint(FREE, "2", 0), keypoint(IN_B, "3", 1))
-    assert (found.positive, found.negative, found.prior) == (at(IN_A, IN_B), at(FREE), None)
+    prompt = read(keypoint(IN_A, "1", True), keypoint(FREE, "2", 0), keypoint(IN_B, "3", 1))
+    assert (prompt.positive, prompt.negative, prompt.prior) == (at(IN_A, IN_B), at(FREE), None)
 
 
 def test_a_sign_is_remembered_for_the_clicks_that_follow() -> None:
@@ -40,8 +40,8 @@ def test_a_sign_is_remembered_for_the_clicks_that_follow() -> None:
     read(keypoint(IN_A, "1", True), signs=signs)
     read(keypoint(IN_A, "1"), keypoint(FREE, "2", False), signs=signs)
     third = [keypoint(IN_A, "1"), keypoint(FREE, "2"), keypoint(IN_B, "3", True)]
-    found = read(*third, signs=signs)
-    assert (found.positive, found.negative) == (at(IN_A, IN_B), at(FREE))
+    prompt = read(*third, signs=signs)
+    assert (prompt.positive, prompt.negative) == (at(IN_A, IN_B), at(FREE))
     other_task = read(*third, task={"id": 2}, signs=signs)
     assert other_task.positive == at(IN_A, FREE, IN_B)
 
@@ -56,9 +56,9 @@ def test_only_the_last_signs_are_remembered() -> None:
 def test_a_click_inside_a_mask_corrects_that_object_of_it() -> None:
     task = holding(brush(A | B))
     for sign in (True, False):
-        found = read(keypoint(IN_A, "1", sign), task=task)
-        assert found.prior is not None
-        np.testing.assert_array_equal(runs.from_runs(found.prior), A)
+        prompt = read(keypoint(IN_A, "1", sign), task=task)
+        assert prompt.prior is not None
+        np.testing.assert_array_equal(runs.from_runs(prompt.prior), A)
     assert read(keypoint(FREE, "1", True), task=task).prior is None
     assert read(keypoint(IN_A, "1", True), task=holding(brush(A, "water"))).prior is None
 
@@ -67,37 +67,37 @@ def test_the_newest_mask_under_the_click_is_the_one() -> None:
     corrected = A.copy()
     corrected[4] = False
     task = holding(brush(A)) | holding(brush(corrected), kind="drafts")
-    found = read(keypoint(IN_A, "1", True), task=task)
-    assert found.prior == runs.to_runs(corrected)
+    prompt = read(keypoint(IN_A, "1", True), task=task)
+    assert prompt.prior == runs.to_runs(corrected)
 
 
 def test_the_clicks_of_a_finished_prompt_are_left_out() -> None:
     task = holding(brush(A), kind="drafts")
-    found = read(keypoint(IN_A, "1"), keypoint(FREE, "2", True), task=task)
-    assert (found.positive, found.prior) == (at(FREE), None)
+    prompt = read(keypoint(IN_A, "1"), keypoint(FREE, "2", True), task=task)
+    assert (prompt.positive, prompt.prior) == (at(FREE), None)
     both = holding(brush(A), brush(B), kind="drafts")
-    found = read(keypoint(IN_A, "1"), keypoint(IN_B, "2", True), task=both)
-    assert (found.positive, found.prior) == (at(IN_B), runs.to_runs(B))
+    prompt = read(keypoint(IN_A, "1"), keypoint(IN_B, "2", True), task=both)
+    assert (prompt.positive, prompt.prior) == (at(IN_B), runs.to_runs(B))
     again = read(keypoint(IN_A, "1"), keypoint(IN_A, "2", True), task=both)
     assert (again.positive, again.prior) == (at(IN_A, IN_A), runs.to_runs(A))
 
 
 def test_clicks_that_no_mask_holds_are_the_present_prompt() -> None:
-    found = read(keypoint(IN_A, "1"), keypoint(FREE, "2", True), task=holding(brush(B)))
-    assert found.positive == at(IN_A, FREE)
+    prompt = read(keypoint(IN_A, "1"), keypoint(FREE, "2", True), task=holding(brush(B)))
+    assert prompt.positive == at(IN_A, FREE)
 
 
 def test_a_negative_click_begins_nothing() -> None:
     task = holding(brush(A), kind="drafts")
-    found = read(keypoint(IN_A, "1"), keypoint(FREE, "2", False), task=task)
-    assert (found.positive, found.negative) == (at(IN_A), at(FREE))
-    assert found.prior == runs.to_runs(A)
+    prompt = read(keypoint(IN_A, "1"), keypoint(FREE, "2", False), task=task)
+    assert (prompt.positive, prompt.negative) == (at(IN_A), at(FREE))
+    assert prompt.prior == runs.to_runs(A)
 
 
 def test_a_click_that_says_it_is_present_counts_wherever_it_lies() -> None:
     task = holding(brush(A))
-    found = read(keypoint(IN_A, "1", True), keypoint(FREE, "2", True), task=task)
-    assert (found.positive, found.prior) == (at(IN_A, FREE), runs.to_runs(A))
+    prompt = read(keypoint(IN_A, "1", True), keypoint(FREE, "2", True), task=task)
+    assert (prompt.positive, prompt.prior) == (at(IN_A, FREE), runs.to_runs(A))
 
 
 def test_too_many_points_are_counted() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backend.project import label_config
 from backend.project.tasks import LONGEST_EXPRESSION, TaskError
-from backend.prompts import context as interactive
+from backend.prompts import context
 from backend.prompts.clicks import Signs
 from backend.prompts.context import InteractivePrompt
 from backend.regions import shapes
@@ -18,7 +18,7 @@ from dgl_rsis import runs
 from tests.backend.prompts.regions import H, W, brush, holding, square
 from tests.backend.studio.exports import DRAWN
 from tests.backend.worker_end import VERSION, XML, task
-from tests.paths import PAYLOADS as RECORDED
+from tests.paths import PAYLOADS
 from workers.messages import SegmentRequest, VisualPrompt
 
 CONFIG = label_config.parse(XML)
@@ -89,7 +89,7 @@ AWAY = [[110, 10], [150, 10], [150, 50]]
 
 
 def read(*regions: Any, of: Any = None) -> InteractivePrompt:
-    return interactive.read({"result": list(regions)}, CONFIG, of or task(1), Signs())
+    return context.read({"result": list(regions)}, CONFIG, of or task(1), Signs())
 
 
 def test_the_last_line_is_the_prompt() -> None:
@@ -109,32 +109,32 @@ def test_a_click_is_a_point_with_the_label_of_the_mask() -> None:
 
 
 def test_the_recorded_click_and_text() -> None:
-    if not RECORDED.exists():
-        pytest.skip(f"no recorded calls in {RECORDED}")
+    if not PAYLOADS.exists():
+        pytest.skip(f"no recorded calls in {PAYLOADS}")
     for name, text, pointed in (
         ("06_interactive_keypoint", "", VisualPrompt(positive=((0.4375, 0.5),))),
         ("07_interactive_textarea", "the large grey ship near the pier", None),
     ):
-        body = json.loads((RECORDED / f"{name}_POST_predict.json").read_text())["body"]
+        body = json.loads((PAYLOADS / f"{name}_POST_predict.json").read_text())["body"]
         config = label_config.parse(body["label_config"])
-        found = interactive.read(body["params"]["context"], config, body["tasks"][0], Signs())
-        assert found.text == text
+        prompt = context.read(body["params"]["context"], config, body["tasks"][0], Signs())
+        assert prompt.text == text
         if pointed is None:
-            assert found.pointed is None
+            assert prompt.pointed is None
             continue
-        assert found.label == "ship"
-        assert found.pointed is not None
-        assert found.pointed.positive == pointed.positive
-        assert found.pointed.prior is not None, "the click lies inside the stored ship"
-        assert (found.pointed.prior.height, found.pointed.prior.width) == (64, 64)
+        assert prompt.label == "ship"
+        assert prompt.pointed is not None
+        assert prompt.pointed.positive == pointed.positive
+        assert prompt.pointed.prior is not None, "the click lies inside the stored ship"
+        assert (prompt.pointed.prior.height, prompt.pointed.prior.width) == (64, 64)
 
 
 def test_of_boxes_strokes_and_outlines_the_newest_counts() -> None:
     assert read(box(x=0), box()).pointed == VisualPrompt(box=(0.25, 0.25, 0.75, 0.75))
     oval = drawn("ellipse", x=50, y=50, radiusX=10, radiusY=25)
-    found = read(box(), oval).pointed
-    assert found is not None
-    assert found.box == pytest.approx((0.4, 0.25, 0.6, 0.75))
+    ellipse = read(box(), oval).pointed
+    assert ellipse is not None
+    assert ellipse.box == pytest.approx((0.4, 0.25, 0.6, 0.75))
     old, new = square(2, 2), square(20, 20)
     stroke = read(brush(old), brush(new)).pointed
     assert stroke == VisualPrompt(strokes=runs.to_runs(new))
@@ -155,9 +155,9 @@ def test_of_boxes_strokes_and_outlines_the_newest_counts() -> None:
 )
 def test_a_smart_box_is_the_box_of_what_is_exported(name: str, expected: Any) -> None:
     region, mask = DRAWN[name]
-    found = read(region).pointed
-    assert found is not None
-    assert found.box == pytest.approx(expected)
+    pointed = read(region).pointed
+    assert pointed is not None
+    assert pointed.box == pytest.approx(expected)
     left, top, right, bottom = expected
     covered = mask[round(top * H) : round(bottom * H), round(left * W) : round(right * W)]
     assert covered.sum() == mask.sum()
@@ -166,14 +166,14 @@ def test_a_smart_box_is_the_box_of_what_is_exported(name: str, expected: Any) ->
 
 
 def test_kinds_may_come_together() -> None:
-    found = read(box(), keypoint(), textarea("the grey ship"), keypoint(is_positive=False, x=75))
+    prompt = read(box(), keypoint(), textarea("the grey ship"), keypoint(is_positive=False, x=75))
     expected = VisualPrompt(((0.25, 0.5),), ((0.75, 0.5),), box=(0.25, 0.25, 0.75, 0.75))
-    assert found == InteractivePrompt("the grey ship", "ship", expected)
+    assert prompt == InteractivePrompt("the grey ship", "ship", expected)
 
 
 def test_regions_of_another_label_than_the_newest_are_left_out() -> None:
-    found = read(keypoint("water"), box("water"), keypoint("ship", x=75))
-    assert found == InteractivePrompt("", "ship", VisualPrompt(positive=((0.75, 0.5),)))
+    prompt = read(keypoint("water"), box("water"), keypoint("ship", x=75))
+    assert prompt == InteractivePrompt("", "ship", VisualPrompt(positive=((0.75, 0.5),)))
 
 
 def test_a_click_inside_a_stored_mask_brings_it_along() -> None:
@@ -181,9 +181,9 @@ def test_a_click_inside_a_stored_mask_brings_it_along() -> None:
     prior = runs.to_runs(square(20, 20))
     of = holding(brush(square(20, 20)))
     for sign in (True, False):
-        found = read(keypoint(**at, is_positive=sign), of=of).pointed
-        assert found is not None
-        assert found.prior == prior
+        pointed = read(keypoint(**at, is_positive=sign), of=of).pointed
+        assert pointed is not None
+        assert pointed.prior == prior
     assert read(keypoint("water", **at), of=of).pointed.prior is None  # type: ignore[union-attr]
 
 
@@ -195,7 +195,7 @@ def test_the_label_of_a_text_is_the_one_that_is_selected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "message"),
+    ("sent", "message"),
     [
         ({"result": []}, "A prompt of nothing got no mask"),
         ({"result": [{"type": "choices", "value": {}}]}, "A prompt of choices got no mask"),
@@ -221,19 +221,19 @@ def test_the_label_of_a_text_is_the_one_that_is_selected() -> None:
         ({"result": [keypoint()] * 10_000}, "The prompt has 10000 points; at most 500"),
     ],
 )
-def test_what_is_no_prompt_is_refused_with_its_cause(context: Any, message: str) -> None:
+def test_what_is_no_prompt_is_refused_with_its_cause(sent: Any, message: str) -> None:
     with pytest.raises(TaskError, match=message):
-        interactive.read(context, CONFIG, task(1), Signs())
+        context.read(sent, CONFIG, task(1), Signs())
 
 
 @settings(max_examples=200, deadline=None)
 @given(JSON | st.fixed_dictionaries({"result": st.lists(REGION, max_size=4)}), st.lists(REGION))
-def test_any_context_is_a_prompt_or_refused(context: Any, held: list[Any]) -> None:
+def test_any_context_is_a_prompt_or_refused(sent: Any, held: list[Any]) -> None:
     of = {**task(1), "drafts": [{"result": held}]}
     with suppress(TaskError):
-        prompt = interactive.read(context, CONFIG, of, Signs())
+        prompt = context.read(sent, CONFIG, of, Signs())
         assert prompt.text or prompt.pointed
-        request = interactive.to_request(CONFIG.to_request(of, VERSION), prompt)
+        request = context.to_request(CONFIG.to_request(of, VERSION), prompt)
         wire = json.loads(json.dumps(request.to_json(), allow_nan=False))
         assert SegmentRequest.from_json(wire) == request
 
@@ -246,15 +246,15 @@ def test_a_context_of_thirty_megabytes_is_read_in_time() -> None:
     started = time.monotonic()
     row, column = (int(each) for each in np.argwhere(~noise)[0])
     at = {"x": 100 * (column + 0.5) / W, "y": 100 * (row + 0.5) / H}
-    found = read(keypoint(**at), *[keypoint("water")] * 9000, keypoint(**at), of=of)
-    assert found.pointed is not None
-    assert found.pointed.prior is None
+    prompt = read(keypoint(**at), *[keypoint("water")] * 9000, keypoint(**at), of=of)
+    assert prompt.pointed is not None
+    assert prompt.pointed.prior is None
     assert time.monotonic() - started < 5
 
 
 def test_the_request_carries_image_words_label_and_points() -> None:
     prompt = InteractivePrompt("the grey ship", "ship", VisualPrompt(positive=((0.25, 0.5),)))
-    request = interactive.to_request(CONFIG.to_request(task(3), VERSION), prompt)
+    request = context.to_request(CONFIG.to_request(task(3), VERSION), prompt)
     assert (request.expression, request.label, request.task_id) == ("the grey ship", "ship", "3")
     assert request.pointed == prompt.pointed
     assert request.image == "/data/upload/1/8885ccc6-t3.png"
@@ -263,4 +263,4 @@ def test_the_request_carries_image_words_label_and_points() -> None:
 
 def test_the_prompt_takes_the_place_of_the_tasks_own_expression() -> None:
     plain = CONFIG.to_request(task(1, image="a.png", expression="the pond"), VERSION)
-    assert interactive.to_request(plain, read(keypoint())).expression == ""
+    assert context.to_request(plain, read(keypoint())).expression == ""

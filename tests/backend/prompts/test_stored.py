@@ -42,9 +42,9 @@ def test_drafts_come_first_and_the_newest_of_each() -> None:
     for number, kind in enumerate(kinds):
         regions = [brush(square(0, 20 * number)), brush(square(20, 20 * number))]
         task |= holding(*regions, kind=kind)
-    found = [from_runs(runs) for runs in stored.stored(task, "ship", SIZE)]
+    masks = [from_runs(runs) for runs in stored.stored(task, "ship", SIZE)]
     wanted = [(row, 20 * number) for number in (2, 1, 0) for row in (20, 0)]
-    for runs, at in zip(found, wanted, strict=True):
+    for runs, at in zip(masks, wanted, strict=True):
         assert runs[at]
 
 
@@ -102,8 +102,8 @@ BROKEN: list[Any] = [
 
 def test_what_cannot_be_read_is_passed_over() -> None:
     task = holding(brush(square(5, 5)), *BROKEN)
-    (found,) = stored.stored(task, "ship", SIZE)
-    assert from_runs(found)[7, 7]
+    (readable,) = stored.stored(task, "ship", SIZE)
+    assert from_runs(readable)[7, 7]
     huge = holding({**bitmask(square(1, 1)), "original_width": 10**5, "original_height": 10**5})
     assert not list(stored.stored(huge, "ship", (10**5, 10**5)))
 

@@ -18,8 +18,8 @@ def url(pixels: np.ndarray) -> str:  # type: ignore[type-arg]
 def test_foreground_is_what_is_at_least_half_opaque() -> None:
     pixels = np.zeros((2, 3, 4), dtype=np.uint8)
     pixels[..., 3] = [[0, 127, 128], [255, 1, 200]]
-    found = runs.from_runs(bitmask.decode(url(pixels), 2, 3))
-    assert found.tolist() == [[False, False, True], [True, False, True]]
+    mask = runs.from_runs(bitmask.decode(url(pixels), 2, 3))
+    assert mask.tolist() == [[False, False, True], [True, False, True]]
 
 
 @pytest.mark.parametrize(

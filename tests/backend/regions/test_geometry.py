@@ -71,8 +71,8 @@ def test_a_turned_rectangle_has_the_box_of_its_corners(
     assume(expected[2] - expected[0] > 1e-6)
     assume(expected[3] - expected[1] > 1e-6)
     value = {"x": x, "y": y, "width": width, "height": height, "rotation": degrees}
-    found = geometry.box(region(**value))
-    assert found == pytest.approx(expected, abs=1e-9)
+    box = geometry.box(region(**value))
+    assert box == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_quarter_turn_swaps_the_sides_in_pixels() -> None:

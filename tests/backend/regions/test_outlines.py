@@ -18,15 +18,15 @@ def filled(mask: Mask) -> Mask:
 
 def covered(mask: Mask) -> Mask:
     """By the even-odd rule at the pixels' centres, written down plainly."""
-    found = np.zeros(mask.shape, dtype=np.bool_)
+    union = np.zeros(mask.shape, dtype=np.bool_)
     for ring in outlines.along_edges(mask):
         inside = np.zeros(mask.shape, dtype=np.bool_)
         for (x, top), (other, bottom) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
             if x == other:  # edges are upright or level
                 inside[min(top, bottom) : max(top, bottom), x:] ^= True
-        assert not (found & inside).any()
-        found |= inside
-    return found
+        assert not (union & inside).any()
+        union |= inside
+    return union
 
 
 @given(MASKS)

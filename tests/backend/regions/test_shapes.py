@@ -21,10 +21,10 @@ def test_a_polygon_is_what_gdal_draws(corners, size):
     points = np.array([(x + 0.0137, y + 0.0071) for x, y in corners])
     ring = [*points.tolist(), points[0].tolist()]
     shape = {"type": "Polygon", "coordinates": [ring]}
-    found = runs.from_runs(shapes.polygon(points, size))
+    mask = runs.from_runs(shapes.polygon(points, size))
     expected = rasterize([(shape, 1)], out_shape=size, dtype="uint8") > 0
     # GDAL draws sides that run along a row's middle; and what has no area is nothing to it.
-    differing = (found != expected).any(axis=1)
+    differing = (mask != expected).any(axis=1)
     middles = {round(y - 0.5, 6) for _, y in points.tolist()}
     assert all(float(row) in middles for row in np.flatnonzero(differing))
 
@@ -47,13 +47,13 @@ def test_the_number_of_rows_at_once_does_not_matter(corners, size):
     SIZES,
 )
 def test_an_ellipse_holds_the_centres_inside(centre, radii, turn, size):
-    found = runs.from_runs(shapes.ellipse(centre, radii, turn, size))
+    mask = runs.from_runs(shapes.ellipse(centre, radii, turn, size))
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
     x, y = x - centre[0], y - centre[1]
     along, across = x * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - x * math.sin(turn)
     depth = (along / radii[0]) ** 2 + (across / radii[1]) ** 2
     clear = np.abs(depth - 1) > 1e-6
-    assert (found == (depth <= 1))[clear].all()
+    assert (mask == (depth <= 1))[clear].all()
 
 
 @settings(deadline=None)
@@ -64,13 +64,13 @@ def test_an_ellipse_holds_the_centres_inside(centre, radii, turn, size):
     SIZES,
 )
 def test_a_turned_rectangle_holds_the_centres_inside(origin, extent, turn, size):
-    found = runs.from_runs(shapes.polygon(shapes.rectangle(origin, extent, turn), size))
+    mask = runs.from_runs(shapes.polygon(shapes.rectangle(origin, extent, turn), size))
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
     x, y = x - origin[0], y - origin[1]
     along, across = x * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - x * math.sin(turn)
     depth = np.minimum.reduce([along, across, extent[0] - along, extent[1] - across])
     clear = np.abs(depth) > 1e-6
-    assert (found == (depth > 0))[clear].all()
+    assert (mask == (depth > 0))[clear].all()
 
 
 @pytest.mark.parametrize("size", [(4, 5), (1, 1)])
@@ -86,7 +86,7 @@ def test_a_crossing_outline_has_a_hole_where_it_overlaps_itself():
     corners = np.array(
         [(0, 0), (6, 0), (6, 6), (0, 6), (0, 0), (4, 0), (4, 4), (0, 4)], dtype=float
     )
-    found = runs.from_runs(shapes.polygon(corners, (6, 6)))
+    mask = runs.from_runs(shapes.polygon(corners, (6, 6)))
     expected = np.ones((6, 6), dtype=bool)
     expected[:4, :4] = False
-    assert (found == expected).all()
+    assert (mask == expected).all()

@@ -57,22 +57,22 @@ def rectangle(rows: slice, columns: slice, shape: tuple[int, int] = (50, 70)) ->
 
 
 def errors(xml: str, prediction: Json) -> list[str]:
-    found: list[str] = LabelInterface(xml).validate_prediction(prediction, return_errors=True)
-    return found
+    problems: list[str] = LabelInterface(xml).validate_prediction(prediction, return_errors=True)
+    return problems
 
 
 def test_candidates_are_predictions_of_their_own_in_the_first_control_of_their_label() -> None:
     second = rectangle(slice(30, 40), slice(5, 25))
     asked = reply(("ship", 0.9, "candidate", SHIP), ("ship", 0.4, "candidate", second))
-    found = to_predictions(asked, label_config.parse(XML), "v1")
-    assert [prediction["score"] for prediction in found] == [0.9, 0.4]
-    for prediction, mask in zip(found, (SHIP, second), strict=True):
+    predictions = to_predictions(asked, label_config.parse(XML), "v1")
+    assert [prediction["score"] for prediction in predictions] == [0.9, 0.4]
+    for prediction, mask in zip(predictions, (SHIP, second), strict=True):
         (region,) = prediction["result"]
         assert (region["from_name"], region["value"]["brushlabels"]) == ("brush", ["ship"])
         drawn = decode_rle(region["value"]["rle"]).reshape(50, 70, 4)[..., 3] > 0
         assert (drawn == mask).all()
         assert errors(XML, prediction) == []
-    identifiers = {region["id"] for prediction in found for region in prediction["result"]}
+    identifiers = {region["id"] for prediction in predictions for region in prediction["result"]}
     assert len(identifiers) == 2
 
 
@@ -274,10 +274,10 @@ def test_any_score_is_clipped_and_json(score: float) -> None:
 def test_the_margin_is_the_score_where_that_is_wanted(margin: float | None, score: float) -> None:
     mask = rectangle(slice(0, 10), slice(0, 10))
     config = label_config.parse(single("BrushLabels"))
-    found = replace(reply(("ship", 0.75, "class", mask)), margin=margin)
-    (usual,) = to_predictions(found, config, "v1")
-    (by_margin,) = to_predictions(found, config, "v1", by_margin=True)
+    answered = replace(reply(("ship", 0.75, "class", mask)), margin=margin)
+    (usual,) = to_predictions(answered, config, "v1")
+    (by_margin,) = to_predictions(answered, config, "v1", by_margin=True)
     assert usual["score"] == 0.75
     assert by_margin == {**usual, "score": score}
-    (empty,) = to_predictions(replace(found, segments=()), config, "v1", by_margin=True)
+    (empty,) = to_predictions(replace(answered, segments=()), config, "v1", by_margin=True)
     assert (empty["result"], empty["score"]) == ([], score if margin is not None else 0.0)

@@ -152,8 +152,8 @@ def _list_tasks(app: Flask, studio: FakeStudio) -> None:
     def project(project: int) -> ResponseReturnValue:
         if project != 1:
             return _problem(404, "No Project matches the given query.")
-        found = {"id": 1, "title": "a project", "label_config": studio.label_config}
-        return jsonify(**found, task_number=len(studio.tasks))
+        described = {"id": 1, "title": "a project", "label_config": studio.label_config}
+        return jsonify(**described, task_number=len(studio.tasks))
 
     @app.get("/api/tasks/")
     def tasks() -> ResponseReturnValue:

@@ -29,9 +29,9 @@ def test_a_pushed_prediction_is_listed_by_task_and_version(client: StudioClient)
     client.push(2, PREDICTION)
 
     assert [p["id"] for p in client.predictions(1)] == [first, second]
-    (found,) = client.predictions(1, "v2")
-    assert found["id"] == second
-    assert found["result"] == PREDICTION["result"]
+    (prediction,) = client.predictions(1, "v2")
+    assert prediction["id"] == second
+    assert prediction["result"] == PREDICTION["result"]
     assert client.predictions(3) == []
 
 
@@ -48,9 +48,9 @@ def test_tasks_are_listed_behind_an_id_with_the_versions_they_have(
     studio.tasks = {3, 5, 8, 9}
     client.push_rows(1, [{**PREDICTION, "task": 8}, {**PREDICTION, "task": 8}])
     client.push_rows(1, [{**PREDICTION, "task": 8, "model_version": "v2"}])
-    found, total = client.tasks_after(1, 3, 2)
-    assert ([task["id"] for task in found], total) == ([5, 8], 3)
-    assert [versions_of(task) for task in found] == [frozenset(), {"v1", "v2"}]
+    page, total = client.tasks_after(1, 3, 2)
+    assert ([task["id"] for task in page], total) == ([5, 8], 3)
+    assert [versions_of(task) for task in page] == [frozenset(), {"v1", "v2"}]
     assert client.tasks_after(1, 9, 2) == ([], 0)
     assert [task["id"] for task in client.tasks_of(1, [9, 3, 4])] == [3, 9]
     for call in (lambda: client.tasks_after(2, 0, 1), lambda: client.project(2)):

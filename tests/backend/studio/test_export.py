@@ -39,9 +39,9 @@ def items(*tasks: dict[str, Any], **how: Any) -> tuple[list[Item], Findings]:
 
 def only(result: dict[str, Any], **how: Any) -> Any:
     (item,), findings = items(task(1, annotation(result)), **how)
-    (found,) = item.annotations[0].regions
+    (marked,) = item.annotations[0].regions
     assert not findings.problems
-    return found
+    return marked
 
 
 @given(st.tuples(*[st.integers(0, 20)] * 2), st.tuples(*[st.integers(1, 19)] * 2))
@@ -68,10 +68,12 @@ def test_reads_every_kind_of_mask() -> None:
     assert drawn[mask].all()
     assert not (drawn & ~box(7, 11, 25, 31)).any()
     round_ = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 15, "rotation": 0}
-    found = only(region("ellipselabels", ["road"], round_))
+    ellipse = only(region("ellipselabels", ["road"], round_))
     rows, columns = np.mgrid[:H, :W] + 0.5
-    assert (mask_of(found.runs) == (((columns - 30) / 12) ** 2 + ((rows - 20) / 6) ** 2 <= 1)).all()
-    assert (found.kind, found.label, found.origin, found.score) == (
+    assert (
+        mask_of(ellipse.runs) == (((columns - 30) / 12) ** 2 + ((rows - 20) / 6) ** 2 <= 1)
+    ).all()
+    assert (ellipse.kind, ellipse.label, ellipse.origin, ellipse.score) == (
         "ellipse", "road", "manual", None
     )  # fmt: skip
 
@@ -79,8 +81,8 @@ def test_reads_every_kind_of_mask() -> None:
 def test_turns_about_the_upper_left_corner() -> None:
     # A quarter clockwise: what went right goes down, what went down goes left.
     turned = {"x": 50, "y": 20, "width": 30, "height": 10, "rotation": 90}
-    found = only(region("rectanglelabels", ["road"], turned))
-    assert (mask_of(found.runs) == box(8, 26, 26, 30)).all()
+    marked = only(region("rectanglelabels", ["road"], turned))
+    assert (mask_of(marked.runs) == box(8, 26, 26, 30)).all()
 
 
 def test_a_region_of_two_labels_is_two() -> None:
@@ -159,14 +161,14 @@ def test_unknown_labels_are_named() -> None:
 
 def test_the_size_of_an_image_without_masks() -> None:
     tile, blank = task(1, annotation(), **TILE), task(2, annotation())
-    found, findings = items(tile, blank)
-    assert [(each.task_id, each.height, each.width) for each in found] == [(1, H, W)]
-    assert found[0].annotations[0].regions == ()
-    assert found[0].place is not None
-    assert found[0].place.transform == (2, 0, 7, 0, -2, 9)
+    read, findings = items(tile, blank)
+    assert [(each.task_id, each.height, each.width) for each in read] == [(1, H, W)]
+    assert read[0].annotations[0].regions == ()
+    assert read[0].place is not None
+    assert read[0].place.transform == (2, 0, 7, 0, -2, 9)
     assert "task 2: it is left out" in findings.problems[0]
-    found, findings = items(blank, measure=lambda reference: (5, 6))
-    assert (found[0].height, found[0].width, findings.problems) == (5, 6, [])
+    read, findings = items(blank, measure=lambda reference: (5, 6))
+    assert (read[0].height, read[0].width, findings.problems) == (5, 6, [])
 
 
 @pytest.mark.parametrize(
@@ -230,8 +232,8 @@ def test_tasks_without_any_mark_are_counted_and_not_measured() -> None:
         raise AssertionError(reference)
 
     cancelled = annotation(was_cancelled=True)
-    found, findings = items(task(1), task(2, cancelled), measure=measure)
-    assert found == []
+    read, findings = items(task(1), task(2, cancelled), measure=measure)
+    assert read == []
     assert not findings.problems
     assert findings.skipped["tasks without any mark"] == 2
 
@@ -254,9 +256,9 @@ def test_reads_a_file(tmp_path: Path) -> None:
     mask = box(3, 3, 9, 9)
     path = written(tmp_path / "export.json", *(task(i, annotation(brushed(mask, "road")))
                                                for i in range(3)))  # fmt: skip
-    found = list(export.read(path))
-    assert [each.task_id for each in found] == [0, 1, 2]
-    assert (mask_of(found[2].annotations[0].regions[0].runs) == mask).all()
+    read = list(export.read(path))
+    assert [each.task_id for each in read] == [0, 1, 2]
+    assert (mask_of(read[2].annotations[0].regions[0].runs) == mask).all()
 
 
 @pytest.mark.parametrize(
@@ -304,8 +306,8 @@ def test_nothing_that_somebody_wrote_stops_the_others(
     odd = {**region(kind, ["road"], value), **of_region}
     wrong = task(1, {**annotation(odd), **of_annotation}, **of_data)
     right = task(2, annotation(brushed(box(1, 1, 5, 5), "road")))
-    found, _ = items(wrong, right, measure=lambda reference: (H, W))
-    assert found[-1].task_id == 2
+    read, _ = items(wrong, right, measure=lambda reference: (H, W))
+    assert read[-1].task_id == 2
 
 
 def test_what_a_task_says_never_fills_the_memory(tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ def test_a_batch_waits_and_returns_what_is_done_without_label_studio(announced: 
     tasks = [task(number) for number in (1, 2, 3)]
     answer(announced, tasks[2])
     with answering_later(announced, 0.2, tasks[0]):
-        found = predict(service(announced, batch_seconds=1), *tasks)
-    assert [bool(one) for one in found] == [True, False, True]
+        answers = predict(service(announced, batch_seconds=1), *tasks)
+    assert [bool(one) for one in answers] == [True, False, True]
     assert not announced.keys("rq:job:delivery-*")
 
 
@@ -120,9 +120,9 @@ def test_bad_tasks_get_nothing_and_the_others_are_served(
     answer(announced, task(5))
     bad = [task(1, bild="a.png"), task(2, image=""), task(3, image=7), failing, "no task", {}]
     caplog.set_level(logging.WARNING)
-    found = predict(serving, *bad, task(5))
-    assert found[:-1] == [[]] * 6
-    assert found[-1]
+    answers = predict(serving, *bad, task(5))
+    assert answers[:-1] == [[]] * 6
+    assert answers[-1]
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split(":")[0] for line in lines] == [
         f"task {name} gets []" for name in ("1", "2", "3", "?", "?", "4")
@@ -138,8 +138,8 @@ def test_a_reply_that_cannot_be_read_costs_its_task_only(
 ) -> None:
     announced.set(replies.reply_key(key_of(task(1))), b"no reply")
     answer(announced, task(2))
-    found = predict(service(announced), task(1), task(2))
-    assert [bool(one) for one in found] == [False, True]
+    answers = predict(service(announced), task(1), task(2))
+    assert [bool(one) for one in answers] == [False, True]
     assert "task 1 gets []" in caplog.text
 
 
@@ -155,8 +155,8 @@ def test_a_config_without_a_usable_control_gives_nothing(
 def test_two_parallel_opens_give_one_prediction(announced: Redis) -> None:
     opens = [service(announced, single_task_seconds=5) for _ in range(2)]
     with answering_later(announced, 0.3, task(1)), ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda serving: predict(serving, task(1)), opens))
-    assert sorted(bool(prediction) for (prediction,) in found) == [False, True]
+        answers = list(pool.map(lambda serving: predict(serving, task(1)), opens))
+    assert sorted(bool(prediction) for (prediction,) in answers) == [False, True]
     assert waiting(announced)["segment"] == 1
 
 
@@ -176,9 +176,9 @@ def test_tasks_with_one_image_are_computed_once_and_each_is_answered(announced: 
     twins = [task(number, image="/data/upload/1/same.png") for number in (1, 2, 3)]
     serving = service(announced, batch_seconds=5)
     with answering_later(announced, 0.2, twins[0]):
-        found = predict(serving, *twins)
+        answers = predict(serving, *twins)
     assert waiting(announced)["segment"] == 1
-    assert all(isinstance(one, dict) and one["result"] for one in found)
+    assert all(isinstance(one, dict) and one["result"] for one in answers)
     again = service(announced, **STUDIO)
     announced.flushdb()
     announce(announced, Announcement(VERSION, "cpu", 0.0))
@@ -189,8 +189,8 @@ def test_tasks_with_one_image_are_computed_once_and_each_is_answered(announced: 
 
 def test_a_task_that_comes_twice_in_a_batch_is_answered_once(announced: Redis) -> None:
     answer(announced, task(1))
-    found = predict(service(announced), task(1), task(1))
-    assert [bool(one) for one in found] == [True, False]
+    answers = predict(service(announced), task(1), task(1))
+    assert [bool(one) for one in answers] == [True, False]
 
 
 def test_an_image_without_anything_of_the_vocabulary_is_an_answer(announced: Redis) -> None:
@@ -226,10 +226,10 @@ def test_a_task_that_is_opened_goes_before_a_batch(announced: Redis) -> None:
 def test_the_candidates_of_an_expression_are_predictions_of_one_task(announced: Redis) -> None:
     asked = task(1, image="/data/upload/1/a.png", expression="the grey ship")
     replies.store_reply(announced, key_of(asked), candidates(0.8, 0.5), 3600)
-    (found,) = predict(service(announced), asked)
-    assert isinstance(found, list)
-    assert [prediction["score"] for prediction in found] == [0.8, 0.5]
-    assert {prediction["model_version"] for prediction in found} == {VERSION}
+    (predictions,) = predict(service(announced), asked)
+    assert isinstance(predictions, list)
+    assert [prediction["score"] for prediction in predictions] == [0.8, 0.5]
+    assert {prediction["model_version"] for prediction in predictions} == {VERSION}
     assert key_of(asked) != key_of(task(1, image="/data/upload/1/a.png"))
 
 

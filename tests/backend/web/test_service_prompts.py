@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from backend.project import label_config
-from backend.prompts import context as interactive
+from backend.prompts import context
 from tests.backend.web.serving import service
 from tests.backend.worker_end import (
     PROJECT,
@@ -28,7 +28,7 @@ TEXT = {"result": [{"type": "textarea", "value": {"text": ["the grey ship"]}}]}
 def prompted(redis: Redis, text: str) -> SegmentRequest:
     """The request behind a text prompt on task 1."""
     plain = label_config.parse(XML).to_request(task(1), VERSION)
-    return interactive.to_request(plain, interactive.InteractivePrompt(text))
+    return context.to_request(plain, context.InteractivePrompt(text))
 
 
 def clicked(x: float, **more: Any) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def clicked(x: float, **more: Any) -> dict[str, Any]:
 def pointed(pointed: VisualPrompt) -> SegmentRequest:
     """The request behind clicks on task 1."""
     plain = label_config.parse(XML).to_request(task(1), VERSION)
-    return interactive.to_request(plain, interactive.InteractivePrompt("", "ship", pointed))
+    return context.to_request(plain, context.InteractivePrompt("", "ship", pointed))
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def pointed(pointed: VisualPrompt) -> SegmentRequest:
 def test_a_prompt_that_cannot_be_asked_gets_an_empty_list_and_one_log_line(
     announced: Redis, caplog: pytest.LogCaptureFixture, of: Any, xml: str, message: str
 ) -> None:
-    context = {"result": [{"type": "keypointlabels", "value": {"x": "43.75", "y": 50.0}}]}
+    sent = {"result": [{"type": "keypointlabels", "value": {"x": "43.75", "y": 50.0}}]}
     serving = service(announced)
-    assert list(serving.predict(PROJECT, xml, [of], context)) == [[]]
+    assert list(serving.predict(PROJECT, xml, [of], sent)) == [[]]
     assert waiting(announced)["segment"] == 0
     (line,) = [r.getMessage() for r in caplog.records if "gets []" in r.getMessage()]
     assert message in line
@@ -84,14 +84,14 @@ def test_a_click_is_answered_with_the_mask_and_the_next_one_remembers_it(
     second = VisualPrompt(positive=((0.75, 0.5),), negative=((0.25, 0.5),))
     for asked, score in ((first, 0.8), (second, 0.9)):
         replies.store_reply(announced, pointed(asked).key, candidates(score), 3600)
-    context = {"result": [clicked(25, is_positive=False)]}
-    (found,) = serving.predict(PROJECT, XML, [task(1)], context)
-    assert isinstance(found, dict)
-    assert (found["score"], found["result"][0]["value"]["brushlabels"]) == (0.8, ["ship"])
-    context = {"result": [clicked(25), clicked(75, is_positive=True)]}
-    (found,) = serving.predict(PROJECT, XML, [task(1)], context)
-    assert isinstance(found, dict)
-    assert found["score"] == 0.9
+    sent = {"result": [clicked(25, is_positive=False)]}
+    (prediction,) = serving.predict(PROJECT, XML, [task(1)], sent)
+    assert isinstance(prediction, dict)
+    assert (prediction["score"], prediction["result"][0]["value"]["brushlabels"]) == (0.8, ["ship"])
+    sent = {"result": [clicked(25), clicked(75, is_positive=True)]}
+    (prediction,) = serving.predict(PROJECT, XML, [task(1)], sent)
+    assert isinstance(prediction, dict)
+    assert prediction["score"] == 0.9
 
 
 def test_a_mask_without_a_region_is_said_and_not_shown_as_an_empty_answer(
@@ -123,12 +123,12 @@ def test_a_text_prompt_is_answered_with_the_best_candidate(announced: Redis) -> 
     asked = prompted(announced, "the grey ship")
     replies.store_reply(announced, asked.key, candidates(0.8, 0.5), 3600)
     serving = service(announced)
-    (found,) = serving.predict(PROJECT, XML, [task(1)], TEXT)
-    assert isinstance(found, dict)
-    assert found["score"] == 0.8
-    assert [r["value"]["brushlabels"] for r in found["result"]] == [["ship"]]
+    (prediction,) = serving.predict(PROJECT, XML, [task(1)], TEXT)
+    assert isinstance(prediction, dict)
+    assert prediction["score"] == 0.8
+    assert [r["value"]["brushlabels"] for r in prediction["result"]] == [["ship"]]
     # Nothing is stored for a prompt, so nothing is claimed: the same prompt is answered again.
-    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [found]
+    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [prediction]
 
 
 def test_a_text_prompt_without_an_answer_stands_on_the_status_page(announced: Redis) -> None:

@@ -81,16 +81,16 @@ def body(content: Any) -> bytes:
 
 
 def learn_request(content: Any) -> LearnRequest:
-    found = read(body(content))
-    assert isinstance(found, LearnRequest)
-    return found
+    request = read(body(content))
+    assert isinstance(request, LearnRequest)
+    return request
 
 
 @pytest.fixture
 def corrections(redis: Redis) -> Iterator[Corrections]:
-    found = Corrections(SegmentClient(redis), learns=True)
-    yield found
-    found._thread.shutdown()
+    learning = Corrections(SegmentClient(redis), learns=True)
+    yield learning
+    learning._thread.shutdown()
 
 
 def see_to(corrections: Corrections, content: Any) -> None:
@@ -109,11 +109,11 @@ def waiting(redis: Redis) -> list[LearnRequest]:
 def test_an_annotation_becomes_something_to_learn_from() -> None:
     road = np.zeros((64, 64), dtype=bool)
     road[40:44] = True
-    found = learn_request(event(brush_region(), brush_region(road, "water")))
-    assert (found.project, found.annotation, found.task_id) == ("1", "11", "5")
-    assert found.image == "/data/upload/1/8885ccc6-t1.png"
-    assert found.stamp == 1_795_419_982_714_609
-    assert [(label, from_runs(runs).sum()) for label, runs in found.regions] == [
+    request = learn_request(event(brush_region(), brush_region(road, "water")))
+    assert (request.project, request.annotation, request.task_id) == ("1", "11", "5")
+    assert request.image == "/data/upload/1/8885ccc6-t1.png"
+    assert request.stamp == 1_795_419_982_714_609
+    assert [(label, from_runs(runs).sum()) for label, runs in request.regions] == [
         ("ship", 600),
         ("water", 256),
     ]
@@ -127,8 +127,8 @@ def test_other_shapes_count_too_and_what_is_no_mask_does_not() -> None:
         "value": {"x": 25, "y": 25, "width": 1, "keypointlabels": ["ship"]}
     }
     broken = brush_region() | {"value": {"format": "rle", "rle": [1, 2], "brushlabels": ["ship"]}}
-    found = learn_request(event(rectangle, keypoint, broken, "junk"))
-    ((label, runs),) = found.regions
+    request = learn_request(event(rectangle, keypoint, broken, "junk"))
+    ((label, runs),) = request.regions
     assert (label, sum(runs.counts[1::2])) == ("ship", 32 * 32)
 
 
@@ -195,8 +195,8 @@ def test_no_event_raises_anything_else(junk: Any, part: str) -> None:
 
 def test_an_event_becomes_a_job(corrections: Corrections, redis: Redis) -> None:
     see_to(corrections, event())
-    (found,) = waiting(redis)
-    assert found == learn_request(event())
+    (request,) = waiting(redis)
+    assert request == learn_request(event())
 
 
 def test_a_deletion_works_at_once(corrections: Corrections, redis: Redis) -> None:
@@ -270,9 +270,9 @@ import resource, sys
 from backend.web import app
 from backend.web.webhook import read
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = read(sys.stdin.buffer.read())
+request = read(sys.stdin.buffer.read())
 grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(len(found.regions), sum(found.regions[0][1].counts[1::2]), grown < 32 * 1024)
+print(len(request.regions), sum(request.regions[0][1].counts[1::2]), grown < 32 * 1024)
 """ + loads_none_of(*MODELS, *SCENES)
 
 
@@ -301,8 +301,8 @@ def test_the_webhook_answers_at_once_and_queues(make_app: MakeApp, redis: Redis)
     deadline = time.monotonic() + 10
     while not waiting(redis) and time.monotonic() < deadline:
         time.sleep(0.01)
-    (found,) = waiting(redis)
-    assert found.annotation == "11"
+    (request,) = waiting(redis)
+    assert request.annotation == "11"
 
 
 def test_with_learn_off_the_webhook_drops_all(make_app: MakeApp, redis: Redis) -> None:
@@ -329,9 +329,9 @@ def test_the_recorded_webhook_is_read() -> None:
     file = recorded / "09_webhook_ANNOTATION_CREATED.json"
     if not file.exists():
         pytest.skip(f"{file} is not there")
-    found = learn_request(json.loads(file.read_text("utf-8"))["body"])
-    assert (found.project, found.annotation, found.task_id) == ("1", "1", "1")
-    ((label, runs),) = found.regions
+    request = learn_request(json.loads(file.read_text("utf-8"))["body"])
+    assert (request.project, request.annotation, request.task_id) == ("1", "1", "1")
+    ((label, runs),) = request.regions
     assert (label, runs.height, runs.width) == ("ship", 64, 64)
     assert isinstance(runs, Runs)
     assert sum(runs.counts[1::2]) > 0

@@ -6,8 +6,7 @@ import pytest
 import torch
 from segment_anything import SamPredictor
 
-from dgl_rsis.sam import model as sam
-from dgl_rsis.sam import prompts
+from dgl_rsis.sam import model, prompts
 from dgl_rsis.sam.model import SamEmbedding, SamModel
 from dgl_rsis.types import InputError, Mask, Prompt
 from dgl_rsis.weights.checkpoints import ModelError
@@ -18,20 +17,20 @@ HEIGHT, WIDTH = 90, 150
 
 
 @pytest.fixture(scope="module")
-def model() -> SamModel:
+def small() -> SamModel:
     return small_sam()
 
 
 @pytest.fixture(scope="module")
-def predictor(model: SamModel) -> SamPredictor:
-    found = SamPredictor(model.model)
-    found.set_image(noise(HEIGHT, WIDTH))
-    return found
+def predictor(small: SamModel) -> SamPredictor:
+    original = SamPredictor(small.model)
+    original.set_image(noise(HEIGHT, WIDTH))
+    return original
 
 
 @pytest.fixture(scope="module")
-def embedding(model: SamModel) -> SamEmbedding:
-    return sam.encode(model, noise(HEIGHT, WIDTH))
+def embedding(small: SamModel) -> SamEmbedding:
+    return model.encode(small, noise(HEIGHT, WIDTH))
 
 
 def points(*pairs: tuple[float, float]) -> np.ndarray:
@@ -50,7 +49,7 @@ def predicted(predictor: SamPredictor, **prompt: object) -> tuple[Mask, float]:
     return masks[best], min(1.0, max(0.0, float(quality[best])))
 
 
-def agree(refined: sam.Refined, wanted: tuple[Mask, float]) -> None:
+def agree(refined: model.Refined, wanted: tuple[Mask, float]) -> None:
     assert (refined.mask == wanted[0]).mean() > 0.9999
     assert refined.score == pytest.approx(wanted[1], abs=1e-4)
 
@@ -62,7 +61,7 @@ def test_the_encoder_sees_what_the_library_shows_it(embedding, predictor):
     torch.testing.assert_close(embedding.features, predictor.features, rtol=0, atol=1e-4)
 
 
-def test_one_point_takes_the_best_of_three_masks(model, embedding, predictor):
+def test_one_point_takes_the_best_of_three_masks(small, embedding, predictor):
     for x, y in ((20.5, 30.5), (100.5, 60.5), (149.5, 0.5)):
         wanted = predicted(
             predictor,
@@ -70,10 +69,10 @@ def test_one_point_takes_the_best_of_three_masks(model, embedding, predictor):
             point_labels=np.array([1]),
             multimask_output=True,
         )
-        agree(sam.refine(model, embedding, Prompt(positive=points((x, y)))), wanted)
+        agree(model.refine(small, embedding, Prompt(positive=points((x, y)))), wanted)
 
 
-def test_points_of_both_signs_take_the_single_mask(model, embedding, predictor):
+def test_points_of_both_signs_take_the_single_mask(small, embedding, predictor):
     prompt = Prompt(positive=points((20, 30), (60, 40)), negative=points((120, 80)))
     wanted = predicted(
         predictor,
@@ -81,10 +80,10 @@ def test_points_of_both_signs_take_the_single_mask(model, embedding, predictor):
         point_labels=np.array([1, 1, 0]),
         multimask_output=False,
     )
-    agree(sam.refine(model, embedding, prompt), wanted)
+    agree(model.refine(small, embedding, prompt), wanted)
 
 
-def test_a_box_with_a_point(model, embedding, predictor):
+def test_a_box_with_a_point(small, embedding, predictor):
     prompt = Prompt(negative=points((30, 30)), box=(10.0, 20.0, 70.0, 60.0))
     wanted = predicted(
         predictor,
@@ -93,10 +92,10 @@ def test_a_box_with_a_point(model, embedding, predictor):
         box=np.array([9.5, 19.5, 69.5, 59.5]),
         multimask_output=False,
     )
-    agree(sam.refine(model, embedding, prompt), wanted)
+    agree(model.refine(small, embedding, prompt), wanted)
 
 
-def test_a_mask_to_correct(model, embedding, predictor):
+def test_a_mask_to_correct(small, embedding, predictor):
     prior = rectangle(30, 20, 90, 70)
     prompt = Prompt(positive=points((95, 40)), prior=prior)
     logits = prompts.as_logits(prior, embedding.input_size, SIDE, SIDE // 4)
@@ -107,8 +106,8 @@ def test_a_mask_to_correct(model, embedding, predictor):
         mask_input=logits[None],
         multimask_output=False,
     )
-    agree(sam.refine(model, embedding, prompt), wanted)
-    anew = sam.refine(model, embedding, Prompt(positive=points((95, 40))))
+    agree(model.refine(small, embedding, prompt), wanted)
+    anew = model.refine(small, embedding, Prompt(positive=points((95, 40))))
     assert (anew.mask != wanted[0]).any()
 
 
@@ -194,38 +193,38 @@ def test_prompts_that_cannot_be_answered(prompt, message):
         prompts.translate(prompt, HEIGHT, WIDTH)
 
 
-def test_an_image_as_thin_as_can_be(model):
-    thin = sam.encode(model, noise(1, 1000))
+def test_an_image_as_thin_as_can_be(small):
+    thin = model.encode(small, noise(1, 1000))
     assert thin.input_size == (1, SIDE)
-    assert sam.refine(model, thin, Prompt(positive=points((500, 0.5)))).mask.shape == (1, 1000)
+    assert model.refine(small, thin, Prompt(positive=points((500, 0.5)))).mask.shape == (1, 1000)
 
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small model stands in for `vit_b`, which takes seconds to build."""
-    monkeypatch.setattr(sam, "build_sam", lambda _: small_sam().model)
+    monkeypatch.setattr(model, "build_sam", lambda _: small_sam().model)
 
 
 @pytest.mark.usefixtures("registered")
-def test_loads_what_was_saved(model, tmp_path: Path):
+def test_loads_what_was_saved(small, tmp_path: Path):
     path = tmp_path / "sam_vit_b.pth"
-    torch.save(model.model.state_dict(), path)
-    loaded = sam.load_sam("vit_b", path)
+    torch.save(small.model.state_dict(), path)
+    loaded = model.load_sam("vit_b", path)
     assert loaded.name == "sam-vit-b"
     assert loaded.device == "cpu"
     assert len(loaded.fingerprint) == 64
     assert not loaded.model.training
     assert not any(weight.requires_grad for weight in loaded.model.parameters())
-    for name, weight in model.model.state_dict().items():
+    for name, weight in small.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], weight)
 
 
 @pytest.mark.usefixtures("registered")
-def test_loads_any_format_of_weights(model, tmp_path: Path):
+def test_loads_any_format_of_weights(small, tmp_path: Path):
     path = tmp_path / "sam_vit_b.pth"
-    forms.safe(model.model.state_dict(), path)
-    loaded = sam.load_sam("vit_b", path)
-    for name, weight in model.model.state_dict().items():
+    forms.safe(small.model.state_dict(), path)
+    loaded = model.load_sam("vit_b", path)
+    for name, weight in small.model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], weight)
 
 
@@ -233,27 +232,27 @@ def test_loads_any_format_of_weights(model, tmp_path: Path):
 def test_refuses_what_is_no_checkpoint_of_it(tmp_path: Path):
     path = tmp_path / "file.pth"
     with pytest.raises(ModelError, match="no weight file"):
-        sam.load_sam("vit_b", path)
+        model.load_sam("vit_b", path)
     with pytest.raises(ModelError, match=r"no architecture 'vit_x'.*vit_b, vit_l, vit_h"):
-        sam.load_sam("vit_x", path)
+        model.load_sam("vit_x", path)
     path.write_bytes(b"")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        sam.load_sam("vit_b", path)
+        model.load_sam("vit_b", path)
     torch.save(SimpleNamespace(harm=1), path)
     with pytest.raises(ModelError, match="holds more than weights"):
-        sam.load_sam("vit_b", path)
+        model.load_sam("vit_b", path)
     torch.save({"pixel": torch.zeros(2)}, path)
     with pytest.raises(ModelError, match="cannot be loaded as vit_b"):
-        sam.load_sam("vit_b", path)
+        model.load_sam("vit_b", path)
     torch.save(torch.zeros(2), path)
     with pytest.raises(ModelError, match="holds no weights"):
-        sam.load_sam("vit_b", path)
+        model.load_sam("vit_b", path)
 
 
 @pytest.mark.usefixtures("registered")
-def test_refuses_a_file_cut_short(model, tmp_path: Path):
+def test_refuses_a_file_cut_short(small, tmp_path: Path):
     path = tmp_path / "file.pth"
-    torch.save(model.model.state_dict(), path)
+    torch.save(small.model.state_dict(), path)
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(ModelError, match="truncated"):
-        sam.load_sam("vit_b", path)
+        model.load_sam("vit_b", path)

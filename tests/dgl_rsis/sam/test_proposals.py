@@ -69,11 +69,11 @@ def test_finds_what_the_generator_of_the_library_finds(model, height, width):
 
 
 def test_boxes_are_those_of_the_masks_and_the_best_come_first(model):
-    found = propose(noise(240, 320), model, LOOSE)
-    assert (found.height, found.width) == (240, 320)
-    assert (np.diff(found.quality) <= 0).all()
-    assert found.quality.dtype == np.float32
-    for mask, box in zip(found.masks, found.boxes, strict=True):
+    proposed = propose(noise(240, 320), model, LOOSE)
+    assert (proposed.height, proposed.width) == (240, 320)
+    assert (np.diff(proposed.quality) <= 0).all()
+    assert proposed.quality.dtype == np.float32
+    for mask, box in zip(proposed.masks, proposed.boxes, strict=True):
         rows, columns = ndimage.find_objects(mask.astype(int))[0]
         assert box.tolist() == [columns.start, rows.start, columns.stop, rows.stop]
 
@@ -111,29 +111,29 @@ def test_takes_an_embedding_at_hand(model, monkeypatch):
     wanted = propose(image, model, parameters)
     embedding = encode(model, image)
     monkeypatch.setattr(proposals, "encode", None)
-    found = propose(image, model, parameters, embedding)
-    assert len(found) > 0
-    assert (found.masks == wanted.masks).all()
+    proposed = propose(image, model, parameters, embedding)
+    assert len(proposed) > 0
+    assert (proposed.masks == wanted.masks).all()
 
 
 def test_without_thresholds_empty_masks_are_none(model):
     everything = replace(LOOSE, pred_iou=-np.inf, stability=0.0, box_nms=1.0, crop_nms=1.0)
-    found = propose(noise(96, 128), model, replace(everything, max_side=16))
-    assert len(found) > 100
-    assert found.masks.any(axis=(1, 2)).all()
+    proposed = propose(noise(96, 128), model, replace(everything, max_side=16))
+    assert len(proposed) > 100
+    assert proposed.masks.any(axis=(1, 2)).all()
 
 
 def test_an_image_where_nothing_passes(model):
-    found = propose(noise(50, 70), model, replace(LOOSE, pred_iou=99.0))
-    assert found.masks.shape == (0, 50, 70)
-    assert found.boxes.shape == (0, 4)
-    assert len(found.quality) == 0
+    proposed = propose(noise(50, 70), model, replace(LOOSE, pred_iou=99.0))
+    assert proposed.masks.shape == (0, 50, 70)
+    assert proposed.boxes.shape == (0, 4)
+    assert len(proposed.quality) == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 2)])
 def test_images_as_thin_as_can_be(model, shape):
-    found = propose(noise(*shape), model, LOOSE)
-    assert found.masks.shape[1:] == shape
+    proposed = propose(noise(*shape), model, LOOSE)
+    assert proposed.masks.shape[1:] == shape
 
 
 def test_decodes_the_same_whatever_the_batch(model):
@@ -211,11 +211,11 @@ def test_proposals_outlive_running_out_of_memory(model, monkeypatch):
         return decode(sam, embedding, points, pred_iou)
 
     monkeypatch.setattr(proposals, "decode", tight)
-    found = propose(image, model, parameters)
+    proposed = propose(image, model, parameters)
     assert card.tried[:3] == [16, 8, 4]
     assert set(card.tried[3:]) == {4}
-    assert len(found) == len(wanted) > 0
-    assert (found.masks == wanted.masks).mean() > 0.999
+    assert len(proposed) == len(wanted) > 0
+    assert (proposed.masks == wanted.masks).mean() > 0.999
 
 
 @pytest.mark.gpu

@@ -20,17 +20,17 @@ def cut(length: int, side: int, overlap: int, tiling: tuple[int, int]) -> Axis:
 
 @given(LENGTHS, SIDES, OVERLAPS, TILINGS)
 def test_windows_cover_a_length_on_the_grid_of_the_tiles(length, side, overlap, tiling):
-    found = cut(length, side, overlap, tiling)
+    pieces = cut(length, side, overlap, tiling)
     tile, step = tiling
-    assert found.starts[0] == 0
-    assert found.ends[-1] == length
-    for i in range(len(found)):
-        assert 0 < found.side(i) <= side
-        assert found.starts[i] % step == 0
-    for i in range(len(found) - 1):
-        assert found.shared(i) >= overlap
-        assert (found.side(i) - tile) % step == 0
-    for first, third in zip(found.ends, found.starts[2:], strict=False):
+    assert pieces.starts[0] == 0
+    assert pieces.ends[-1] == length
+    for i in range(len(pieces)):
+        assert 0 < pieces.side(i) <= side
+        assert pieces.starts[i] % step == 0
+    for i in range(len(pieces) - 1):
+        assert pieces.shared(i) >= overlap
+        assert (pieces.side(i) - tile) % step == 0
+    for first, third in zip(pieces.ends, pieces.starts[2:], strict=False):
         assert first <= third  # never three at one pixel
 
 
@@ -46,10 +46,10 @@ def test_the_widest_overlap_is_one_and_a_wider_one_is_none(length, side, tiling)
 
 @given(LENGTHS, SIDES, OVERLAPS, TILINGS, st.floats(0, 1))
 def test_weights_sum_to_one(length, side, overlap, tiling, context):
-    found = cut(length, side, overlap, tiling).inner(context)
+    pieces = cut(length, side, overlap, tiling).inner(context)
     total = np.zeros(length)
-    for i, (start, end) in enumerate(zip(found.starts, found.ends, strict=True)):
-        weights = found.weights(i)
+    for i, (start, end) in enumerate(zip(pieces.starts, pieces.ends, strict=True)):
+        weights = pieces.weights(i)
         assert (weights >= 0).all()
         total[start:end] += weights
     assert total == pytest.approx(1, abs=1e-6)
@@ -58,8 +58,8 @@ def test_weights_sum_to_one(length, side, overlap, tiling, context):
 def test_the_share_that_is_computed_twice_is_that_of_any_length():
     shares = []
     for length in (2000, 5000, 10_000, 20_000):
-        found = axis(length, 1024, 224, 128, 96)
-        shares.append(sum(found.side(i) for i in range(len(found))) / length)
+        pieces = axis(length, 1024, 224, 128, 96)
+        shares.append(sum(pieces.side(i) for i in range(len(pieces))) / length)
     assert max(shares) < 1.06 * min(shares)
 
 
@@ -71,7 +71,7 @@ def test_windows_too_small_for_their_overlap_are_refused(window):
 
 def blocks(scores: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
     blender = Blender(rows, columns, scores.shape[2])
-    found = np.full(scores.shape, np.nan, dtype=np.float32)
+    blended = np.full(scores.shape, np.nan, dtype=np.float32)
     done = 0
     for row, column in places(rows, columns):
         area = (
@@ -80,20 +80,20 @@ def blocks(scores: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
         )
         block = blender.add(row, column, scores[area])
         height, width = block.scores.shape[:2]
-        place = found[block.row : block.row + height, block.column : block.column + width]
+        place = blended[block.row : block.row + height, block.column : block.column + width]
         assert np.isnan(place).all()  # every pixel is given once
         place[:] = block.scores
         assert block.row >= done
         done = block.row
-    return found
+    return blended
 
 
 @pytest.mark.parametrize("context", [0.0, 0.4, 1.0])
 def test_what_all_windows_say_alike_comes_back(context):
     rows, columns = axis(300, 90, 20), axis(411, 100, 30)
     scores = np.random.default_rng(0).random((300, 411, 3)).astype(np.float32)
-    found = blocks(scores, rows.inner(context), columns.inner(context))
-    assert found == pytest.approx(scores, abs=1e-6)
+    blended = blocks(scores, rows.inner(context), columns.inner(context))
+    assert blended == pytest.approx(scores, abs=1e-6)
 
 
 def test_windows_that_differ_are_blended_with_the_weights():
@@ -113,6 +113,6 @@ def test_a_window_that_says_nothing_adds_nothing():
     rows, columns = axis(100, 100, 0), Axis((0, 60), (100, 160))
     blender = Blender(rows, columns, 2)
     assert blender.add(0, 0, None).scores.max() == 0
-    found = blender.add(0, 1, np.ones((100, 100, 2))).scores
-    assert found[:, 0].max() < 0.01
-    assert (found[:, 40:] == 1).all()
+    scores = blender.add(0, 1, np.ones((100, 100, 2))).scores
+    assert scores[:, 0].max() < 0.01
+    assert (scores[:, 40:] == 1).all()

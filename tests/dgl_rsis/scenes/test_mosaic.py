@@ -51,18 +51,18 @@ def test_tiles_that_agree_come_back_exactly(tmp_path, data):
     tiling = TileParameters(size, data.draw(st.integers(0, size // 2)))
     classes = np.random.default_rng(0).integers(0, 3, (height, width), dtype=np.uint16)
     tiles = data.draw(st.permutations(windows(width, height, tiling)))
-    found = assemble(
+    assembled = assemble(
         tiles, lambda window: classes[inside(window)], grid(width, height), LEGEND,
         tmp_path / "a.tif",
     )  # fmt: skip
-    assert found == Assembled(width * height, 0)
+    assert assembled == Assembled(width * height, 0)
     assert (read(tmp_path / "a.tif") == classes).all()
 
 
 def test_where_tiles_disagree_their_owner_counts_and_the_pixels_are_told(tmp_path):
     tiles = [Window(0, 0, 30, 40), Window(20, 0, 30, 40), Window(0, 20, 50, 20)]
     seen = {tiles[0]: 1, tiles[1]: 2, tiles[2]: 1}
-    found = assemble(
+    assembled = assemble(
         tiles, lambda window: np.full((window.height, window.width), seen[window], np.uint16),
         grid(50, 40), LEGEND, tmp_path / "a.tif",
     )  # fmt: skip
@@ -74,18 +74,18 @@ def test_where_tiles_disagree_their_owner_counts_and_the_pixels_are_told(tmp_pat
         expected[inside(window)][mine] = seen[window]
     wrong = np.any([(view > 0) & (view != expected) for view in views], axis=0)
     assert (read(tmp_path / "a.tif") == expected).all()
-    assert found == Assembled(2000, int(wrong.sum()))
-    assert found.disagreeing > 0
+    assert assembled == Assembled(2000, int(wrong.sum()))
+    assert assembled.disagreeing > 0
 
 
 def test_what_no_tile_covers_is_none(tmp_path):
     tile = Window(3, 4, 5, 6)
-    found = assemble(
+    assembled = assemble(
         [tile], lambda window: np.full((6, 5), 2, np.uint16), grid(20, 30), LEGEND,
         tmp_path / "a.tif",
     )  # fmt: skip
     classes = read(tmp_path / "a.tif")
-    assert found == Assembled(30, 0)
+    assert assembled == Assembled(30, 0)
     assert (classes[inside(tile)] == 2).all()
     assert classes.sum() == 60
 
@@ -169,8 +169,8 @@ def test_a_grid_is_found_again_from_its_tiles():
 
 
 def test_tiles_without_a_transform_have_no_place():
-    found = grid_of(50, 40, "EPSG:32616", [(Window(0, 0, 50, 40), None)])
-    assert found == Grid(50, 40)
+    plain = grid_of(50, 40, "EPSG:32616", [(Window(0, 0, 50, 40), None)])
+    assert plain == Grid(50, 40)
 
 
 def test_tiles_of_other_grids_are_refused():

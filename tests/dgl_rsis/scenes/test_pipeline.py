@@ -19,14 +19,14 @@ WINDOWS = WindowParameters(side=208, overlap=64)  # of the small model's tiles: 
 
 
 def together(blocks: Sequence[SceneBlock], height: int, width: int) -> np.ndarray:
-    found = np.full((height, width), 9999, dtype=np.int32)
+    classes = np.full((height, width), 9999, dtype=np.int32)
     for block in blocks:
         h, w = block.classes.shape
-        place = found[block.row : block.row + h, block.column : block.column + w]
+        place = classes[block.row : block.row + h, block.column : block.column + w]
         assert (place == 9999).all()
         place[:] = block.classes
-    assert found.max() < 9999
-    return found
+    assert classes.max() < 9999
+    return classes
 
 
 def segment(path: Path, clip: ClipModel, **options) -> list[SceneBlock]:
@@ -49,8 +49,8 @@ def test_windows_cover_the_scene_once_and_report_progress(clip: ClipModel, tmp_p
     seen: list[tuple[int, int]] = []
     blocks = segment(path, clip, windows=WINDOWS, progress=lambda *x: seen.append(x))
     assert len(blocks) > 4
-    found = together(blocks, 300, 411)
-    assert (found > 0).all()
+    classes = together(blocks, 300, 411)
+    assert (classes > 0).all()
     assert seen[-1] == (300 * 411, 300 * 411)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     places = [(block.row, block.column) for block in blocks]
@@ -111,9 +111,9 @@ def test_windows_without_a_valid_pixel_are_skipped(clip: ClipModel, tmp_path):
         proposed.append(image.shape)
         return proposals.propose(image, RegionParameters())
 
-    found = together(segment(path, clip, windows=WINDOWS, propose=propose), 400, 400)
+    classes = together(segment(path, clip, windows=WINDOWS, propose=propose), 400, 400)
     assert proposed == [(208, 208, 3)]
-    assert ((found > 0) == valid).all()
+    assert ((classes > 0) == valid).all()
 
 
 def test_a_scene_without_a_valid_pixel_has_no_class(clip: ClipModel, tmp_path):

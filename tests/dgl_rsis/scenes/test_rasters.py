@@ -31,20 +31,20 @@ def write(raster: rasters.SceneRaster, values: np.ndarray) -> None:
 def test_classes_are_a_cog_on_the_grid_of_the_scene(tmp_path):
     path = tmp_path / "a.classes.tif"
     write(rasters.class_raster(path, GRID, LEGEND, "model-1"), VALUES)
-    with rasterio.open(path) as found:
-        assert (found.read(1) == VALUES).all()
-        assert found.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        assert (found.crs, found.transform) == (GRID.crs, PLACE)
-        assert found.dtypes == ("uint8",)
-        assert found.nodata == 0
-        assert found.colorinterp == (ColorInterp.palette,)
-        assert found.colormap(1)[1] == (255, 0, 0, 255)
-        assert found.colormap(1)[2] == (0, 0, 255, 255)
-        assert json.loads(found.tags()["LABELS"]) == ["building", "größe"]
-        assert found.tags()["MODEL_VERSION"] == "model-1"
-        assert found.tags(1)["LABEL_2"] == "größe"
-        assert found.overviews(1) == [2]
-        assert set(np.unique(found.read(1, out_shape=(300, 350)))) <= {0, 1, 2}  # not averaged
+    with rasterio.open(path) as raster:
+        assert (raster.read(1) == VALUES).all()
+        assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert (raster.crs, raster.transform) == (GRID.crs, PLACE)
+        assert raster.dtypes == ("uint8",)
+        assert raster.nodata == 0
+        assert raster.colorinterp == (ColorInterp.palette,)
+        assert raster.colormap(1)[1] == (255, 0, 0, 255)
+        assert raster.colormap(1)[2] == (0, 0, 255, 255)
+        assert json.loads(raster.tags()["LABELS"]) == ["building", "größe"]
+        assert raster.tags()["MODEL_VERSION"] == "model-1"
+        assert raster.tags(1)["LABEL_2"] == "größe"
+        assert raster.overviews(1) == [2]
+        assert set(np.unique(raster.read(1, out_shape=(300, 350)))) <= {0, 1, 2}  # not averaged
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
@@ -54,8 +54,8 @@ def test_ground_control_points_are_kept(tmp_path):
     )
     grid = Grid(700, 600, CRS.from_epsg(4326), None, gcps)
     write(rasters.class_raster(tmp_path / "a.tif", grid, LEGEND), VALUES)
-    with rasterio.open(tmp_path / "a.tif") as found:
-        points, crs = found.gcps
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        points, crs = raster.gcps
         assert crs == grid.crs
         assert [(p.row, p.col, p.x, p.y) for p in points] == [
             (p.row, p.col, p.x, p.y) for p in gcps
@@ -65,10 +65,10 @@ def test_ground_control_points_are_kept(tmp_path):
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_scene_without_a_place_gives_a_raster_without_one(tmp_path):
     write(rasters.class_raster(tmp_path / "a.tif", Grid(700, 600), LEGEND), VALUES)
-    with rasterio.open(tmp_path / "a.tif") as found:
-        assert found.crs is None
-        assert found.transform.is_identity
-        assert (found.read(1) == VALUES).all()
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        assert raster.crs is None
+        assert raster.transform.is_identity
+        assert (raster.read(1) == VALUES).all()
 
 
 def test_more_labels_than_a_byte_holds(tmp_path):
@@ -76,9 +76,9 @@ def test_more_labels_than_a_byte_holds(tmp_path):
     legend = Legend(names, dict.fromkeys(names, "red"))
     values = np.full((600, 700), 300, dtype=np.uint16)
     write(rasters.class_raster(tmp_path / "a.tif", GRID, legend), values)
-    with rasterio.open(tmp_path / "a.tif") as found:
-        assert found.dtypes == ("uint16",)
-        assert (found.read(1) == 300).all()
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        assert raster.dtypes == ("uint16",)
+        assert (raster.read(1) == 300).all()
 
 
 def test_probabilities_are_scaled_bytes(tmp_path):
@@ -87,8 +87,8 @@ def test_probabilities_are_scaled_bytes(tmp_path):
     valid[:10] = False
     path = tmp_path / "a.tif"
     write(rasters.probability_raster(path, GRID), rasters.scaled(probability, valid))
-    with rasterio.open(path) as found:
-        read = found.read(1, masked=True) * found.scales[0]
+    with rasterio.open(path) as raster:
+        read = raster.read(1, masked=True) * raster.scales[0]
         assert (read.mask == ~valid).all()
         assert abs(read - probability).max() <= 1 / 255
 

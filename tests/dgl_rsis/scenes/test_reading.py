@@ -182,19 +182,19 @@ def test_complex_numbers_are_refused(tmp_path):
 )
 def test_real_scenes_agree_with_the_dataset_mask(name, bands, stretched, valid):
     path = real(name)
-    rgb, found = whole(path)
+    rgb, mask = whole(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as file:
-            assert (found == (file.dataset_mask() > 0)).all()
+            assert (mask == (file.dataset_mask() > 0)).all()
             values = file.read(list(bands))
     with open_scene(path) as scene:
         assert scene.bands == bands
         assert (scene.limits is not None) == stretched
     if not stretched:
-        assert (rgb == np.where(found, values, 0).transpose(1, 2, 0)).all()
+        assert (rgb == np.where(mask, values, 0).transpose(1, 2, 0)).all()
     if valid is not None:
-        assert found.mean() == pytest.approx(valid, abs=0.01)
+        assert mask.mean() == pytest.approx(valid, abs=0.01)
 
 
 def test_a_real_palette_agrees_with_its_table():

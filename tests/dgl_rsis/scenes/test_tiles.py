@@ -26,16 +26,16 @@ def inside(window):
 
 @given(st.integers(1, 120), st.integers(1, 120), tilings())
 def test_tiles_of_one_size_cover_the_scene_and_do_not_leave_it(width, height, tiling):
-    found = windows(width, height, tiling)
+    tiles = windows(width, height, tiling)
     seen = np.zeros((height, width), dtype=int)
-    for window in found:
+    for window in tiles:
         assert (window.width, window.height) == (min(tiling.size, width), min(tiling.size, height))
         assert min(window.column, window.row) >= 0
         assert window.column + window.width <= width
         assert window.row + window.height <= height
         seen[inside(window)] += 1
     assert (seen >= 1).all()
-    assert len(set(found)) == len(found)
+    assert len(set(tiles)) == len(tiles)
 
 
 @given(st.integers(1, 120), tilings())

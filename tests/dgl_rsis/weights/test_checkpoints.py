@@ -69,11 +69,11 @@ def test_an_archive_is_read_as_torch_reads_it(tiny: Any, tmp_path: Path) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = torch.jit.load(path).state_dict()
-    found = torchscript.read_weights(path)
-    assert found.keys() == expected.keys()
+    weights = torchscript.read_weights(path)
+    assert weights.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name].dtype == value.dtype
-        assert torch.equal(found[name], value)
+        assert weights[name].dtype == value.dtype
+        assert torch.equal(weights[name], value)
 
 
 def repickled(path: Path, content: bytes) -> None:

@@ -80,8 +80,8 @@ def share(reply: SegmentReply, label: str, kind: int) -> float:
     ground = blocks(99) == kind
     for segment in reply.segments:
         if segment.label == label:
-            found = from_runs(segment.runs)
-            return float(found[ground].mean())
+            mask = from_runs(segment.runs)
+            return float(mask[ground].mean())
     return 0.0
 
 

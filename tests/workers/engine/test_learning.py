@@ -82,12 +82,12 @@ def test_masks_that_do_not_fit_the_image_are_refused(runs: Runs, message: str) -
 
 
 def test_a_correction_makes_a_revision(bench: Workbench, client: SegmentClient) -> None:
-    found = learnt(bench, client, learn_request())
-    project, _, revision = found.partition("@")
+    version = learnt(bench, client, learn_request())
+    project, _, revision = version.partition("@")
     assert project == "7"
     assert len(revision) == 8
-    name, used = bench.recall.prototypes(found)
-    assert name == found
+    name, used = bench.recall.prototypes(version)
+    assert name == version
     assert used is not None
     assert [used.labels[owner] for owner in used.owners] == ["dark", "bright"]
     assert used.keys[:, 0].tolist() == [0, 255]

@@ -10,8 +10,7 @@ pytest.importorskip("segment_anything")
 
 from dgl_rsis.clip.model import ModelError
 from dgl_rsis.regions.proposals import RegionParameters
-from dgl_rsis.sam import model as sam
-from dgl_rsis.sam import proposals
+from dgl_rsis.sam import model, proposals
 from dgl_rsis.sam.proposals import SamParameters
 from dgl_rsis.types import Label, Prompt
 from tests.dgl_rsis.sam.small_sam import small_sam
@@ -40,11 +39,11 @@ def test_what_is_remembered_is_what_was_computed(picture: Picture, tmp_path: Pat
     fresh = proposals.propose(picture.pixels, small_sam(), FEW)
     assert len(fresh) > 1
     for _ in range(2):  # the second one reads what the first one left
-        found = _provider(ImageCache(0, tmp_path)).propose(picture, RegionParameters())
-        assert (found.masks == fresh.masks).all()
-        assert (found.boxes == fresh.boxes).all()
-        assert (found.quality == fresh.quality).all()
-        assert (found.height, found.width) == (fresh.height, fresh.width)
+        remembered = _provider(ImageCache(0, tmp_path)).propose(picture, RegionParameters())
+        assert (remembered.masks == fresh.masks).all()
+        assert (remembered.boxes == fresh.boxes).all()
+        assert (remembered.quality == fresh.quality).all()
+        assert (remembered.height, remembered.width) == (fresh.height, fresh.width)
 
 
 def test_a_click_after_the_proposals_encodes_nothing(
@@ -52,32 +51,32 @@ def test_a_click_after_the_proposals_encodes_nothing(
 ) -> None:
     provider = _provider(ImageCache(2**24))
     prompt = Prompt(positive=np.array([[16, 16]], dtype=np.float32))
-    model = small_sam()
-    expected = sam.refine(model, sam.encode(model, picture.pixels), prompt)
+    small = small_sam()
+    expected = model.refine(small, model.encode(small, picture.pixels), prompt)
     provider.propose(picture, RegionParameters())
 
     def encode(*_: object) -> None:
         raise AssertionError("encoded again")
 
-    monkeypatch.setattr(sam, "encode", encode)
-    found = provider.refine(picture, prompt)
-    assert (found.mask == expected.mask).all()
-    assert found.score == expected.score
+    monkeypatch.setattr(model, "encode", encode)
+    refined = provider.refine(picture, prompt)
+    assert (refined.mask == expected.mask).all()
+    assert refined.score == expected.score
 
 
 def test_the_version_names_the_weights(model_folder: Path) -> None:
     from dgl_rsis.clip.model import load_clip
 
     clip, remembered = load_clip(str(model_folder)), Remembered(ImageCache(0))
-    model = replace(small_sam(), fingerprint="abcdef0123456789")
+    small = replace(small_sam(), fingerprint="abcdef0123456789")
     one, other = (
         Segmenter(clip, SamProvider(remembered, "sam-small", each, FEW), remembered)
-        for each in (model, replace(model, fingerprint="9" * 16))
+        for each in (small, replace(small, fingerprint="9" * 16))
     )
     assert one.model_version.endswith("-sam-small-abcdef01")
     assert one.model_version != other.model_version
-    batched = SamProvider(remembered, "sam-small", model, replace(FEW, batch=7))
-    assert batched.identity == (Provider("sam-small", model.fingerprint), FEW)
+    batched = SamProvider(remembered, "sam-small", small, replace(FEW, batch=7))
+    assert batched.identity == (Provider("sam-small", small.fingerprint), FEW)
 
 
 def test_classes_come_from_its_masks(model_folder: Path, picture: Picture) -> None:
@@ -85,8 +84,8 @@ def test_classes_come_from_its_masks(model_folder: Path, picture: Picture) -> No
 
     cache = ImageCache(2**24)
     segmenter = Segmenter(load_clip(str(model_folder)), _provider(cache), Remembered(cache))
-    found = segmenter.segment(picture, [Label("building"), Label("water")], 8)
-    assert found.class_map.shape == (48, 64)
+    segmentation = segmenter.segment(picture, [Label("building"), Label("water")], 8)
+    assert segmentation.class_map.shape == (48, 64)
 
 
 def test_a_file_that_is_not_there_is_an_error_for_users(model_folder: Path) -> None:

@@ -13,8 +13,8 @@ from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel, ModelError, load_clip
 from dgl_rsis.expressions.pipeline import ResParameters
-from dgl_rsis.regions import tree
 from dgl_rsis.types import InputError, Label, Prompt
+from workers.engine import providers
 from workers.engine.segmenter import Segmenter, load_segmenter
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
@@ -29,7 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is computed, in order."""
     made: list[str] = []
     for module, name in (
-        (tree, "build"),
+        (providers, "build_tree"),
         (features, "dense_features"),
         (features, "mask_features"),
         (features, "crop_features"),
@@ -68,10 +68,12 @@ def test_with_memory_or_without_the_answers_are_the_pipelines(
     for cache in (None, ImageCache(MIB)):
         segmenter = _segmenter(model_folder, cache)
         for _ in range(2):
-            found = segmenter.segment(picture, LABELS, segmenter.batch)
-            assert (found.class_map == direct.class_map).all()
-            assert found.probability == pytest.approx(direct.probability, abs=1e-6)
-            assert {"proposals", "dense", "text", "crops", "map", "masks"} <= set(found.seconds)
+            segmentation = segmenter.segment(picture, LABELS, segmenter.batch)
+            assert (segmentation.class_map == direct.class_map).all()
+            assert segmentation.probability == pytest.approx(direct.probability, abs=1e-6)
+            assert {"proposals", "dense", "text", "crops", "map", "masks"} <= set(
+                segmentation.seconds
+            )
 
 
 def test_a_picture_is_encoded_once_whatever_is_asked(
@@ -79,11 +81,11 @@ def test_a_picture_is_encoded_once_whatever_is_asked(
 ) -> None:
     segmenter = _segmenter(model_folder, ImageCache(MIB))
     segmenter.segment(picture, LABELS, 8)
-    assert sorted(calls) == ["build", "crop_features", "dense_features", "mask_features"]
+    assert sorted(calls) == ["build_tree", "crop_features", "dense_features", "mask_features"]
     calls.clear()
     segmenter.segment(picture, LABELS[:2], 4)
-    found = segmenter.point(picture, _at(15, 15))
-    assert found.mask[15, 15]
+    refined = segmenter.point(picture, _at(15, 15))
+    assert refined.mask[15, 15]
     assert calls == []
     segmenter.refer(picture, "the building", LABELS, 8)
     assert calls == ["mask_features"]  # of other cuts of the same tree
@@ -115,9 +117,9 @@ def test_a_click_on_a_cold_picture_needs_no_features(
 ) -> None:
     segmenter = _segmenter(model_folder, ImageCache(MIB))
     mask = segmenter.point(picture, _at(15, 15)).mask
-    assert calls == ["build"]
+    assert calls == ["build_tree"]
     assert segmenter.label_of(picture, mask, LABELS, 8) in ("building", "water")
-    assert calls == ["build", "dense_features", "mask_features"]
+    assert calls == ["build_tree", "dense_features", "mask_features"]
     segmenter.label_of(picture, mask, LABELS, 8)
     assert calls[3:] == ["mask_features"]
     assert segmenter.label_of(picture, mask, LABELS[1:], 8) == "water"  # there is no other
@@ -130,9 +132,9 @@ def test_other_workers_find_it_on_disk(
     expected = first.segment(picture, LABELS, 8)
     calls.clear()
     other = _segmenter(model_folder, ImageCache(MIB, tmp_path))
-    found = other.segment(picture, LABELS, 8)
+    segmentation = other.segment(picture, LABELS, 8)
     assert calls == []
-    assert (found.class_map == expected.class_map).all()
+    assert (segmentation.class_map == expected.class_map).all()
 
 
 def test_nothing_is_remembered_of_another_file_or_of_the_self_test(
@@ -143,7 +145,7 @@ def test_nothing_is_remembered_of_another_file_or_of_the_self_test(
     segmenter.point(replace(picture, digest="other"), _at(15, 15))
     for _ in range(2):
         segmenter.point(replace(picture, digest=""), _at(15, 15))
-    assert calls == ["build"] * 4
+    assert calls == ["build_tree"] * 4
 
 
 def test_features_of_other_parameters_are_others(

@@ -191,6 +191,6 @@ def test_whichever_byte_is_wrong_the_arrays_are_right_or_gone(place: int, flip: 
         content = bytearray(file.read_bytes())
         content[place % len(content)] ^= flip
         file.write_bytes(content)
-        found = ImageCache(0, folder).get("a")
+        arrays = ImageCache(0, folder).get("a")
         # What the archive's own fields hide from the check sum may lose a name, but no value.
-        assert found is None or all(set(array.tolist()) == {7} for array in found.values())
+        assert arrays is None or all(set(array.tolist()) == {7} for array in arrays.values())

@@ -231,9 +231,9 @@ def test_a_point_gets_one_mask_and_the_label_that_fits(
 ) -> None:
     asked = _pointing("a", "b", positive=((x, 0.5),))
     reply = _reply(bench, asked)
-    (found,) = reply.segments
-    assert (found.label, found.level, found.score) == (label, "candidate", 0.875)
-    assert found.runs.counts == (runs or (0, *(6,) * 16))
+    (segment,) = reply.segments
+    assert (segment.label, segment.level, segment.score) == (label, "candidate", 0.875)
+    assert segment.runs.counts == (runs or (0, *(6,) * 16))
     assert list(reply.seconds) == ["fetch", "decode", "point", "label", "runs"]
     assert 0 < bench.redis.ttl(f"dgl:reply:{asked.key}") <= 3600
 
@@ -247,8 +247,8 @@ def test_the_label_that_is_selected_is_the_masks(bench: Workbench) -> None:
 
 def test_a_prior_reaches_the_refinement(bench: Workbench) -> None:
     prior = Runs(8, 12, (5, 3, 88))
-    (found,) = _reply(bench, _pointing("a", prior=prior)).segments
-    assert found.runs == prior
+    (segment,) = _reply(bench, _pointing("a", prior=prior)).segments
+    assert segment.runs == prior
 
 
 def test_pointing_at_nothing_has_a_reason(bench: Workbench) -> None:
@@ -258,19 +258,19 @@ def test_pointing_at_nothing_has_a_reason(bench: Workbench) -> None:
 
 def test_words_and_a_point_choose_among_the_candidates(bench: Workbench) -> None:
     asked = _pointing("a", "b", positive=((0.25, 0.5),))  # the dark half, the second candidate
-    (found,) = _reply(bench, replace(asked, expression="a half")).segments
-    assert (found.label, found.score) == ("b", 0.25)
-    assert found.runs.counts == (0, *(6,) * 16)
+    (segment,) = _reply(bench, replace(asked, expression="a half")).segments
+    assert (segment.label, segment.score) == ("b", 0.25)
+    assert segment.runs.counts == (0, *(6,) * 16)
 
 
 def test_a_point_where_no_candidate_is_goes_before_the_words(bench: Workbench) -> None:
     shown = {"positive": ((0.25, 0.5), (0.75, 0.5))}  # in no candidate together
-    (found,) = _reply(bench, replace(_pointing("a", **shown), expression="a half")).segments
-    assert found.score == 0.875
-    (found,) = _reply(
+    (segment,) = _reply(bench, replace(_pointing("a", **shown), expression="a half")).segments
+    assert segment.score == 0.875
+    (segment,) = _reply(
         bench, replace(_pointing("a", positive=((0.75, 0.5),)), expression="nothing")
     ).segments
-    assert found.score == 0.875
+    assert segment.score == 0.875
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,9 @@ def test_a_model_that_answers_nonsense_is_not_announced(redis: Redis, queue: Que
     answer = bench.segmenter.segment
 
     def not_finite(*arguments: object) -> object:
-        found = answer(*arguments)  # type: ignore[arg-type]
-        found.probability[0, 0] = np.nan
-        return found
+        segmentation = answer(*arguments)  # type: ignore[arg-type]
+        segmentation.probability[0, 0] = np.nan
+        return segmentation
 
     bench.segmenter.segment = not_finite  # type: ignore[assignment]
     with pytest.raises(SelfTestError, match="not finite"):

@@ -62,9 +62,9 @@ def test_the_real_model_answers_a_job(redis: Redis) -> None:
     jobs.segment(bench, click.to_json())
     reply = SegmentClient(redis).look_up([click.key])[click.key]
     assert isinstance(reply, SegmentReply)
-    (found,) = reply.segments
-    assert (found.label in ("building", "water"), found.level) == (True, "candidate")
-    assert found.runs.counts == (6,) * 16  # the bright half
+    (candidate,) = reply.segments
+    assert (candidate.label in ("building", "water"), candidate.level) == (True, "candidate")
+    assert candidate.runs.counts == (6,) * 16  # the bright half
 
 
 def test_a_delivery_worker_beats_and_stops(valkey: str, redis: Redis) -> None:

@@ -139,8 +139,8 @@ def test_how_a_project_stands(store: PrototypeStore) -> None:
     put(store, "10", b"12345")
     put(store, "9", b"123")
     store.expect(PROJECT, "11", 1, "5")
-    found = store.learnt(PROJECT)
-    assert (found.annotations, found.nbytes, found.others) == (("9", "10"), 8, 1)
+    learnt = store.learnt(PROJECT)
+    assert (learnt.annotations, learnt.nbytes, learnt.others) == (("9", "10"), 8, 1)
 
 
 def test_two_workers_that_learn_at_once_lose_nothing(valkey: str, redis: Redis) -> None:

@@ -214,9 +214,9 @@ def test_a_model_comes_out_of_its_archive(tmp_path: Path, shelf: Shelf) -> None:
     changes = {"url": f"{shelf.url}/m.zip", "sha256": "", "bytes": 0, "member": "epoch_20.pt"}
     models = registry(tmp_path, shelf, **changes)
     assert pull(models).read_bytes() == WEIGHTS
-    found = models.resolve("m")
-    assert (found.file, found.sha256) == ("m.pt", SHA256)
-    assert found.pulled == hashlib.sha256(archive).hexdigest()
+    entry = models.resolve("m")
+    assert (entry.file, entry.sha256) == ("m.pt", SHA256)
+    assert entry.pulled == hashlib.sha256(archive).hexdigest()
     assert kept(tmp_path) == {"m.pt", "models.lock.json"}
 
 

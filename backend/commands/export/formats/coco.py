@@ -102,11 +102,11 @@ def to_annotation(runs: Runs, *, polygons: bool = False) -> Json:
     part, left, top = _boxed(runs)
     if polygons:
         rings = [ring + np.array([left, top]) for ring in outlines.along_edges(part)]
-        found: Any = [ring.ravel().tolist() for ring in rings]
+        segmentation: Any = [ring.ravel().tolist() for ring in rings]
     else:
-        found = compressed(runs)
+        segmentation = compressed(runs)
     return {
-        "segmentation": found,
+        "segmentation": segmentation,
         "area": area(runs),
         "bbox": [left, top, part.shape[1], part.shape[0]],
         "iscrowd": 0,

@@ -76,13 +76,15 @@ def write_refsegrs(examples: Iterable[Example], vocabulary: DatasetVocabulary, o
         (out / name).mkdir(parents=True, exist_ok=True)
     lines: dict[str, list[str]] = {split: [] for split in SPLITS}
     sources: list[tuple[Any, ...]] = []
-    for number, found in enumerate(_referred(examples, vocabulary), start=1):
-        _picture(found).save(out / "images" / f"{number}.tif", compression="tiff_lzw")
-        target = Image.fromarray(found.mask.astype(np.uint8) * 255)
+    for number, referred in enumerate(_referred(examples, vocabulary), start=1):
+        _picture(referred).save(out / "images" / f"{number}.tif", compression="tiff_lzw")
+        target = Image.fromarray(referred.mask.astype(np.uint8) * 255)
         target.save(out / "masks" / f"{number}.tif", compression="tiff_lzw")
-        lines[found.example.split].append(f"{number} {found.sentence}\n")
-        item = found.example.item
-        sources.append((number, found.example.file, item.task_id, found.example.scene, found.label))
+        lines[referred.example.split].append(f"{number} {referred.sentence}\n")
+        item = referred.example.item
+        sources.append(
+            (number, referred.example.file, item.task_id, referred.example.scene, referred.label)
+        )
     if not sources:
         raise ExportError(WAY_OUT)
     for split, each in lines.items():
@@ -115,13 +117,13 @@ def write_rrsisd(examples: Iterable[Example], vocabulary: DatasetVocabulary, out
     refs: list[dict[str, Any]] = []
     instances = _instances(vocabulary)
     images: list[dict[str, Any]] = instances["images"]
-    for number, found in enumerate(_referred(examples, vocabulary), start=1):
-        name = f"{found.example.stem}.jpg"
+    for number, referred in enumerate(_referred(examples, vocabulary), start=1):
+        name = f"{referred.example.stem}.jpg"
         if not images or images[-1]["file_name"] != name:  # else another sentence of the last one
-            _save_jpeg(found, pictures / name)
-            images.append(_image(found, len(images) + 1, name))
-        instances["annotations"].append(_annotation(found, number, images[-1]["id"], vocabulary))
-        refs.append(_ref(found, number, images[-1], vocabulary))
+            _save_jpeg(referred, pictures / name)
+            images.append(_image(referred, len(images) + 1, name))
+        instances["annotations"].append(_annotation(referred, number, images[-1]["id"], vocabulary))
+        refs.append(_ref(referred, number, images[-1], vocabulary))
     if not refs:
         raise ExportError(WAY_OUT)
     text = json.dumps(instances, ensure_ascii=False)
@@ -175,20 +177,20 @@ def _main_label(regions: list[Region]) -> str:
     return max(areas, key=lambda label: areas[label])
 
 
-def _picture(found: Referred) -> Image.Image:
+def _picture(referred: Referred) -> Image.Image:
     """The image as a browser shows it, like the mask.
 
     Raises:
         ExportError: it cannot be read, or has another size than the mask.
     """
-    where = f"task {found.example.item.task_id}: {found.example.source}"
+    where = f"task {referred.example.item.task_id}: {referred.example.source}"
     try:
-        pixels = read_rgb(found.example.source.read_bytes(), MOST_PIXELS)
+        pixels = read_rgb(referred.example.source.read_bytes(), MOST_PIXELS)
     except ImageError as error:
         raise ExportError(f"{where}: {error}") from None
     picture = Image.fromarray(pixels)
-    if (picture.height, picture.width) != found.mask.shape:
-        height, width = found.mask.shape
+    if (picture.height, picture.width) != referred.mask.shape:
+        height, width = referred.mask.shape
         raise ExportError(
             f"{where} has {picture.width} × {picture.height} pixels, its masks {width} × "
             f"{height}: give the image that was annotated"
@@ -196,13 +198,13 @@ def _picture(found: Referred) -> Image.Image:
     return picture
 
 
-def _save_jpeg(found: Referred, path: Path) -> None:
+def _save_jpeg(referred: Referred, path: Path) -> None:
     """A JPEG goes as it is, unless it is turned by EXIF, which training code does not heed."""
-    picture = _picture(found)
-    with Image.open(found.example.source) as file:
+    picture = _picture(referred)
+    with Image.open(referred.example.source) as file:
         as_it_is = file.format == "JPEG" and file.mode == "RGB" and not file.getexif().get(0x0112)
     if as_it_is:
-        path.write_bytes(found.example.source.read_bytes())
+        path.write_bytes(referred.example.source.read_bytes())
     else:
         picture.save(path, "JPEG", quality=JPEG_QUALITY, subsampling=0)
 
@@ -218,34 +220,34 @@ def _instances(vocabulary: DatasetVocabulary) -> dict[str, Any]:
     return {"info": {}, "licenses": [], "images": [], "annotations": [], "categories": categories}
 
 
-def _image(found: Referred, number: int, name: str) -> dict[str, Any]:
-    height, width = found.mask.shape
+def _image(referred: Referred, number: int, name: str) -> dict[str, Any]:
+    height, width = referred.mask.shape
     return {"id": number, "file_name": name, "height": height, "width": width}
 
 
 def _annotation(
-    found: Referred, number: int, image: int, vocabulary: DatasetVocabulary
+    referred: Referred, number: int, image: int, vocabulary: DatasetVocabulary
 ) -> dict[str, Any]:
-    runs = coco.encode(np.asfortranarray(found.mask.astype(np.uint8)))
-    height, width = found.mask.shape
+    runs = coco.encode(np.asfortranarray(referred.mask.astype(np.uint8)))
+    height, width = referred.mask.shape
     return {
         "id": number,
         "image_id": image,
-        "category_id": vocabulary.numbers[found.label] + 1,
+        "category_id": vocabulary.numbers[referred.label] + 1,
         "iscrowd": 0,
-        "area": int(found.mask.sum()),
+        "area": int(referred.mask.sum()),
         "bbox": [float(x) for x in coco.toBbox(runs)],
         "segmentation": [{"size": [height, width], "counts": runs["counts"].decode("ascii")}],
     }
 
 
 def _ref(
-    found: Referred, number: int, image: dict[str, Any], vocabulary: DatasetVocabulary
+    referred: Referred, number: int, image: dict[str, Any], vocabulary: DatasetVocabulary
 ) -> dict[str, Any]:
-    words = found.sentence.lower().translate(str.maketrans("", "", string.punctuation)).split()
+    words = referred.sentence.lower().translate(str.maketrans("", "", string.punctuation)).split()
     sentence = {
         "tokens": words,
-        "raw": found.sentence,
+        "raw": referred.sentence,
         "sent_id": number,
         "sent": " ".join(words),
     }
@@ -253,9 +255,9 @@ def _ref(
         "ref_id": number,
         "ann_id": number,
         "image_id": image["id"],
-        "category_id": vocabulary.numbers[found.label] + 1,
+        "category_id": vocabulary.numbers[referred.label] + 1,
         "file_name": image["file_name"],
-        "split": found.example.split,
+        "split": referred.example.split,
         "sent_ids": [number],
         "sentences": [sentence],
     }

@@ -38,12 +38,12 @@ def test_names_are_different_and_plain(source: Source, tmp_path: Path) -> None:
     names = ("x/a.png", "y/a.png", "y/A.png", "odd name!.png", "y/a.png")
     with Assembly(source, Findings(), tmp_path) as assembly:
         assembly.add_all(item(i, name, mask) for i, name in enumerate(names))
-        found = list(assembly.examples(dict.fromkeys(names, "train")))
+        examples = list(assembly.examples(dict.fromkeys(names, "train")))
     files = ["a.png", "a-1.png", "A-2.png", "odd_name_.png", "a-4.png"]
-    assert [each.file for each in found] == files
-    assert [each.source.name for each in found] == [Path(name).name for name in names]
-    assert found[0].annotation is not None
-    assert found[0].annotation.annotator == "ann"
+    assert [each.file for each in examples] == files
+    assert [each.source.name for each in examples] == [Path(name).name for name in names]
+    assert examples[0].annotation is not None
+    assert examples[0].annotation.annotator == "ann"
 
 
 def test_examples_come_as_often_as_wanted_and_by_scene(source: Source, tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ def test_examples_come_as_often_as_wanted_and_by_scene(source: Source, tmp_path:
         assert assembly.scenes == {"b": 2, "x/a.png": 1}
         assert assembly.labels == {"road": 2}
         for _ in range(2):
-            found = list(assembly.examples({"b": "val", "x/a.png": "test"}))
-            assert [each.split for each in found] == ["val", "val", "test"]
-            assert found[1].item.task_id == 2
-            assert found[0].regions == (region(box(1, 1, 5, 5)),)
+            examples = list(assembly.examples({"b": "val", "x/a.png": "test"}))
+            assert [each.split for each in examples] == ["val", "val", "test"]
+            assert examples[1].item.task_id == 2
+            assert examples[0].regions == (region(box(1, 1, 5, 5)),)
 
 
 def test_another_image_than_the_one_that_was_marked(source: Source, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from backend.commands.export import run
 from backend.commands.export.command import export
 from backend.studio import project
-from dgl_rsis.evaluation.datasets import samples as datasets
+from dgl_rsis.evaluation.datasets import samples
 from tests.backend.studio.exports import (
     H,
     Json,
@@ -70,7 +70,7 @@ def test_makes_every_set_of_one_export(tmp_path: Path, capsys: pytest.CaptureFix
     assert result.exit_code == 0, result.output
     numbers = json.loads((out / "statistics.json").read_text())
     scenes = {name: set(each["scenes"]) for name, each in numbers["splits"].items()}
-    assert {name: len(found) for name, found in scenes.items()} == {"train": 8, "val": 1, "test": 1}
+    assert {name: len(each) for name, each in scenes.items()} == {"train": 8, "val": 1, "test": 1}
     assert len(set.union(*scenes.values())) == 10
     train = COCO(str(out / "coco/annotations/instances_train.json"))
     capsys.readouterr()
@@ -79,13 +79,13 @@ def test_makes_every_set_of_one_export(tmp_path: Path, capsys: pytest.CaptureFix
         number = image["task_id"]
         assert (train.annToMask(row) == box(number % 20, 3, number % 20 + 9, 20)).all()
     for split in ("train", "val", "test"):
-        samples = {each.name: each for each in datasets.plain(out / "semantic" / split)}
-        assert len(samples) == numbers["splits"][split]["images"]
-        for name, sample in samples.items():
+        by_name = {each.name: each for each in samples.plain(out / "semantic" / split)}
+        assert len(by_name) == numbers["splits"][split]["images"]
+        for name, sample in by_name.items():
             number = int(name)
             assert (sample.image == number).all()
             assert (sample.truth == box(number % 20, 3, number % 20 + 9, 20)).all()
-        assert len(list((out / "yolo/labels" / split).iterdir())) == len(samples)
+        assert len(list((out / "yolo/labels" / split).iterdir())) == len(by_name)
     assert yaml.safe_load((out / "yolo/data.yaml").read_text())["names"] == {0: "road"}
     assert numbers["splits"]["val"]["labels"]["road"] == {
         "regions": 3, "objects": 3, "pixels": 3 * 9 * 17, "images": 3
@@ -117,18 +117,18 @@ def test_what_is_wrong_is_listed_and_the_rest_is_written(tmp_path: Path) -> None
     result = called(source, "--images", images, "--out", out, "--labels", "road,water",
                     "--split", "1,0")  # fmt: skip
     assert result.exit_code == 1, result.output
-    found = json.loads((out / "statistics.json").read_text())
-    assert [each.partition(":")[0] for each in found["problems"]] == [
+    numbers = json.loads((out / "statistics.json").read_text())
+    assert [each.partition(":")[0] for each in numbers["problems"]] == [
         "task 2, annotation 1, region r1", "task 3, annotation 1, region r1", "task 5", "task 7"
     ]  # fmt: skip
-    assert "'tram'" in found["problems"][0]
-    assert "9 × 9 pixels" in found["problems"][2]
-    assert "not in" in found["problems"][3]
-    assert found["left_out"] == ["task 8: nobody has marked it"]
-    assert found["skipped"] == {"tasks without any mark": 1, "cancelled annotations": 1}
-    assert found["splits"]["train"]["images"] == 4
-    assert found["splits"]["train"]["empty"] == 1
-    assert list(found["labels"]) == ["road", "water"]
+    assert "'tram'" in numbers["problems"][0]
+    assert "9 × 9 pixels" in numbers["problems"][2]
+    assert "not in" in numbers["problems"][3]
+    assert numbers["left_out"] == ["task 8: nobody has marked it"]
+    assert numbers["skipped"] == {"tasks without any mark": 1, "cancelled annotations": 1}
+    assert numbers["splits"]["train"]["images"] == 4
+    assert numbers["splits"]["train"]["empty"] == 1
+    assert list(numbers["labels"]) == ["road", "water"]
     written_ = json.loads((out / "coco/annotations/instances_train.json").read_text())
     assert [each["file_name"] for each in written_["images"]] == [f"00{i}.png" for i in range(1, 5)]
 
@@ -146,16 +146,16 @@ def test_two_annotators(tmp_path: Path) -> None:
         arguments = ("--images", images, "--out", out, "--split", "1,0", *options)
         result = called(source, *arguments)
         assert result.exit_code == 0, result.output
-        found: dict[str, Any] = json.loads((out / "statistics.json").read_text())
-        return found | {"pixels": found["splits"]["train"]["labels"]["road"]["pixels"]}
+        numbers: dict[str, Any] = json.loads((out / "statistics.json").read_text())
+        return numbers | {"pixels": numbers["splits"]["train"]["labels"]["road"]["pixels"]}
 
     assert pixels("newest")["pixels"] == 100 + 200
     assert pixels("one", "--annotator", "1")["pixels"] == 100 + 100
     assert pixels("consensus", "--consensus")["pixels"] == 100 + 100
-    found = pixels("agreed", "--min-agreement", "0.7")
-    assert found["pixels"] == 100
-    assert found["left_out"] == ["task 2: 2 people agree by 0.50, less than 0.70"]
-    assert found["agreement"] == {"images": 1, "mean": 1.0}
+    numbers = pixels("agreed", "--min-agreement", "0.7")
+    assert numbers["pixels"] == 100
+    assert numbers["left_out"] == ["task 2: 2 people agree by 0.50, less than 0.70"]
+    assert numbers["agreement"] == {"images": 1, "mean": 1.0}
 
 
 def test_pre_labels_count_when_asked_for(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_images_may_be_in_the_tasks(tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = called(source, "--out", out, "--format", "semantic", "--split", "1,0")
     assert result.exit_code == 0, result.output
-    first, second = datasets.plain(out / "semantic/train")
+    first, second = samples.plain(out / "semantic/train")
     assert (first.name, second.name) == ("task-1", "task-2")
     assert (first.image == (255, 0, 0)).all()
     assert not second.truth.any()
@@ -212,7 +212,7 @@ def test_a_label_config_gives_order_colours_and_background(tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     labels = json.loads((out / "statistics.json").read_text())["labels"]
     assert list(labels.items()) == [("water", "#0000ff"), ("road", "#112233")]
-    assert datasets.plain_classes(out / "semantic/train") == ("background", "water", "road")
+    assert samples.plain_classes(out / "semantic/train") == ("background", "water", "road")
 
 
 @pytest.mark.parametrize(
@@ -264,10 +264,10 @@ def test_reads_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         wrong = called("--project", 2, "--out", tmp_path / "other", *rest)
         monkeypatch.setenv("LABEL_STUDIO_API_KEY", "wrong")
         refused = called("--project", 1, "--out", tmp_path / "other", *rest)
-    found = json.loads((tmp_path / "out/statistics.json").read_text())
-    assert found["splits"]["train"]["images"] == 6
-    assert list(found["labels"]) == ["water", "road"]
-    assert found["splits"]["train"]["labels"]["road"]["regions"] == 6
+    numbers = json.loads((tmp_path / "out/statistics.json").read_text())
+    assert numbers["splits"]["train"]["images"] == 6
+    assert list(numbers["labels"]) == ["water", "road"]
+    assert numbers["splits"]["train"]["labels"]["road"]["regions"] == 6
     assert "404" in wrong.output
     assert "401" in refused.output
     monkeypatch.delenv("LABEL_STUDIO_URL")
@@ -281,9 +281,9 @@ def test_a_format_that_cannot_hold_the_set_does_not_stop_the_others(tmp_path: Pa
     arguments = (source, "--images", images, "--out", out)
     result = called(*arguments, "--format", "refsegrs", "--format", "coco")
     assert result.exit_code == 1, result.output
-    found = json.loads((out / "statistics.json").read_text())
-    assert found["formats"] == ["coco"]
-    assert found["problems"][0].startswith("--format refsegrs: no task has both a sentence and")
+    numbers = json.loads((out / "statistics.json").read_text())
+    assert numbers["formats"] == ["coco"]
+    assert numbers["problems"][0].startswith("--format refsegrs: no task has both a sentence and")
     assert not (out / "refsegrs").exists()
     alone = called(source, "--images", images, "--out", tmp_path / "b", "--format", "refsegrs")
     assert alone.exit_code == 2

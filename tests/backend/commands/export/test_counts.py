@@ -15,9 +15,9 @@ def test_counts_regions_parts_pixels_and_images(tmp_path: Path) -> None:
         example(tmp_path, "b", [region(over), region(two, "water")], (H, W), scene="s"),
         example(tmp_path, "c", [], (H, W), split="test"),
     ]
-    found = counts.count(iter(given), DatasetVocabulary.of(["road", "water", "tree"]))
-    assert list(found) == ["train", "test"]
-    train = found["train"]
+    by_split = counts.count(iter(given), DatasetVocabulary.of(["road", "water", "tree"]))
+    assert list(by_split) == ["train", "test"]
+    train = by_split["train"]
     assert (train.images, train.empty, train.pixels) == (2, 0, 2 * H * W)
     assert train.scenes == {"s": 2}
     assert train.labels == {
@@ -25,4 +25,4 @@ def test_counts_regions_parts_pixels_and_images(tmp_path: Path) -> None:
         "water": LabelCounts(1, 2, 4 + 9, 1),
         "tree": LabelCounts(),
     }
-    assert (found["test"].images, found["test"].empty) == (1, 1)
+    assert (by_split["test"].images, by_split["test"].empty) == (1, 1)

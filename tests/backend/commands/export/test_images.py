@@ -97,9 +97,9 @@ def test_images_come_upright(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
     cache = tmp_path / "cache"
     cache.mkdir()
-    found = Images(tmp_path, nothing, cache).find("a.png")
-    assert measured(found) == ((6, 4), ".png")
-    with Image.open(found) as image:
+    upright = Images(tmp_path, nothing, cache).find("a.png")
+    assert measured(upright) == ((6, 4), ".png")
+    with Image.open(upright) as image:
         assert (np.asarray(image) == np.rot90(pixels, -1)).all()
         assert 0x0112 not in image.getexif()
 

@@ -51,9 +51,9 @@ def test_somebody_in_particular() -> None:
 def test_consensus_is_what_more_than_half_marked() -> None:
     third = marked(3, "cyd", region(WIDE), region(FAR))
     truth = choose(item(ANN, BEN, third), Choice(consensus=True))
-    (found,) = truth.regions
+    (shared,) = truth.regions
     assert truth.annotation is None
-    assert (mask_of(found.runs) == WIDE).all()
+    assert (mask_of(shared.runs) == WIDE).all()
     of_two = choose(item(ANN, BEN), Choice(consensus=True))
     assert pixels(of_two) == SQUARE.sum()
     alone = choose(item(ANN), Choice(consensus=True))
@@ -65,8 +65,8 @@ def test_agreement_is_the_mean_over_labels_and_pairs() -> None:
     other = marked(2, "ben", region(WIDE), region(FAR, "water"))
     third = marked(3, "cyd", region(WIDE), region(FAR, "water"))
     assert choose(item(one, other), Choice()).agreement == pytest.approx((0.5 + 1) / 2)
-    found = choose(item(one, other, third), Choice()).agreement
-    assert found == pytest.approx((0.75 + 0.75 + 1) / 3)
+    of_three = choose(item(one, other, third), Choice()).agreement
+    assert of_three == pytest.approx((0.75 + 0.75 + 1) / 3)
     nothing = item(marked(1, "ann"), marked(2, "ben"))
     assert choose(nothing, Choice(min_agreement=1)).agreement == 1.0
 

@@ -23,9 +23,9 @@ def test_no_part_is_too_large_by_more_than_a_scene(
     parts = split.assign(sizes, ratios, seed)
     assert set(parts) == set(sizes)
     for part, ratio in zip(split.SPLITS, ratios, strict=True):
-        found = images(sizes, parts, part)
-        assert found <= ratio * sum(sizes.values()) + max(sizes.values()) + 1e-9
-        assert ratio or not found
+        count = images(sizes, parts, part)
+        assert count <= ratio * sum(sizes.values()) + max(sizes.values()) + 1e-9
+        assert ratio or not count
 
 
 @given(SIZES, RATIOS, st.integers(0, 5), st.randoms())
@@ -57,8 +57,10 @@ def test_equal_scenes_come_near_the_ratios(count: int, seed: int) -> None:
 
 def test_another_seed_gives_another_split() -> None:
     sizes = {f"scene-{i}": 1 for i in range(40)}
-    found = {tuple(sorted(split.assign(sizes, (0.8, 0.1, 0.1), seed).items())) for seed in range(5)}
-    assert len(found) == 5
+    splits = {
+        tuple(sorted(split.assign(sizes, (0.8, 0.1, 0.1), seed).items())) for seed in range(5)
+    }
+    assert len(splits) == 5
 
 
 def test_the_split_of_a_set_is_the_same_for_ever() -> None:

@@ -60,9 +60,9 @@ def test_no_file_is_larger_than_allowed(tmp_path: Path, most: int) -> None:
         for number in range(20):
             files.write([(item(number), [PREDICTION])])
         files.close(finished=True)
-    found = sorted(tmp_path.glob("predictions-*.json"))
-    assert len(found) == {10: 20, 300: 7, 1000: 2}[most]
-    assert all(file.stat().st_size <= max(most, 120) for file in found)
+    paths = sorted(tmp_path.glob("predictions-*.json"))
+    assert len(paths) == {10: 20, 300: 7, 1000: 2}[most]
+    assert all(file.stat().st_size <= max(most, 120) for file in paths)
     assert len(tasks(tmp_path)) == 20
 
 

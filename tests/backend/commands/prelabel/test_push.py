@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.commands.prelabel import push as prelabel_push
+from backend.commands.prelabel import push
 from backend.commands.prelabel.items import PrelabelError, PrelabelItem, Stop
 from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.push import Project, Push
@@ -29,8 +29,8 @@ def project(studio: FakeStudio) -> Project:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prelabel_push, "PAUSES", (0.01, 0.01))
-    monkeypatch.setattr(prelabel_push, "SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(push, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(push, "SETTLE_SECONDS", 0.5)
 
 
 def items(*numbers: int) -> list[tuple[PrelabelItem, list[dict[str, object]]]]:
@@ -44,28 +44,28 @@ def stored(studio: FakeStudio) -> list[int]:
 def test_tasks_are_read_page_by_page_and_known_by_their_version(
     project: Project, studio: FakeStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prelabel_push, "PAGE", 3)
+    monkeypatch.setattr(push, "PAGE", 3)
     studio.tasks = set(range(10, 18))
     studio.add({"task": 12, **PREDICTION})
     studio.add({"task": 13, **PREDICTION, "model_version": f"{VERSION}-sam"})
     source = project.source()
-    found = list(source.items())
+    read = list(source.items())
     assert source.total == 8
-    assert [item.name for item in found] == [str(n) for n in range(10, 18)]
-    assert [item.name for item in found if item.predicted] == ["12"]
-    assert found[0].task["data"] == {"image": "/data/upload/1/t10.png"}
+    assert [item.name for item in read] == [str(n) for n in range(10, 18)]
+    assert [item.name for item in read if item.predicted] == ["12"]
+    assert read[0].task["data"] == {"image": "/data/upload/1/t10.png"}
 
 
 def test_a_task_that_goes_while_pages_are_read_hides_no_other(
     project: Project, studio: FakeStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prelabel_push, "PAGE", 2)
+    monkeypatch.setattr(push, "PAGE", 2)
     studio.tasks = {1, 2, 3, 4, 5}
-    found = []
+    names = []
     for item in project.source().items():
-        found.append(item.name)
+        names.append(item.name)
         studio.tasks.discard(1)
-    assert found == ["1", "2", "3", "4", "5"]
+    assert names == ["1", "2", "3", "4", "5"]
 
 
 def test_label_studio_may_be_away_while_pages_are_read(
@@ -93,13 +93,13 @@ def test_no_tasks_and_no_project_are_refused(project: Project, studio: FakeStudi
 def test_predictions_go_in_batches(
     project: Project, studio: FakeStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prelabel_push, "MOST_BYTES", 150)  # two of them
+    monkeypatch.setattr(push, "MOST_BYTES", 150)  # two of them
     studio.tasks = set(range(1, 8))
     with Journal(tmp_path, {}) as journal:
-        push = Push(project, journal)
-        push.write(items(1, 2, 3))
-        push.write(items(4, 5, 6, 7))
-        push.close(finished=True)
+        writer = Push(project, journal)
+        writer.write(items(1, 2, 3))
+        writer.write(items(4, 5, 6, 7))
+        writer.close(finished=True)
         assert journal.progress.done == {str(n) for n in range(1, 8)}
         assert not journal.progress.unsettled
     assert stored(studio) == [1, 2, 3, 4, 5, 6, 7]
@@ -111,9 +111,9 @@ def test_what_came_through_although_the_answer_was_lost_is_not_sent_again(
 ) -> None:
     studio.lose_answers = True
     with Journal(tmp_path, {}) as journal:
-        push = Push(project, journal)
-        push.write(items(1, 2, 3))
-        push.close(finished=True)
+        writer = Push(project, journal)
+        writer.write(items(1, 2, 3))
+        writer.close(finished=True)
         assert journal.progress.done == {"1", "2", "3"}
     assert stored(studio) == [1, 2, 3]
 
@@ -123,15 +123,15 @@ def test_a_label_studio_that_stays_away_ends_the_run_and_the_next_goes_on(
 ) -> None:
     studio.troubles = [503] * 3
     with Journal(tmp_path, {}) as journal:
-        push = Push(project, journal)
-        push.write(items(1, 2))
+        writer = Push(project, journal)
+        writer.write(items(1, 2))
         with pytest.raises(PrelabelError, match=r"503.*the same command goes on"):
-            push.close(finished=True)
+            writer.close(finished=True)
         assert journal.progress.done == set()
     with Journal(tmp_path, {}) as journal:
-        push = Push(project, journal)
-        push.write(items(1, 2))
-        push.close(finished=True)
+        writer = Push(project, journal)
+        writer.write(items(1, 2))
+        writer.close(finished=True)
     assert stored(studio) == [1, 2]
 
 
@@ -141,11 +141,11 @@ def test_a_push_that_a_killed_run_began_is_waited_for(
     with Journal(tmp_path, {}) as journal:
         journal.write([{"pushing": ["1", "2"], "at": time.time()}])
     with Journal(tmp_path, {}) as journal:
-        push = Push(project, journal)
+        writer = Push(project, journal)
         studio.add({"task": 1, **PREDICTION})
         started = time.monotonic()
-        push.write(items(1, 2, 3))
-        push.close(finished=True)
+        writer.write(items(1, 2, 3))
+        writer.close(finished=True)
         assert time.monotonic() - started > 0.3
         assert journal.progress.done == {"1", "2", "3"}
     assert stored(studio) == [1, 2, 3]
@@ -162,9 +162,9 @@ def test_tasks_that_are_gone_or_refused_fail_alone(
 
     monkeypatch.setattr(FakeStudio, "check", check)
     with Journal(tmp_path, {}) as journal:
-        push = Push(project, journal)
-        push.write(items(1, 2, 3, 4, 5, 6))
-        push.close(finished=True)
+        writer = Push(project, journal)
+        writer.write(items(1, 2, 3, 4, 5, 6))
+        writer.close(finished=True)
         assert journal.progress.done == {"1", "2", "3", "5"}
         assert "no longer in project 1" in journal.progress.failed["6"]
         assert "answered 400" in journal.progress.failed["4"]
@@ -173,18 +173,18 @@ def test_tasks_that_are_gone_or_refused_fail_alone(
 
 def test_without_rights_the_run_ends(project: Project, studio: FakeStudio, tmp_path: Path) -> None:
     with Journal(tmp_path, {}) as journal:
-        push = Push(project, journal)
-        push.write(items(1, 2))
+        writer = Push(project, journal)
+        writer.write(items(1, 2))
         studio.troubles = [403]
         with pytest.raises(PrelabelError, match=r"403.*access to the project"):
-            push.close(finished=True)
+            writer.close(finished=True)
 
 
 def test_candidates_of_one_task_go_together(
     project: Project, studio: FakeStudio, tmp_path: Path
 ) -> None:
     with Journal(tmp_path, {}) as journal:
-        push = Push(project, journal)
-        push.write([(items(1)[0][0], [dict(PREDICTION, score=0.9), dict(PREDICTION, score=0.1)])])
-        push.close(finished=True)
+        writer = Push(project, journal)
+        writer.write([(items(1)[0][0], [dict(PREDICTION, score=0.9), dict(PREDICTION, score=0.1)])])
+        writer.close(finished=True)
     assert [(p["task"], p["score"]) for p in studio.predictions] == [(1, 0.9), (1, 0.1)]

@@ -103,18 +103,18 @@ def test_a_folder_becomes_import_json_that_label_studio_takes(
     with worker(valkey, redis):
         status, _ = run(*words, "--order", "uncertainty", REDIS_URL=valkey)
         assert status == 1  # the text is no image
-        found = tasks(out)
+        imported = tasks(out)
         assert run(*words, REDIS_URL=valkey)[0] == 2  # another --order does not mix
         assert run(*words, "--order", "uncertainty", REDIS_URL=valkey)[0] == 1
-        assert tasks(out) == found
-    assert sorted(task["data"]["image"] for task in found) == [
+        assert tasks(out) == imported
+    assert sorted(task["data"]["image"] for task in imported) == [
         f"https://host/{number:02}.png" for number in range(12)
     ]
     (failed,) = json.loads((out / "failed.json").read_text("utf-8"))
     assert failed["item"] == "https://host/text.png"
     assert "not an image of a known format" in failed["reason"]
     interface = LabelInterface(XML)
-    for task in found:
+    for task in imported:
         assert interface.validate_task({"data": task["data"]})
         assert set(task) == {"data", "predictions"}
         (prediction,) = task["predictions"]

@@ -26,15 +26,15 @@ def images(tmp_path: Path) -> Path:
 def items(*given: str | Path, prefix: str = "", root: Path | None = None) -> list[PrelabelItem]:
     shown = Shown(prefix, root.resolve() if root else None)
     source = read_sources([str(each) for each in given], shown, "image")
-    found = list(source.items())
-    assert source.total == len(found)
-    assert len({each.name for each in found}) == len(found)
-    assert found == list(source.items())  # a rerun sees the same names
-    return found
+    listed = list(source.items())
+    assert source.total == len(listed)
+    assert len({each.name for each in listed}) == len(listed)
+    assert listed == list(source.items())  # a rerun sees the same names
+    return listed
 
 
-def references(found: list[PrelabelItem]) -> list[str]:
-    return [item.task["data"]["image"] for item in found]
+def references(listed: list[PrelabelItem]) -> list[str]:
+    return [item.task["data"]["image"] for item in listed]
 
 
 def test_a_folder_is_all_images_below_it(images: Path) -> None:
@@ -65,15 +65,15 @@ def test_a_list_has_paths_from_its_folder_and_addresses(images: Path) -> None:
         "../e.png",
     ]
     (images / "notes.txt").write_text("\n".join(lines), "utf-8")
-    found = items(images / "notes.txt", prefix="p/")
-    assert references(found)[:4] == [
+    listed = items(images / "notes.txt", prefix="p/")
+    assert references(listed)[:4] == [
         "p/b.png",
         "https://host/y.png",
         "/data/upload/1/z.png",
         "p/b.png",
     ]
-    assert found[3].name == "p/b.png#2"
-    assert "outside" in found[4].problem
+    assert listed[3].name == "p/b.png#2"
+    assert "outside" in listed[4].problem
 
 
 def test_tasks_come_with_their_data(images: Path) -> None:
@@ -85,14 +85,14 @@ def test_tasks_come_with_their_data(images: Path) -> None:
         {"data": {"photo": "b.png"}},
     ]
     (images / "tasks.json").write_text(json.dumps(tasks))
-    found = items(images / "tasks.json")
-    assert found[0].task == tasks[0]
-    assert (found[0].name, found[0].file) == ("7", None)
-    assert found[1].file == images / "b.png"
-    assert found[2].name == f"{found[1].name}#2"
-    assert "must be an object" in found[3].problem
+    listed = items(images / "tasks.json")
+    assert listed[0].task == tasks[0]
+    assert (listed[0].name, listed[0].file) == ("7", None)
+    assert listed[1].file == images / "b.png"
+    assert listed[2].name == f"{listed[1].name}#2"
+    assert "must be an object" in listed[3].problem
     with pytest.raises(ItemError, match="has no 'image'"):
-        Requests(CONFIG, "v1", None, 100).of(found[4])
+        Requests(CONFIG, "v1", None, 100).of(listed[4])
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_a_list_that_tile_wrote_needs_no_root(images: Path) -> None:
         "/data/local-files/?d=",
     ]
     (images / "import.json").write_text(json.dumps([{"image": each} for each in references_]))
-    found = items(images / "import.json")
-    assert [item.file for item in found] == [images / "b.png", None, None, None]
-    assert references(found[:1]) == references(
+    listed = items(images / "import.json")
+    assert [item.file for item in listed] == [images / "b.png", None, None, None]
+    assert references(listed[:1]) == references(
         [PrelabelItem("", {"data": {"image": references_[0]}})]
     )
 
@@ -178,8 +178,8 @@ def test_a_prefix_needs_no_slash(images: Path) -> None:
 
 def test_a_file_whose_name_is_no_text_is_a_problem_of_its_own(images: Path) -> None:
     (images / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
-    found = items(images, prefix="p/")
-    assert len(found) == 4
-    (odd,) = (item for item in found if item.problem)
+    listed = items(images, prefix="p/")
+    assert len(listed) == 4
+    (odd,) = (item for item in listed if item.problem)
     assert "not in UTF-8" in odd.problem
     json.dumps([odd.name, odd.task], ensure_ascii=False).encode()

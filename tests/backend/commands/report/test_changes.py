@@ -145,30 +145,30 @@ def test_a_class_that_the_model_does_not_know_is_added() -> None:
 
 
 def test_a_region_is_known_by_its_id_however_much_it_changed() -> None:
-    found = pair([region(box(0, 0, 2, 2))], [region(box(5, 5, 8, 9))])
-    assert (found.accepted, found.changed, found.removed, found.added) == (0, 1, (), ())
+    pairing = pair([region(box(0, 0, 2, 2))], [region(box(5, 5, 8, 9))])
+    assert (pairing.accepted, pairing.changed, pairing.removed, pairing.added) == (0, 1, (), ())
 
 
 def test_a_region_that_was_drawn_anew_is_known_by_its_place() -> None:
     old, near, far = box(0, 0, 4, 4), box(0, 0, 4, 3), box(4, 5, 8, 9)
-    found = pair([region(old, "a")], [region(far, "x"), region(near, "y")])
-    assert (found.accepted, found.changed) == (0, 1)
-    assert [r.id for r in found.added] == ["x"]
-    found = pair([region(old, "a")], [region(old, "y")])
-    assert (found.accepted, found.changed) == (1, 0)
+    pairing = pair([region(old, "a")], [region(far, "x"), region(near, "y")])
+    assert (pairing.accepted, pairing.changed) == (0, 1)
+    assert [r.id for r in pairing.added] == ["x"]
+    pairing = pair([region(old, "a")], [region(old, "y")])
+    assert (pairing.accepted, pairing.changed) == (1, 0)
 
 
 def test_half_an_object_is_another_one() -> None:
-    found = pair([region(box(0, 0, 4, 4), "a")], [region(box(0, 0, 4, 2), "b")])
-    assert (len(found.removed), len(found.added)) == (1, 1)
+    pairing = pair([region(box(0, 0, 4, 4), "a")], [region(box(0, 0, 4, 2), "b")])
+    assert (len(pairing.removed), len(pairing.added)) == (1, 1)
 
 
 def test_as_many_regions_as_possible_find_a_partner() -> None:
     """The best partner of the first is the only one of the second."""
     one, other = region(box(0, 0, 2, 7), "a"), region(box(0, 0, 2, 4), "b")
     left, right = region(box(0, 0, 2, 6), "x"), region(box(0, 2, 2, 9), "y")
-    found = pair([one, other], [left, right])
-    assert (found.changed, found.removed, found.added) == (2, (), ())
+    pairing = pair([one, other], [left, right])
+    assert (pairing.changed, pairing.removed, pairing.added) == (2, (), ())
     assert pair([one], [left, right]).added == (right,)
 
 

@@ -42,8 +42,8 @@ def test_masks_class_map_and_picture_agree(segmenter: LocalSegmenter, photo: Pat
     assert reply.model_version == segmenter.model_version
     assert set(np.unique(class_map)) <= set(range(len(LABELS) + 1))
     assert (class_map > 0).any()
-    found = {s.label: sum(s.runs.counts[1::2]) for s in reply.segments if s.level == "class"}
-    assert found == {
+    areas = {s.label: sum(s.runs.counts[1::2]) for s in reply.segments if s.level == "class"}
+    assert areas == {
         label.name: int((class_map == number).sum())
         for number, label in enumerate(LABELS, 1)
         if (class_map == number).any()

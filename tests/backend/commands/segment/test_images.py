@@ -142,13 +142,13 @@ def test_an_expression_finds_candidates_and_explains_them(
         assert (mask.mode, mask.size) == ("L", (36, 48))
         pixels = np.asarray(mask)
     assert set(np.unique(pixels)) <= {0, 255}
-    found = report["candidates"]
-    assert len(found) <= 2
-    if found:
+    candidates = report["candidates"]
+    assert len(candidates) <= 2
+    if candidates:
         assert {"photo.cam-local.png", "photo.cam-global.png", "photo.cam-fused.png"} <= names
-        assert (pixels > 0).sum() == found[0]["area"] == sum(found[0]["runs"][1::2])
-        assert [c["rank"] for c in found] == list(range(1, len(found) + 1))
-        assert {"class", "geometry", "cam"} <= found[0]["parts"].keys()
+        assert (pixels > 0).sum() == candidates[0]["area"] == sum(candidates[0]["runs"][1::2])
+        assert [c["rank"] for c in candidates] == list(range(1, len(candidates) + 1))
+        assert {"class", "geometry", "cam"} <= candidates[0]["parts"].keys()
     else:
         assert report["reason"]
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from backend.commands.labels import read_config
-from backend.commands.segment import scenes as scene_command
+from backend.commands.segment import scenes
 from backend.commands.segment.images import LocalError
 from backend.commands.segment.scene_work import SceneOptions
 from backend.commands.segment.scenes import SceneRun, is_scene
@@ -35,10 +35,10 @@ def test_what_a_scene_is(tmp_path: Path) -> None:
     assert not is_scene(tmp_path / "missing.tif")
 
 
-def task(tmp_path: Path, model_folder: Path, *scenes: Path, **options) -> SceneRun:
+def task(tmp_path: Path, model_folder: Path, *paths: Path, **options) -> SceneRun:
     out = tmp_path / "out"
     settings, wanted = WorkerSettings(model=str(model_folder)), SceneOptions(**options)
-    return SceneRun(scenes, CONFIG, out, settings, wanted)
+    return SceneRun(paths, CONFIG, out, settings, wanted)
 
 
 def test_a_bad_scene_is_reported_and_the_others_go_on(
@@ -50,7 +50,7 @@ def test_a_bad_scene_is_reported_and_the_others_go_on(
     text.write_text("no image")
     caplog.set_level("INFO")
     run = task(tmp_path, model_folder, text, good, missing, last, polygons="geojson")
-    assert scene_command.run(run) == 1
+    assert scenes.run(run) == 1
     assert {file.name for file in run.out.iterdir()} == {
         f"{stem}.{end}"
         for stem in ("good", "last")
@@ -66,12 +66,12 @@ def test_a_bad_scene_is_reported_and_the_others_go_on(
 
 def test_bands_reach_the_scene(model_folder: Path, tmp_path: Path, caplog) -> None:
     scene = write_scene(tmp_path / "a.tif", picture(60, 60))
-    assert scene_command.run(task(tmp_path, model_folder, scene, bands=(3, 2, 1))) == 0
-    assert scene_command.run(task(tmp_path, model_folder, scene, bands=(4, 3, 2))) == 1
+    assert scenes.run(task(tmp_path, model_folder, scene, bands=(3, 2, 1))) == 0
+    assert scenes.run(task(tmp_path, model_folder, scene, bands=(4, 3, 2))) == 1
     assert "no band 4" in caplog.text
 
 
 def test_scenes_of_one_stem_are_refused(model_folder: Path, tmp_path: Path) -> None:
     paths = [tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif"]
     with pytest.raises(LocalError, match="called x"):
-        scene_command.run(task(tmp_path, model_folder, *paths))
+        scenes.run(task(tmp_path, model_folder, *paths))

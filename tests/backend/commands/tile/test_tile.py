@@ -40,11 +40,11 @@ def tasks_in(folder):
 def test_tasks_carry_where_their_tiles_lie(tmp_path):
     path, out = scene(tmp_path / "my scene.tif"), tmp_path / "tiles"
     assert cli(path, "--out", out, "--size", 32, "--overlap", 4).exit_code == 0
-    found = tasks_in(out)
-    assert len(found) == 6
+    tasks = tasks_in(out)
+    assert len(tasks) == 6
     with rasterio.open(path) as file:
         whole = file.read().transpose(1, 2, 0)
-    for data in found:
+    for data in tasks:
         column, row, width, height = data["window"]
         assert (data["scene"], data["crs"], data["scene_size"]) == (
             "my scene.tif", "EPSG:32616", [70, 50],
@@ -54,9 +54,9 @@ def test_tasks_carry_where_their_tiles_lie(tmp_path):
         tile = np.asarray(Image.open(tmp_path / shown))  # seen from the folder that holds --out
         assert tile.dtype == np.uint8
         assert (tile == whole[row : row + height, column : column + width]).all()
-    assert found[0]["image"].startswith("/data/local-files/?d=tiles/my%20scene_00000_00000_32x32")
+    assert tasks[0]["image"].startswith("/data/local-files/?d=tiles/my%20scene_00000_00000_32x32")
     assert sorted(path.name for path in out.iterdir() if path.suffix == ".png") == sorted(
-        parse_qs(urlsplit(data["image"]).query)["d"][0].split("/")[1] for data in found
+        parse_qs(urlsplit(data["image"]).query)["d"][0].split("/")[1] for data in tasks
     )
 
 

@@ -18,9 +18,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from typer.testing import CliRunner
 
 from backend.commands.labels import LabelNames
-from backend.commands.tile import command
+from backend.commands.tile import command, tile
 from backend.commands.tile.tile import TileRun
-from backend.commands.tile.tile import run as tile
 from backend.commands.tile.untile import UntileRun, run
 from backend.regions import brush
 from backend.regions.findings import ExportError
@@ -43,7 +42,7 @@ def scene(path, width=70, height=50, **profile):
 
 def cut(folder, *paths, size=32, overlap=8):
     """The tasks that Label Studio would import."""
-    assert tile(TileRun(paths, folder / "tiles", TileParameters(size, overlap))) == 0
+    assert tile.run(TileRun(paths, folder / "tiles", TileParameters(size, overlap))) == 0
     return json.loads((folder / "tiles" / "import.json").read_text())
 
 
@@ -124,8 +123,8 @@ def test_what_was_not_changed_comes_back_exactly(data):
         assert run(UntileRun(export, out, names=NAMES)) == 0
         assert (read(out) == classes).all()
         report = json.loads((folder / "labels.tif.json").read_text())
-        with rasterio.open(out) as found, rasterio.open(path) as source:
-            assert (found.crs, found.transform) == (source.crs, source.transform)
+        with rasterio.open(out) as labels, rasterio.open(path) as source:
+            assert (labels.crs, labels.transform) == (source.crs, source.transform)
     assert report["covered_pixels"] == width * height
     assert report["disagreeing_pixels"] == 0
 
@@ -160,9 +159,9 @@ def test_seams_that_disagree_are_told(tmp_path, caplog):
         task |= {"id": identity, "annotations": [annotation(brushed(mask, LABELS[identity]))]}
     with caplog.at_level(logging.INFO):
         assert run(UntileRun(written(tmp_path / "e.json", tasks), tmp_path / "l.tif")) == 0
-    found = read(tmp_path / "l.tif")
-    assert (found[:, :28] == 1).all()
-    assert (found[:, 28:] == 2).all()
+    classes = read(tmp_path / "l.tif")
+    assert (classes[:, :28] == 1).all()
+    assert (classes[:, 28:] == 2).all()
     assert "256 pixels on their seams disagree" in caplog.text
 
 
@@ -240,9 +239,9 @@ def test_unfinished_tiles_leave_their_seams_to_the_others(tmp_path, caplog):
     tasks[1]["annotations"] = []
     with caplog.at_level(logging.INFO):
         assert run(UntileRun(written(tmp_path / "e.json", tasks), tmp_path / "l.tif")) == 0
-    found = read(tmp_path / "l.tif")
-    assert (found[:, :32] == 1).all()
-    assert (found[:, 32:] == 0).all()
+    labels = read(tmp_path / "l.tif")
+    assert (labels[:, :32] == 1).all()
+    assert (labels[:, 32:] == 0).all()
     assert "1 tasks without an annotation are left out" in caplog.text
 
 
@@ -250,9 +249,9 @@ def test_an_empty_annotation_says_that_nothing_is_there(tmp_path):
     tasks = annotated(cut(tmp_path, scene(tmp_path / "a.tif", 56, 32)), np.ones((32, 56)))
     tasks[1]["annotations"] = [annotation()]
     assert run(UntileRun(written(tmp_path / "e.json", tasks), tmp_path / "l.tif")) == 0
-    found = read(tmp_path / "l.tif")
-    assert (found[:, :28] == 1).all()
-    assert (found[:, 28:] == 0).all()
+    classes = read(tmp_path / "l.tif")
+    assert (classes[:, :28] == 1).all()
+    assert (classes[:, 28:] == 0).all()
 
 
 def test_of_regions_that_overlap_the_smaller_one_is_on_top(tmp_path, caplog):
@@ -278,10 +277,10 @@ def test_shapes_are_drawn(tmp_path):
     task |= {"id": 1, "annotations": [annotation(*shapes)]}
     export = written(tmp_path / "e.json", [task])
     assert run(UntileRun(export, tmp_path / "l.tif", names=NAMES)) == 0
-    found = read(tmp_path / "l.tif")
-    assert (found[10:, 11:29] == 1).all()
-    assert (found[1:9, 1:9] == 3).all()
-    assert (found[:10, 12:] == 0).all()
+    classes = read(tmp_path / "l.tif")
+    assert (classes[10:, 11:29] == 1).all()
+    assert (classes[1:9, 1:9] == 3).all()
+    assert (classes[:10, 12:] == 0).all()
 
 
 def test_what_cannot_be_used_is_told_and_the_rest_goes_on(tmp_path, caplog):

@@ -58,8 +58,8 @@ def test_serve(announced: Redis, valkey: str, tmp_path: Path) -> None:
     with running(*arguments, REDIS_URL=valkey) as process:
         url = wait_for(state, process)["url"]
         assert requests.get(f"{url}/health", timeout=5).json()["status"] == "UP"
-        found = requests.post(f"{url}/predict", json=predict_body(task(1)), timeout=25).json()
-        assert found["results"][0]["model_version"] == VERSION
+        reply = requests.post(f"{url}/predict", json=predict_body(task(1)), timeout=25).json()
+        assert reply["results"][0]["model_version"] == VERSION
         webhook = requests.post(f"{url}/webhook", data=b"x" * MIB, timeout=5)
         assert webhook.status_code == 201
         main = psutil.Process(process.pid)

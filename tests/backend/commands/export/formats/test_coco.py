@@ -23,11 +23,11 @@ VOCABULARY = DatasetVocabulary.of(["road", "water"])
 @settings(deadline=None)
 def test_equals_what_pycocotools_says(mask: Mask) -> None:
     encoded = oracle.encode(np.asfortranarray(mask.view(np.uint8)))
-    found = coco.to_annotation(runs.to_runs(mask))
-    assert found["segmentation"]["counts"].encode() == encoded["counts"]
-    assert found["segmentation"]["size"] == encoded["size"]
-    assert found["area"] == oracle.area(encoded)
-    assert found["bbox"] == oracle.toBbox(encoded).tolist()
+    row = coco.to_annotation(runs.to_runs(mask))
+    assert row["segmentation"]["counts"].encode() == encoded["counts"]
+    assert row["segmentation"]["size"] == encoded["size"]
+    assert row["area"] == oracle.area(encoded)
+    assert row["bbox"] == oracle.toBbox(encoded).tolist()
 
 
 def test_long_runs() -> None:
@@ -40,8 +40,8 @@ def test_long_runs() -> None:
 @given(MASKS)
 @settings(deadline=None)
 def test_polygons_are_the_mask(mask: Mask) -> None:
-    found = coco.to_annotation(runs.to_runs(mask), polygons=True)["segmentation"]
-    drawn = oracle.merge(oracle.frPyObjects(found, *mask.shape))
+    polygons = coco.to_annotation(runs.to_runs(mask), polygons=True)["segmentation"]
+    drawn = oracle.merge(oracle.frPyObjects(polygons, *mask.shape))
     assert (oracle.decode(drawn) == mask).all()
 
 

@@ -31,8 +31,8 @@ HOLED[6:7, 8:9] = False  # touches the other hole at a corner
 def layer(path: Path, name: str) -> tuple[dict[str, list[Any]], list[shapely.Polygon], str | None]:
     """Columns, shapes and CRS."""
     meta, _, geometry, columns = pyogrio.raw.read(path, layer=name)
-    found = {n: list(c) for n, c in zip(meta["fields"], columns, strict=True)}
-    return found, [shapely.from_wkb(g) for g in geometry], meta["crs"]
+    table = {n: list(c) for n, c in zip(meta["fields"], columns, strict=True)}
+    return table, [shapely.from_wkb(g) for g in geometry], meta["crs"]
 
 
 def drawn(shapes: list[shapely.Polygon], transform: Affine, shape: tuple[int, int]) -> Mask:
@@ -150,8 +150,8 @@ def test_one_layer_for_each_crs(tmp_path: Path) -> None:
         for n, place in enumerate(places)
     ]
     path = geopackage.write(made, VOCABULARY, tmp_path / "out")
-    found = {name: layer(path, name) for name, _ in pyogrio.list_layers(path)}
-    tasks = {name: sorted(columns["task_id"]) for name, (columns, _, _) in found.items()}
+    layers = {name: layer(path, name) for name, _ in pyogrio.list_layers(path)}
+    tasks = {name: sorted(columns["task_id"]) for name, (columns, _, _) in layers.items()}
     assert tasks == {
         "epsg_32633": [0, 1],
         "epsg_4326": [2],
@@ -160,7 +160,7 @@ def test_one_layer_for_each_crs(tmp_path: Path) -> None:
         "pixels": [5, 6],
     }
     for name in ("unknown_crs", "pixels"):
-        columns, _, crs = found[name]
+        columns, _, crs = layers[name]
         # GeoPackage calls a plane without a CRS "undefined Cartesian".
         assert crs is None or "Undefined" in crs
         assert all(math.isnan(area) for area in columns["area_m2"])

@@ -45,11 +45,11 @@ def three(tmp_path: Path) -> list[Example]:
 def test_refsegrs_comes_back_through_its_reader(three: list[Example], tmp_path: Path) -> None:
     folder = referring.write_refsegrs(three, VOCABULARY, tmp_path / "out")
     for made, mask in zip(three, (BLOB, OTHER, BLOB | OTHER), strict=True):
-        (found,) = dataset_referring.refsegrs(folder, made.split)
-        assert found.expression == f"the large building, number {made.item.task_id}"
-        assert np.array_equal(found.mask, mask)
+        (sample,) = dataset_referring.refsegrs(folder, made.split)
+        assert sample.expression == f"the large building, number {made.item.task_id}"
+        assert np.array_equal(sample.mask, mask)
         with Image.open(made.source) as source:
-            assert np.array_equal(found.image, np.asarray(source))
+            assert np.array_equal(sample.image, np.asarray(source))
     first = (folder / "output_phrase_train.txt").read_text("utf-8")
     assert first == "1 the large building, number 1\n"
     with Image.open(folder / "masks" / "1.tif") as file:
@@ -63,15 +63,15 @@ def test_refsegrs_comes_back_through_its_reader(three: list[Example], tmp_path: 
 def test_rrsisd_comes_back_through_its_reader(three: list[Example], tmp_path: Path) -> None:
     folder = referring.write_rrsisd(three, VOCABULARY, tmp_path / "out")
     for made, mask in zip(three, (BLOB, OTHER, BLOB | OTHER), strict=True):
-        (found,) = dataset_referring.rrsisd(folder, made.split)
-        assert found.expression == f"the large  building, number {made.item.task_id}".replace(
+        (sample,) = dataset_referring.rrsisd(folder, made.split)
+        assert sample.expression == f"the large  building, number {made.item.task_id}".replace(
             "  ", " "
         )
-        assert found.name == f"t{made.item.task_id}"
-        assert found.category == "building"
-        assert np.array_equal(found.mask, mask)
+        assert sample.name == f"t{made.item.task_id}"
+        assert sample.category == "building"
+        assert np.array_equal(sample.mask, mask)
         with Image.open(made.source) as source:
-            away = np.abs(found.image.astype(int) - np.asarray(source).astype(int))
+            away = np.abs(sample.image.astype(int) - np.asarray(source).astype(int))
         assert away.mean() < 3  # JPEG
 
 
@@ -115,8 +115,8 @@ def test_any_mask_comes_back(mask: Mask, tmp_path_factory: pytest.TempPathFactor
         (referring.write_refsegrs, dataset_referring.refsegrs),
         (referring.write_rrsisd, dataset_referring.rrsisd),
     ):
-        (found,) = read(write(made, VOCABULARY, folder / read.__name__), "train")
-        assert np.array_equal(found.mask, mask)
+        (sample,) = read(write(made, VOCABULARY, folder / read.__name__), "train")
+        assert np.array_equal(sample.mask, mask)
 
 
 def test_the_target_is_all_that_is_marked_under_the_label_that_most_has(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_the_target_is_all_that_is_marked_under_the_label_that_most_has(tmp_path
         expression="both",
     )
     folder = referring.write_rrsisd([made], VOCABULARY, tmp_path / "out")
-    (found,) = dataset_referring.rrsisd(folder, "train")
-    assert np.array_equal(found.mask, BLOB | OTHER)
-    assert found.category == ("road" if BLOB.sum() >= OTHER.sum() else "water")
+    (sample,) = dataset_referring.rrsisd(folder, "train")
+    assert np.array_equal(sample.mask, BLOB | OTHER)
+    assert sample.category == ("road" if BLOB.sum() >= OTHER.sum() else "water")
 
 
 def test_texts_of_regions_mean_those_regions(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_texts_of_regions_mean_those_regions(tmp_path: Path) -> None:
         (referring.write_rrsisd, dataset_referring.rrsisd),
     ):
         folder = write([made, after], VOCABULARY, tmp_path / read.__name__)
-        masks = {found.expression: found.mask for found in read(folder, "train")}
+        masks = {sample.expression: sample.mask for sample in read(folder, "train")}
         assert np.array_equal(masks.pop("the large building, number 2"), BLOB)
         assert set(masks) == set(wanted)
         assert all(np.array_equal(mask, wanted[text]) for text, mask in masks.items())
@@ -175,8 +175,8 @@ def test_a_turned_jpeg_is_turned_back(tmp_path: Path) -> None:
         (referring.write_refsegrs, dataset_referring.refsegrs),
         (referring.write_rrsisd, dataset_referring.rrsisd),
     ):
-        (found,) = read(write([made], VOCABULARY, tmp_path / read.__name__), "train")
-        assert np.abs(found.image.astype(int) - upright).mean() < 4
+        (sample,) = read(write([made], VOCABULARY, tmp_path / read.__name__), "train")
+        assert np.abs(sample.image.astype(int) - upright).mean() < 4
 
 
 def test_what_cannot_be_asked_for_is_left_out(

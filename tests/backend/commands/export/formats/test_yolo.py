@@ -16,7 +16,7 @@ VOCABULARY = DatasetVocabulary.of(["road", 'a "quoted": name'])
 
 def drawn(text: str, size: tuple[int, int]) -> dict[int, Mask]:
     """By the rules of ultralytics: scale, cut fractions off, fill each line."""
-    found: dict[int, Mask] = {}
+    planes: dict[int, Mask] = {}
     for line in text.splitlines():
         number, *shares = line.split()
         points = np.array(shares, dtype=np.float32).reshape(-1, 2)
@@ -25,9 +25,9 @@ def drawn(text: str, size: tuple[int, int]) -> dict[int, Mask]:
         assert (points <= 1).all()
         plane = np.zeros(size, dtype=np.uint8)
         cv2.fillPoly(plane, [(points * (size[1], size[0])).astype(np.int32)], 1)
-        held = found.get(int(number), np.zeros(size, dtype=np.bool_))
-        found[int(number)] = held | plane.astype(np.bool_)
-    return found
+        held = planes.get(int(number), np.zeros(size, dtype=np.bool_))
+        planes[int(number)] = held | plane.astype(np.bool_)
+    return planes
 
 
 @given(MASKS)
@@ -40,18 +40,18 @@ def test_lines_give_the_mask_back(mask: Mask) -> None:
 @pytest.mark.parametrize("size", [(120, 160), (1021, 3000)])
 def test_smooth_masks_come_back(size: tuple[int, int]) -> None:
     mask = smooth(5, size)
-    found = drawn("\n".join(yolo.to_lines([region(mask)], VOCABULARY)), mask.shape)[0]
-    assert np.count_nonzero(found & mask) / np.count_nonzero(found | mask) >= 0.99
-    assert np.count_nonzero(found != mask) < 4 * yolo.SMALLEST  # specks only
+    filled = drawn("\n".join(yolo.to_lines([region(mask)], VOCABULARY)), mask.shape)[0]
+    assert np.count_nonzero(filled & mask) / np.count_nonzero(filled | mask) >= 0.99
+    assert np.count_nonzero(filled != mask) < 4 * yolo.SMALLEST  # specks only
 
 
 @pytest.mark.parametrize("scale", [0.5, 2])
 def test_masks_keep_their_shape_at_other_sizes(scale: float) -> None:
     mask = smooth(5)
     size = (round(120 * scale), round(160 * scale))
-    found = drawn("\n".join(yolo.to_lines([region(mask)], VOCABULARY)), size)[0]
+    filled = drawn("\n".join(yolo.to_lines([region(mask)], VOCABULARY)), size)[0]
     resized = cv2.resize(mask.view(np.uint8), size[::-1], interpolation=cv2.INTER_AREA) > 0
-    assert np.count_nonzero(found & resized) / np.count_nonzero(found | resized) > 0.9
+    assert np.count_nonzero(filled & resized) / np.count_nonzero(filled | resized) > 0.9
 
 
 def test_specks_are_no_objects() -> None:
@@ -81,7 +81,7 @@ def test_the_layout_is_that_of_ultralytics(tmp_path: Path) -> None:
         assert image.is_file()
         # How ultralytics finds the label of an image.
         label = Path("labels".join(str(image).rsplit("images", 1))).with_suffix(".txt")
-        found = drawn(label.read_text(), mask.shape)
-        assert set(found) == ({1} if each.regions else set())
+        planes = drawn(label.read_text(), mask.shape)
+        assert set(planes) == ({1} if each.regions else set())
     yolo.write([example(tmp_path, "d", [], split="val")], VOCABULARY, tmp_path / "other")
     assert yaml.safe_load((tmp_path / "other/data.yaml").read_text())["val"] == "images/val"
