@@ -183,7 +183,7 @@ def test_what_model_loads_is_added(
     named = load_clip(f"{TINY}:{path}")
     told = run("add", "mine", "--file", str(path), "--arch", TINY)
     assert told.exit_code == 0, told.output
-    assert load_clip(resolve_clip("mine")).fingerprint == named.fingerprint
+    assert load_clip(resolve_clip("mine", tmp_path / "models")).fingerprint == named.fingerprint
 
 
 @pytest.mark.filterwarnings("ignore:.*pickle:UserWarning")
