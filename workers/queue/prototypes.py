@@ -7,7 +7,7 @@ former revision, and with it the predictions and replies that were made under it
     dgl:prototypes:P:off        exists: the project does not learn, nor use what it learnt
     dgl:prototypes:P:stamps     annotation → the newest change known, microseconds
     dgl:prototypes:P:tasks      annotation → task
-    dgl:prototypes:P:shares     annotation → share, as `prototype_shares` packs it
+    dgl:prototypes:P:shares     annotation → share, as `workers.engine.learnt` packs it
     dgl:prototypes:P:digests    annotation → hash of its share
     dgl:prototypes:P:revision   hash of those; absent without a share
 
