@@ -17,6 +17,10 @@ class InputError(ValueError):
     """What was asked cannot be answered as it is. The message is fit for users."""
 
 
+class ImageError(ValueError):
+    """The bytes are not an image that this project reads. The message is fit for users."""
+
+
 @dataclass(frozen=True)
 class Proposals:
     """Class-agnostic mask proposals; they may overlap.
