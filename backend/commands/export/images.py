@@ -78,16 +78,11 @@ class Images:
         """Browsers show images turned as EXIF says, so masks are; training code seldom does."""
         if _header(file).orientation == 1:
             return file
+        from dgl_rsis.rasters import MOST_PIXELS, read_rgb  # needs GDAL, as measuring does not
+
         turned = self._new_file()
         try:
-            from dgl_rsis.rasters import MOST_PIXELS, read_rgb
-
             pixels = read_rgb(file.read_bytes(), MOST_PIXELS)
-        except ImportError as error:
-            raise ImageMissing(
-                f"its image {file.name} is shown turned, which needs {error.name}: install "
-                "dgl-rsis[data]"
-            ) from None
         except ImageError as error:
             raise _unreadable(error) from None
         Image.fromarray(pixels).save(turned, "PNG")
