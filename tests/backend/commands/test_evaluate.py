@@ -105,6 +105,6 @@ def test_what_cannot_be_is_an_error_of_the_algorithm(run: EvaluationRun, words: 
 
 def test_the_command_loads_no_torch_by_itself() -> None:
     code = "import backend.commands.evaluate\n" + loads_none_of(
-        "torch", "dgl_rsis", "starter", "matplotlib", algorithm=True
+        "torch", "dgl_rsis", "starter", "matplotlib"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,7 +11,7 @@ from backend.studio import delivery
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.delivery import NotYetError, deliver_request
 from dgl_rsis.runs import Runs
-from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
+from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply, SegmentResult
 from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
 from workers.queue.connection import AllowedJob, delivery_job_id, open_queue
@@ -26,12 +26,6 @@ CONFIG = (
     '<Label value="water"/></BrushLabels></View>'
 )
 REPLY = SegmentReply(2, 3, VERSION, (SegmentResult("water", 0.75, "class", Runs(2, 3, (1, 3, 2))),))
-
-
-@pytest.fixture
-def studio() -> Iterator[FakeStudio]:
-    with fake_studio() as studio:
-        yield studio
 
 
 @pytest.fixture
