@@ -1,11 +1,62 @@
-"""What the benchmarks ask of a backend, as Label Studio asks it."""
+"""A backend of their own for benchmarks, and what they ask of it, as Label Studio asks it."""
 
-from collections.abc import Sequence
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import requests
 
+from samples.processes import LOOPBACK, Program, running
+
 LONGEST_SECONDS = 700
+START_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A backend that runs.
+
+    Attributes:
+        url: of its web server.
+        images: folder of the local files that tasks may name.
+        program: `dgl-rsis up`, the parent of its processes.
+    """
+
+    url: str
+    images: Path
+    program: Program
+
+
+@contextlib.contextmanager
+def backend(**settings: str) -> Iterator[Backend]:
+    """`dgl-rsis up` on free ports with the starter weights, for the length of a `with` block.
+
+    Args:
+        settings: further ones, by the names of their variables.
+
+    Raises:
+        StartError: it does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="dgl-rsis-bench-") as name:
+        folder = Path(name)
+        images, state = folder / "images", folder / "state.json"
+        images.mkdir()
+        command = [str(Path(sys.executable).with_name("dgl-rsis")), "up", "--port", "0"]
+        command += ["--host", LOOPBACK, "--state", str(state), "--data", str(folder / "queue")]
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "LOCAL_FILES_DOCUMENT_ROOT": str(images),
+            "BATCH_SECONDS": "600",
+            **settings,
+        }
+        with running(command, environment, folder / "up.log") as program:
+            program.wait_until(state.exists, START_SECONDS)
+            yield Backend(json.loads(state.read_text())["url"], images, program)
 
 
 def predict(

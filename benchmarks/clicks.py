@@ -6,12 +6,9 @@ image that was pre-labelled, and clicks while a batch is being worked at. INTERA
 environment is passed on: with 1, the last of these should be like the clicks before.
 """
 
-import json
 import math
 import os
 import statistics
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -21,8 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from rich.console import Console
 
-from benchmarks.backend_calls import predict
-from samples.processes import LOOPBACK, running
+from benchmarks.backend_calls import backend, predict
 from samples.studio import sample_images
 
 SIDE = 1024  # pixels
@@ -55,28 +51,13 @@ def main() -> None:
     """Command line."""
     console = Console(highlight=False)
     reserved = os.environ.get("INTERACTIVE_WORKERS", "0")
-    with tempfile.TemporaryDirectory(prefix="dgl-rsis-bench-") as name:
-        folder = Path(name)
-        images = folder / "images"
-        images.mkdir()
-        _write_images(images)
-        state = folder / "state.json"
-        command = [str(Path(sys.executable).with_name("dgl-rsis")), "up", "--port", "0"]
-        command += ["--host", LOOPBACK, "--state", str(state), "--data", str(folder / "queue")]
-        environment = {
-            "PATH": "/usr/bin:/bin",
-            "LOCAL_FILES_DOCUMENT_ROOT": str(images),
-            "SINGLE_TASK_SECONDS": str(LIMIT_SECONDS),
-            "BATCH_SECONDS": "600",
-            "INTERACTIVE_WORKERS": reserved,
-        }
-        with running(command, environment, folder / "up.log") as program:
-            program.wait_until(state.exists, 300)
-            url = json.loads(state.read_text())["url"]
-            console.print(f"1024², INTERACTIVE_WORKERS={reserved}")
-            _clicks(url, console)
-            _words(url, console)
-            _beside_a_batch(url, console)
+    seconds = str(LIMIT_SECONDS)
+    with backend(SINGLE_TASK_SECONDS=seconds, INTERACTIVE_WORKERS=reserved) as started:
+        _write_images(started.images)
+        console.print(f"1024², INTERACTIVE_WORKERS={reserved}")
+        _clicks(started.url, console)
+        _words(started.url, console)
+        _beside_a_batch(started.url, console)
 
 
 def _clicks(url: str, console: Console) -> None:

@@ -5,10 +5,7 @@ a warm 1024² image, and then, while a real worker does 100 jobs, the latency of
 memory of every process.
 """
 
-import json
 import statistics
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,8 +17,7 @@ import requests
 from PIL import Image
 from rich.console import Console
 
-from benchmarks.backend_calls import predict
-from samples.processes import LOOPBACK, running
+from benchmarks.backend_calls import backend, predict
 from samples.studio import LABEL_CONFIG, sample_images
 
 JOBS = 100
@@ -31,24 +27,9 @@ JOB_SIDE = 256  # pixels: small, so that 100 real jobs take minutes and not hour
 def main() -> None:
     """Command line."""
     console = Console(highlight=False)
-    with tempfile.TemporaryDirectory(prefix="dgl-rsis-bench-") as name:
-        folder = Path(name)
-        images = folder / "images"
-        images.mkdir()
-        state = folder / "state.json"
-        command = [str(Path(sys.executable).with_name("dgl-rsis")), "up", "--port", "0"]
-        command += ["--host", LOOPBACK, "--state", str(state), "--data", str(folder / "queue")]
-        environment = {
-            "PATH": "/usr/bin:/bin",
-            "LOCAL_FILES_DOCUMENT_ROOT": str(images),
-            "BATCH_SECONDS": "600",
-            "SINGLE_TASK_SECONDS": "90",
-        }
-        with running(command, environment, folder / "up.log") as program:
-            program.wait_until(state.exists, 120)
-            url = json.loads(state.read_text())["url"]
-            _one_large(url, images, console)
-            _many(url, images, program.process.pid, console)
+    with backend(SINGLE_TASK_SECONDS="90") as started:
+        _one_large(started.url, started.images, console)
+        _many(started.url, started.images, started.program.process.pid, console)
 
 
 def _one_large(url: str, images: Path, console: Console) -> None:

@@ -16,18 +16,17 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from dgl_rsis.bands import Stretch, checked_bands, default_bands, palette
-from dgl_rsis.types import RGB, InputError, Mask
+from dgl_rsis.headers import FORMATS, TIFF_STARTS, as_image_error, orientation_of, tiff_tags
+from dgl_rsis.types import RGB, ImageError, InputError, Mask
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # of photos
 TIFF_SUFFIXES = (".tif", ".tiff")
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two of BigTIFF
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # place of the byte with the bits of a sample: the header comes first
 
@@ -45,10 +44,6 @@ MOST_PIXELS = 178_000_000  # Pillow's own limit, for those who set none
 STRIP = 2**22  # pixels of a photo that are decoded at a time
 
 Values = NDArray[Any]  # (C, h, w) of the raster's own type
-
-
-class ImageError(ValueError):
-    """The bytes are not an image that this project reads. The message is fit for users."""
 
 
 class Raster:
@@ -236,28 +231,13 @@ def read_rgb(data: bytes, max_pixels: int = 100_000_000) -> RGB:
     """
     if not data:
         raise ImageError("the image is empty (0 bytes): check that the file was uploaded whole")
-    try:
+    with as_image_error(data[:8], len(data)):
         if data.startswith(TIFF_STARTS):
-            return _turned(_read_whole(data, "GTiff", max_pixels), _tiff_orientation(data))
+            image = _read_whole(data, "GTiff", max_pixels)
+            return _turned(image, orientation_of(tiff_tags(io.BytesIO(data))))
         if data.startswith(PNG_START) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
             return _turned(_read_whole(data, "PNG", max_pixels), _png_orientation(data))
         return _decode(data, max_pixels)
-    except UnidentifiedImageError:
-        raise ImageError(
-            f"not an image of a known format ({len(data)} bytes starting {data[:8]!r}): "
-            f"use one of {', '.join(FORMATS)}"
-        ) from None
-    except Image.DecompressionBombError:
-        raise ImageError(
-            f"the image has more than the {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels that are "
-            "ever read whole: tile it"
-        ) from None
-    except ImageError:
-        raise
-    except InputError as error:  # of a raster that is called "the image"
-        raise ImageError(str(error)) from None
-    except (OSError, SyntaxError, ValueError, TypeError, MemoryError, Warning) as error:
-        raise ImageError(f"the image is damaged: {error}; save it again and re-import") from None
 
 
 def cause(error: BaseException) -> str:
@@ -324,28 +304,12 @@ def _check_blocks(dataset: Any, max_pixels: int) -> None:
         )
 
 
-def _tiff_orientation(data: bytes) -> int:
-    """As EXIF counts it, 1 for upright; read by hand: Pillow refuses many TIFFs of more bits."""
-    big = data[2:4] in (b"+\0", b"\0+")
-    directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if big else 8])
-    file = io.BytesIO(data)
-    file.seek(directory.next)
-    with warnings.catch_warnings(action="ignore"):  # of tags that nothing here needs
-        directory.load(file)
-        return _orientation(directory)
-
-
 def _png_orientation(data: bytes) -> int:
     with (
         warnings.catch_warnings(action="ignore"),  # of what GDAL has read already
         Image.open(io.BytesIO(data), formats=("PNG",)) as image,
     ):
-        return _orientation(image.getexif())
-
-
-def _orientation(tags: Any) -> int:
-    value = tags.get(ExifTags.Base.Orientation, 1)
-    return value if isinstance(value, int) else 1
+        return orientation_of(image.getexif())
 
 
 def _turned(image: RGB, orientation: int) -> RGB:

@@ -17,6 +17,10 @@ class InputError(ValueError):
     """What was asked cannot be answered as it is. The message is fit for users."""
 
 
+class ImageError(ValueError):
+    """The bytes are not an image that this project reads. The message is fit for users."""
+
+
 @dataclass(frozen=True)
 class Proposals:
     """Class-agnostic mask proposals; they may overlap.
@@ -82,8 +86,19 @@ BACKGROUND_NAMES = frozenset(
 
 def names_background(name: str) -> bool:
     """Whether a label of this name says "none of the others", however it is spelt."""
+    return normal_name(name) in BACKGROUND_NAMES
+
+
+def normal_name(name: str) -> str:
+    """What two spellings of one class share.
+
+    Lower case, single spaces for what else parts words ("_", "-", "/"), and the last word singular
+    by its plainest rule.
+    """
     spaced = re.sub(r"[\s_/-]+", " ", name).strip().lower()
-    return spaced.removesuffix("s") in BACKGROUND_NAMES
+    if spaced.endswith("ies"):
+        return spaced[:-3] + "y"
+    return spaced[:-1] if spaced.endswith("s") and not spaced.endswith("ss") else spaced
 
 
 @dataclass(frozen=True)

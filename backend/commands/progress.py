@@ -13,17 +13,23 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 LOG = logging.getLogger(__name__)
 
 # Between two lines of the log, where no terminal shows a bar.
 LINE_SECONDS = 30.0
 COUNT_SECONDS = 60.0
+# Speeds are means over so long: a window of a scene takes seconds.
+SPEED_SECONDS = 600.0
 
 Each = TypeVar("Each")
 
@@ -86,6 +92,31 @@ def downloading(name: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total or None)
+
+
+@contextmanager
+def scanning(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of a scene that is gone over, on a terminal; it goes with the scene.
+
+    Yields:
+        To be called with the pixels that are done, and those of the whole.
+    """
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
+               _PixelSpeed(), TimeRemainingColumn())  # fmt: skip
+    with Progress(
+        *columns, speed_estimate_period=SPEED_SECONDS, console=Console(stderr=True),
+        transient=True, disable=not sys.stderr.isatty(),
+    ) as progress:  # fmt: skip
+        bar = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+class _PixelSpeed(ProgressColumn):
+    """Megapixels a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed / 1e6:.2f} Mpx/s" if speed else "")
 
 
 class Meter:

@@ -11,6 +11,8 @@ import colorsys
 import hashlib
 from collections.abc import Mapping, Sequence
 
+from dgl_rsis.types import normal_name
+
 ORANGE, SKY, GREEN, YELLOW = "#e69f00", "#56b4e9", "#009e73", "#f0e442"
 BLUE, VERMILION, PINK, WINE = "#0072b2", "#d55e00", "#cc79a7", "#882255"
 SAFE = (VERMILION, SKY, YELLOW, GREEN, PINK, ORANGE, BLUE, WINE)
@@ -53,9 +55,9 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     wished = {word: colour for colour, words in WISHES.items() for word in words}
     chosen: dict[str, str] = {}
     taken: set[str] = set()
-    known = [name for name in names if _normal(name) in wished]
+    known = [name for name in names if normal_name(name) in wished]
     for name in (*known, *(name for name in names if name not in known)):
-        first = wished.get(_normal(name))
+        first = wished.get(normal_name(name))
         chosen[name] = first if first and first not in taken else _free(name, taken)
         taken.add(chosen[name])
     return {name: chosen[name] for name in names}
@@ -63,7 +65,7 @@ def colours(names: Sequence[str]) -> dict[str, str]:
 
 def _free(name: str, taken: set[str]) -> str:
     """The colour that the spelling chooses, or the next free one: of the safe ones first."""
-    number = int.from_bytes(hashlib.sha256(_normal(name).encode()).digest()[:4])
+    number = int.from_bytes(hashlib.sha256(normal_name(name).encode()).digest()[:4])
     for palette in (SAFE, MORE):
         for step in range(len(palette)):
             colour = palette[(number + step) % len(palette)]
@@ -81,11 +83,6 @@ def _more() -> tuple[str, ...]:
             rgb = colorsys.hls_to_rgb(hue, lightness, SATURATION)
             others.append("#" + "".join(f"{round(255 * part):02x}" for part in rgb))
     return tuple(others)
-
-
-def _normal(name: str) -> str:
-    spaced = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
-    return spaced[:-1] if spaced.endswith("s") and not spaced.endswith("ss") else spaced
 
 
 MORE = _more()

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dgl_rsis.types import Label, names_background
+from dgl_rsis.types import Label, names_background, normal_name
 
 BACKGROUND = "background"
 
@@ -76,7 +76,7 @@ def words(name: str) -> tuple[str, ...]:
 def named(noun: str, labels: Sequence[Label]) -> str | None:
     """The label that a noun names: by the label's own words first, then by the project's."""
     for label in labels:
-        if _normal(noun) in {_normal(word) for word in (label.name, *label.synonyms)}:
+        if normal_name(noun) in {normal_name(word) for word in (label.name, *label.synonyms)}:
             return label.name
     entry = _entry(noun)
     for label in labels:
@@ -116,19 +116,11 @@ def _covered(labels: Sequence[Label]) -> set[str]:
 
 def _entry(name: str) -> str | None:
     """The table of this name; DIOR writes its names without spaces."""
-    return _by_name().get(_normal(name).replace(" ", ""))
+    return _by_name().get(normal_name(name).replace(" ", ""))
 
 
 def _spaced(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("-", " ").split()).lower()
-
-
-def _normal(name: str) -> str:
-    """Lower case, single spaces, the last word singular by its plainest rule."""
-    spaced = _spaced(name.replace("/", " "))
-    if spaced.endswith("ies"):
-        return spaced[:-3] + "y"
-    return spaced[:-1] if spaced.endswith("s") and not spaced.endswith("ss") else spaced
 
 
 def _unique(words: Sequence[str]) -> tuple[str, ...]:
@@ -157,7 +149,7 @@ def _classes() -> dict[str, Any]:
 @cache
 def _by_name() -> dict[str, str]:
     return {
-        _normal(n).replace(" ", ""): entry
+        normal_name(n).replace(" ", ""): entry
         for entry, data in _classes().items()
         for n in data["names"]
     }

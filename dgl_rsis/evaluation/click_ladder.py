@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from dgl_rsis.classes import pipeline
 from dgl_rsis.clip.model import load_clip
-from dgl_rsis.evaluation import click_tables, clicks, plots
-from dgl_rsis.evaluation.click_tables import ClickScores
-from dgl_rsis.evaluation.clicks import ALWAYS, ClickRun
+from dgl_rsis.evaluation import clicks, plots, tables
+from dgl_rsis.evaluation.clicks import ALWAYS, ClickRun, ClickScores
 from dgl_rsis.evaluation.datasets.catalogue import ObjectData
 from dgl_rsis.evaluation.datasets.samples import DatasetError, Instances
 from dgl_rsis.evaluation.harness import Case, Progress, Worst, silent
@@ -67,8 +66,8 @@ def evaluate_clicks(data: ObjectData, options: Options, progress: Progress = sil
         progress=progress,
     )
     numbers: Json = {"task": "clicks", "title": data.title, "dataset": options.dataset}
-    numbers |= {"limit": options.limit} | click_tables.click_json(scores)
-    text = f"{data.title}\n\n{click_tables.click_text(scores)}"
+    numbers |= {"limit": options.limit} | tables.click_json(scores)
+    text = f"{data.title}\n\n{tables.click_text(scores)}"
     return Report(text, numbers, lambda folder: plots.plot_clicks(scores, folder))
 
 

@@ -6,19 +6,21 @@ region is its pixel farthest from all that is outside it, and the largest region
 centre is farthest from it (as in RITM, Sofiiuk et al. 2022, arXiv 2102.06583, section 5).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from dgl_rsis import masks
 from dgl_rsis.evaluation import scores
+from dgl_rsis.evaluation.harness import Case
 from dgl_rsis.types import Mask, Prompt
 
 MOST = 20  # clicks; who needs more is counted with these
 ALWAYS = 5  # clicks that are made however good the mask is: they are reported
 TARGETS = (0.80, 0.85)
+STARTS = ("nothing", "pre-label", "segmentation")
 
 
 class Click(NamedTuple):
@@ -105,3 +107,63 @@ def _with(prompt: Prompt, click: Click) -> Prompt:
     if click.positive:
         return replace(prompt, positive=np.concatenate([prompt.positive, centre]))
     return replace(prompt, negative=np.concatenate([prompt.negative, centre]))
+
+
+# ---- of many objects -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClickScores:
+    """How many clicks objects need.
+
+    Attributes:
+        from_nothing: of each object.
+        from_prior: of each object, from the best proposal for it, in the same order.
+        images: how many.
+        min_area: pixels; smaller objects were left out.
+        tree_seconds: mean, of building a region tree.
+        click_seconds: of each click.
+        from_segmentation: of each object, from its part of a segmentation where that is worth a
+            correction, else from nothing; empty where nothing was segmented.
+        corrected: how many objects had such a part.
+        worst: from nothing, after `ALWAYS` clicks.
+    """
+
+    from_nothing: tuple[ClickRun, ...]
+    from_prior: tuple[ClickRun, ...]
+    images: int
+    min_area: int
+    tree_seconds: float
+    click_seconds: tuple[float, ...]
+    from_segmentation: tuple[ClickRun, ...] = ()
+    corrected: int = 0
+    worst: tuple[Case, ...] = field(default=(), repr=False)
+
+    @property
+    def starts(self) -> dict[str, Sequence[ClickRun]]:
+        """Where the clicks began → what they led to."""
+        every = (self.from_nothing, self.from_prior, self.from_segmentation)
+        return {start: runs for start, runs in zip(STARTS, every, strict=True) if runs}
+
+    def saved(self, target: float, start: str = "pre-label") -> float:
+        """Mean clicks that a start saves on the way to an IoU."""
+        return clicks_needed(self.from_nothing, target) - clicks_needed(self.starts[start], target)
+
+    def click_quantile(self, share: float) -> float:
+        """Seconds that this share of all clicks stays below; NaN where nobody clicked."""
+        return float(np.quantile(self.click_seconds, share)) if self.click_seconds else np.nan
+
+
+def mean_iou_after(runs: Sequence[ClickRun], clicks: int) -> float:
+    """Mean IoU after so many clicks."""
+    return float(np.mean([run.after(clicks) for run in runs]))
+
+
+def clicks_needed(runs: Sequence[ClickRun], target: float) -> float:
+    """NoC@target: mean clicks until the IoU reaches it, at most `MOST`."""
+    return float(np.mean([run.needed(target) for run in runs]))
+
+
+def failures(runs: Sequence[ClickRun], target: float) -> int:
+    """Objects that never reached it."""
+    return sum(max(run.ious) < target for run in runs)

@@ -13,7 +13,7 @@ from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
 from dgl_rsis.clip.crops import CropParameters
 from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.decoupling import decouple
-from dgl_rsis.evaluation import harness, parts, published, tables
+from dgl_rsis.evaluation import harness, parts, plots, published, tables
 from dgl_rsis.evaluation.datasets import samples
 from dgl_rsis.evaluation.datasets.catalogue import ClassData, ObjectData, ReferralData, SentenceData
 from dgl_rsis.evaluation.datasets.samples import Referral, Sample
@@ -115,18 +115,13 @@ def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent
         progress=progress,
     )
 
-    def plot(folder: Path) -> Sequence[Path]:
-        from dgl_rsis.evaluation import plots
-
-        return plots.plot_classes(scores, folder)
-
     version = pipeline.model_version(clip, OvssParameters())
     return _report(
         f"{data.title}: {scores.images} images, {version}",
         tables.class_text(scores),
         {"task": "ovss", "title": data.title, "model": version} | tables.class_json(scores),
         options,
-        plot,
+        lambda folder: plots.plot_classes(scores, folder),
     )
 
 
@@ -149,18 +144,13 @@ def evaluate_res(data: ReferralData, options: Options, progress: Progress = sile
         progress=progress,
     )
 
-    def plot(folder: Path) -> Sequence[Path]:
-        from dgl_rsis.evaluation import plots
-
-        return plots.plot_expressions(scores, folder)
-
     version = pipeline.model_version(clip, default.encoding)
     return _report(
         f"{data.title}: {len(scores.asked)} expressions of {scores.images} images, {version}",
         tables.expression_text(scores),
         {"task": "res", "title": data.title, "model": version} | tables.expression_json(scores),
         options,
-        plot,
+        lambda folder: plots.plot_expressions(scores, folder),
     )
 
 
@@ -179,13 +169,14 @@ def evaluate_proposals(data: ObjectData, options: Options, progress: Progress = 
         progress=progress,
     )
 
-    def plot(folder: Path) -> Sequence[Path]:
-        from dgl_rsis.evaluation import plots
-
-        return plots.plot_proposals(scores, folder)
-
     numbers = {"task": "proposals", "title": data.title} | tables.proposal_json(scores)
-    return _report(data.title, tables.proposal_text(scores), numbers, options, plot)
+    return _report(
+        data.title,
+        tables.proposal_text(scores),
+        numbers,
+        options,
+        lambda folder: plots.plot_proposals(scores, folder),
+    )
 
 
 def evaluate_parser(data: SentenceData, options: Options, progress: Progress = silent) -> Report:

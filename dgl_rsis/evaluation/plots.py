@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from dgl_rsis import overlays
-from dgl_rsis.evaluation import click_tables
-from dgl_rsis.evaluation.click_tables import ClickScores
-from dgl_rsis.evaluation.clicks import MOST, TARGETS
+from dgl_rsis.evaluation.clicks import MOST, TARGETS, ClickScores, mean_iou_after
 from dgl_rsis.evaluation.harness import Case, ClassMap, ClassScores, ExpressionScores
 from dgl_rsis.evaluation.parts import ProposalScores
 from dgl_rsis.evaluation.scores import Confusion, mean_iou, overlap
@@ -165,7 +163,7 @@ def _curves(scores: ClickScores) -> Figure:
     axes = figure.subplots()
     clicks = range(MOST + 1)
     for (start, runs), colour in zip(scores.starts.items(), (BLUE, ORANGE, GREY), strict=False):
-        means = [click_tables.mean_iou(runs, count) for count in clicks]
+        means = [mean_iou_after(runs, count) for count in clicks]
         axes.plot(clicks, means, color=colour, marker=".", label=start)
     for target in TARGETS:
         axes.axhline(target, color=GREY, linewidth=0.8, linestyle=":")

@@ -3,12 +3,24 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from dgl_rsis.evaluation.clicks import (
+    ALWAYS,
+    MOST,
+    STARTS,
+    TARGETS,
+    ClickRun,
+    ClickScores,
+    clicks_needed,
+    failures,
+    mean_iou_after,
+)
 from dgl_rsis.evaluation.harness import MAJORITY, ORACLE, ClassScores, ExpressionScores
 from dgl_rsis.evaluation.parts import ParserScores, ProposalScores
 from dgl_rsis.evaluation.scores import Confusion, Overlap, mean_iou, overall_iou, precision
 from dgl_rsis.types import Json
 
 PRECISIONS = (0.5, 0.6, 0.7, 0.8, 0.9)
+REPORTED = (0, 1, 3, ALWAYS)  # clicks
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -246,6 +258,76 @@ def parser_json(scores: ParserScores) -> Json:
         "naming_a_second_right": scores.ambiguous_right,
         "naming_a_second_accuracy": _plain(scores.ambiguous_accuracy),
         "wrong": [{"text": w.text, "category": w.category, "noun": w.noun} for w in scores.wrong],
+    }
+
+
+# ---- clicks --------------------------------------------------------------------------------------
+
+
+def click_text(scores: ClickScores) -> str:
+    """One line for each start, then what a pre-label saves and what a click costs."""
+    head = (
+        f"{len(scores.from_nothing)} objects of {scores.min_area} pixels or more in "
+        f"{scores.images} images, region tree"
+    )
+    columns = ["from", *(f"IoU@{clicks}" for clicks in REPORTED)]
+    columns += [f"{name}@{100 * t:.0f}" for t in TARGETS for name in ("NoC", "never")]
+    rows = []
+    for start, runs in scores.starts.items():
+        row = [start, *(number(mean_iou_after(runs, clicks)) for clicks in REPORTED)]
+        for target in TARGETS:
+            row += [number(clicks_needed(runs, target), 2), str(failures(runs, target))]
+        rows.append(row)
+    saved = []
+    for start in list(scores.starts)[1:]:
+        by = ", ".join(f"{scores.saved(t, start):.2f} to {100 * t:.0f} %" for t in TARGETS)
+        some = f", which {scores.corrected} objects have" if start == STARTS[2] else ""
+        saved.append(f"clicks that the {start} saves: {by}{some}")
+    milliseconds = [number(1000 * scores.click_quantile(share), 0) for share in (0.5, 0.95)]
+    return "\n\n".join(
+        [
+            head,
+            table(columns, rows),
+            "\n".join(saved),
+            f"tree {scores.tree_seconds:.2f} s/image, click {milliseconds[0]} ms (median), "
+            f"{milliseconds[1]} ms (95 %)",
+        ]
+    )
+
+
+def click_json(scores: ClickScores) -> Json:
+    """Every number, and every object."""
+    milliseconds = {
+        f"click_ms_p{100 * share:.0f}": 1000 * scores.click_quantile(share)
+        for share in (0.5, 0.95)
+        if scores.click_seconds
+    }
+    return {
+        "images": scores.images,
+        "objects": len(scores.from_nothing),
+        "min_area": scores.min_area,
+        "most_clicks": MOST,
+        "starts": {start: _start_json(runs) for start, runs in scores.starts.items()},
+        "saved": {f"NoC@{100 * t:.0f}": scores.saved(t) for t in TARGETS},
+        **_segmentation_json(scores),
+        "tree_seconds": scores.tree_seconds,
+        **milliseconds,
+    }
+
+
+def _segmentation_json(scores: ClickScores) -> Json:
+    if not scores.from_segmentation:
+        return {}
+    saved = {f"NoC@{100 * t:.0f}": scores.saved(t, STARTS[2]) for t in TARGETS}
+    return {"saved_by_segmentation": saved, "segmentations_corrected": scores.corrected}
+
+
+def _start_json(runs: Sequence[ClickRun]) -> Json:
+    return {
+        "mean_IoU": {str(clicks): mean_iou_after(runs, clicks) for clicks in REPORTED},
+        **{f"NoC@{100 * t:.0f}": clicks_needed(runs, t) for t in TARGETS},
+        **{f"never@{100 * t:.0f}": failures(runs, t) for t in TARGETS},
+        "IoU": [[round(iou, 4) for iou in run.ious] for run in runs],
     }
 
 

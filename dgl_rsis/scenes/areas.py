@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError, CPLE_NotSupportedError  # what `warp.transform` raises
+
+# What `warp.transform` raises: none of it is an error of `rasterio.errors`.
+from rasterio._err import CPLE_BaseError, CPLE_NotSupportedError
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject
 from shapely.geometry.base import BaseGeometry

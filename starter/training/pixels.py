@@ -73,8 +73,12 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--dubai", type=Path, required=True, help="folder with tile1_001.jpg …")
-    parser.add_argument("--tiles", default="1,2,3,4", help="Dubai tiles to train on")
-    parser.add_argument("--validate", default="5", help="Dubai tiles that are only looked at")
+    parser.add_argument(
+        "--tiles", type=train.tile_numbers, default="1,2,3,4", help="Dubai tiles to train on"
+    )
+    parser.add_argument(
+        "--validate", type=train.tile_numbers, default="5", help="Dubai tiles only looked at"
+    )
     parser.add_argument("--scenes", type=int, default=2400, help="generated scenes, 512 px")
     parser.add_argument("--minutes", type=float, default=150)
     parser.add_argument("--batch", type=int, default=16)
@@ -86,10 +90,8 @@ def main() -> None:
     logging.basicConfig(level="INFO", format=LOG_FORMAT)
     plan = PixelPlan(minutes=options.minutes, batch=options.batch, seed=options.seed)
     torch.manual_seed(plan.seed)
-    real, held_out = (
-        train.dubai_bank(options.dubai, [int(tile) for tile in tiles.split(",")])
-        for tiles in (options.tiles, options.validate)
-    )
+    real = train.dubai_bank(options.dubai, options.tiles)
+    held_out = train.dubai_bank(options.dubai, options.validate)
     scenes = train.scene_bank(range(FIRST_SEED, FIRST_SEED + options.scenes), _scene)
     generated = with_patches(load_clip(str(options.weights)), scenes)
     arguments = (plan, real, generated, held_out, options.weights, options.state)

@@ -79,8 +79,12 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=1000, help="generated scenes, 512 px")
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--tiles", default="1,2,3,4", help="Dubai tiles to train on")
-    parser.add_argument("--validate", default="5", help="Dubai tiles that are only looked at")
+    parser.add_argument(
+        "--tiles", type=tile_numbers, default="1,2,3,4", help="Dubai tiles to train on"
+    )
+    parser.add_argument(
+        "--validate", type=tile_numbers, default="5", help="Dubai tiles that are only looked at"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--processes", type=int, default=0, help="0: one a core, or one GPU")
     parser.add_argument("--state", type=Path, default=Path("var/starter"))
@@ -90,15 +94,16 @@ def main() -> None:
     logging.basicConfig(level="INFO", format=LOG_FORMAT)
     plan = TowerPlan(minutes=options.minutes, batch=options.batch, seed=options.seed)
     torch.manual_seed(plan.seed)
-    real = dubai_bank(options.dubai, _numbers(options.tiles))
-    held_out = dubai_bank(options.dubai, _numbers(options.validate))
+    real = dubai_bank(options.dubai, options.tiles)
+    held_out = dubai_bank(options.dubai, options.validate)
     generated = scene_bank(range(options.scenes), _scene)
     processes = options.processes or (1 if options.device != "cpu" else os.cpu_count() or 1)
     arguments = (plan, [real, generated], held_out, options.device, options.state, options.out)
     launch(train, processes, options.state, *arguments)
 
 
-def _numbers(text: str) -> list[int]:
+def tile_numbers(text: str) -> list[int]:
+    """Of an option, as in "1,2,3"."""
     return [int(part) for part in text.split(",")]
 
 

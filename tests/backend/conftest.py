@@ -8,6 +8,7 @@ from redis import Redis
 from backend.commands.options import OURS
 from backend.web.app import create_app
 from backend.web.settings import Settings
+from tests.backend.studio.fake_studio import FakeStudio, fake_studio
 from tests.backend.worker_end import VERSION
 from workers.queue.client import SegmentClient
 from workers.queue.heartbeats import Announcement, announce
@@ -47,3 +48,10 @@ def make_app(redis: Redis) -> MakeApp:
         return create_app(settings, SegmentClient(redis)).test_client()
 
     return make
+
+
+@pytest.fixture
+def studio() -> Iterator[FakeStudio]:
+    """A Label Studio that listens."""
+    with fake_studio() as studio:
+        yield studio

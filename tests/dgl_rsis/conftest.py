@@ -4,6 +4,7 @@ import pytest
 
 from dgl_rsis.clip.model import ClipModel, load_clip
 from tests.dgl_rsis.evaluation.cases import class_scores as class_scores
+from tests.dgl_rsis.evaluation.cases import click_scores as click_scores
 from tests.dgl_rsis.evaluation.cases import expression_scores as expression_scores
 from tests.dgl_rsis.evaluation.cases import parser_scores as parser_scores
 from tests.dgl_rsis.evaluation.cases import proposal_scores as proposal_scores

@@ -1,6 +1,6 @@
 import pytest
 
-from dgl_rsis.types import names_background
+from dgl_rsis.types import names_background, normal_name
 
 
 @pytest.mark.parametrize(
@@ -13,3 +13,16 @@ def test_a_name_that_says_none_of_the_others_is_known_however_it_is_spelt(name: 
 @pytest.mark.parametrize("name", ["", "another", "background noise", "road"])
 def test_other_names_are_classes(name: str) -> None:
     assert not names_background(name)
+
+
+@pytest.mark.parametrize(
+    ("spellings", "normal"),
+    [
+        (("Factories", "factory", " FACTORY "), "factory"),
+        (("swimming_pools", "Swimming-Pool", "swimming  pool"), "swimming pool"),
+        (("meadow/grass", "Meadow grass"), "meadow grass"),
+        (("", " - "), ""),
+    ],
+)
+def test_spellings_of_one_class_share_a_name(spellings: tuple[str, ...], normal: str) -> None:
+    assert {normal_name(spelling) for spelling in spellings} == {normal}

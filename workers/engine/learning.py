@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dgl_rsis.runs import Runs, from_runs
 from dgl_rsis.types import InputError
-from workers.engine.shares import pack
+from workers.engine.learnt import pack
 from workers.images.pictures import Pictures
 from workers.messages import LearnRequest
 from workers.queue.prototypes import PrototypeStore

@@ -1,17 +1,26 @@
-"""What projects learnt, as a worker uses it."""
+"""What projects learnt, as a worker uses it: packed in the store, kept in memory.
 
+A share is the prototypes of one annotation as bytes: a line of JSON, then keys as float16, which
+keeps three digits: more than a key is good for, and half of what Redis would hold.
+"""
+
+import json
 import logging
 from collections import OrderedDict
 
+import numpy as np
+
 from dgl_rsis.classes import prototypes
-from dgl_rsis.classes.prototypes import Prototypes
-from workers.engine.shares import unpack
+from dgl_rsis.classes.prototypes import KEY_LENGTH, Prototypes
 from workers.messages import names
 from workers.queue.prototypes import PrototypeStore, by_number
 
 log = logging.getLogger(__name__)
 
 KEPT_PROJECTS = 8
+# Another number makes shares of before unreadable, which are then left out: raise it with any
+# change of what a key means.
+KEYS_VERSION = 1
 
 
 class Recall:
@@ -58,3 +67,32 @@ class Recall:
             while len(self._kept) > KEPT_PROJECTS:
                 self._kept.popitem(last=False)
         return newest
+
+
+def pack(examples: Prototypes) -> bytes:
+    """A share; empty for no examples."""
+    if not len(examples):
+        return b""
+    header = {
+        "keys": KEYS_VERSION,
+        "labels": list(examples.labels),
+        "owners": examples.owners.tolist(),
+    }
+    return json.dumps(header).encode() + b"\n" + examples.keys.astype("<f2").tobytes()
+
+
+def unpack(share: bytes) -> Prototypes | None:
+    """What `pack` packed; None when its keys mean something else, or it is damaged."""
+    try:
+        line, data = share.split(b"\n", 1)
+        header = json.loads(line)
+        if header["keys"] != KEYS_VERSION:
+            return None
+        owners = np.array(header["owners"], dtype=np.int64)
+        keys = np.frombuffer(data, dtype="<f2").reshape(len(owners), KEY_LENGTH)
+        labels = tuple(map(str, header["labels"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+    if len(owners) and not 0 <= owners.min() <= owners.max() < len(labels):
+        return None
+    return Prototypes(labels, keys.astype(np.float32), owners, np.zeros_like(owners))

@@ -15,8 +15,7 @@ from redis import Redis
 from rq import Retry, get_current_job
 from rq.timeouts import JobTimeoutException
 
-from dgl_rsis import rasters
-from dgl_rsis.types import InputError
+from dgl_rsis.types import ImageError, InputError
 from workers.engine import learning
 from workers.engine.answers import OtherModelError, answer
 from workers.engine.learnt import Recall
@@ -58,7 +57,7 @@ DEADLY_POINTED = (
 )
 
 
-EXPECTED = (OtherModelError, InputError, FetchError, rasters.ImageError, JobTimeoutException)
+EXPECTED = (OtherModelError, InputError, FetchError, ImageError, JobTimeoutException)
 
 
 @dataclass

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from backend.commands.export import selection, split
@@ -68,12 +67,7 @@ class Assembly:
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=self.folder)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def add_all(self, items: Iterable[Item]) -> None:

@@ -1,22 +1,21 @@
 """Where the image of a task is: in a folder, or wherever its reference leads."""
 
 import re
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from backend.regions.shapes import Size
 from backend.studio.references import path_of
+from dgl_rsis.headers import Header, read_header
+from dgl_rsis.types import ImageError
 from workers.images.download import FetchError
 from workers.images.fetch import Fetcher
 from workers.settings import WorkerSettings
 
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "GIF": ".gif",
             "TIFF": ".tif"}  # fmt: skip
-ORIENTATION = 0x0112  # of EXIF
 # Label Studio puts eight hexadecimal digits before the name of an uploaded file.
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 
@@ -77,11 +76,16 @@ class Images:
 
     def _upright(self, file: Path) -> Path:
         """Browsers show images turned as EXIF says, so masks are; training code seldom does."""
-        with _opened(file) as image:
-            if image.getexif().get(ORIENTATION, 1) == 1:
-                return file
-            turned = self._new_file()
-            ImageOps.exif_transpose(image).save(turned, "PNG")
+        if _header(file).orientation == 1:
+            return file
+        from dgl_rsis.rasters import MOST_PIXELS, read_rgb  # needs GDAL, as measuring does not
+
+        turned = self._new_file()
+        try:
+            pixels = read_rgb(file.read_bytes(), MOST_PIXELS)
+        except ImageError as error:
+            raise _unreadable(error) from None
+        Image.fromarray(pixels).save(turned, "PNG")
         return turned
 
     def size(self, reference: str) -> Size | None:
@@ -119,21 +123,19 @@ def measured(file: Path) -> tuple[Size, str]:
     Raises:
         ImageMissing: it holds no image.
     """
-    with _opened(file) as image:
-        return (image.height, image.width), SUFFIXES[str(image.format)]
+    header = _header(file)
+    return (header.height, header.width), SUFFIXES[header.format]
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
-    """An image file; whatever fails while it is used is an `ImageMissing`."""
+def _header(file: Path) -> Header:
     try:
-        with (
-            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(file, formats=tuple(SUFFIXES)) as image,
-        ):
-            yield image
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ImageMissing(f"its image cannot be read: {type(error).__name__}") from None
+        return read_header(file)
+    except (ImageError, OSError) as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: Exception) -> ImageMissing:
+    return ImageMissing(f"its image cannot be read: {error}")
 
 
 def _inside(folder: Path, path: str) -> Path | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.progress import track
 
+from backend.commands.progress import track
 from backend.commands.segment.image_work import LocalSegmenter
 from backend.project.label_config import LabelConfig
 from backend.regions import writing
@@ -109,7 +109,7 @@ def _each(task: LocalRun | ReferringRun, work: Callable[[LocalSegmenter, Path], 
     task.out.mkdir(parents=True, exist_ok=True)
     segmenter = LocalSegmenter(task.settings)
     failed = 0
-    for path in track(task.images, "Segmenting", disable=len(task.images) == 1):
+    for path in track(task.images, "Segmenting"):
         try:
             work(segmenter, path)
         except OSError as error:

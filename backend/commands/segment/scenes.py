@@ -1,24 +1,12 @@
 """`dgl-rsis segment` for scenes: rasters of any size in, rasters and polygons out."""
 
 import logging
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
+from backend.commands.progress import scanning
 from backend.commands.segment import images
 from backend.commands.segment.images import LocalError, LocalRun
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
@@ -107,23 +95,16 @@ def run(task: SceneRun) -> int:
     segmenter = LocalSceneSegmenter(task.settings)
     job = SceneJob(task.config.labels, task.config.colours, task.options)
     failed = 0
-    with _progress() as bars:
-        for path in task.scenes:
-            failed += not _segment(segmenter, path, task.out, job, bars)
+    for path in task.scenes:
+        failed += not _segment(segmenter, path, task.out, job)
     return 1 if failed else 0
 
 
-def _segment(
-    segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJob, bars: Progress
-) -> bool:
+def _segment(segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJob) -> bool:
     """Whether it went well."""
-    bar = bars.add_task(path.name, total=None)
-
-    def progress(done: int, total: int) -> None:
-        bars.update(bar, completed=done, total=total)
-
     try:
-        report = segmenter.segment(path, out, job, progress)
+        with scanning(path.name) as progress:
+            report = segmenter.segment(path, out, job, progress)
     except OSError as error:
         LOG.error("%s: cannot be read or written: %s", path, error.strerror or error)
         return False
@@ -133,8 +114,6 @@ def _segment(
     except Exception:
         LOG.exception("%s: an internal error", path)
         return False
-    finally:
-        bars.remove_task(bar)
     spent = sum(report.seconds.values())
     LOG.info(
         "%s: %s%s (%.1f Mpx, %.2f s/Mpx; s: %s)",
@@ -157,24 +136,3 @@ def _check(task: SceneRun) -> None:
         raise LocalError("; ".join(task.config.problems) or "no labels: give some")
     if len(task.config.labels) > MOST_LABELS:
         raise LocalError(f"{len(task.config.labels)} labels: at most {MOST_LABELS} fit a raster")
-
-
-class _Rate(ProgressColumn):
-    """Megapixels a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed / 1e6:.2f} Mpx/s" if speed else "")
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        speed_estimate_period=600,  # a window takes seconds
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )

@@ -1,6 +1,7 @@
 import logging
 
 import pytest
+from rich.progress import Progress
 
 from backend.commands import progress
 from backend.commands.progress import Meter
@@ -31,3 +32,31 @@ def test_elsewhere_a_line_goes_to_the_log_now_and_then(
         meter.count(done=2)  # there are more than were known
     assert [record.message.partition(",")[0] for record in caplog.records] == ["1 of 2", "3 of 3"]
     assert capsys.readouterr().err == ""
+
+
+def test_a_scene_has_its_bar_on_a_terminal_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress.scanning("dubai[1].tif") as show:
+        show(1_000_000, 4_000_000)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with progress.scanning("dubai[1].tif") as show:
+        show(1_000_000, 4_000_000)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "dubai[1].tif" in err
+    assert "25%" in err
+
+
+def test_speed_of_a_scene_is_in_megapixels() -> None:
+    now = 0.0
+    bars = Progress(get_time=lambda: now)
+    bar = bars.add_task("scene", total=9_000_000)
+    speed = progress._PixelSpeed()
+    assert str(speed.render(bars.tasks[0])) == ""
+    for seconds in (1.0, 2.0):
+        now = seconds
+        bars.update(bar, advance=3_000_000)
+    assert str(speed.render(bars.tasks[0])) == "3.00 Mpx/s"

@@ -57,6 +57,11 @@ def test_known_words_have_their_colours() -> None:
     assert set(WISHES) == set(SAFE)
 
 
+def test_a_label_keeps_its_colour_however_it_is_spelt() -> None:
+    for one, other in (("factory", "Factories"), ("mixed use", "mixed/use")):
+        assert colours([one])[one] == colours([other])[other]
+
+
 def test_a_label_keeps_its_colour_beside_others() -> None:
     alone = colours(["widget"])["widget"]
     assert colours(["widget", "water", "road"])["widget"] == alone or alone in WISHES

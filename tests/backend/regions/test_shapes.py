@@ -39,13 +39,16 @@ def test_the_number_of_rows_at_once_does_not_matter(corners, size):
         assert shapes.polygon(points, size) == expected
 
 
-@settings(deadline=None)
-@given(
+TURNED = given(  # place, extent, turn, and the size of the image
     st.tuples(COORDINATES, COORDINATES),
     st.tuples(st.floats(0.1, 30), st.floats(0.1, 30)),
     st.floats(-7, 7),
     SIZES,
 )
+
+
+@settings(deadline=None)
+@TURNED
 def test_an_ellipse_holds_the_centres_inside(centre, radii, turn, size):
     mask = runs.from_runs(shapes.ellipse(centre, radii, turn, size))
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
@@ -57,12 +60,7 @@ def test_an_ellipse_holds_the_centres_inside(centre, radii, turn, size):
 
 
 @settings(deadline=None)
-@given(
-    st.tuples(COORDINATES, COORDINATES),
-    st.tuples(st.floats(0.1, 30), st.floats(0.1, 30)),
-    st.floats(-7, 7),
-    SIZES,
-)
+@TURNED
 def test_a_turned_rectangle_holds_the_centres_inside(origin, extent, turn, size):
     mask = runs.from_runs(shapes.polygon(shapes.rectangle(origin, extent, turn), size))
     y, x = np.mgrid[: size[0], : size[1]] + 0.5

@@ -12,12 +12,6 @@ from tests.backend.studio.fake_studio import LEGACY_TOKEN, PERSONAL_TOKEN, FakeS
 PREDICTION = {"result": [{"id": "a"}], "score": 0.5, "model_version": "v1"}
 
 
-@pytest.fixture
-def studio() -> Iterator[FakeStudio]:
-    with fake_studio() as studio:
-        yield studio
-
-
 @pytest.fixture(params=[LEGACY_TOKEN, PERSONAL_TOKEN], ids=["legacy", "personal"])
 def client(studio: FakeStudio, request: pytest.FixtureRequest) -> StudioClient:
     return StudioClient(studio.url + "/", request.param)

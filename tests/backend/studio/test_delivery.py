@@ -11,7 +11,7 @@ from backend.studio import delivery
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.delivery import NotYetError, deliver_request
 from dgl_rsis.runs import Runs
-from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
+from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply, SegmentResult
 from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
 from workers.queue.connection import AllowedJob, delivery_job_id, open_queue
@@ -20,18 +20,12 @@ from workers.queue.replies import reply_key, store_failure, store_reply
 KEY = "0" * 32
 VERSION = "dgl-rsis-test"
 OWNER = "delivery-1"
-Push = Callable[[DeliveryRequest], str]
+Push = Callable[..., str]
 CONFIG = (
     '<View><Image name="image" value="$image"/><BrushLabels name="mask" toName="image">'
     '<Label value="water"/></BrushLabels></View>'
 )
 REPLY = SegmentReply(2, 3, VERSION, (SegmentResult("water", 0.75, "class", Runs(2, 3, (1, 3, 2))),))
-
-
-@pytest.fixture
-def studio() -> Iterator[FakeStudio]:
-    with fake_studio() as studio:
-        yield studio
 
 
 @pytest.fixture
@@ -45,16 +39,16 @@ def client(redis: Redis) -> SegmentClient:
 
 
 @pytest.fixture
-def push(client: SegmentClient, rest: StudioClient) -> Push:
-    """One try of a delivery."""
-    return lambda request: deliver_request(request, client, rest, OWNER)
-
-
-@pytest.fixture
 def request_1(client: SegmentClient) -> DeliveryRequest:
     """A claimed delivery to task 1, as the web side leaves it."""
     client.claim_push(1, KEY)
     return DeliveryRequest(1, KEY, client.store_config(CONFIG))
+
+
+@pytest.fixture
+def push(client: SegmentClient, rest: StudioClient, request_1: DeliveryRequest) -> Push:
+    """`push()`: one try of the delivery to task 1, or of another one that is given."""
+    return lambda request=request_1: deliver_request(request, client, rest, OWNER)
 
 
 def candidates() -> SegmentReply:
@@ -65,14 +59,14 @@ def candidates() -> SegmentReply:
 
 
 def test_every_candidate_is_pushed_once_also_after_half_a_push(
-    redis: Redis, studio: FakeStudio, rest: StudioClient, request_1: DeliveryRequest, push: Push
+    redis: Redis, studio: FakeStudio, rest: StudioClient, push: Push
 ) -> None:
     store_reply(redis, KEY, candidates(), 60)
     first, second = to_predictions(candidates(), label_config.parse(CONFIG), VERSION)
     rest.push(1, first)  # by a try that ended in the middle
-    assert push(request_1) == "stored"
+    assert push() == "stored"
     assert [p["score"] for p in rest.predictions(1)] == [first["score"], second["score"]]
-    assert push(request_1) == "stored before"
+    assert push() == "stored before"
     assert len(rest.predictions(1)) == 2
 
 
@@ -83,12 +77,9 @@ def reply(redis: Redis) -> SegmentReply:
 
 
 def test_the_masks_are_stored_under_the_version(
-    request_1: DeliveryRequest,
-    push: Push,
-    studio: FakeStudio,
-    reply: SegmentReply,
+    push: Push, studio: FakeStudio, reply: SegmentReply
 ) -> None:
-    assert push(request_1) == "stored"
+    assert push() == "stored"
 
     (stored,) = studio.predictions
     expected = to_prediction(reply, label_config.parse(CONFIG), VERSION)
@@ -98,119 +89,91 @@ def test_the_masks_are_stored_under_the_version(
 
 
 def test_an_image_without_anything_of_the_vocabulary_is_stored_once_and_for_all(
-    request_1: DeliveryRequest,
-    client: SegmentClient,
-    push: Push,
-    studio: FakeStudio,
-    redis: Redis,
+    client: SegmentClient, push: Push, studio: FakeStudio, redis: Redis
 ) -> None:
     store_reply(redis, KEY, SegmentReply(2, 3, VERSION, ()), 60)
-    assert push(request_1) == "stored"
+    assert push() == "stored"
     (stored,) = studio.predictions
     assert (stored["result"], stored["score"], stored["model_version"]) == ([], 0.0, VERSION)
     client.release(1, KEY, 0)
-    assert push(request_1) == "stored before"
+    assert push() == "stored before"
 
 
 def test_twice_delivered_is_once_stored(
-    request_1: DeliveryRequest,
-    client: SegmentClient,
-    push: Push,
-    studio: FakeStudio,
-    reply: SegmentReply,
+    client: SegmentClient, push: Push, studio: FakeStudio, reply: SegmentReply
 ) -> None:
-    push(request_1)
+    push()
     client.release(1, KEY, 0)
 
-    assert push(request_1) == "stored before"
+    assert push() == "stored before"
     assert len(studio.predictions) == 1
 
 
 def test_a_prediction_of_another_version_is_no_obstacle(
-    request_1: DeliveryRequest,
-    push: Push,
-    studio: FakeStudio,
-    reply: SegmentReply,
+    push: Push, studio: FakeStudio, reply: SegmentReply
 ) -> None:
     studio.add({"task": 1, "result": [], "model_version": "older"})
 
-    assert push(request_1) == "stored"
+    assert push() == "stored"
     assert [p["model_version"] for p in studio.predictions] == ["older", VERSION]
 
 
 def test_a_lost_answer_does_not_store_twice(
-    request_1: DeliveryRequest,
-    push: Push,
-    studio: FakeStudio,
-    reply: SegmentReply,
+    push: Push, studio: FakeStudio, reply: SegmentReply
 ) -> None:
     studio.lose_answers = True
     with pytest.raises(StudioError, match="502"):
-        push(request_1)
+        push()
 
-    assert push(request_1) == "stored before"
+    assert push() == "stored before"
     assert len(studio.predictions) == 1
 
 
 def test_a_pending_segmentation_is_waited_for(
-    request_1: DeliveryRequest, client: SegmentClient, push: Push, studio: FakeStudio
+    client: SegmentClient, push: Push, studio: FakeStudio
 ) -> None:
     with pytest.raises(NotYetError, match="is not finished"):
-        push(request_1)
+        push()
     assert studio.calls == []
     assert client.claim_open(1, KEY, "open", 10), "an open could not take over"
 
 
 def test_a_failed_segmentation_ends_the_delivery(
-    request_1: DeliveryRequest,
-    push: Push,
-    studio: FakeStudio,
-    redis: Redis,
+    push: Push, studio: FakeStudio, redis: Redis
 ) -> None:
     store_failure(redis, KEY, "the image is empty")
 
-    assert push(request_1) == "impossible: the image is empty"
+    assert push() == "impossible: the image is empty"
     assert studio.calls == []
 
 
 def test_an_open_that_answers_goes_first(
-    request_1: DeliveryRequest,
-    client: SegmentClient,
-    push: Push,
-    studio: FakeStudio,
-    reply: SegmentReply,
+    client: SegmentClient, push: Push, studio: FakeStudio, reply: SegmentReply
 ) -> None:
     assert client.claim_open(1, KEY, "open", 10)
     with pytest.raises(NotYetError, match="opened"):
-        push(request_1)
+        push()
 
     studio.add({"task": 1, **to_prediction(reply, label_config.parse(CONFIG), VERSION)})
     client.release(1, KEY, 0)
-    assert push(request_1) == "stored before"
+    assert push() == "stored before"
 
 
 def test_an_open_that_gave_up_leaves_it_to_the_delivery(
-    request_1: DeliveryRequest,
-    client: SegmentClient,
-    push: Push,
-    reply: SegmentReply,
+    client: SegmentClient, push: Push, reply: SegmentReply
 ) -> None:
     client.claim_open(1, KEY, "open", 10)
     client.release(1, KEY, 0)
 
-    assert push(request_1) == "stored"
+    assert push() == "stored"
 
 
 def test_label_studio_down_keeps_the_delivery_and_lets_opens_pass(
-    request_1: DeliveryRequest,
-    client: SegmentClient,
-    push: Push,
-    studio: FakeStudio,
-    reply: SegmentReply,
+    client: SegmentClient, push: Push, studio: FakeStudio, reply: SegmentReply
 ) -> None:
     studio.troubles = [503]
     with pytest.raises(StudioError) as caught:
-        push(request_1)
+        push()
     assert caught.value.retry
     assert client.claim_open(1, KEY, "open", 10)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dgl_rsis.evaluation import harness, parts
+from dgl_rsis.evaluation.clicks import ClickRun, ClickScores
 from dgl_rsis.evaluation.datasets.referring import NamedSentence
 from dgl_rsis.evaluation.datasets.samples import Instances, Referral, Sample
 from dgl_rsis.evaluation.harness import ClassScores, ExpressionScores
@@ -120,3 +121,10 @@ def parser_scores() -> ParserScores:
     return parts.evaluate_parser(
         SENTENCES, lambda text: Decoupled(text, nouns.get(text, gold[text]))
     )
+
+
+@pytest.fixture
+def click_scores() -> ClickScores:
+    from_nothing = (ClickRun((0.0, 0.5, 0.82)), ClickRun((0.0, 0.9)))
+    from_prior = (ClickRun((0.7, 0.86)), ClickRun((0.9,)))
+    return ClickScores(from_nothing, from_prior, 1, 100, 0.5, (0.01, 0.03))

@@ -4,9 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgl_rsis.evaluation import click_ladder, click_tables
-from dgl_rsis.evaluation.click_tables import ClickScores
-from dgl_rsis.evaluation.clicks import ClickRun
+from dgl_rsis.evaluation import click_ladder, tables
 from dgl_rsis.evaluation.datasets.catalogue import ObjectData
 from dgl_rsis.evaluation.datasets.samples import DatasetError, Instances
 from dgl_rsis.evaluation.ladders import Options
@@ -30,25 +28,6 @@ def test_a_plain_object_takes_one_click_and_none_with_a_pre_label():
         assert run.after(1) > 0.9
     assert all(run.ious[0] > 0.9 for run in scores.from_prior)
     assert scores.saved(0.85) == 1
-
-
-def test_numbers_of_a_report():
-    runs = (ClickRun((0.0, 0.5, 0.82)), ClickRun((0.0, 0.9)))
-    priors = (ClickRun((0.7, 0.86)), ClickRun((0.9,)))
-    scores = ClickScores(runs, priors, 1, 100, 0.5, (0.01, 0.03))
-    assert click_tables.mean_iou(runs, 1) == pytest.approx(0.7)
-    assert click_tables.mean_iou(runs, 5) == pytest.approx(0.86)
-    assert click_tables.clicks_needed(runs, 0.8) == 1.5
-    assert click_tables.clicks_needed(runs, 0.85) == (20 + 1) / 2
-    assert click_tables.failures(runs, 0.85) == 1
-    assert scores.saved(0.8) == pytest.approx(1.5 - 0.5)
-    numbers = click_tables.click_json(scores)
-    assert numbers["starts"]["nothing"]["mean_IoU"]["3"] == pytest.approx(0.86)
-    assert numbers["saved"]["NoC@80"] == pytest.approx(1.0)
-    assert numbers["click_ms_p50"] == pytest.approx(20)
-    text = click_tables.click_text(scores)
-    assert "2 objects of 100 pixels or more in 1 images" in text
-    assert "saves: 1.00 to 80 %" in text
 
 
 def test_the_report_is_json_and_text():
@@ -78,9 +57,9 @@ def test_a_segmentation_is_corrected_where_it_is_worth_it():
     assert perfect.ious[0] == 1
     assert other == scores.from_nothing[1]
     assert scores.saved(0.85, "segmentation") == pytest.approx(0.5)
-    text = click_tables.click_text(scores)
+    text = tables.click_text(scores)
     assert "the segmentation saves: 0.50 to 80 %, 0.50 to 85 %, which 1 objects have" in text
-    numbers = click_tables.click_json(scores)
+    numbers = tables.click_json(scores)
     assert numbers["saved_by_segmentation"]["NoC@85"] == pytest.approx(0.5)
     assert set(numbers["starts"]) == {"nothing", "pre-label", "segmentation"}
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgl_rsis.evaluation import clicks
-from dgl_rsis.evaluation.clicks import Click, ClickRun
+from dgl_rsis.evaluation.clicks import Click, ClickRun, ClickScores
 from dgl_rsis.types import Prompt
 
 
@@ -78,3 +78,13 @@ def test_who_never_gets_there_stops_at_the_most():
     assert len(run.ious) == 8
     assert run.needed(0.8) == 20
     assert ClickRun((0.0, 0.9)).needed(0.8, most=0) == 0
+
+
+def test_means_over_objects(click_scores: ClickScores):
+    runs = click_scores.from_nothing
+    assert clicks.mean_iou_after(runs, 1) == pytest.approx(0.7)
+    assert clicks.mean_iou_after(runs, 5) == pytest.approx(0.86)
+    assert clicks.clicks_needed(runs, 0.8) == 1.5
+    assert clicks.clicks_needed(runs, 0.85) == (20 + 1) / 2
+    assert clicks.failures(runs, 0.85) == 1
+    assert click_scores.saved(0.8) == pytest.approx(1.5 - 0.5)

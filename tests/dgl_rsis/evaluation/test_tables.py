@@ -5,6 +5,7 @@ import json
 import pytest
 
 from dgl_rsis.evaluation import tables
+from dgl_rsis.evaluation.clicks import ClickScores
 from dgl_rsis.evaluation.harness import MAJORITY, ClassScores, ExpressionScores
 from dgl_rsis.evaluation.parts import ParserScores, ProposalScores
 
@@ -53,3 +54,13 @@ def test_parser_text_and_json(parser_scores: ParserScores):
     assert text.splitlines()[2].split()[-3:] == ["2", "1", "0.5000"]
     assert "'field' instead of 'golf field': A golf field" in text
     assert tables.parser_json(parser_scores)["naming_a_second_accuracy"] == 0.5
+
+
+def test_click_text_and_json(click_scores: ClickScores):
+    numbers = tables.click_json(click_scores)
+    assert numbers["starts"]["nothing"]["mean_IoU"]["3"] == pytest.approx(0.86)
+    assert numbers["saved"]["NoC@80"] == pytest.approx(1.0)
+    assert numbers["click_ms_p50"] == pytest.approx(20)
+    text = tables.click_text(click_scores)
+    assert "2 objects of 100 pixels or more in 1 images" in text
+    assert "saves: 1.00 to 80 %" in text

@@ -8,8 +8,8 @@ import rasterio
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
-from dgl_rsis.rasters import ImageError
 from dgl_rsis.scenes.reading import open_scene
+from dgl_rsis.types import ImageError
 from tests.small_scene import PLACE
 from workers.images.cache import ImageCache
 from workers.images.pictures import FRESH_SECONDS, Pictures

@@ -23,9 +23,9 @@ from pycocotools import mask as coco
 from backend.commands.export.dataset import SPLITS, DatasetVocabulary, Example
 from backend.regions.findings import ExportError
 from backend.regions.records import Region
-from dgl_rsis.rasters import MOST_PIXELS, ImageError, read_rgb
+from dgl_rsis.rasters import MOST_PIXELS, read_rgb
 from dgl_rsis.runs import area, from_runs
-from dgl_rsis.types import Mask
+from dgl_rsis.types import ImageError, Mask
 
 LOG = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from backend.commands.export import run
 from backend.commands.export.command import export
 from backend.studio import project
 from dgl_rsis.evaluation.datasets import samples
+from dgl_rsis.rasters import read_rgb
 from tests.backend.studio.exports import (
     H,
     Json,
@@ -30,6 +31,7 @@ from tests.backend.studio.exports import (
 )  # fmt: skip
 from tests.backend.studio.fake_project import fake_project
 from tests.backend.studio.fake_studio import LEGACY_TOKEN
+from tests.small_raster import NOWHERE, raster
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -194,6 +196,31 @@ def test_images_may_be_in_the_tasks(tmp_path: Path) -> None:
     assert (first.name, second.name) == ("task-1", "task-2")
     assert (first.image == (255, 0, 0)).all()
     assert not second.truth.any()
+
+
+def test_images_may_be_tiffs_of_any_depth_and_bands(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    values = np.random.default_rng(0).integers(0, 4096, (6, H, W), dtype=np.uint16)
+    raster(folder / "twelve.tif", values[:4], **NOWHERE, nbits=12)
+    raster(folder / "sixteen.tif", values, **NOWHERE)
+    names = ("twelve.tif", "sixteen.tif")
+    source = written(
+        tmp_path / "export.json",
+        *(task(i, annotation(brushed(box(1, 1, 9, 9), "road")), image=name)
+          for i, name in enumerate(names)),
+    )  # fmt: skip
+    out = tmp_path / "out"
+    result = called(source, "--images", folder, "--out", out, "--format", "semantic",
+                    "--split", "1,0")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found = {sample.name: sample for sample in samples.plain(out / "semantic/train")}
+    assert found.keys() == {"twelve", "sixteen"}
+    for name in names:
+        stored = (folder / name).read_bytes()
+        assert (found[Path(name).stem].image == read_rgb(stored)).all()
+        (copy,) = out.rglob(name)
+        assert copy.read_bytes() == stored
 
 
 def test_a_label_config_gives_order_colours_and_background(tmp_path: Path) -> None:

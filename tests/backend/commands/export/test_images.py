@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from backend.commands.export.images import ImageMissing, Images, fetcher, measured
+from dgl_rsis.rasters import read_rgb
+from tests.small_raster import NOWHERE, raster
 from workers.images.download import FetchError
 
 
@@ -102,6 +104,30 @@ def test_images_come_upright(tmp_path: Path) -> None:
     with Image.open(upright) as image:
         assert (np.asarray(image) == np.rot90(pixels, -1)).all()
         assert 0x0112 not in image.getexif()
+
+
+def test_images_in_tiffs_that_no_browser_shows_are_measured_and_come_as_they_are(
+    tmp_path: Path,
+) -> None:
+    values = np.zeros((4, 6, 8), dtype=np.uint16)
+    for name, options in (("twelve.tif", {"nbits": 12}), ("sixteen.tif", {})):
+        there = raster(tmp_path / name, values, **NOWHERE, **options)
+        images = Images(tmp_path, nothing, tmp_path)
+        assert images.size(name) == (6, 8)
+        assert images.find(name) == there
+        assert measured(there) == ((6, 8), ".tif")
+
+
+def test_a_deep_tiff_comes_upright_too(tmp_path: Path) -> None:
+    ramp = np.arange(24, dtype=np.uint16).reshape(4, 6) * 1000
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(ramp).save(tmp_path / "a.tif", exif=exif)
+    (tmp_path / "cache").mkdir()
+    found = Images(tmp_path, nothing, tmp_path / "cache").find("a.tif")
+    assert measured(found) == ((6, 4), ".png")
+    with Image.open(found) as image:
+        assert (np.asarray(image) == read_rgb((tmp_path / "a.tif").read_bytes())).all()
 
 
 def test_fetches_as_workers_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,10 @@ from backend.commands.prelabel.items import PrelabelError, PrelabelItem, Stop
 from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.push import Project, Push
 from backend.studio.client import StudioClient, StudioError
-from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
+from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 
 VERSION = "v1"
 PREDICTION = {"result": [], "score": 0.5, "model_version": VERSION}
-
-
-@pytest.fixture
-def studio() -> Iterator[FakeStudio]:
-    with fake_studio() as studio:
-        yield studio
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from backend.commands.prelabel import engines
 from backend.commands.prelabel.command import prelabel
-from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
+from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 from tests.workers import fake_worker
 from tests.workers.fake_worker import VERSION
 from workers.messages import SEGMENT_QUEUE
@@ -83,10 +83,9 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def studio() -> Iterator[FakeStudio]:
-    with fake_studio() as studio:
-        studio.label_config = XML
-        yield studio
+def studio(studio: FakeStudio) -> FakeStudio:
+    studio.label_config = XML
+    return studio
 
 
 def tasks(out: Path) -> list[Any]:

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from backend.commands.segment.image_work import LocalSegmenter
-from dgl_rsis.rasters import ImageError
-from dgl_rsis.types import Label
+from dgl_rsis.types import ImageError, Label
 from tests.small_raster import NOWHERE, raster
 from tests.small_scene import picture
 from workers.settings import WorkerSettings
