@@ -19,7 +19,7 @@ from dgl_rsis.evaluation.datasets.samples import DUBAI_CLASSES
 from dgl_rsis.evaluation.scores import Confusion
 from dgl_rsis.types import Label
 from starter.scenes import evaluation
-from starter.scenes.generate import EVALUATION_CLASSES
+from starter.scenes.types import EVALUATION_CLASSES
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.types import RGB, Label
-from starter.scenes.generate import EVALUATION_CLASSES, generate
+from starter.scenes.generate import generate
+from starter.scenes.types import EVALUATION_CLASSES
 
 FIRST_SEED = 2_500_000
 LABELS = [Label(name) for name in EVALUATION_CLASSES]

@@ -8,7 +8,8 @@ import typer
 
 from backend.commands import options
 from backend.commands.refusals import refuse
-from workers.queue.client import QueueError, SegmentClient
+from workers.queue.client import SegmentClient
+from workers.queue.connection import QueueError
 from workers.queue.corrections import CorrectionsClient
 from workers.settings import SharedSettings
 

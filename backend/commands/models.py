@@ -18,7 +18,8 @@ import typer
 from backend.commands import options
 from backend.commands.progress import downloading
 from backend.commands.refusals import refuse, refuse_known
-from workers.registry.models import Entry, Kind, Registry, RegistryError, open_registry
+from workers.registry.files import RegistryError
+from workers.registry.models import Entry, Kind, Registry, open_registry
 from workers.settings import SharedSettings
 
 LOG = logging.getLogger(__name__)

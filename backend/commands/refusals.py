@@ -4,7 +4,7 @@ from typing import NoReturn
 
 import typer
 
-from workers.registry.models import RegistryError
+from workers.registry.files import RegistryError
 
 REFUSED = 2  # exit status of what cannot work as it is set up: another try is in vain
 

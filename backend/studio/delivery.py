@@ -15,13 +15,10 @@ from backend.project import label_config
 from backend.regions.writing import to_predictions
 from backend.studio.client import StudioClient, StudioError
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
-from workers.queue.client import (
-    DELIVERY_RETRY_SECONDS,
-    Failure,
-    QueueError,
-    SegmentClient,
-    TaskFailure,
-)
+from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
+from workers.queue.connection import QueueError
+from workers.queue.failures import TaskFailure
+from workers.queue.replies import Failure
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)

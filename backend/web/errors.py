@@ -6,7 +6,7 @@ import uuid
 from flask import Flask, Response, g, jsonify
 from werkzeug.exceptions import HTTPException
 
-from workers.queue.client import QueueError
+from workers.queue.connection import QueueError
 
 LOG = logging.getLogger(__name__)
 

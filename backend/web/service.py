@@ -28,7 +28,10 @@ from backend.web.metrics import Metrics
 from backend.web.settings import Settings
 from dgl_rsis.types import Json
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest, versioned
-from workers.queue.client import Failure, QueueError, SegmentClient, TaskFailure
+from workers.queue.client import SegmentClient
+from workers.queue.connection import QueueError
+from workers.queue.failures import TaskFailure
+from workers.queue.replies import Failure
 
 LOG = logging.getLogger(__name__)
 

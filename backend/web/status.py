@@ -8,7 +8,10 @@ from flask import render_template_string
 
 from backend.web.service import PredictionService
 from workers.messages import SEGMENT_QUEUE
-from workers.queue.client import Heartbeat, QueueError, SegmentClient, TaskFailure
+from workers.queue.client import SegmentClient
+from workers.queue.connection import QueueError
+from workers.queue.failures import TaskFailure
+from workers.queue.heartbeats import Heartbeat
 
 NO_WORKER = "no segment worker is ready: it is loading its model, or `dgl-rsis worker` does not run"
 

@@ -25,7 +25,8 @@ from backend.regions.findings import Findings
 from backend.regions.reading import image_size, read_regions
 from dgl_rsis.runs import Runs
 from workers.messages import LearnRequest
-from workers.queue.client import QueueError, SegmentClient
+from workers.queue.client import SegmentClient
+from workers.queue.connection import QueueError
 
 LOG = logging.getLogger(__name__)
 

@@ -20,8 +20,7 @@ from open_clip.transformer import VisionTransformer
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.pixel_tower import PixelTower
 from dgl_rsis.weights.architectures import build_clip, clip_tokenizer, require_clip
-from dgl_rsis.weights.checkpoints import ModelError as ModelError
-from dgl_rsis.weights.checkpoints import fill, fingerprint
+from dgl_rsis.weights.checkpoints import ModelError, fill, fingerprint
 
 log = logging.getLogger(__name__)
 

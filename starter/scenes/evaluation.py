@@ -14,7 +14,8 @@ from dgl_rsis.evaluation.datasets.referring import NamedSentence
 from dgl_rsis.evaluation.datasets.samples import DatasetError, Instances, Referral, Sample
 from dgl_rsis.evaluation.scores import IGNORE
 from dgl_rsis.types import Mask
-from starter.scenes.generate import CLASSES, EVALUATION_CLASSES, Scene, generate
+from starter.scenes.generate import generate
+from starter.scenes.types import CLASSES, EVALUATION_CLASSES, Scene
 
 SIZE = 512  # pixels
 FIRST_CLASS_SEED = 1_000_000

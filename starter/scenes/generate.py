@@ -15,22 +15,12 @@ from starter.scenes.drawing.site import Site
 from starter.scenes.plan.layout import MOST_CLASSES, lay_out
 from starter.scenes.types import (
     CLASSES,
-    EVALUATION_CLASSES,
-    Expression,
     Scene,
     SceneObject,
 )
 from starter.scenes.words.captions import caption
 from starter.scenes.words.expressions import refer
 
-__all__ = [
-    "CLASSES",
-    "EVALUATION_CLASSES",
-    "Expression",
-    "Scene",
-    "SceneObject",
-    "generate",
-]
 FEWEST_CLASSES = 3
 ATTEMPTS = 16
 

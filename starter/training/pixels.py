@@ -100,7 +100,8 @@ def main() -> None:
 
 def _scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Every third scene shows the classes of the evaluation only, the others may show any."""
-    from starter.scenes.generate import EVALUATION_CLASSES, generate  # in the worker process only
+    from starter.scenes.generate import generate
+    from starter.scenes.types import EVALUATION_CLASSES
 
     scene = generate(seed, 512, EVALUATION_CLASSES if seed % 3 == 1 else None)
     bordered = np.uint8(BORDER) * borders(scene.objects[0].owners)

@@ -140,7 +140,8 @@ def scene_bank(
 
 def _scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Even seeds may show every class, odd ones those of the evaluation only."""
-    from starter.scenes.generate import EVALUATION_CLASSES, generate  # in the worker process only
+    from starter.scenes.generate import generate
+    from starter.scenes.types import EVALUATION_CLASSES
 
     scene = generate(seed, 512, EVALUATION_CLASSES if seed % 2 else None)
     return scene.image, source_numbers(scene.class_map)

@@ -8,10 +8,11 @@ import pytest
 
 from dgl_rsis import api
 from dgl_rsis.classes import pipeline as classes
-from dgl_rsis.clip.model import ClipModel, ModelError
+from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.expressions import pipeline as expressions
 from dgl_rsis.expressions.pipeline import ResParameters
 from dgl_rsis.types import InputError, Label
+from dgl_rsis.weights.checkpoints import ModelError
 from tests.dgl_rsis.sam.small_sam import small_sam
 
 IMAGE = np.full((64, 96, 3), (60, 110, 50), dtype=np.uint8)

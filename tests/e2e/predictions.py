@@ -32,5 +32,5 @@ def wait_for_predictions(studio: Studio, project: Project) -> list[dict[str, Any
 
 
 def predictions(studio: Studio, project: Project) -> list[dict[str, Any]]:
-    found = studio.api("GET", "/api/predictions/", params={"project": project.id})
-    return sorted(found, key=lambda prediction: int(prediction["id"]))
+    stored = studio.api("GET", "/api/predictions/", params={"project": project.id})
+    return sorted(stored, key=lambda prediction: int(prediction["id"]))

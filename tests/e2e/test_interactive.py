@@ -190,12 +190,12 @@ def suggestions(page: Page, other_than: Sequence[dict[str, Any]]) -> list[dict[s
     described = f"{SUGGESTED}.map(r => ({{labels: r.labels.slice(), rle: Array.from(r.rle)}}))"
     page.wait_for_function(
         f"old => {SELECTED}.suggestions.size > 0 && JSON.stringify({described}) !== old",
-        arg=page.evaluate("found => JSON.stringify(found)", list(other_than)),
+        arg=page.evaluate("ids => JSON.stringify(ids)", list(other_than)),
         timeout=120 * SECONDS,
     )
     wait_until_drawn(page, SUGGESTED)
-    found: list[dict[str, Any]] = page.evaluate(described)
-    return found
+    described_regions: list[dict[str, Any]] = page.evaluate(described)
+    return described_regions
 
 
 def answered(backend: str) -> int:

@@ -119,9 +119,9 @@ def version(backend: str, project: Project) -> str:
 def learnt(backend: str, project: Project, before: str) -> str:
     """The next version, once there is one."""
     deadline = time.monotonic() + LEARNING_SECONDS
-    while (found := version(backend, project)) == before and time.monotonic() < deadline:
+    while (current := version(backend, project)) == before and time.monotonic() < deadline:
         time.sleep(0.2)
-    return found
+    return current
 
 
 def accept(studio: Studio, task: int) -> None:

@@ -16,14 +16,16 @@ from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
 from dgl_rsis.clip.features import DenseFeatures, PixelFeatures
-from dgl_rsis.clip.model import ClipModel, ModelError, load_clip
+from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
 from dgl_rsis.types import InputError, Label, Mask, Prompt, Refined
+from dgl_rsis.weights.checkpoints import ModelError
 from workers.engine.providers import REGIONS, MaskProvider, Provider, RegionProvider, Remembered
 from workers.images.cache import Arrays, ImageCache
 from workers.images.pictures import Picture
-from workers.registry.models import RegistryError, resolve_clip
+from workers.registry.files import RegistryError
+from workers.registry.models import resolve_clip
 from workers.settings import WorkerSettings
 
 MOST_VOCABULARIES = 16  # of which the text features are kept: the next task has the same labels

@@ -12,8 +12,6 @@ from workers.images.credentials import Credentials
 from workers.images.download import Downloader, FetchError, shown, too_large
 from workers.settings import WorkerSettings
 
-__all__ = ["FetchError", "Fetcher"]
-
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 CLOUD_SCHEMES = frozenset({"s3", "gs", "gcs", "azure-blob", "azure_spi", "minio"})
 LOCAL_FILES = "/data/local-files"

@@ -20,7 +20,6 @@ from workers.messages import (
     SEGMENT_FUNCTION,
     SEGMENT_QUEUE,
     DeliveryRequest,
-    SegmentReply,
     SegmentRequest,
 )
 from workers.queue import failures, heartbeats, replies
@@ -29,7 +28,6 @@ from workers.queue.connection import (
     FAILED_SECONDS,
     FINISHED_SECONDS,
     AllowedJob,
-    QueueError,
     connect,
     delivery_job_id,
     open_queue,
@@ -39,17 +37,7 @@ from workers.queue.connection import (
 from workers.queue.corrections import CorrectionsClient
 from workers.queue.failures import TaskFailure
 from workers.queue.heartbeats import Announcement, Heartbeat
-from workers.queue.replies import Answer, Failure
-
-__all__ = [
-    "Announcement",
-    "Failure",
-    "Heartbeat",
-    "QueueError",
-    "SegmentClient",
-    "SegmentReply",
-    "TaskFailure",
-]
+from workers.queue.replies import Answer
 
 FIRST_POLL_SECONDS = 0.01
 LAST_POLL_SECONDS = 0.5

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Literal, NoReturn, get_args
 
 from workers.registry.download import Progress, discard, download
-from workers.registry.files import RegistryError as RegistryError
-from workers.registry.files import check_hash, extract, locking, sha256, suffix
+from workers.registry.files import RegistryError, check_hash, extract, locking, sha256, suffix
 
 Kind = Literal["clip", "sam"]
 # (file, kind, architecture, how to call the file in messages); raises for an unfit file.

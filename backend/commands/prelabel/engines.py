@@ -9,7 +9,9 @@ from typing import Any, Protocol, TypeVar
 from backend.commands.prelabel.items import Answered, ItemError, PrelabelError, PrelabelItem, Stop
 from backend.commands.prelabel.requests import Requests
 from workers.messages import SEGMENT_QUEUE, SegmentRequest
-from workers.queue.client import Failure, QueueError, SegmentClient
+from workers.queue.client import SegmentClient
+from workers.queue.connection import QueueError
+from workers.queue.replies import Failure
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.queue.client import Failure, SegmentReply
+from workers.messages import SegmentReply
+from workers.queue.replies import Failure
 
 LOOK_SECONDS = 0.2
 

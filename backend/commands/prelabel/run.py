@@ -21,7 +21,7 @@ from backend.commands.progress import Meter
 from backend.project.label_config import LabelConfig
 from backend.regions.writing import to_predictions
 from dgl_rsis.types import Json
-from workers.queue.client import Failure
+from workers.queue.replies import Failure
 
 LOG = logging.getLogger(__name__)
 

@@ -13,18 +13,20 @@ from PIL import Image
 from dgl_rsis import overlays
 from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import OvssParameters
-from dgl_rsis.clip.model import ModelError, load_clip
+from dgl_rsis.clip.model import load_clip
 from dgl_rsis.scenes import polygons, rasters, vectors
 from dgl_rsis.scenes.pipeline import Propose, WindowParameters, segment_scene
 from dgl_rsis.scenes.rasters import Legend, SceneRaster
 from dgl_rsis.scenes.reading import Scene, open_scene
 from dgl_rsis.scenes.vectors import Format
 from dgl_rsis.types import RGB, Floats, Label, Segment
+from dgl_rsis.weights.checkpoints import ModelError
 from workers.engine.providers import REGIONS, Remembered
 from workers.engine.segmenter import load_provider
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
-from workers.registry.models import RegistryError, resolve_clip
+from workers.registry.files import RegistryError
+from workers.registry.models import resolve_clip
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)

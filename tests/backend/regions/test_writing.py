@@ -15,9 +15,9 @@ from label_studio_sdk.label_interface import LabelInterface
 from PIL import Image
 
 from backend.project import label_config
-from backend.regions.writing import Json, to_prediction, to_predictions
+from backend.regions.writing import to_prediction, to_predictions
 from dgl_rsis import runs
-from dgl_rsis.types import Mask
+from dgl_rsis.types import Json, Mask
 from workers.messages import SegmentReply, SegmentResult
 
 XML = """<View><Image name="image" value="$image"/>

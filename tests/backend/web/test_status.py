@@ -5,8 +5,9 @@ from redis import Redis
 from backend.web.status import read_state
 from tests.backend.conftest import MakeApp
 from tests.backend.worker_end import VERSION, predict_body, task
-from workers.queue.client import Heartbeat, SegmentClient, TaskFailure
-from workers.queue.heartbeats import beat, fall_silent
+from workers.queue.client import SegmentClient
+from workers.queue.failures import TaskFailure
+from workers.queue.heartbeats import Heartbeat, beat, fall_silent
 
 SEGMENTER = Heartbeat("s1", "gpu-host", 4711, "segment", "cuda:0", "segment-abc", time.time(), 1.0)
 DELIVERER = Heartbeat("d1", "web-host", 4712, "delivery", "", "", time.time(), 0.0)

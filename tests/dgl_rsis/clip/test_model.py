@@ -7,7 +7,8 @@ import open_clip
 import pytest
 import torch
 
-from dgl_rsis.clip.model import ClipModel, ModelError, load_clip
+from dgl_rsis.clip.model import ClipModel, load_clip
+from dgl_rsis.weights.checkpoints import ModelError
 from tests.dgl_rsis.clip.small_towers import RESNET, build_model
 
 

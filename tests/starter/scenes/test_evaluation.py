@@ -7,7 +7,8 @@ from dgl_rsis.evaluation.datasets.samples import DatasetError
 from dgl_rsis.evaluation.scores import IGNORE
 from starter.scenes import evaluation
 from starter.scenes.evaluation import FIRST_CLASS_SEED, FIRST_EXPRESSION_SEED, LAND
-from starter.scenes.generate import CLASSES, EVALUATION_CLASSES, generate
+from starter.scenes.generate import generate
+from starter.scenes.types import CLASSES, EVALUATION_CLASSES
 
 
 def test_class_maps_are_those_of_the_scenes() -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from starter.scenes.drawing.palettes import PAINTS
-from starter.scenes.generate import CLASSES, EVALUATION_CLASSES, Scene, generate
+from starter.scenes.generate import generate
+from starter.scenes.types import CLASSES, EVALUATION_CLASSES, Scene
 from starter.scenes.words.captions import plural
 
 seeds = st.integers(0, 2**32 - 1)

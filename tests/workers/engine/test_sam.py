@@ -8,11 +8,11 @@ import pytest
 
 pytest.importorskip("segment_anything")
 
-from dgl_rsis.clip.model import ModelError
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.sam import model, proposals
 from dgl_rsis.sam.proposals import SamParameters
 from dgl_rsis.types import Label, Prompt
+from dgl_rsis.weights.checkpoints import ModelError
 from tests.dgl_rsis.sam.small_sam import small_sam
 from workers.engine.providers import Provider, Remembered
 from workers.engine.sam import SamProvider

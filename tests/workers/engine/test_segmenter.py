@@ -11,9 +11,10 @@ from torch import Tensor
 from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip import features
-from dgl_rsis.clip.model import ClipModel, ModelError, load_clip
+from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.expressions.pipeline import ResParameters
 from dgl_rsis.types import InputError, Label, Prompt
+from dgl_rsis.weights.checkpoints import ModelError
 from workers.engine import providers
 from workers.engine.segmenter import Segmenter, load_segmenter
 from workers.images.cache import ImageCache

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.images.download import Downloader
-from workers.images.fetch import Fetcher, FetchError
+from workers.images.download import Downloader, FetchError
+from workers.images.fetch import Fetcher
 from workers.settings import WorkerSettings
 
 

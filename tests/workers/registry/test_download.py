@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from tests.file_server import Shelf, file_server
 from tests.workers.registry.shelves import SHA256, WEIGHTS, Opened, kept, pull, registry
 from workers.registry import download
-from workers.registry.files import locking
-from workers.registry.models import RegistryError
+from workers.registry.files import RegistryError, locking
 
 
 def test_a_model_is_pulled_checked_and_locked(tmp_path: Path, shelf: Shelf) -> None:

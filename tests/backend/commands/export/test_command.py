@@ -17,9 +17,9 @@ from backend.commands.export.command import export
 from backend.studio import project
 from dgl_rsis.evaluation.datasets import samples
 from dgl_rsis.rasters import read_rgb
+from dgl_rsis.types import Json
 from tests.backend.studio.exports import (
     H,
-    Json,
     W,
     annotation,
     box,
@@ -28,7 +28,7 @@ from tests.backend.studio.exports import (
     region,
     task,
     written,
-)  # fmt: skip
+)
 from tests.backend.studio.fake_project import fake_project
 from tests.backend.studio.fake_studio import LEGACY_TOKEN
 from tests.small_raster import NOWHERE, raster

@@ -28,7 +28,8 @@ from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 from tests.workers import fake_worker
 from tests.workers.fake_worker import VERSION
 from workers.messages import SEGMENT_QUEUE
-from workers.queue.client import QueueError, SegmentClient
+from workers.queue.client import SegmentClient
+from workers.queue.connection import QueueError
 from workers.queue.corrections import CorrectionsClient
 from workers.queue.heartbeats import Announcement, announce, beats
 

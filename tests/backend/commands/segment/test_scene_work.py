@@ -10,8 +10,8 @@ from affine import Affine
 from PIL import Image
 
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
-from dgl_rsis.clip.model import ModelError
 from dgl_rsis.types import InputError, Label
+from dgl_rsis.weights.checkpoints import ModelError
 from tests.small_scene import PLACE, picture, write_scene
 from workers.settings import WorkerSettings
 
