@@ -1,7 +1,7 @@
 """A loaded model: answers about pictures, and remembers what each picture alone decides."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -19,7 +19,7 @@ from dgl_rsis.clip.features import DenseFeatures, PixelFeatures
 from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
-from dgl_rsis.types import InputError, Label, Mask, Prompt, Refined
+from dgl_rsis.types import RGB, InputError, Label, Mask, Prompt, Proposals, Refined
 from dgl_rsis.weights.checkpoints import ModelError
 from workers.engine.providers import REGIONS, MaskProvider, Provider, RegionProvider, Remembered
 from workers.images.cache import Arrays, ImageCache
@@ -38,10 +38,13 @@ class Segmenter:
         clip: the model.
         provider: of masks.
         remembered: the cache; the provider's own.
+
+    Attributes:
+        clip: the model.
     """
 
     def __init__(self, clip: ClipModel, provider: MaskProvider, remembered: Remembered) -> None:
-        self._clip = clip
+        self.clip = clip
         self._provider = provider
         self._remembered = remembered
         self._classes, self._referring = OvssParameters(), ResParameters()
@@ -52,16 +55,35 @@ class Segmenter:
         """Crops at a time that fit the device, as far as known."""
         return self._classes.batch
 
+    @property
+    def parameters(self) -> OvssParameters:
+        """Of classes; the batch of a single question may differ."""
+        return self._classes
+
     @cached_property
     def model_version(self) -> str:
         """A name that changes when weights, parameters, provider or package change."""
         identity = self._provider.identity
-        version = pipeline.model_version(self._clip, self._classes, self._referring, *identity)
-        provider = next(part for part in identity if isinstance(part, Provider))
+        version = pipeline.model_version(self.clip, self._classes, self._referring, *identity)
+        provider = self._made_by
         if provider.name == REGIONS:
             return version
         stem = provider.name.rsplit("/", 1)[-1].rsplit(".", 1)[0].replace(":", "-")
         return f"{version}-{stem}-{provider.fingerprint[:8]}"
+
+    @property
+    def propose(self) -> Callable[[RGB], Proposals] | None:
+        """(H, W, 3) uint8 → the provider's masks.
+
+        None for the hierarchy of regions, which a scene cuts by costs of its own.
+        """
+        if self._made_by.name == REGIONS:
+            return None
+        return lambda image: self._provider.propose(Picture(image), self._classes.regions)
+
+    @property
+    def _made_by(self) -> Provider:
+        return next(part for part in self._provider.identity if isinstance(part, Provider))
 
     def segment(
         self,
@@ -86,7 +108,7 @@ class Segmenter:
         with timed(seconds, "text"):
             words = self._vocabulary(labels)
         encoded = self.encode(picture, parameters)
-        segmentation = pipeline.classify(encoded, words, self._clip, parameters, learnt)
+        segmentation = pipeline.classify(encoded, words, self.clip, parameters, learnt)
         return replace(segmentation, seconds=seconds | segmentation.seconds)
 
     def marked_examples(
@@ -125,7 +147,7 @@ class Segmenter:
         top = most or self._referring.top_k
         wanted = replace(self._referring, encoding=encoding, top_k=top)
         segmentation = self.find(picture, expression, wanted)
-        return segmentation, vocabulary.label_for(segmentation.decoupled.noun, labels, self._clip)
+        return segmentation, vocabulary.label_for(segmentation.decoupled.noun, labels, self.clip)
 
     def find(
         self, picture: Picture, expression: str, parameters: ResParameters
@@ -136,7 +158,7 @@ class Segmenter:
             InputError: see there.
         """
         encoded = self.encode(picture, parameters.encoding)
-        return referring.refer(encoded, expression, self._clip, parameters)
+        return referring.refer(encoded, expression, self.clip, parameters)
 
     def point(self, picture: Picture, prompt: Prompt) -> Refined:
         """The mask that somebody points at.
@@ -166,9 +188,9 @@ class Segmenter:
             return named[0].name
         dense = self._dense(picture, batch)
         share = self._classes.pixel_share
-        feature = features.mask_features(self._clip, dense, mask[None], share)
+        feature = features.mask_features(self.clip, dense, mask[None], share)
         words = self._vocabulary(labels)
-        temperature = self._classes.temperature or self._clip.temperature
+        temperature = self._classes.temperature or self.clip.temperature
         scores = matching.match(feature, words.texts, words.owners, temperature)[0]
         best = max(range(len(labels)), key=lambda i: (not labels[i].background, scores[i]))
         return labels[best].name
@@ -188,13 +210,13 @@ class Segmenter:
             encoded = EncodedImage(picture.pixels, proposed, dense, torch.empty(0), seconds)
             by_mask = self._features(picture, "mask", encoded, parameters)
         encoded = replace(encoded, by_mask=by_mask)
-        if parameters.margin < 1 or pipeline.mask_share(self._clip, parameters) == 1:
+        if parameters.margin < 1 or pipeline.mask_share(self.clip, parameters) == 1:
             return encoded  # which crops are needed depends on the question
         with timed(seconds, "all crops"):
             return replace(encoded, by_crop=self._features(picture, "crop", encoded, parameters))
 
     def _dense(self, picture: Picture, batch: int) -> DenseFeatures:
-        clip = self._clip
+        clip = self.clip
 
         def make() -> Arrays:
             made = features.dense_features(clip, picture.pixels, batch)
@@ -220,7 +242,7 @@ class Segmenter:
         self, picture: Picture, kind: str, encoded: EncodedImage, parameters: OvssParameters
     ) -> Tensor:
         """Features of all masks, or of the crops around them: (N, D)."""
-        clip = self._clip
+        clip = self.clip
 
         def make() -> Tensor:
             if kind == "crop":
@@ -250,7 +272,7 @@ class Segmenter:
         if wanted not in kept:
             classes = self._classes
             kept[wanted] = vocabulary.prepare(
-                wanted, self._clip, enrich=classes.knowledge, remember=classes.remember
+                wanted, self.clip, enrich=classes.knowledge, remember=classes.remember
             )
             if len(kept) > MOST_VOCABULARIES:
                 kept.popitem(last=False)

@@ -14,10 +14,9 @@ from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
 from dgl_rsis.runs import to_runs
 from dgl_rsis.types import RGB, Label, Segment
 from workers.engine.answers import to_results
-from workers.engine.segmenter import load_segmenter
+from workers.engine.segmenter import Segmenter
 from workers.images.pictures import Picture
 from workers.messages import SegmentReply
-from workers.settings import WorkerSettings
 
 
 @dataclass(frozen=True)
@@ -56,19 +55,17 @@ class LocalReference:
 
 
 class LocalSegmenter:
-    """A loaded model.
+    """A model and images that are held whole.
 
     Args:
-        settings: of the model, and of how large an image may be.
-
-    Raises:
-        ModelError: there is no such model.
+        segmenter: the loaded model.
+        max_pixels: of an image; a larger one is refused.
     """
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        self._segmenter = load_segmenter(settings)
-        self._max_pixels = settings.max_image_pixels
-        self.model_version = self._segmenter.model_version
+    def __init__(self, segmenter: Segmenter, max_pixels: int) -> None:
+        self._segmenter = segmenter
+        self._max_pixels = max_pixels
+        self.model_version = segmenter.model_version
 
     def segment(
         self, path: Path, labels: Sequence[Label], colours: Mapping[str, str]

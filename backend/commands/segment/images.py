@@ -14,6 +14,7 @@ from backend.commands.progress import track
 from backend.commands.segment.image_work import LocalSegmenter
 from backend.project.label_config import LabelConfig
 from backend.regions import writing
+from workers.engine.segmenter import load_segmenter
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
@@ -33,13 +34,11 @@ class LocalRun:
         images: files; their stems name the results.
         config: the vocabulary, and the form of the predictions.
         out: folder for the results.
-        settings: the model, where it runs, and the budget of an image.
     """
 
     images: Sequence[Path]
     config: LabelConfig
     out: Path
-    settings: WorkerSettings
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class ReferringRun:
     settings: WorkerSettings
 
 
-def run(task: LocalRun) -> int:
+def run(task: LocalRun, segmenter: LocalSegmenter) -> int:
     """Segment all images: `<stem>.classes.png`, `<stem>.json` and `<stem>.overlay.png` of each.
 
     An image that cannot be segmented is reported in one line, or with its traceback when nobody
@@ -71,12 +70,8 @@ def run(task: LocalRun) -> int:
 
     Returns:
         Exit status: 0, or 1 when an image could not be segmented.
-
-    Raises:
-        LocalError: two images share a stem, or there are more labels than a class map holds.
     """
-    _check(task)
-    return _each(task, lambda segmenter, path: _segment(segmenter, path, task))
+    return _each(task.images, task.out, lambda path: _segment(segmenter, path, task))
 
 
 def refer(task: ReferringRun) -> int:
@@ -88,10 +83,13 @@ def refer(task: ReferringRun) -> int:
 
     Raises:
         LocalError: two images share a stem.
+        ModelError: there is no such model.
     """
     _check_stems(task.images)
+    loaded = load_segmenter(task.settings)
+    segmenter = LocalSegmenter(loaded, task.settings.max_image_pixels)
 
-    def one(segmenter: LocalSegmenter, path: Path) -> None:
+    def one(path: Path) -> None:
         answer = segmenter.refer(path, task.expression, task.top_k, explain=task.explain)
         Image.fromarray(answer.mask.astype(np.uint8) * 255).save(task.out / f"{path.stem}.mask.png")
         (task.out / f"{path.stem}.json").write_text(json.dumps(answer.report), "utf-8")
@@ -101,17 +99,16 @@ def refer(task: ReferringRun) -> int:
         what = answer.reason or f"{count} candidate{'s' if count != 1 else ''}"
         LOG.info("%s: %s (s: %s)", path, what, _stages(answer.seconds))
 
-    return _each(task, one)
+    return _each(task.images, task.out, one)
 
 
-def _each(task: LocalRun | ReferringRun, work: Callable[[LocalSegmenter, Path], None]) -> int:
+def _each(images: Sequence[Path], out: Path, work: Callable[[Path], None]) -> int:
     """Do the work for every image; one that fails is reported, and the others go on."""
-    task.out.mkdir(parents=True, exist_ok=True)
-    segmenter = LocalSegmenter(task.settings)
+    out.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for path in track(task.images, "Segmenting"):
+    for path in track(images, "Segmenting"):
         try:
-            work(segmenter, path)
+            work(path)
         except OSError as error:
             LOG.error("%s: cannot be read: %s", path, error.strerror or error)
             failed += 1
@@ -124,7 +121,13 @@ def _each(task: LocalRun | ReferringRun, work: Callable[[LocalSegmenter, Path], 
     return 1 if failed else 0
 
 
-def _check(task: LocalRun) -> None:
+def check(task: LocalRun) -> None:
+    """See that the task can be done, before a model is loaded for it.
+
+    Raises:
+        LocalError: two images share a stem, there are more labels than a class map holds, or no
+            control that could hold masks.
+    """
     _check_stems(task.images)
     if len(task.config.labels) > MOST_LABELS:
         raise LocalError(

@@ -12,22 +12,13 @@ from PIL import Image
 
 from dgl_rsis import overlays
 from dgl_rsis.classes import pipeline
-from dgl_rsis.classes.pipeline import OvssParameters
-from dgl_rsis.clip.model import load_clip
 from dgl_rsis.scenes import polygons, rasters, vectors
-from dgl_rsis.scenes.pipeline import Propose, WindowParameters, segment_scene
+from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
 from dgl_rsis.scenes.rasters import Legend, SceneRaster
 from dgl_rsis.scenes.reading import Scene, open_scene
 from dgl_rsis.scenes.vectors import Format
 from dgl_rsis.types import RGB, Floats, Label, Segment
-from dgl_rsis.weights.checkpoints import ModelError
-from workers.engine.providers import REGIONS, Remembered
-from workers.engine.segmenter import load_provider
-from workers.images.cache import ImageCache
-from workers.images.pictures import Picture
-from workers.registry.files import RegistryError
-from workers.registry.models import resolve_clip
-from workers.settings import WorkerSettings
+from workers.engine.segmenter import Segmenter
 
 LOG = logging.getLogger(__name__)
 
@@ -96,31 +87,15 @@ class SceneReport:
 
 
 class LocalSceneSegmenter:
-    """A loaded model.
+    """A model and scenes of any size.
 
     Args:
-        settings: as for `segmenter.load_segmenter`.
-
-    Raises:
-        ModelError: there is no such model.
+        segmenter: the loaded model.
     """
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        try:
-            self._clip = load_clip(
-                resolve_clip(settings.model, settings.models_dir), settings.device
-            )
-            provider = load_provider(settings, Remembered(ImageCache(0)))
-        except RegistryError as error:
-            raise ModelError(str(error)) from None
-        self._parameters = OvssParameters()
-        self._propose: Propose | None = None
-        if settings.proposals != REGIONS:
-            regions = self._parameters.regions
-            self._propose = lambda image: provider.propose(Picture(image), regions)
-        self.model_version = pipeline.model_version(
-            self._clip, self._parameters, *provider.identity
-        )
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self.model_version = segmenter.model_version
 
     def segment(
         self, path: Path, out: Path, job: SceneJob, progress: Callable[[int, int], None]
@@ -177,9 +152,15 @@ class LocalSceneSegmenter:
         probability: SceneRaster,
         progress: Callable[[int, int], None],
     ) -> None:
-        windows = job.options.windows
+        model = self._segmenter
         blocks = segment_scene(
-            scene, job.labels, self._clip, self._parameters, windows, self._propose, progress
+            scene,
+            job.labels,
+            model.clip,
+            model.parameters,
+            job.options.windows,
+            model.propose,
+            progress,
         )
         start, pixels = time.perf_counter(), 0
         for block in blocks:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backend.commands.progress import scanning
 from backend.commands.segment import images
+from backend.commands.segment.image_work import LocalSegmenter
 from backend.commands.segment.images import LocalError, LocalRun
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.label_config import LabelConfig
@@ -15,6 +16,7 @@ from dgl_rsis.rasters import TIFF_SUFFIXES
 from dgl_rsis.scenes.pipeline import WindowParameters
 from dgl_rsis.scenes.rasters import MOST_LABELS
 from dgl_rsis.scenes.reading import read_grid
+from workers.engine.segmenter import load_segmenter
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
@@ -28,14 +30,12 @@ class SceneRun:
         scenes: raster files; their stems name the results.
         config: the vocabulary.
         out: folder for the results.
-        settings: the model, and where it runs.
         options: how scenes are read, and what is written.
     """
 
     scenes: Sequence[Path]
     config: LabelConfig
     out: Path
-    settings: WorkerSettings
     options: SceneOptions
 
 
@@ -46,22 +46,29 @@ def segment_classes(
     options: SceneOptions,
     settings: WorkerSettings,
 ) -> int:
-    """Segment files into classes: photos are held whole, scenes are not.
+    """Segment files into classes, all by one loaded model: photos are held whole, scenes are not.
 
     Returns:
         The worse exit status of the two kinds.
 
     Raises:
-        LocalError: see `images.run` and `run`.
+        LocalError: see `images.check` and `check`.
+        ModelError: there is no such model.
     """
     asked = options != SceneOptions()
     scenes = [path for path in files if is_scene(path, asked=asked)]
     photos = [path for path in files if path not in scenes]
+    of_photos, of_scenes = LocalRun(photos, config, out), SceneRun(scenes, config, out, options)
+    if photos:
+        images.check(of_photos)
+    if scenes:
+        check(of_scenes)
+    segmenter = load_segmenter(settings)
     status = 0
     if photos:
-        status = images.run(LocalRun(photos, config, out, settings))
+        status = images.run(of_photos, LocalSegmenter(segmenter, settings.max_image_pixels))
     if scenes:
-        status = max(status, run(SceneRun(scenes, config, out, settings, options)))
+        status = max(status, run(of_scenes, LocalSceneSegmenter(segmenter)))
     return status
 
 
@@ -81,18 +88,13 @@ def is_scene(path: Path, *, asked: bool = False) -> bool:
     return grid is not None and (grid.placed or max(grid.width, grid.height) > usual)
 
 
-def run(task: SceneRun) -> int:
+def run(task: SceneRun, segmenter: LocalSceneSegmenter) -> int:
     """Segment all scenes; one that cannot be segmented is reported, and the others go on.
 
     Returns:
         Exit status: 0, or 1 when a scene could not be segmented.
-
-    Raises:
-        LocalError: two scenes share a stem, or the labels do not fit a raster.
     """
-    _check(task)
     task.out.mkdir(parents=True, exist_ok=True)
-    segmenter = LocalSceneSegmenter(task.settings)
     job = SceneJob(task.config.labels, task.config.colours, task.options)
     failed = 0
     for path in task.scenes:
@@ -127,7 +129,12 @@ def _segment(segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJo
     return True
 
 
-def _check(task: SceneRun) -> None:
+def check(task: SceneRun) -> None:
+    """See that the task can be done, before a model is loaded for it.
+
+    Raises:
+        LocalError: two scenes share a stem, or the labels do not fit a raster.
+    """
     stems = Counter(path.stem for path in task.scenes)
     twice = sorted(stem for stem, count in stems.items() if count > 1)
     if twice:

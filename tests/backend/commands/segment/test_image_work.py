@@ -8,6 +8,7 @@ from backend.commands.segment.image_work import LocalSegmenter
 from dgl_rsis.types import ImageError, Label
 from tests.small_raster import NOWHERE, raster
 from tests.small_scene import picture
+from workers.engine.segmenter import load_segmenter
 from workers.settings import WorkerSettings
 
 # Enough words that an untrained model finds something of them.
@@ -17,7 +18,8 @@ LABELS = (Label("building", ("house",)), *(Label(word) for word in WORDS))
 
 @pytest.fixture(scope="module")
 def segmenter(model_folder: Path) -> LocalSegmenter:
-    return LocalSegmenter(WorkerSettings(model=str(model_folder), max_image_pixels=10_000))
+    loaded = load_segmenter(WorkerSettings(model=str(model_folder)))
+    return LocalSegmenter(loaded, max_pixels=10_000)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from PIL import Image
 
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from dgl_rsis.types import InputError, Label
-from dgl_rsis.weights.checkpoints import ModelError
 from tests.small_scene import PLACE, picture, write_scene
+from workers.engine.segmenter import load_segmenter
 from workers.settings import WorkerSettings
 
 WORDS = ("ship", "car", "tree", "field", "water", "pool")
@@ -26,7 +26,7 @@ def nothing(done: int, total: int) -> None:
 
 @pytest.fixture(scope="module")
 def segmenter(model_folder: Path) -> LocalSceneSegmenter:
-    return LocalSceneSegmenter(WorkerSettings(model=str(model_folder)))
+    return LocalSceneSegmenter(load_segmenter(WorkerSettings(model=str(model_folder))))
 
 
 def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: Path) -> None:
@@ -127,8 +127,3 @@ def test_a_scene_of_one_colour_has_few_polygons_and_an_empty_one_none(
     with rasterio.open(report.files[0]) as dataset:
         assert not dataset.read(1).any()
     assert pyogrio.read_info(tmp_path / "empty.gpkg")["features"] == 0
-
-
-def test_no_such_model_is_said() -> None:
-    with pytest.raises(ModelError, match="no model"):
-        LocalSceneSegmenter(WorkerSettings(model="nonsense"))

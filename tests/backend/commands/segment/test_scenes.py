@@ -1,15 +1,18 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from backend.commands.labels import read_config
 from backend.commands.segment import scenes
 from backend.commands.segment.images import LocalError
-from backend.commands.segment.scene_work import SceneOptions
+from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneOptions
 from backend.commands.segment.scenes import SceneRun, is_scene
 from tests.small_scene import picture, write_scene
+from workers.engine.segmenter import Segmenter, load_segmenter
 from workers.settings import WorkerSettings
 
 CONFIG = read_config("ship,car,tree,field,water", None)
@@ -35,22 +38,25 @@ def test_what_a_scene_is(tmp_path: Path) -> None:
     assert not is_scene(tmp_path / "missing.tif")
 
 
-def task(tmp_path: Path, model_folder: Path, *paths: Path, **options) -> SceneRun:
-    out = tmp_path / "out"
-    settings, wanted = WorkerSettings(model=str(model_folder)), SceneOptions(**options)
-    return SceneRun(paths, CONFIG, out, settings, wanted)
+def task(tmp_path: Path, *paths: Path, **options) -> SceneRun:
+    return SceneRun(paths, CONFIG, tmp_path / "out", SceneOptions(**options))
+
+
+@pytest.fixture(scope="module")
+def segmenter(model_folder: Path) -> LocalSceneSegmenter:
+    return LocalSceneSegmenter(load_segmenter(WorkerSettings(model=str(model_folder))))
 
 
 def test_a_bad_scene_is_reported_and_the_others_go_on(
-    model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    segmenter: LocalSceneSegmenter, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = write_scene(tmp_path / "good.tif", picture(100, 120))
     last = write_scene(tmp_path / "last.tif", picture(100, 120, 1))
     text, missing = tmp_path / "text.tif", tmp_path / "missing.tif"
     text.write_text("no image")
     caplog.set_level("INFO")
-    run = task(tmp_path, model_folder, text, good, missing, last, polygons="geojson")
-    assert scenes.run(run) == 1
+    run = task(tmp_path, text, good, missing, last, polygons="geojson")
+    assert scenes.run(run, segmenter) == 1
     assert {file.name for file in run.out.iterdir()} == {
         f"{stem}.{end}"
         for stem in ("good", "last")
@@ -64,14 +70,34 @@ def test_a_bad_scene_is_reported_and_the_others_go_on(
     assert "Mpx" in caplog.text
 
 
-def test_bands_reach_the_scene(model_folder: Path, tmp_path: Path, caplog) -> None:
+def test_bands_reach_the_scene(segmenter: LocalSceneSegmenter, tmp_path: Path, caplog) -> None:
     scene = write_scene(tmp_path / "a.tif", picture(60, 60))
-    assert scenes.run(task(tmp_path, model_folder, scene, bands=(3, 2, 1))) == 0
-    assert scenes.run(task(tmp_path, model_folder, scene, bands=(4, 3, 2))) == 1
+    assert scenes.run(task(tmp_path, scene, bands=(3, 2, 1)), segmenter) == 0
+    assert scenes.run(task(tmp_path, scene, bands=(4, 3, 2)), segmenter) == 1
     assert "no band 4" in caplog.text
 
 
-def test_scenes_of_one_stem_are_refused(model_folder: Path, tmp_path: Path) -> None:
-    paths = [tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif"]
+def test_scenes_of_one_stem_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="called x"):
-        scenes.run(task(tmp_path, model_folder, *paths))
+        scenes.check(task(tmp_path, tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif"))
+
+
+def test_photos_and_scenes_are_segmented_by_one_model(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+
+    def load(settings: WorkerSettings) -> Segmenter:
+        loads.append(load_segmenter(settings))
+        return loads[-1]
+
+    monkeypatch.setattr(scenes, "load_segmenter", load)
+    scene, photo = write_scene(tmp_path / "y.tif", picture(100, 120)), tmp_path / "x.png"
+    Image.fromarray(picture(40, 50)).save(photo)
+    out, settings = tmp_path / "out", WorkerSettings(model=str(model_folder))
+    assert scenes.segment_classes([photo, scene], CONFIG, out, SceneOptions(), settings) == 0
+    [loaded] = loads
+    with rasterio.open(out / "y.classes.tif") as dataset:
+        assert dataset.tags()["MODEL_VERSION"] == loaded.model_version
+    prediction = json.loads((out / "x.json").read_text("utf-8"))
+    assert prediction["model_version"] == loaded.model_version
