@@ -1,7 +1,14 @@
-"""Names from other people's data → names of files that stay in the folder they are meant for."""
+"""Names of the files that commands write.
+
+Names from other people's data become names that stay in the folder they are meant for; stems of
+inputs name results as they are, so they must differ.
+"""
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from itertools import chain, count
+from pathlib import Path
 
 LONGEST = 150  # bytes of UTF-8; file systems take 255, suffixes and ends included
 UNSAFE = re.compile(r"[^\w.-]+")
@@ -26,6 +33,12 @@ class FileNames:
         name = next(each for each in chain([stem], numbered) if each.lower() not in self._given)
         self._given.add(name.lower())
         return name
+
+
+def shared_stems(files: Iterable[Path]) -> list[str]:
+    """Stems that several files have, sorted: results named by them would overwrite each other."""
+    stems = Counter(path.stem for path in files)
+    return sorted(stem for stem, times in stems.items() if times > 1)
 
 
 def _safe(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from backend.commands.file_names import shared_stems
 from backend.commands.progress import track
 from backend.commands.segment.image_work import LocalSegmenter
 from backend.project.label_config import LabelConfig
@@ -85,7 +85,7 @@ def refer(task: ReferringRun) -> int:
         LocalError: two images share a stem.
         ModelError: there is no such model.
     """
-    _check_stems(task.images)
+    check_stems(task.images)
     loaded = load_segmenter(task.settings)
     segmenter = LocalSegmenter(loaded, task.settings.max_image_pixels)
 
@@ -125,10 +125,9 @@ def check(task: LocalRun) -> None:
     """See that the task can be done, before a model is loaded for it.
 
     Raises:
-        LocalError: two images share a stem, there are more labels than a class map holds, or no
-            control that could hold masks.
+        LocalError: there are more labels than a class map holds, or no control that could hold
+            masks.
     """
-    _check_stems(task.images)
     if len(task.config.labels) > MOST_LABELS:
         raise LocalError(
             f"{len(task.config.labels)} labels: a class map holds at most {MOST_LABELS}"
@@ -137,11 +136,18 @@ def check(task: LocalRun) -> None:
         raise LocalError("; ".join(task.config.problems))
 
 
-def _check_stems(images: Sequence[Path]) -> None:
-    stems = Counter(path.stem for path in images)
-    twice = sorted(stem for stem, count in stems.items() if count > 1)
-    if twice:
-        raise LocalError(f"several images are called {', '.join(twice)}: run them one by one")
+def check_stems(files: Sequence[Path], what: str = "images") -> None:
+    """See that no result would overwrite that of another file.
+
+    Args:
+        files: whose stems name the results.
+        what: the files are, for the message.
+
+    Raises:
+        LocalError: two share a stem.
+    """
+    if twice := shared_stems(files):
+        raise LocalError(f"several {what} are called {', '.join(twice)}: run them one by one")
 
 
 def _segment(segmenter: LocalSegmenter, path: Path, task: LocalRun) -> None:

@@ -1,7 +1,6 @@
 """`dgl-rsis segment` for scenes: rasters of any size in, rasters and polygons out."""
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +51,13 @@ def segment_classes(
         The worse exit status of the two kinds.
 
     Raises:
-        LocalError: see `images.check` and `check`.
+        LocalError: two files share a stem; see also `images.check` and `check`.
         ModelError: there is no such model.
     """
     asked = options != SceneOptions()
     scenes = [path for path in files if is_scene(path, asked=asked)]
     photos = [path for path in files if path not in scenes]
+    images.check_stems(files, "images" if photos else "scenes")
     of_photos, of_scenes = LocalRun(photos, config, out), SceneRun(scenes, config, out, options)
     if photos:
         images.check(of_photos)
@@ -133,12 +133,8 @@ def check(task: SceneRun) -> None:
     """See that the task can be done, before a model is loaded for it.
 
     Raises:
-        LocalError: two scenes share a stem, or the labels do not fit a raster.
+        LocalError: the labels do not fit a raster.
     """
-    stems = Counter(path.stem for path in task.scenes)
-    twice = sorted(stem for stem, count in stems.items() if count > 1)
-    if twice:
-        raise LocalError(f"several scenes are called {', '.join(twice)}: run them one by one")
     if not task.config.labels:
         raise LocalError("; ".join(task.config.problems) or "no labels: give some")
     if len(task.config.labels) > MOST_LABELS:

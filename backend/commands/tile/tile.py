@@ -5,7 +5,6 @@ Label Studio shows no GeoTIFF, and a browser no raster of any size.
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from backend.commands.file_names import shared_stems
 from backend.commands.progress import track
 from backend.studio.references import LOCAL_FILES, served
 from dgl_rsis.bands import Stretch
@@ -91,9 +91,7 @@ def run(task: TileRun) -> int:
 
 
 def _check_stems(scenes: Sequence[Path]) -> None:
-    stems = Counter(path.stem for path in scenes)
-    twice = sorted(stem for stem, count in stems.items() if count > 1)
-    if twice:
+    if twice := shared_stems(scenes):
         raise TilingError(
             f"several scenes are called {', '.join(twice)}: tile them one by one, each into a "
             "folder of its own"

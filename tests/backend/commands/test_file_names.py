@@ -3,7 +3,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.commands.file_names import FileNames
+from backend.commands.file_names import FileNames, shared_stems
 
 EVIL = st.sampled_from(["..", "/etc/passwd", "a/../../b", "a\0b", "\ud800", ".hidden", "CON", "-x"])
 
@@ -26,3 +26,9 @@ def test_plain_names_are_kept() -> None:
     assert names.give("SÃO_1.tile", "other", 7) == "SÃO_1.tile-2"
     assert names.give("..", "other") == "other"
     assert names.give("", "other") == "other-2"
+
+
+def test_stems_that_several_files_have_are_found_whatever_their_kind() -> None:
+    files = ["b/y.tif", "x.jpg", "x.tif", "a/y.tif", "x.y.png", "z.png"]
+    assert shared_stems(map(Path, files)) == ["x", "y"]
+    assert shared_stems([]) == []

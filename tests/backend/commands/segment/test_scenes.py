@@ -77,9 +77,24 @@ def test_bands_reach_the_scene(segmenter: LocalSceneSegmenter, tmp_path: Path, c
     assert "no band 4" in caplog.text
 
 
-def test_scenes_of_one_stem_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="called x"):
-        scenes.check(task(tmp_path, tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif"))
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("a/x.tif", "b/x.tif"), "several scenes are called x: run them one by one"),
+        (("x.tif", "x.png"), "several images are called x: run them one by one"),
+    ],
+)
+def test_files_of_one_stem_are_refused(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    files = [tmp_path / name for name in names]
+    for file in files:
+        if file.suffix == ".tif":
+            write_scene(file, picture(40, 50))
+    out, settings = tmp_path / "out", WorkerSettings(model="none is loaded")
+    with pytest.raises(LocalError, match=words):
+        scenes.segment_classes(files, CONFIG, out, SceneOptions(), settings)
+    assert not out.exists()
 
 
 def test_photos_and_scenes_are_segmented_by_one_model(
