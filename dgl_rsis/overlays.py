@@ -18,18 +18,18 @@ PALETTE = (
 )  # fmt: skip
 
 
-def colours(labels: Sequence[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """A colour for each label: the given one, else the next of the palette.
+def in_turn(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each of some things in their order: that of the palette, from its start again.
+
+    For what has a place but no colour of its own, such as ranked candidates.
 
     Args:
-        labels: names.
-        given: CSS colours of some of them, as label configs have them; unknown ones are ignored.
+        names: different ones.
+
+    Returns:
+        Name → "#RRGGBB".
     """
-    by_label = {}
-    for i, label in enumerate(labels):
-        wanted = (given or {}).get(label, "")
-        by_label[label] = wanted if _is_colour(wanted) else PALETTE[i % len(PALETTE)]
-    return by_label
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
 
 
 def overlay(image: RGB, segments: Sequence[Segment], by_label: Mapping[str, str]) -> RGB:
@@ -38,7 +38,7 @@ def overlay(image: RGB, segments: Sequence[Segment], by_label: Mapping[str, str]
     Args:
         image: (H, W, 3) uint8.
         segments: masks of (H, W).
-        by_label: CSS colour of each label.
+        by_label: colour of each label, "#rrggbb".
 
     Returns:
         (H', W', 3) uint8, wider than the image.
@@ -95,11 +95,3 @@ def _legend(segments: Sequence[Segment], by_label: Mapping[str, str], height: in
         draw.rectangle([MARGIN, top, MARGIN + SWATCH, top + SWATCH], fill=colour, outline="black")
         draw.text((2 * MARGIN + SWATCH, top), text, fill="black", font=font)
     return legend
-
-
-def _is_colour(text: str) -> bool:
-    try:
-        ImageColor.getrgb(text)
-    except ValueError:
-        return False
-    return True

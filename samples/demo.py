@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from backend.project import label_config
-from dgl_rsis.overlays import colours, overlay
+from backend.project.colours import colours
+from dgl_rsis.overlays import overlay
 from dgl_rsis.rasters import read_rgb
 from dgl_rsis.types import Segment
 from samples.processes import LOOPBACK, Program, StartError, running

@@ -9,7 +9,10 @@ others differ in hue and lightness for most. All are saturated, which the ground
 
 import colorsys
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
+
+from PIL import ImageColor
 
 from dgl_rsis.types import normal_name
 
@@ -38,29 +41,55 @@ WISHES: Mapping[str, Sequence[str]] = {
 SATURATION = 0.85
 LIGHTNESSES = (0.62, 0.38, 0.78)
 HUES = 12
+ALPHA = re.compile(r"rgba\((.*),[^,]*\)")  # Pillow wants whole numbers
 
 
-def colours(names: Sequence[str]) -> dict[str, str]:
-    """One colour a name, all different.
+def colours(names: Sequence[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """One colour a name: the given one, and for the others different ones.
 
     A known word gets its own colour, any other one that its spelling chooses; where two want the
     same, the earlier has it and the other takes the next that is free.
 
     Args:
         names: labels, each once.
+        given: CSS colours of some of them, as label configs have them; what is no colour counts
+            for nothing.
 
     Returns:
         Name → "#rrggbb", in the order of the names.
     """
     wished = {word: colour for colour, words in WISHES.items() for word in words}
-    chosen: dict[str, str] = {}
-    taken: set[str] = set()
-    known = [name for name in names if normal_name(name) in wished]
-    for name in (*known, *(name for name in names if name not in known)):
+    chosen = _readable(names, given or {})
+    taken = set(chosen.values())
+    rest = [name for name in names if name not in chosen]
+    known = [name for name in rest if normal_name(name) in wished]
+    for name in (*known, *(name for name in rest if name not in known)):
         first = wished.get(normal_name(name))
         chosen[name] = first if first and first not in taken else _free(name, taken)
         taken.add(chosen[name])
     return {name: chosen[name] for name in names}
+
+
+def rgb(css: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0-255, of a CSS colour; its alpha is left out.
+
+    Raises:
+        ValueError: it is no colour.
+    """
+    red, green, blue = ImageColor.getrgb(ALPHA.sub(r"rgb(\1)", css))[:3]
+    return min(red, 255), min(green, 255), min(blue, 255)
+
+
+def _readable(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Name → "#rrggbb" where the given colour is one."""
+    read: dict[str, str] = {}
+    for name in names:
+        try:
+            red, green, blue = rgb(given.get(name, ""))
+        except ValueError:
+            continue
+        read[name] = f"#{red:02x}{green:02x}{blue:02x}"
+    return read
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -202,7 +202,7 @@ def comparison(case: Case) -> RGB:
     """
     step = math.ceil(max(case.image.shape[:2]) / LONGEST_SIDE)  # every step-th pixel is enough
     image = np.ascontiguousarray(case.image[::step, ::step])
-    colours = overlays.colours(case.names)
+    colours = overlays.in_turn(case.names)
     pictures = {
         f"{case.name}": image,
         "truth": overlays.overlay(image, _segments(case.truth, case, step), colours),

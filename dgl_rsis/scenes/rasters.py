@@ -37,7 +37,7 @@ class Legend:
 
     Attributes:
         names: of the labels; value i is the i-th, from 1. 0 is nodata.
-        colours: a CSS colour of each of them.
+        colours: of each of them, "#rrggbb".
     """
 
     names: Sequence[str]

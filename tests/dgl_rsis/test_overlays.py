@@ -21,11 +21,10 @@ def test_an_empty_answer_is_a_picture_too():
     assert overlays.overlay(IMAGE, [], {}).shape[0] >= 60
 
 
-def test_colours_are_the_configs_where_they_are_colours():
-    by_label = overlays.colours(["a", "b", "c"], {"a": "#123456", "b": "no colour"})
-    assert by_label["a"] == "#123456"
-    assert by_label["b"].startswith("#")
-    assert len(set(by_label.values())) == 3
+def test_colours_come_in_turn():
+    names = [f"{rank}. ship" for rank in range(len(overlays.PALETTE) + 1)]
+    by_name = overlays.in_turn(names)
+    assert tuple(by_name.values()) == (*overlays.PALETTE, overlays.PALETTE[0])
 
 
 def test_heat_is_brighter_where_the_activation_is_and_outlines_the_mask():

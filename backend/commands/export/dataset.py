@@ -4,15 +4,12 @@ A writer is a module with one verb, `write(examples, vocabulary, out)`: it goes 
 once, holds none of them, and makes files below `out`.
 """
 
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
-
-from PIL import ImageColor
 
 from backend.project import colours
 from backend.regions.records import Annotation, Item, Region
@@ -22,8 +19,6 @@ Colour = tuple[int, int, int]  # red, green, blue, 0-255
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 BACKGROUND = "background"
-ALPHA = re.compile(r"rgba\((.*),[^,]*\)")  # Pillow wants whole numbers
-GREY: Colour = (128, 128, 128)
 
 
 @dataclass(frozen=True)
@@ -41,8 +36,8 @@ class DatasetVocabulary:
     @classmethod
     def of(cls, labels: Sequence[str], css: Mapping[str, str] | None = None) -> Self:
         """Some labels with their CSS colours; one without gets one by its name."""
-        every = {**colours.colours(labels), **(css or {})}
-        return cls(tuple(labels), tuple(_colour(every[name]) for name in labels))
+        by_label = colours.colours(labels, css)
+        return cls(tuple(labels), tuple(colours.rgb(by_label[name]) for name in labels))
 
     @cached_property
     def numbers(self) -> Mapping[str, int]:
@@ -84,12 +79,3 @@ def copy_image(example: Example, folder: Path) -> Path:
     """Put the image into a folder of the set; the file's new place."""
     folder.mkdir(parents=True, exist_ok=True)
     return Path(shutil.copyfile(example.source, folder / example.file))
-
-
-def _colour(css: str) -> Colour:
-    """What a CSS colour is; grey when it is none."""
-    try:
-        red, green, blue = ImageColor.getrgb(ALPHA.sub(r"rgb(\1)", css))[:3]
-    except ValueError:
-        return GREY
-    return red, green, blue

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.project import colours
 from dgl_rsis import masks, overlays, rasters
 from dgl_rsis.decoupling import decouple
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
@@ -67,15 +68,13 @@ class LocalSegmenter:
         self._max_pixels = max_pixels
         self.model_version = segmenter.model_version
 
-    def segment(
-        self, path: Path, labels: Sequence[Label], colours: Mapping[str, str]
-    ) -> LocalAnswer:
+    def segment(self, path: Path, labels: Sequence[Label], given: Mapping[str, str]) -> LocalAnswer:
         """Segment one file into classes and objects.
 
         Args:
             path: an image.
             labels: the vocabulary.
-            colours: CSS colours of labels, for the overlay.
+            given: CSS colours of labels, for the overlay; others get those of `colours`.
 
         Raises:
             OSError: the file cannot be read.
@@ -91,7 +90,7 @@ class LocalSegmenter:
             to_results(segmentation, classes=True, objects=True),
             segmentation.seconds,
         )
-        by_label = overlays.colours([label.name for label in labels], colours)
+        by_label = colours.colours([label.name for label in labels], given)
         overlay = overlays.overlay(image, segmentation.classes, by_label)
         return LocalAnswer(reply, segmentation.class_map, overlay)
 
@@ -144,7 +143,7 @@ def _pictures(image: RGB, segmentation: ExpressionSegmentation, *, explain: bool
         for name, candidate in zip(names, candidates, strict=True)
     ]
     # The best one is painted last, over the others.
-    pictures = {"overlay": overlays.overlay(image, segments[::-1], overlays.colours(names))}
+    pictures = {"overlay": overlays.overlay(image, segments[::-1], overlays.in_turn(names))}
     if explain and segmentation.cam is not None:
         best = segments[0].mask if segments else None
         for name, plane in (

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from backend.project import colours
 from dgl_rsis import overlays
 from dgl_rsis.classes import pipeline
 from dgl_rsis.scenes import polygons, rasters, vectors
@@ -60,7 +61,7 @@ class SceneJob:
 
     Attributes:
         labels: the vocabulary.
-        colours: CSS colours of labels; others get the next of the palette.
+        colours: CSS colours of labels; others get those of `backend.project.colours`.
         options: how scenes are read, and what is written.
     """
 
@@ -113,7 +114,7 @@ class LocalSceneSegmenter:
             InputError: no raster that can be read, or one that cannot be segmented.
         """
         options, names = job.options, [label.name for label in job.labels]
-        legend = Legend(names, overlays.colours(names, job.colours))
+        legend = Legend(names, colours.colours(names, job.colours))
         seconds: dict[str, float] = {}
         with ExitStack() as stack:
             scene = stack.enter_context(open_scene(path, options.bands))

@@ -20,12 +20,12 @@ from backend.commands.file_names import FileNames
 from backend.commands.labels import LabelNames
 from backend.commands.progress import track
 from backend.commands.tile.tile import IMPORT
+from backend.project import colours
 from backend.regions import planes
 from backend.regions.findings import ExportError, Findings
 from backend.regions.records import Annotation, Item, Place
 from backend.studio import export
 from backend.studio.export import Reading
-from dgl_rsis import overlays
 from dgl_rsis.rasters import TIFF_SUFFIXES
 from dgl_rsis.scenes import mosaic
 from dgl_rsis.scenes.rasters import MOST_LABELS, Legend
@@ -243,8 +243,8 @@ def _assemble(
     if grid.crs is None:
         way_out = " (give the scene itself by --scene)" if scene.crs else ""
         LOG.info("%s: no CRS for its pixels%s: writing a plain TIFF", scene.name, way_out)
-    colours = {name: colour for name, colour in task.names.labels.items() if colour}
-    legend = Legend(labels, overlays.colours(labels, colours))
+    given = {name: colour for name, colour in task.names.labels.items() if colour}
+    legend = Legend(labels, colours.colours(labels, given))
     places = list(scene.tiles)
     assembled = mosaic.assemble(places, load, grid, legend, out)
     numbers = {label: number for number, label in enumerate(labels, start=1)}

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import color
 
-from backend.project.colours import BLUE, MORE, SAFE, WISHES, colours
+from backend.project.colours import BLUE, MORE, SAFE, WISHES, colours, rgb
 
 # Full loss of one cone, on linear RGB (Machado, Oliveira and Fernandes, IEEE TVCG 15:1291, 2009).
 DEFICIENCIES = {
@@ -23,7 +23,7 @@ DEFICIENCIES = {
 GROUND = ["#3f4a35", "#6b6f5a", "#8a8578", "#b5a58c", "#5c5c5c", "#9a9a98", "#d8d3c8", "#2b3a3f"]
 
 
-def rgb(names: list[str]) -> NDArray[np.float64]:
+def fractions(names: list[str]) -> NDArray[np.float64]:
     return np.array([[int(name[i : i + 2], 16) / 255 for i in (1, 3, 5)] for name in names])
 
 
@@ -40,14 +40,14 @@ def nearest(values: NDArray[np.float64]) -> float:
 
 
 def test_the_first_eight_are_told_apart_by_everybody() -> None:
-    values = rgb(list(SAFE))
+    values = fractions(list(SAFE))
     assert nearest(values) > 25
     for matrix in DEFICIENCIES.values():
         assert nearest(seen_by(values, matrix)) > 10
 
 
 def test_all_of_them_stand_out_from_the_ground() -> None:
-    marks, ground = (color.rgb2lab(rgb(list(x))[None])[0] for x in ((*SAFE, *MORE), GROUND))
+    marks, ground = (color.rgb2lab(fractions(list(x))[None])[0] for x in ((*SAFE, *MORE), GROUND))
     assert np.linalg.norm(marks[:, None] - ground[None], axis=2).min() > 20
 
 
@@ -82,6 +82,35 @@ def test_all_differ(names: list[str]) -> None:
     by_name = colours(names)
     assert list(by_name) == names
     assert len(set(by_name.values())) == len(names)
+
+
+def test_given_colours_win_and_the_others_keep_clear_of_them() -> None:
+    given = {"a": "rgba(1, 2, 3, 0.5)", "b": "no colour", "d": BLUE, "e": "red", "f": ""}
+    by_name = colours(["water", *"abcdef"], given)
+    assert (by_name["a"], by_name["d"], by_name["e"]) == ("#010203", BLUE, "#ff0000")
+    assert len(set(by_name.values())) == 7
+    assert colours(["b"], given) == colours(["b"])
+
+
+@pytest.mark.parametrize(
+    ("css", "expected"),
+    [
+        ("#0072b2", (0, 114, 178)),
+        ("#0072b280", (0, 114, 178)),
+        ("blue", (0, 0, 255)),
+        ("rgb(1, 2, 300)", (1, 2, 255)),
+        ("rgba(1, 2, 3, 0.5)", (1, 2, 3)),
+        ("hsl(120, 100%, 50%)", (0, 255, 0)),
+    ],
+)
+def test_css_colours_are_read(css: str, expected: tuple[int, int, int]) -> None:
+    assert rgb(css) == expected
+
+
+def test_what_is_no_colour_is_an_error() -> None:
+    for text in ("", "no colour", "#12", "rgba()"):
+        with pytest.raises(ValueError, match="color"):
+            rgb(text)
 
 
 @pytest.mark.parametrize("count", [1, 8, 44, 300])

@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from backend.commands.export.dataset import GREY, DatasetVocabulary, copy_image
+from backend.commands.export.dataset import DatasetVocabulary, copy_image
+from backend.project.colours import colours, rgb
 from tests.backend.commands.export.examples import example
 
 
@@ -14,7 +15,8 @@ def test_given_colours_win() -> None:
     vocabulary = DatasetVocabulary.of(
         ["a", "b", "c"], {"a": "rgba(1, 2, 3, 0.5)", "b": "no colour"}
     )
-    assert vocabulary.colours[:2] == ((1, 2, 3), GREY)
+    own = colours(["b", "c"])
+    assert vocabulary.colours == ((1, 2, 3), rgb(own["b"]), rgb(own["c"]))
 
 
 def test_images_are_copied(tmp_path: Path) -> None:

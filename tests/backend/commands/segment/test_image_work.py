@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from backend.commands.segment.image_work import LocalSegmenter
+from backend.project.colours import colours, rgb
 from dgl_rsis.types import ImageError, Label
 from tests.small_raster import NOWHERE, raster
 from tests.small_scene import picture
@@ -53,6 +54,9 @@ def test_masks_class_map_and_picture_agree(segmenter: LocalSegmenter, photo: Pat
     assert answer.overlay.dtype == np.uint8
     assert answer.overlay.shape[0] >= 48
     assert answer.overlay.shape[1] > 36  # with the legend
+    by_label = colours([label.name for label in LABELS], {"ship": "blue"})
+    drawn = {tuple(pixel) for pixel in answer.overlay[:, 36:].reshape(-1, 3).tolist()}
+    assert {rgb(by_label[label]) for label in areas} <= drawn
 
 
 def test_thresholds_and_background_reach_the_pipeline(

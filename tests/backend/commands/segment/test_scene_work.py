@@ -10,6 +10,7 @@ from affine import Affine
 from PIL import Image
 
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
+from backend.project.colours import colours, rgb
 from dgl_rsis.types import InputError, Label
 from tests.small_scene import PLACE, picture, write_scene
 from workers.engine.segmenter import load_segmenter
@@ -36,7 +37,8 @@ def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: 
     out = tmp_path / "out"
     out.mkdir()
     options = SceneOptions(polygons="gpkg", probability=True, window=208, overlap=64)
-    job = SceneJob(LABELS, {}, options)
+    job = SceneJob(LABELS, {"ship": "rgba(1, 2, 3, 0.5)"}, options)
+    by_label = colours(WORDS, job.colours)
     report = segmenter.segment(scene, out, job, nothing)
     names = {f"a.b.{end}" for end in ("classes.tif", "probability.tif", "gpkg", "overlay.png")}
     assert {file.name for file in report.files} == names == {f.name for f in out.iterdir()}
@@ -46,6 +48,8 @@ def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: 
         assert dataset.transform == PLACE
         assert dataset.tags()["MODEL_VERSION"] == segmenter.model_version
         assert json.loads(dataset.tags()["LABELS"]) == list(WORDS)
+        table = dataset.colormap(1)
+    assert [table[i][:3] for i in range(1, 7)] == [rgb(by_label[word]) for word in WORDS]
     assert ((classes > 0) <= valid).all()
     with rasterio.open(out / "a.b.probability.tif") as dataset:
         assert ((dataset.read(1) > 0) == valid).all()
@@ -60,6 +64,8 @@ def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: 
     with Image.open(out / "a.b.overlay.png") as picture_:
         assert picture_.height >= 250
         assert picture_.width > 300  # with the legend
+        drawn = {colour for _, colour in picture_.getcolors(picture_.width * picture_.height)}
+    assert {rgb(by_label[word]) for i, word in enumerate(WORDS, 1) if (classes == i).any()} <= drawn
 
 
 def test_only_what_was_asked_for_is_written(segmenter: LocalSceneSegmenter, tmp_path: Path) -> None:

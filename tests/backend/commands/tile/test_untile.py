@@ -21,6 +21,7 @@ from backend.commands.labels import LabelNames
 from backend.commands.tile import command, tile
 from backend.commands.tile.tile import TileRun
 from backend.commands.tile.untile import UntileRun, run
+from backend.project.colours import colours, rgb
 from backend.regions import brush
 from backend.regions.findings import ExportError
 from dgl_rsis import runs
@@ -146,6 +147,9 @@ def test_labels_are_numbered_by_name_or_as_asked(tmp_path):
     assert (read(tmp_path / "asked.tif") == np.array([0, 2, 3, 1])[classes]).all()
     with rasterio.open(tmp_path / "asked.tif") as file:
         assert file.colormap(1)[1] == (1, 2, 3, 255)
+        own = colours(["road", "building"])
+        assert file.colormap(1)[2] == (*rgb(own["road"]), 255)
+        assert file.colormap(1)[3] == (*rgb(own["building"]), 255)
         assert json.loads(file.tags()["LABELS"]) == ["tree", "road", "building"]
     report = json.loads((tmp_path / "asked.tif.json").read_text())
     assert report["labels"] == {"tree": 1, "road": 2, "building": 3}
