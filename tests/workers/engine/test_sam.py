@@ -86,6 +86,9 @@ def test_classes_come_from_its_masks(model_folder: Path, picture: Picture) -> No
     segmenter = Segmenter(load_clip(str(model_folder)), _provider(cache), Remembered(cache))
     segmentation = segmenter.segment(picture, [Label("building"), Label("water")], 8)
     assert segmentation.class_map.shape == (48, 64)
+    assert segmenter.propose is not None  # for scenes
+    proposed = segmenter.propose(picture.pixels)
+    assert (proposed.masks == _provider(cache).propose(picture, RegionParameters()).masks).all()
 
 
 def test_a_file_that_is_not_there_is_an_error_for_users(model_folder: Path) -> None:

@@ -171,6 +171,10 @@ def test_the_version_tells_the_provider(model_folder: Path) -> None:
     assert "regions" not in segmenter.model_version
 
 
+def test_scenes_cut_the_regions_themselves(model_folder: Path) -> None:
+    assert _segmenter(model_folder).propose is None
+
+
 def test_what_cannot_be_answered(model_folder: Path, picture: Picture) -> None:
     segmenter = _segmenter(model_folder)
     tiny = Picture(picture.pixels[:4, :4], "tiny")
