@@ -122,7 +122,9 @@ class Project:
         )
 
     def _is_foreign(self, package: str) -> bool:
-        return package not in self.top and find_spec(package) is not None
+        """Whether it is another package: `types` is none, since the project has a `types.py`."""
+        ours = package in self.top or any(_fits(name, f"{package}.py") for name in self.modules)
+        return not ours and find_spec(package) is not None
 
     def defines(self, path: str, name: str) -> bool:
         """Whether a file that fits the path defines that name."""

@@ -15,6 +15,7 @@ A document names something of the project by writing it as code. What counts as 
 import mimetypes
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -178,10 +179,20 @@ def _is_name(span: str, name: str, brackets: str | None) -> bool:
 
 
 def broken_links(name: str, document: Document) -> list[str]:
-    """Links of a document to files that are not there."""
+    """Links of a document to files and headings that are not there."""
     here = (ROOT / name).parent
-    paths = [t.partition("#")[0] for t in document.targets if "://" not in t]
-    return [path for path in paths if path and not (here / path).exists()]
+    inside = [target for target in document.targets if "://" not in target]
+    return [target for target in inside if not _leads_somewhere(target, here, document)]
+
+
+def _leads_somewhere(target: str, here: Path, document: Document) -> bool:
+    path, _, anchor = target.partition("#")
+    if path and not (here / path).exists():
+        return False
+    if not anchor or (path and not path.endswith(".md")):
+        return True
+    there = read((here / path).read_text("utf-8")) if path else document
+    return anchor in there.anchors
 
 
 # ---- the documents
@@ -227,6 +238,9 @@ def test_the_readme_names_every_folder():
         ("`words.toml`", "`decoupling.toml`"),
         ("`backend/project/label_config.py: parse`", "`backend/project/label_config.py: read`"),
         ("`label_config.parse`", "`label_config.parsed`"),
+        ("`types.InputError`", "`types.GoneThing`"),
+        ("`queue.client`", "`queue.gone_client`"),
+        ("`json.dumps`", "`jsonl.dumps`"),
         ("`project.label_config.parse`", "`studio.label_config.parse`"),
         ("`SegmentRequest`", "`SegmentInquiry`"),
         ("`Proposals`", "`Suggestions`"),
@@ -274,6 +288,20 @@ def test_a_lie_in_a_command_is_seen(truth: str, lie: str):
     assert len(lies(read(f"```sh\n{lie}\n```\n"))) == 1
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        "```bash\n{}\n```\n",
+        "~~~sh\n{}\n~~~\n",
+        "- so:\n  ```sh\n  {}\n  ```\n",
+        "````sh\n{}\n````\n",
+    ],
+)
+def test_any_fence_is_read(block: str):
+    assert lies(read(block.format("make up"))) == []
+    assert len(lies(read(block.format("make all")))) == 1
+
+
 def test_a_lie_in_a_drawing_is_seen():
     drawing = "```\nLabel Studio ──► backend/web/{} ──► masks/a.png\n```\n"
     assert lies(read(drawing.format("app.py"))) == []
@@ -286,5 +314,11 @@ def test_what_is_no_name_of_the_project_is_left_alone():
 
 
 def test_a_broken_link_is_seen():
-    document = read("[a](LOG.md#first) [b](GONE.md) [c](https://example.com/d)")
-    assert broken_links("docs/DESIGN.md", document) == ["GONE.md"]
+    document = read("[a](LOG.md) [b](GONE.md#first) [c](https://example.com/d#e)")
+    assert broken_links("docs/DESIGN.md", document) == ["GONE.md#first"]
+
+
+def test_a_link_to_a_heading_that_is_gone_is_seen():
+    links = "[a](MODELS.md#real-weights) [b](MODELS.md#gone) [c](#so-it-is-1) [d](#so-it-was)"
+    document = read(f"# So it is\n## So: `it` is\n{links}")
+    assert broken_links("docs/DESIGN.md", document) == ["MODELS.md#gone", "#so-it-was"]
