@@ -1,1 +1,1 @@
-"""HTTP and Label Studio, and the command line; no file here computes a mask: that is `dgl_rsis`."""
+"""HTTP and Label Studio, and the command line; what finds masks is in `dgl_rsis`."""

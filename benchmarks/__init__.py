@@ -1,1 +1,1 @@
-"""What is measured by `make bench`; nothing here is asserted in a test."""
+"""What is measured, by `make bench` or one by one; nothing here is asserted in a test."""

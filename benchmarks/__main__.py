@@ -1,4 +1,8 @@
-"""`make bench`: every number of docs/LOG.md in one go, with the machine it was got on."""
+"""`make bench`: quality, speed and memory in one go, with the machine they were got on.
+
+Sentences are measured on fewer scenes, and large scenes up to a smaller side, than in the tables of
+README and docs/MODELS.md, which has the commands for the rest.
+"""
 
 import argparse
 import platform
@@ -15,7 +19,7 @@ SENTENCES = DATA / "expressions" / "rrsisd_train_val.jsonl"
 
 def main() -> int:
     """Command line; 1 when a benchmark failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--dubai", type=Path, required=True, help="folder of the Dubai tiles")
     parser.add_argument("--tiles", default="6", help="Dubai tiles to score")
     parser.add_argument("--fair", type=Path, default=DATA / "fair-buildings")

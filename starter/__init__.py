@@ -1,1 +1,1 @@
-"""Small weights that come with the project, and how they are made; the product reads the files."""
+"""Small weights that come with the project, and how they are made; `evaluate` uses its scenes."""

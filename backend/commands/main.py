@@ -104,7 +104,7 @@ def deliver() -> None:
 @app.command()
 def evaluate(
     task: Annotated[evaluation.Task, typer.Argument(help="What to measure.")],
-    dataset: Annotated[str, typer.Argument(help="NAME or NAME:FOLDER; see README.")],
+    dataset: Annotated[str, typer.Argument(help="NAME or NAME:FOLDER; see docs/MODELS.md.")],
     split: Annotated[str | None, typer.Option(help="Part of it, such as val or 6.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first so many only.")] = None,
     per_image: Annotated[

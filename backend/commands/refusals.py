@@ -18,7 +18,8 @@ def refuse(message: str) -> NoReturn:
 def refuse_known(error: Exception) -> NoReturn:
     """End with the message of an error of the algorithm, or of a missing model.
 
-    The first are known by their package, since this side imports nothing of it; any other goes on.
+    The first are known by their package: they have no class in common, and some are defined where
+    torch is loaded. Any other error goes on.
     """
     of_algorithm = type(error).__module__.split(".")[0] == "dgl_rsis"
     if of_algorithm or isinstance(error, RegistryError):

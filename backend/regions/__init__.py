@@ -1,1 +1,1 @@
-"""Label Studio's regions, to masks and from masks; no file formats of training sets and no HTTP."""
+"""Label Studio's regions, to masks and from masks, and records of them; no files and no HTTP."""

@@ -62,7 +62,7 @@ class State:
 
     Attributes:
         problem: why no task can be served; "" when all is well.
-        workers: those that are alive, of both queues.
+        workers: those that are alive, of all queues.
         waiting: jobs that wait, by queue; empty when Redis does not answer.
         segmenters: live segment workers; None when Redis does not answer.
         failures: the last tasks that were given up, in any process, newest first.

@@ -122,7 +122,9 @@ class Project:
         )
 
     def _is_foreign(self, package: str) -> bool:
-        return package not in self.top and find_spec(package) is not None
+        """Whether it is another package: `types` is none, since the project has a `types.py`."""
+        ours = package in self.top or any(_fits(name, f"{package}.py") for name in self.modules)
+        return not ours and find_spec(package) is not None
 
     def defines(self, path: str, name: str) -> bool:
         """Whether a file that fits the path defines that name."""
@@ -217,8 +219,16 @@ class Project:
     @cached_property
     def settings(self) -> frozenset[str]:
         """Variables that processes of the project read."""
-        fields = {*Settings.model_fields, *WorkerSettings.model_fields}
-        return frozenset(name.upper() for name in fields) | self._read_elsewhere
+        return frozenset(self.defaults) | self._read_elsewhere
+
+    @cached_property
+    def defaults(self) -> Mapping[str, Any]:
+        """Variable of each setting → what it is when nobody sets it."""
+        fields = {**Settings.model_fields, **WorkerSettings.model_fields}
+        return {
+            name.upper(): field.get_default(call_default_factory=True)
+            for name, field in fields.items()
+        }
 
     @cached_property
     def _read_elsewhere(self) -> frozenset[str]:

@@ -9,12 +9,14 @@ A document names something of the project by writing it as code. What counts as 
 - `dgl-rsis` or one of its commands with something behind it, an option, `make TARGET`,
   `python -m MODULE`, and names in capitals: settings and variables.
 
+Links must lead to a file, and to a heading in it, and `SETTINGS.md` must tell the true defaults.
 `LOG.md`, `CHANGELOG.md` and the decisions tell history and are not read.
 """
 
 import mimetypes
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,9 @@ DOTTED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(\(.*\))?")
 CAPITALS = re.compile(r"([A-Z][A-Z0-9_]*)(=.*)?")
 ASSIGNMENT = re.compile(r"^(?:export\s+)?((?:[A-Z][A-Z0-9_]*=\S*\s*)+)")
 OPTION = re.compile(r"(--[a-z][a-z0-9-]*)(?:[ =].*)?")
+ROW = re.compile(r"^\|([^|\n]+)\|.*\|([^|\n]+)\|$", re.M)
+NUMBER = re.compile(r"(?P<number>\d+)(?P<exponent>[⁰¹²³⁴⁵⁶⁷⁸⁹]+)?(?P<mib> MiB)?")
+RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
 PROJECT = Project(ROOT)
 
@@ -177,11 +182,58 @@ def _is_name(span: str, name: str, brackets: str | None) -> bool:
     return False
 
 
+def wrong_defaults(markdown: str, project: Project = PROJECT) -> list[str]:
+    """Settings whose default in the tables is not that of the code, or that stand in no table.
+
+    A row has its variables in the first cell and their defaults in the last one: as many, in their
+    order and with commas between, or one for all.
+    """
+    told: dict[str, str] = {}
+    for first, last in ROW.findall(markdown):
+        variables = read(first).spans
+        defaults = last.split(", ") if len(variables) > 1 else [last]
+        told.update(zip(variables, defaults * len(variables), strict=False))
+    return sorted(
+        name
+        for name, default in project.defaults.items()
+        if name not in told or not _tells(told[name].strip(), default)
+    )
+
+
+def _tells(text: str, default: object) -> bool:
+    """Whether a cell means a default.
+
+    "–" or "none …" is nothing; a name stands in backticks; a folder of the user's is told by its
+    end, in backticks; numbers are 20, 10⁸ or 128 MiB.
+    """
+    if default in (None, ()):
+        return text == "–" or text.split()[0] == "none"
+    if isinstance(default, Path):
+        return str(default).endswith(read(text).spans[:1] or ("\n",))
+    if isinstance(default, bool | str):
+        return text == f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    match = NUMBER.fullmatch(text)
+    if match is None:
+        return False
+    exponent = int(match["exponent"].translate(RAISED)) if match["exponent"] else 1
+    return int(match["number"]) ** exponent * (2**20 if match["mib"] else 1) == default
+
+
 def broken_links(name: str, document: Document) -> list[str]:
-    """Links of a document to files that are not there."""
+    """Links of a document to files and headings that are not there."""
     here = (ROOT / name).parent
-    paths = [t.partition("#")[0] for t in document.targets if "://" not in t]
-    return [path for path in paths if path and not (here / path).exists()]
+    inside = [target for target in document.targets if "://" not in target]
+    return [target for target in inside if not _leads_somewhere(target, here, document)]
+
+
+def _leads_somewhere(target: str, here: Path, document: Document) -> bool:
+    path, _, anchor = target.partition("#")
+    if path and not (here / path).exists():
+        return False
+    if not anchor or (path and not path.endswith(".md")):
+        return True
+    there = read((here / path).read_text("utf-8")) if path else document
+    return anchor in there.anchors
 
 
 # ---- the documents
@@ -197,6 +249,10 @@ def test_a_document_names_what_exists(name: str):
 def test_every_setting_is_explained():
     spans = read((ROOT / "docs" / "SETTINGS.md").read_text("utf-8")).spans
     assert sorted(PROJECT.settings - set(spans)) == []
+
+
+def test_the_settings_have_the_defaults_that_are_told():
+    assert wrong_defaults((ROOT / "docs" / "SETTINGS.md").read_text("utf-8")) == []
 
 
 def test_the_readme_is_short():
@@ -227,6 +283,9 @@ def test_the_readme_names_every_folder():
         ("`words.toml`", "`decoupling.toml`"),
         ("`backend/project/label_config.py: parse`", "`backend/project/label_config.py: read`"),
         ("`label_config.parse`", "`label_config.parsed`"),
+        ("`types.InputError`", "`types.GoneThing`"),
+        ("`queue.client`", "`queue.gone_client`"),
+        ("`json.dumps`", "`jsonl.dumps`"),
         ("`project.label_config.parse`", "`studio.label_config.parse`"),
         ("`SegmentRequest`", "`SegmentInquiry`"),
         ("`Proposals`", "`Suggestions`"),
@@ -274,6 +333,20 @@ def test_a_lie_in_a_command_is_seen(truth: str, lie: str):
     assert len(lies(read(f"```sh\n{lie}\n```\n"))) == 1
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        "```bash\n{}\n```\n",
+        "~~~sh\n{}\n~~~\n",
+        "- so:\n  ```sh\n  {}\n  ```\n",
+        "````sh\n{}\n````\n",
+    ],
+)
+def test_any_fence_is_read(block: str):
+    assert lies(read(block.format("make up"))) == []
+    assert len(lies(read(block.format("make all")))) == 1
+
+
 def test_a_lie_in_a_drawing_is_seen():
     drawing = "```\nLabel Studio ──► backend/web/{} ──► masks/a.png\n```\n"
     assert lies(read(drawing.format("app.py"))) == []
@@ -285,6 +358,31 @@ def test_what_is_no_name_of_the_project_is_left_alone():
     assert lies(read(text)) == []
 
 
+@pytest.mark.parametrize(
+    ("truth", "lie", "wrong"),
+    [
+        ("| 128 MiB |", "| 64 MiB |", "MAX_BODY_BYTES"),
+        ("| 256 MiB, 10⁸ |", "| 256 MiB, 10⁷ |", "MAX_IMAGE_PIXELS"),
+        ("| `127.0.0.1`, 9090 |", "| `0.0.0.0`, 9090 |", "HOST"),
+        ("| none, 2048 |", "| `cache`, 2048 |", "CACHE_DIR"),
+        ("| `true` |", "| `false` |", "LEARN"),
+        ("| none may |", "| any may |", "LOCAL_FILES_DOCUMENT_ROOT"),
+        ("| `dgl-rsis/models` in", "| `dgl-rsis/weights` in", "MODELS_DIR"),
+        ("| `REPLY_DAYS` |", "| `GONE_DAYS` |", "REPLY_DAYS"),
+    ],
+)
+def test_a_lie_in_a_default_is_seen(truth: str, lie: str, wrong: str):
+    settings = (ROOT / "docs" / "SETTINGS.md").read_text("utf-8")
+    assert truth in settings
+    assert wrong_defaults(settings.replace(truth, lie)) == [wrong]
+
+
 def test_a_broken_link_is_seen():
-    document = read("[a](LOG.md#first) [b](GONE.md) [c](https://example.com/d)")
-    assert broken_links("docs/DESIGN.md", document) == ["GONE.md"]
+    document = read("[a](LOG.md) [b](GONE.md#first) [c](https://example.com/d#e)")
+    assert broken_links("docs/DESIGN.md", document) == ["GONE.md#first"]
+
+
+def test_a_link_to_a_heading_that_is_gone_is_seen():
+    links = "[a](MODELS.md#real-weights) [b](MODELS.md#gone) [c](#so-it-is-1) [d](#so-it-was)"
+    document = read(f"# So it is\n## So: `it` is\n{links}")
+    assert broken_links("docs/DESIGN.md", document) == ["MODELS.md#gone", "#so-it-was"]

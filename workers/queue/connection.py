@@ -1,4 +1,4 @@
-"""The two queues as both ends see them: job class, serializer, names, time-outs."""
+"""The three queues as both ends see them: job class, serializer, names, time-outs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""`dgl-rsis segment` and `parse`: files and sentences in, masks and JSON out, with no server."""
+"""`dgl-rsis segment`: image files in, masks and JSON out, with no server."""
 
 import json
 import logging

@@ -276,6 +276,14 @@ def test_without_redis() -> None:
     assert "dgl_queue_up 0.0" in client.get("/metrics").text
 
 
+@pytest.mark.parametrize("path", [*ROUTES, "/nowhere"])
+def test_no_answer_is_taken_for_another_type(
+    make_app: MakeApp, announced: Redis, path: str
+) -> None:
+    response = make_app().get(path)
+    assert response.headers.getlist("X-Content-Type-Options") == ["nosniff"]
+
+
 def login(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
