@@ -1,6 +1,5 @@
 """The nouns that stages exchange."""
 
-import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -76,29 +75,6 @@ class Label:
     synonyms: tuple[str, ...] = ()
     threshold: float | None = None
     background: bool = False
-
-
-# Names under which a label set says "none of the others".
-BACKGROUND_NAMES = frozenset(
-    {"background", "unlabeled", "unlabelled", "other", "clutter", "clutter background"}
-)
-
-
-def names_background(name: str) -> bool:
-    """Whether a label of this name says "none of the others", however it is spelt."""
-    return normal_name(name) in BACKGROUND_NAMES
-
-
-def normal_name(name: str) -> str:
-    """What two spellings of one class share.
-
-    Lower case, single spaces for what else parts words ("_", "-", "/"), and the last word singular
-    by its plainest rule.
-    """
-    spaced = re.sub(r"[\s_/-]+", " ", name).strip().lower()
-    if spaced.endswith("ies"):
-        return spaced[:-3] + "y"
-    return spaced[:-1] if spaced.endswith("s") and not spaced.endswith("ss") else spaced
 
 
 @dataclass(frozen=True)

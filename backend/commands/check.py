@@ -13,7 +13,7 @@ from backend.project import label_config, markup
 from backend.project.controls import KINDS, PREDICTED, SMART, USABLE
 from backend.project.label_config import EXPRESSION, Control, LabelConfig
 from dgl_rsis.classes import knowledge
-from dgl_rsis.types import names_background
+from dgl_rsis.names import names_background
 
 HEADER = ("LABEL", "CONTROL", "FORM", "WHAT IT GETS", "SURER THAN", "SMART TOOLS", "KNOWN", "ASKED")
 PER = {"semantic": "one region a class", "instance": "one region an object"}

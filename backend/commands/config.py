@@ -15,7 +15,7 @@ from backend.commands.labels import LabelsError, read_names
 from backend.commands.options import Labels
 from backend.commands.refusals import refuse
 from backend.project import colours, label_config
-from dgl_rsis.types import names_background
+from dgl_rsis.names import names_background
 
 PLACEHOLDER = "Find one thing, with Auto-Annotation on: the large building on the left"
 

@@ -16,7 +16,7 @@ from backend.project.controls import MASKS
 from backend.project.label_config import EXPRESSION, LabelConfig
 from backend.regions.findings import ExportError
 from backend.studio.export import IMAGE
-from dgl_rsis.types import names_background
+from dgl_rsis.names import names_background
 
 
 class LabelsError(ExportError):

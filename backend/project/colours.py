@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import ImageColor
 
-from dgl_rsis.types import normal_name
+from dgl_rsis.names import normal_name
 
 ORANGE, SKY, GREEN, YELLOW = "#e69f00", "#56b4e9", "#009e73", "#f0e442"
 BLUE, VERMILION, PINK, WINE = "#0072b2", "#d55e00", "#cc79a7", "#882255"
@@ -22,7 +22,7 @@ SAFE = (VERMILION, SKY, YELLOW, GREEN, PINK, ORANGE, BLUE, WINE)
 # The words that everybody has a colour for, and beside them what often comes with them.
 WISHES: Mapping[str, Sequence[str]] = {
     BLUE: ("water", "water body", "sea", "lake", "river", "pond", "ocean", "reservoir", "canal"),
-    GREEN: ("vegetation", "tree", "forest", "wood", "woodland", "plant", "green area"),
+    GREEN: ("vegetation", "tree", "forest", "wood", "woods", "woodland", "plant", "green area"),
     YELLOW: (
         "low vegetation",
         "grass",

@@ -14,7 +14,8 @@ from xml.etree.ElementTree import Element
 from backend.project import markup
 from backend.project.controls import PREDICTED, USABLE, Mode
 from backend.project.tasks import TaskError, expression_of, image_of, task_id_of
-from dgl_rsis.types import Label, names_background
+from dgl_rsis.names import names_background
+from dgl_rsis.types import Label
 from workers.messages import SegmentRequest
 
 EXPRESSION = "expression"

@@ -12,7 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dgl_rsis.types import Label, names_background, normal_name
+from dgl_rsis.names import names_background, normal_name
+from dgl_rsis.types import Label
 
 BACKGROUND = "background"
 

@@ -1,4 +1,4 @@
-"""The closed-class words of `words.toml`, and English plurals.
+"""The closed-class words of `words.toml`.
 
 [ours] all of it.
 """
@@ -72,31 +72,6 @@ def listed(table: str) -> frozenset[str]:
 def may_be_head(word: str) -> bool:
     """Whether this listed adjective or place is a noun when it stands last."""
     return word in listed("heads")
-
-
-def singular(word: str) -> str:
-    """The singular of a noun in lower case by the rules of English spelling."""
-    known = _plurals().get(word)
-    if known is not None:
-        return known
-    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is", "'s")):
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("sses", "shes", "ches", "xes", "zzes")):
-        return word[:-2]
-    if word.endswith("uses") and not word.endswith("ouses"):
-        return word[:-2]
-    if word.endswith(("atoes", "anoes", "argoes")):
-        return word[:-2]
-    return word[:-1]
-
-
-@cache
-def _plurals() -> dict[str, str]:
-    spelling = data()["spelling"]
-    irregular = {x: value for value, forms in spelling["plurals"].items() for x in forms}
-    return irregular | {x: x for x in spelling["unchanged"]["words"]}
 
 
 @cache

@@ -7,8 +7,9 @@ it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dgl_rsis.decoupling.lexicon import ADJECTIVES, WORD, may_be_head, singular
+from dgl_rsis.decoupling.lexicon import ADJECTIVES, WORD, may_be_head
 from dgl_rsis.decoupling.terms import NOUNLIKE, Cursor, Term
+from dgl_rsis.names import singular
 from dgl_rsis.types import Anchor, Modifier, ModifierKind
 
 _SIDES = (("top", "bottom"), ("left", "right"))

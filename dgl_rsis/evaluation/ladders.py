@@ -20,8 +20,9 @@ from dgl_rsis.evaluation.datasets.samples import Referral, Sample
 from dgl_rsis.evaluation.harness import ClassMap, Progress, silent
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.pipeline import ResParameters
+from dgl_rsis.names import names_background
 from dgl_rsis.regions import proposals
-from dgl_rsis.types import RGB, Decoupled, Json, Label, Mask, names_background
+from dgl_rsis.types import RGB, Decoupled, Json, Label, Mask
 
 Referrer = Callable[[EncodedImage, str], Sequence[Mask]]
 

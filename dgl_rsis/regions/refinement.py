@@ -15,18 +15,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from dgl_rsis import masks
+from dgl_rsis.prompts import SHAPES, Box, checked, has_shape
 from dgl_rsis.regions.labelling import Costs, Ranks, labelled
-from dgl_rsis.regions.points import (
-    SHAPES,
-    Box,
-    Points,
-    at_full_size,
-    at_leaf_size,
-    at_pixels,
-    checked,
-    has_shape,
-    located,
-)
+from dgl_rsis.regions.points import Points, at_full_size, at_leaf_size, at_pixels, located
 from dgl_rsis.regions.tree import RegionTree
 from dgl_rsis.types import RGB, Mask, Prompt, Refined
 
@@ -94,7 +85,7 @@ def refine(
     Raises:
         InputError: the prompt says nothing, contradicts itself, or does not lie in the image.
     """
-    prompt = checked(prompt, tree)
+    prompt = checked(prompt, tree.height, tree.width)
     points = located(prompt, tree)
     pairwise = _pairwise(tree, parameters)
     if has_shape(prompt):

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dgl_rsis import masks
-from dgl_rsis.types import Floats, InputError, Mask, Prompt
+from dgl_rsis.prompts import Box, checked
+from dgl_rsis.types import Floats, Mask, Prompt
 
 MOST_POINTS = 32  # of either sign; more are thinned out, since a click must stay quick
 STROKE_POINTS = 8  # along all strokes together
 SURE = 8.0  # logit of a pixel that a mask prompt covers: about what SAM's own masks have inside
 
-Box = tuple[float, float, float, float]
 Points = NDArray[np.float64]
 
 
@@ -41,25 +41,14 @@ class Pointed:
 
 
 def translate(prompt: Prompt, height: int, width: int) -> Pointed:
-    """A prompt in SAM's terms, checked.
+    """A prompt in SAM's terms.
 
     Raises:
-        InputError: nothing says where the object is; a point or the box lies outside the image; a
-            mask has another size than the image.
+        InputError: it is none for an image of this size, see `dgl_rsis.prompts.checked`.
     """
-    positive = _checked(prompt.positive, height, width)
-    negative = _checked(prompt.negative, height, width)
-    box = None if prompt.box is None else _clipped(prompt.box, height, width)
-    stroke, outline, prior = (
-        _drawn(mask, name, height, width)
-        for name, mask in (
-            ("stroke", prompt.stroke),
-            ("outline", prompt.outline),
-            ("mask to correct", prompt.prior),
-        )
-    )
-    if not len(positive) and box is None and stroke is None and outline is None and prior is None:
-        raise InputError("the prompt says nowhere where the object is: add a point on it or a box")
+    prompt = checked(prompt, height, width)
+    positive, negative = _thinned(prompt.positive), _thinned(prompt.negative)
+    box, stroke, outline, prior = prompt.box, prompt.stroke, prompt.outline, prompt.prior
     if stroke is not None:
         positive = np.concatenate([positive, along(stroke)])
     if outline is not None:
@@ -73,32 +62,9 @@ def translate(prompt: Prompt, height: int, width: int) -> Pointed:
     return Pointed(points, inside, box, rough, ambiguous and stroke is None)
 
 
-def _checked(points: Floats, height: int, width: int) -> Points:
-    places = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    within = ((places >= 0) & (places <= (width, height))).all(axis=1)  # false for NaN
-    if not within.all():
-        x, y = places[~within][0]
-        raise InputError(f"the point ({x:g}, {y:g}) lies outside the image of {width} × {height}")
+def _thinned(points: Floats) -> Points:
+    places = points.astype(np.float64)
     return places if len(places) <= MOST_POINTS else _spread(places, MOST_POINTS)
-
-
-def _clipped(box: Box, height: int, width: int) -> Box:
-    corners = np.array(box, dtype=np.float64)
-    left, top, right, bottom = np.clip(corners, 0, [width, height, width, height]).tolist()
-    if not (np.isfinite(corners).all() and left < right and top < bottom):
-        given = ", ".join(f"{corner:g}" for corner in box)
-        raise InputError(f"the box ({given}) holds no part of the image of {width} × {height}")
-    return left, top, right, bottom
-
-
-def _drawn(mask: Mask | None, name: str, height: int, width: int) -> Mask | None:
-    """The mask, or None where it is empty."""
-    if mask is None:
-        return None
-    if mask.shape != (height, width):
-        given = " × ".join(map(str, mask.shape[::-1]))
-        raise InputError(f"the {name} has {given} pixels, but the image {width} × {height}")
-    return mask if mask.any() else None
 
 
 def along(stroke: Mask) -> Points:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from backend.commands import check
 from backend.commands.config import Wanted, config, write
 from backend.project import label_config
-from dgl_rsis.types import names_background
+from dgl_rsis.names import names_background
 from samples.studio import LABEL_CONFIG
 from tests.loading import MODELS, SCENES, loads_none_of
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import color
 
-from backend.project.colours import BLUE, MORE, SAFE, WISHES, colours, rgb
+from backend.project.colours import BLUE, GREEN, MORE, ORANGE, SAFE, WISHES, colours, rgb
 
 # Full loss of one cone, on linear RGB (Machado, Oliveira and Fernandes, IEEE TVCG 15:1291, 2009).
 DEFICIENCIES = {
@@ -54,6 +54,8 @@ def test_all_of_them_stand_out_from_the_ground() -> None:
 def test_known_words_have_their_colours() -> None:
     assert colours(["water"]) == {"water": BLUE}
     assert colours(["Lakes"]) == {"Lakes": BLUE}
+    assert colours(["beaches"]) == {"beaches": ORANGE}
+    assert colours(["woods"]) == {"woods": GREEN}
     assert set(WISHES) == set(SAFE)
 
 

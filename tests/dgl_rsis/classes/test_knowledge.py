@@ -85,8 +85,25 @@ def test_a_noun_names_its_label_by_name_then_synonym_then_knowledge():
     assert knowledge.named("oil depot", labels) == "tanks"
     assert knowledge.named("streets", labels) == "road"
     assert knowledge.named("zebra", labels) is None
+    assert knowledge.named("woods", [Label("Forests")]) == "Forests"
     # The label's own word goes before another label's table.
     assert knowledge.named("house", [Label("building"), Label("house")]) == "house"
+
+
+@pytest.mark.parametrize(
+    ("label", "noun"),
+    [
+        ("buses", "bus"),
+        ("Churches", "church"),
+        ("classes", "class"),
+        ("boxes", "box"),
+        ("glass", "glass"),
+        ("wharves", "wharf"),
+    ],
+)
+def test_a_singular_noun_names_its_label_in_the_plural(label, noun):
+    assert knowledge.named(noun, [Label("x"), Label(label)]) == label
+    assert knowledge.named(label, [Label("x"), Label(noun)]) == noun
 
 
 def test_rivals_are_all_known_classes_but_those_that_are_meant():

@@ -1,39 +1,13 @@
-"""Typing errors, singulars and the tables of words."""
+"""Typing errors and the tables of words."""
 
 from collections import Counter
 
 import pytest
 
 from dgl_rsis.decoupling.decouple import decouple
-from dgl_rsis.decoupling.lexicon import data, singular, spellings
+from dgl_rsis.decoupling.lexicon import data, spellings
 from dgl_rsis.decoupling.spelling import correct
 from tests.dgl_rsis.decoupling.readings import POSITIONS, RELATIONS, said
-
-
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [
-        ("ferries", "ferry"),
-        ("buses", "bus"),
-        ("houses", "house"),
-        ("boxes", "box"),
-        ("wharves", "wharf"),
-        ("people", "person"),
-        ("tennis", "tennis"),
-        ("campus", "campus"),
-        ("overpass", "overpass"),
-        ("aircraft", "aircraft"),
-        ("bridges", "bridge"),
-        ("churches", "church"),
-        ("crossroads", "crossroads"),
-        ("pies", "pie"),
-        ("gas", "gas"),
-        ("volcanoes", "volcano"),
-    ],
-)
-def test_singulars(word, expected):
-    assert singular(word) == expected
-    assert singular(expected) == expected
 
 
 @pytest.mark.parametrize(

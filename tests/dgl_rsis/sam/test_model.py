@@ -147,10 +147,10 @@ def test_a_dot_of_the_brush_is_a_point():
     assert pointed.points.tolist() == [[5.5, 5.5]]
 
 
-def test_a_mask_alone_comes_with_its_box_but_not_beside_a_click():
+def test_a_mask_that_is_cut_comes_with_its_box_but_not_beside_a_positive_click():
     prior = rectangle(30, 20, 61, 51)
-    alone = prompts.translate(Prompt(prior=prior), HEIGHT, WIDTH)
-    assert alone.box == (30, 20, 61, 51)
+    cut = prompts.translate(Prompt(prior=prior, negative=points((40, 30))), HEIGHT, WIDTH)
+    assert cut.box == (30, 20, 61, 51)
     clicked = prompts.translate(Prompt(prior=prior, positive=points((3, 3))), HEIGHT, WIDTH)
     assert clicked.box is None
     assert not clicked.ambiguous
@@ -176,16 +176,16 @@ def test_very_many_points_are_thinned_out_far_and_wide():
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (Prompt(), "says nowhere where"),
-        (Prompt(negative=points((1, 1))), "says nowhere where"),
-        (Prompt(stroke=np.zeros((HEIGHT, WIDTH), dtype=bool)), "says nowhere where"),
-        (Prompt(positive=points((151, 3))), r"point \(151, 3\) lies outside .* 150 × 90"),
-        (Prompt(positive=points((3, 3)), negative=points((3, -1))), r"\(3, -1\)"),
+        (Prompt(), "says nothing"),
+        (Prompt(negative=points((1, 1))), "says nothing"),
+        (Prompt(stroke=np.zeros((HEIGHT, WIDTH), dtype=bool)), "the stroke is empty"),
+        (Prompt(positive=points((151, 3))), "point at x 151, y 3 lies outside .* 150 × 90"),
+        (Prompt(positive=points((3, 3)), negative=points((3, -1))), "x 3, y -1"),
         (Prompt(positive=points((np.nan, 3))), "outside"),
-        (Prompt(box=(5, 5, 5, 9)), r"box \(5, 5, 5, 9\) holds no part"),
-        (Prompt(box=(200, 5, 300, 9)), "holds no part"),
-        (Prompt(box=(0, 0, np.nan, 9)), "holds no part"),
-        (Prompt(prior=np.ones((4, 5), dtype=bool)), "mask to correct has 5 × 4 pixels"),
+        (Prompt(box=(5, 5, 5, 9)), r"box \(5, 5, 5, 9\) covers less than a pixel"),
+        (Prompt(box=(200, 5, 300, 9)), "less than a pixel"),
+        (Prompt(box=(0, 0, np.nan, 9)), "no number"),
+        (Prompt(prior=np.ones((4, 5), dtype=bool)), r"mask to correct has \(4, 5\) pixels"),
     ],
 )
 def test_prompts_that_cannot_be_answered(prompt, message):
