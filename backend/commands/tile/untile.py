@@ -26,11 +26,11 @@ from backend.regions.records import Annotation, Item, Place
 from backend.studio import export
 from backend.studio.export import Reading
 from dgl_rsis import overlays
-from dgl_rsis.rasters import TIFF_SUFFIXES
 from dgl_rsis.scenes import mosaic
 from dgl_rsis.scenes.rasters import MOST_LABELS, Legend
 from dgl_rsis.scenes.reading import Grid, open_scene
 from dgl_rsis.scenes.tiles import Window
+from dgl_rsis.types import TIFF_SUFFIXES
 
 LOG = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from dgl_rsis.evaluation.scores import IGNORE
 from dgl_rsis.rasters import MOST_PIXELS, read_rgb
-from dgl_rsis.types import RGB, ImageError, Mask
+from dgl_rsis.types import IMAGE_SUFFIXES, RGB, ImageError, Mask
 
 DUBAI_CLASSES = ("building", "land", "road", "vegetation", "water")
 # The colours of the data set's own class table; the last two are "unlabelled".
@@ -33,7 +33,6 @@ DUBAI_COLOURS: Mapping[tuple[int, int, int], int] = {
     (0x00, 0x00, 0x00): IGNORE,
 }
 FAIR_CLASSES = ("building", "background")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 INDEX_MODES = {"1": 1, "L": 255, "P": 255, "I;16": 65535, "I": 65535}  # Pillow's → largest value
 
 
