@@ -13,7 +13,8 @@ from typing import IO, Any
 
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
-from dgl_rsis.types import IMAGE_FORMATS, ImageError, InputError
+from dgl_rsis.formats import IMAGE_FORMATS
+from dgl_rsis.types import ImageError, InputError
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two of BigTIFF
 TIFF_WIDTH, TIFF_LENGTH = 256, 257  # numbers of tags

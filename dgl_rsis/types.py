@@ -1,7 +1,6 @@
 """The nouns that stages exchange."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,18 +11,6 @@ RGB = NDArray[np.uint8]  # (H, W, 3), 0-255
 Mask = NDArray[np.bool_]  # (H, W)
 Floats = NDArray[np.float32]
 Json = dict[str, Any]
-
-# Formats of photos, as Pillow calls them → suffixes of their files, the usual one first.
-IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-}
-IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
-TIFF_SUFFIXES = IMAGE_FORMATS["TIFF"]
 
 
 class InputError(ValueError):

@@ -1,7 +1,7 @@
 """What a process has loaded: statements for another Python, which ends with 1 when they fail."""
 
-# Of the algorithm the web side may load the nouns and the run lengths, which need NumPy alone.
-OPEN = {"dgl_rsis", "dgl_rsis.types", "dgl_rsis.runs"}
+# Of the algorithm the web side may load nouns, formats and run lengths, which need NumPy at most.
+OPEN = {"dgl_rsis", "dgl_rsis.formats", "dgl_rsis.types", "dgl_rsis.runs"}
 MODELS = {"torch", "open_clip", "segment_anything", "spacy"}
 SCENES = {"rasterio", "pyogrio", "shapely", "matplotlib", "pycocotools", "scipy", "skimage"}
 

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dgl_rsis.formats import IMAGE_FORMATS
 from dgl_rsis.headers import Header, read_header
 from dgl_rsis.rasters import read_rgb
-from dgl_rsis.types import IMAGE_FORMATS, ImageError
+from dgl_rsis.types import ImageError
 from tests.png import png_header
 from tests.small_raster import NOWHERE, encoded_raster
 

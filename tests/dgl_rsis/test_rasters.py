@@ -12,9 +12,10 @@ from rasterio.enums import ColorInterp
 
 from dgl_rsis import rasters
 from dgl_rsis.bands import Stretch
+from dgl_rsis.formats import IMAGE_FORMATS
 from dgl_rsis.rasters import read_rgb
 from dgl_rsis.scenes.reading import open_scene
-from dgl_rsis.types import IMAGE_FORMATS, ImageError
+from dgl_rsis.types import ImageError
 from tests.png import png_header
 from tests.small_raster import NOWHERE, encoded_raster, raster, whole
 

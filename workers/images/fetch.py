@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, unquote, unquote_to_bytes, urlsplit
 
-from dgl_rsis.types import IMAGE_SUFFIXES
+from dgl_rsis.formats import IMAGE_SUFFIXES
 from workers.images.credentials import Credentials
 from workers.images.download import Downloader, FetchError, shown, too_large
 from workers.settings import WorkerSettings

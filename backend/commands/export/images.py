@@ -8,8 +8,9 @@ from PIL import Image
 
 from backend.regions.shapes import Size
 from backend.studio.references import path_of
+from dgl_rsis.formats import IMAGE_FORMATS
 from dgl_rsis.headers import Header, read_header
-from dgl_rsis.types import IMAGE_FORMATS, ImageError
+from dgl_rsis.types import ImageError
 from workers.images.download import FetchError
 from workers.images.fetch import Fetcher
 from workers.settings import WorkerSettings

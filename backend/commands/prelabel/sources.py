@@ -20,7 +20,7 @@ from backend.project.tasks import TaskError, image_of
 from backend.regions.findings import ExportError
 from backend.studio.json_stream import elements
 from backend.studio.references import LOCAL_FILES, below, path_of, served
-from dgl_rsis.types import IMAGE_SUFFIXES, TIFF_SUFFIXES
+from dgl_rsis.formats import IMAGE_SUFFIXES, TIFF_SUFFIXES
 
 LOG = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from backend.commands.segment import images
 from backend.commands.segment.images import LocalError, LocalRun
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.label_config import LabelConfig
+from dgl_rsis.formats import TIFF_SUFFIXES
 from dgl_rsis.scenes.pipeline import WindowParameters
 from dgl_rsis.scenes.rasters import MOST_LABELS
 from dgl_rsis.scenes.reading import read_grid
-from dgl_rsis.types import TIFF_SUFFIXES
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)

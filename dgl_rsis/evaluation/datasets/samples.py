@@ -18,8 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
 from dgl_rsis.evaluation.scores import IGNORE
+from dgl_rsis.formats import IMAGE_SUFFIXES
 from dgl_rsis.rasters import MOST_PIXELS, read_rgb
-from dgl_rsis.types import IMAGE_SUFFIXES, RGB, ImageError, Mask
+from dgl_rsis.types import RGB, ImageError, Mask
 
 DUBAI_CLASSES = ("building", "land", "road", "vegetation", "water")
 # The colours of the data set's own class table; the last two are "unlabelled".

@@ -313,5 +313,5 @@ def test_without_torch_the_hash_must_do(
 
 
 def test_the_command_loads_no_torch_by_itself() -> None:
-    code = "import backend.commands.models\n" + loads_none_of("torch", "dgl_rsis", "open_clip")
+    code = "import backend.commands.models\n" + loads_none_of("torch", "numpy", "open_clip")
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,7 @@ from PIL import Image
 from dgl_rsis.evaluation.datasets import samples
 from dgl_rsis.evaluation.datasets.samples import DUBAI_COLOURS, DatasetError, Sample
 from dgl_rsis.evaluation.scores import IGNORE
-from dgl_rsis.types import IMAGE_SUFFIXES
+from dgl_rsis.formats import IMAGE_SUFFIXES
 from tests.dgl_rsis.evaluation.labelled_pictures import (
     SIZE,
     colours,
