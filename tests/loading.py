@@ -2,6 +2,7 @@
 
 # Of the algorithm the web side may load nouns, formats and run lengths, which need NumPy at most.
 OPEN = {"dgl_rsis", "dgl_rsis.formats", "dgl_rsis.types", "dgl_rsis.runs"}
+OPEN |= {"dgl_rsis.weights", "dgl_rsis.weights.identity"}  # of the registry; need no library
 MODELS = {"torch", "open_clip", "segment_anything", "spacy"}
 SCENES = {"rasterio", "pyogrio", "shapely", "matplotlib", "pycocotools", "scipy", "skimage"}
 

@@ -9,7 +9,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -267,12 +267,6 @@ def test_a_folder_is_no_architecture_of_an_added_model(
     path.write_bytes(checkpoint)
     told = run("add", "mine", "--file", str(path), "--arch", f"local-dir:{tmp_path}")
     assert "open_clip knows no architecture 'local-dir:" in told.stderr
-
-
-def test_both_sides_know_the_same_segment_anything() -> None:
-    from dgl_rsis.weights.architectures import SamArchitecture
-
-    assert get_args(SamArchitecture) == models.SAM_ARCHITECTURES
 
 
 def test_what_comes_from_an_address_is_named_by_it(
