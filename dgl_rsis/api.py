@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dgl_rsis.classes import pipeline as classes
 from dgl_rsis.classes.pipeline import ClassSegmentation, OvssParameters
-from dgl_rsis.clip.model import STARTER, ClipModel, load_clip
+from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.expressions import pipeline as expressions
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
 from dgl_rsis.regions import refinement, tree
@@ -38,6 +38,7 @@ from dgl_rsis.regions.tree import TreeParameters
 from dgl_rsis.sam import model as segment_anything
 from dgl_rsis.sam.model import SamModel
 from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Prompt, Refined
+from dgl_rsis.weights.identity import STARTER
 
 
 @cache

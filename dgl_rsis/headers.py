@@ -13,9 +13,9 @@ from typing import IO, Any
 
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from dgl_rsis.formats import IMAGE_FORMATS
 from dgl_rsis.types import ImageError, InputError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # of photos
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two of BigTIFF
 TIFF_WIDTH, TIFF_LENGTH = 256, 257  # numbers of tags
 SIDEWAYS = range(5, 9)  # orientations of EXIF that exchange width and height
@@ -29,7 +29,7 @@ class Header:
     """What the file of a photo says before its pixels are decoded.
 
     Attributes:
-        format: one of `FORMATS`.
+        format: one of `IMAGE_FORMATS`.
         height, width: pixels as `read_rgb` returns them, after the turn.
         orientation: the turn as EXIF counts it, 1 for none.
     """
@@ -59,7 +59,7 @@ def read_header(path: Path) -> Header:
             tags = tiff_tags(file)
             kind, width, height = "TIFF", tags[TIFF_WIDTH], tags[TIFF_LENGTH]
         else:
-            with Image.open(file, formats=FORMATS) as image:
+            with Image.open(file, formats=tuple(IMAGE_FORMATS)) as image:
                 # A JPEG that holds several pictures is one to all others.
                 kind = "JPEG" if image.format == "MPO" else str(image.format)
                 (width, height), tags = image.size, image.getexif()
@@ -77,7 +77,7 @@ def as_image_error(start: bytes, size: int) -> Iterator[None]:
     except UnidentifiedImageError:
         raise ImageError(
             f"not an image of a known format ({size} bytes starting {start!r}): "
-            f"use one of {', '.join(FORMATS)}"
+            f"use one of {', '.join(IMAGE_FORMATS)}"
         ) from None
     except Image.DecompressionBombError:
         raise ImageError(

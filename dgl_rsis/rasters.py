@@ -23,10 +23,10 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from dgl_rsis.bands import Stretch, checked_bands, default_bands, palette
-from dgl_rsis.headers import FORMATS, TIFF_STARTS, as_image_error, orientation_of, tiff_tags
+from dgl_rsis.formats import IMAGE_FORMATS, PIXEL_BUDGET
+from dgl_rsis.headers import TIFF_STARTS, as_image_error, orientation_of, tiff_tags
 from dgl_rsis.types import RGB, ImageError, InputError, Mask
 
-TIFF_SUFFIXES = (".tif", ".tiff")
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # place of the byte with the bits of a sample: the header comes first
 
@@ -212,7 +212,7 @@ class Raster:
         return np.ascontiguousarray(values.transpose(1, 2, 0))
 
 
-def read_rgb(data: bytes, max_pixels: int = 100_000_000) -> RGB:
+def read_rgb(data: bytes, max_pixels: int = PIXEL_BUDGET) -> RGB:
     """Decode a photo: the first frame, turned as its EXIF orientation says.
 
     Files of 8 bits that a browser shows come as it shows them, but that alpha is dropped over its
@@ -254,7 +254,7 @@ def _decode(data: bytes, max_pixels: int) -> RGB:
         warnings.simplefilter("ignore", DeprecationWarning)
         # Pillow's own budget is one for all callers; ours is checked on the header instead.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=tuple(IMAGE_FORMATS)) as image:
             _check_size(*image.size, max_pixels)
             image.seek(0)
             upright = ImageOps.exif_transpose(image)

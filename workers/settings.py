@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from dgl_rsis.formats import PIXEL_BUDGET
+
 Hosts = Annotated[tuple[str, ...], NoDecode]  # a comma list, not JSON
 
 
@@ -86,7 +88,7 @@ class WorkerSettings(SharedSettings):
     local_files_document_root: Path | None = None
     allowed_image_hosts: Hosts = ()
     max_image_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
-    max_image_pixels: int = Field(default=100_000_000, ge=1)
+    max_image_pixels: int = Field(default=PIXEL_BUDGET, ge=1)
     fetch_seconds: float = Field(default=60.0, gt=0)
     requests_ca_bundle: Path | None = None
 

@@ -74,11 +74,6 @@ def table(client: CorrectionsClient, project: int | None) -> str:
 def _asking(question: Callable[[CorrectionsClient], Result]) -> Result:
     """Ask the queue's server; end with the reason where it cannot be."""
     url = options.queue_url(options.read(SharedSettings))
-    if url is None:
-        refuse(
-            "REDIS_URL is not set and `dgl-rsis up` does not run in this folder: give the address "
-            "of the queue's Redis or Valkey server"
-        )
     try:
         return question(SegmentClient.from_url(url).corrections)
     except QueueError as error:

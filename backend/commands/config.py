@@ -11,7 +11,7 @@ from xml.sax.saxutils import quoteattr
 import typer
 
 from backend.commands import check
-from backend.commands.labels import LabelsError, read_names
+from backend.commands.labels import LabelsError, config_text, read_names
 from backend.commands.options import Labels
 from backend.commands.refusals import refuse
 from backend.project import colours, label_config
@@ -107,11 +107,9 @@ def _control(start: str, names: Sequence[str], palette: dict[str, str]) -> list[
 def _check(file: Path, json: Path | None) -> int:
     """Write what becomes of a config; the exit status."""
     try:
-        text = file.read_text("utf-8")
-    except OSError as error:
-        refuse(f"{file} cannot be read: {error.strerror}")
-    except UnicodeDecodeError:
-        refuse(f"{file} is no text in UTF-8: export the label config again")
+        text = config_text(file)
+    except LabelsError as error:
+        refuse(str(error))
     checked = check.check(text)
     sys.stdout.write(check.table(checked))
     if json is not None:

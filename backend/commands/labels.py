@@ -49,12 +49,7 @@ def read(labels: str, file: Path | None) -> LabelNames | None:
         raise LabelsError("give --labels or --config, not both")
     if file is None:
         return from_list(labels) if labels else None
-    try:
-        return from_config(file.read_text("utf-8"))
-    except OSError as error:
-        raise LabelsError(f"{file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise LabelsError(f"{file} is no text in UTF-8: export the label config again") from None
+    return from_config(config_text(file))
 
 
 def from_list(text: str) -> LabelNames:
@@ -109,8 +104,17 @@ def read_config(labels: str, file: Path | None) -> LabelConfig:
         return _brush_config(read_names(labels))
     if labels:
         raise LabelsError("give --labels or --config, not both")
+    return label_config.parse(config_text(file))
+
+
+def config_text(file: Path) -> str:
+    """The text of a file that should hold a label config.
+
+    Raises:
+        LabelsError: it cannot be read, or is no text.
+    """
     try:
-        return label_config.parse(file.read_text("utf-8"))
+        return file.read_text("utf-8")
     except OSError as error:
         raise LabelsError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -11,20 +11,20 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, get_args
 
 import typer
 
 from backend.commands import options
 from backend.commands.progress import downloading
 from backend.commands.refusals import refuse, refuse_known
+from dgl_rsis.weights.identity import ModelKind, SamArchitecture
 from workers.registry.files import RegistryError
-from workers.registry.models import Entry, Kind, Registry, open_registry
+from workers.registry.models import Entry, Registry, open_registry
 from workers.settings import SharedSettings
 
 LOG = logging.getLogger(__name__)
 
-SAM_ARCHITECTURES = ("vit_b", "vit_l", "vit_h")
 HEADER = ("NAME", "KIND", "ARCHITECTURE", "INSTALLED", "SIZE", "LICENCE", "TRAINED ON")
 UNITS = ((1e9, "GB", 2), (1e6, "MB", 0))
 
@@ -53,7 +53,7 @@ def add(
         str | None,
         typer.Option(help="As open_clip lists it, or vit_b, vit_l, vit_h; a registered name has."),
     ] = None,
-    kind: Annotated[Kind | None, typer.Option(help="Else the architecture tells.")] = None,
+    kind: Annotated[ModelKind | None, typer.Option(help="Else the architecture tells.")] = None,
 ) -> None:
     """Take in a checkpoint that you have."""
     sys.stdout.write(_refusing(lambda: added(_registry(), name, file, arch, kind)))
@@ -99,7 +99,7 @@ def pulled(registry: Registry, name: str) -> str:
 
 
 def added(
-    registry: Registry, name: str, file: Path, architecture: str | None, kind: Kind | None
+    registry: Registry, name: str, file: Path, architecture: str | None, kind: ModelKind | None
 ) -> str:
     """Add a checkpoint.
 
@@ -120,7 +120,7 @@ def added(
     architecture = architecture or (entry.architecture if entry else None)
     if architecture is None:
         raise RegistryError(f"{name} is not registered: give its architecture with --arch")
-    kind = kind or ("sam" if architecture in SAM_ARCHITECTURES else "clip")
+    kind = kind or ("sam" if architecture in get_args(SamArchitecture) else "clip")
     return _told(registry, name, registry.add(name, file, architecture, kind, _check))
 
 
@@ -155,7 +155,7 @@ def _size(count: int) -> str:
     return f"{count} B" if count else "?"
 
 
-def _check(path: Path, kind: Kind, architecture: str, origin: str) -> None:
+def _check(path: Path, kind: ModelKind, architecture: str, origin: str) -> None:
     """Open a file as the model that it should be, where there is torch."""
     if importlib.util.find_spec("torch") is None:
         LOG.warning("%s was not opened: torch is not installed here; the worker will", origin)

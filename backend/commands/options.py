@@ -73,17 +73,26 @@ def studio(settings: WorkerSettings, kind: type[Client]) -> Client:
     return kind(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))
 
 
-def queue_url(settings: SharedSettings) -> str | None:
+def queue_url(settings: SharedSettings, instead: str = "") -> str:
     """Address of the queue's server: REDIS_URL, or the one that `up` runs in this folder.
 
-    Returns:
-        None when there is neither.
+    Without either the command ends.
+
+    Args:
+        settings: with the address, if one is set.
+        instead: what else the user may do, for the end of the message.
     """
     from workers.processes.embedded import (
         running_server,  # loads Redis' client, which few commands need
     )
 
-    return settings.redis_url or running_server(DATA)
+    url = settings.redis_url or running_server(DATA)
+    if url is None:
+        refuse(
+            "REDIS_URL is not set and `dgl-rsis up` does not run in this folder: give the address "
+            f"of the queue's Redis or Valkey server{instead}"
+        )
+    return url
 
 
 def bands(text: str) -> tuple[int, ...] | None:

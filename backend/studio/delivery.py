@@ -2,6 +2,7 @@
 
 It runs in a process of its own, so that neither the web server nor a GPU ever waits for Label
 Studio. It may run any number of times: what is stored already is found before anything is pushed.
+When it is tried again is `DELIVERY_RETRY_SECONDS` of `workers.queue.client`, which makes the jobs.
 """
 
 import functools

@@ -17,10 +17,10 @@ from backend.regions.reading import Wanted, image_size, read_regions, readable, 
 from backend.regions.records import Annotation, Item, Place, Prediction, Region
 from backend.regions.shapes import Size
 from backend.studio import json_stream
+from dgl_rsis.formats import PIXEL_BUDGET
 from dgl_rsis.types import Json
 
 IMAGE = "image"
-LARGEST_IMAGE = 100_000_000  # pixels, as of what workers take: what a task says becomes arrays
 
 MeasureImage = Callable[[str], Size | None]
 # Label Studio's own JSON export holds no masks of predictions; its API does.
@@ -40,6 +40,8 @@ class Reading:
         expression_key: of a referring expression in a task's data.
         measure: height and width of an image by its reference, for tasks whose annotations say
             that there is nothing; None when it cannot be had.
+        max_pixels: height · width of the largest image that is taken, as by the workers: what a
+            task says of its size becomes arrays.
     """
 
     findings: Findings = field(default_factory=Findings)
@@ -49,6 +51,7 @@ class Reading:
     image_key: str = IMAGE
     expression_key: str = EXPRESSION
     measure: MeasureImage = lambda reference: None
+    max_pixels: int = PIXEL_BUDGET
 
 
 def read(path: Path, reading: Reading | None = None) -> Iterator[Item]:
@@ -107,7 +110,7 @@ def _item(task: Json, how: Reading) -> Item | None:
         how.findings.skip("tasks without any mark")
         return None
     size = size or how.measure(image)
-    if (reason := _no_size(size)) or size is None:
+    if (reason := _no_size(size, how.max_pixels)) or size is None:
         how.findings.problem(where, reason)
         return None
     if place is not None and (place.window[3], place.window[2]) != size:
@@ -142,17 +145,17 @@ def _size(results: Iterable[Json], place: Place | None) -> Size | None:
     return size
 
 
-def _no_size(size: Size | None) -> str:
+def _no_size(size: Size | None, max_pixels: int) -> str:
     """Why a task cannot be used because of its size; empty when it can."""
     if size is None:
         return (
             "it is left out: nothing is marked on it, which would tell the size of its image, and "
             "the image cannot be had"
         )
-    if size[0] * size[1] > LARGEST_IMAGE:
+    if size[0] * size[1] > max_pixels:
         return (
-            f"it is left out: {size[1]} × {size[0]} pixels are more than {LARGEST_IMAGE:,}; cut "
-            "such images with `dgl-rsis tile`"
+            f"it is left out: {size[1]} × {size[0]} pixels are more than {max_pixels:,}; cut "
+            "such images with `dgl-rsis tile`, or raise MAX_IMAGE_PIXELS"
         )
     return ""
 

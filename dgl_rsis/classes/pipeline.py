@@ -36,7 +36,7 @@ from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
-from dgl_rsis.weights import checkpoints
+from dgl_rsis.weights import identity
 
 MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
 
@@ -152,7 +152,7 @@ def model_version(clip: ClipModel, parameters: OvssParameters, *others: Any) -> 
     relevant |= {type(other).__name__: asdict(other) for other in others}
     own = f"{clip.crop_side} {clip.dense_side} {clip.temperature}"
     if clip.prototypes is not None:
-        own += f" {checkpoints.fingerprint(clip.prototypes)}"
+        own += f" {identity.fingerprint(clip.prototypes)}"
     content = f"{clip.fingerprint} {own} {knowledge.fingerprint()} {sorted(relevant.items())}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     stem = clip.name.replace(":", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]

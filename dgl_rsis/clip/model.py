@@ -20,11 +20,11 @@ from open_clip.transformer import VisionTransformer
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.pixel_tower import PixelTower
 from dgl_rsis.weights.architectures import build_clip, clip_tokenizer, require_clip
-from dgl_rsis.weights.checkpoints import ModelError, fill, fingerprint
+from dgl_rsis.weights.checkpoints import ModelError, fill
+from dgl_rsis.weights.identity import STARTER, fingerprint
 
 log = logging.getLogger(__name__)
 
-STARTER = "starter"
 TEMPERATURE = 50.0
 PIXELS = "pixel_tower.safetensors"  # beside the weights; see `dgl_rsis.clip.pixel_tower`
 PROTOTYPES = "prototypes.safetensors"  # beside the weights; see `dgl_rsis.classes.prototypes`

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from dgl_rsis.sam.prompts import Pointed, as_logits, translate
 from dgl_rsis.types import RGB, Prompt, Refined
 from dgl_rsis.weights.architectures import build_sam, require_sam
-from dgl_rsis.weights.checkpoints import ModelError, fill, fingerprint
+from dgl_rsis.weights.checkpoints import ModelError, fill
+from dgl_rsis.weights.identity import fingerprint
 
 log = logging.getLogger(__name__)
 

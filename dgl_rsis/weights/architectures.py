@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import open_clip
 import torch
@@ -17,9 +17,7 @@ from open_clip.transformer import VisionTransformer
 from torch import nn
 
 from dgl_rsis.weights.checkpoints import ModelError, fill
-
-Kind = Literal["clip", "sam"]
-SamArchitecture = Literal["vit_b", "vit_l", "vit_h"]
+from dgl_rsis.weights.identity import ModelKind, SamArchitecture
 
 
 def require_clip(architecture: str) -> None:
@@ -95,10 +93,10 @@ def build_sam(architecture: str, device: str = "cpu") -> Any:
         return sam_model_registry[architecture]()
 
 
-BUILDERS: dict[Kind, Callable[[str, str], Any]] = {"clip": build_clip, "sam": build_sam}
+BUILDERS: dict[ModelKind, Callable[[str, str], Any]] = {"clip": build_clip, "sam": build_sam}
 
 
-def check(path: Path, kind: Kind, architecture: str, origin: str = "") -> None:
+def check(path: Path, kind: ModelKind, architecture: str, origin: str = "") -> None:
     """See that a checkpoint can be loaded: every weight of the architecture, and no other.
 
     The model is made as a shape only, so that this costs a look at the file.

@@ -6,7 +6,6 @@ Anything), a training checkpoint with the state dict inside and `module.` before
 No code in a file is ever run.
 """
 
-import hashlib
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -90,12 +89,6 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     with safe_open(path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a weight file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fill(

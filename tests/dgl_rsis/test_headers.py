@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dgl_rsis.headers import FORMATS, Header, read_header
+from dgl_rsis.formats import IMAGE_FORMATS
+from dgl_rsis.headers import Header, read_header
 from dgl_rsis.rasters import read_rgb
 from dgl_rsis.types import ImageError
 from tests.png import png_header
@@ -31,7 +32,7 @@ def encoded(form: str, mode: str = "RGB", orientation: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", IMAGE_FORMATS)
 def test_every_format_has_its_name_and_size(form: str, tmp_path: Path) -> None:
     path = written(tmp_path / "photo", encoded(form, orientation=0))
     assert read_header(path) == Header(form, HEIGHT, WIDTH, 1)
@@ -102,4 +103,4 @@ def test_any_damage_is_an_image_error_or_a_header(
     length = data.draw(st.integers(0, len(whole)))
     path = written(tmp_path / "photo", bytes(damaged[:length]))
     with contextlib.suppress(ImageError):
-        assert read_header(path).format in FORMATS
+        assert read_header(path).format in IMAGE_FORMATS

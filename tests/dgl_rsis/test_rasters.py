@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp
 
 from dgl_rsis import rasters
 from dgl_rsis.bands import Stretch
-from dgl_rsis.headers import FORMATS
+from dgl_rsis.formats import IMAGE_FORMATS
 from dgl_rsis.rasters import read_rgb
 from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import ImageError
@@ -33,7 +33,7 @@ def test_lossless_formats_come_back_as_they_were(form):
     assert (read_rgb(encoded(Image.fromarray(PICTURE), form)) == PICTURE).all()
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", IMAGE_FORMATS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
 def test_every_format_and_mode_becomes_rgb(form, mode):
     image = Image.fromarray(PICTURE).convert(mode)

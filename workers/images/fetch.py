@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, unquote, unquote_to_bytes, urlsplit
 
+from dgl_rsis.formats import IMAGE_SUFFIXES
 from workers.images.credentials import Credentials
 from workers.images.download import Downloader, FetchError, shown, too_large
 from workers.settings import WorkerSettings
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 CLOUD_SCHEMES = frozenset({"s3", "gs", "gcs", "azure-blob", "azure_spi", "minio"})
 LOCAL_FILES = "/data/local-files"
 

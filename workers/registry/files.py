@@ -1,7 +1,6 @@
 """What the registry does to files: hash, unpack, lock."""
 
 import fcntl
-import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +8,14 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile, ZipInfo
 from zlib import error as ZlibError
 
+from dgl_rsis.weights.identity import fingerprint
+
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 CHUNK_BYTES = 1 << 20
 
 
 class RegistryError(ValueError):
     """A model cannot be had. The message says why, and the way out."""
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_hash(path: Path, wanted: str, origin: str) -> str:
@@ -34,7 +29,7 @@ def check_hash(path: Path, wanted: str, origin: str) -> str:
     Raises:
         RegistryError: it is another.
     """
-    digest = sha256(path)
+    digest = fingerprint(path)
     if wanted and digest != wanted.lower():
         raise RegistryError(
             f"{origin} has the SHA-256 {digest}, not the expected {wanted}: it is another file, or "

@@ -15,16 +15,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, NoReturn, get_args
+from typing import NoReturn, get_args
 
+from dgl_rsis.weights.identity import STARTER, ModelKind, fingerprint
 from workers.registry.download import Progress, discard, download
-from workers.registry.files import RegistryError, check_hash, extract, locking, sha256, suffix
+from workers.registry.files import RegistryError, check_hash, extract, locking, suffix
 
-Kind = Literal["clip", "sam"]
 # (file, kind, architecture, how to call the file in messages); raises for an unfit file.
-Check = Callable[[Path, Kind, str, str], None]
+Check = Callable[[Path, ModelKind, str, str], None]
 
-STARTER = "starter"  # ships with the project
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 LOCK = "models.lock.json"
 
@@ -45,7 +44,7 @@ class Entry:
     """
 
     name: str
-    kind: Kind
+    kind: ModelKind
     architecture: str
     url: str
     sha256: str = ""
@@ -68,7 +67,7 @@ class Installed:
     """
 
     name: str
-    kind: Kind
+    kind: ModelKind
     architecture: str
     file: str
     bytes: int
@@ -127,7 +126,7 @@ class Registry:
                 discard(part)
                 self._fresh(name).unlink(missing_ok=True)
 
-    def add(self, name: str, file: Path, architecture: str, kind: Kind, check: Check) -> Path:
+    def add(self, name: str, file: Path, architecture: str, kind: ModelKind, check: Check) -> Path:
         """Copy a checkpoint that the user has into the models folder.
 
         Args:
@@ -230,14 +229,14 @@ class Registry:
             return f"{path} is missing"
         if not self._whole(model):
             return f"{path} has {path.stat().st_size:,} bytes, not {model.bytes:,}"
-        return "" if sha256(path) == model.sha256 else f"{path} has changed since it came"
+        return "" if fingerprint(path) == model.sha256 else f"{path} has changed since it came"
 
     def _fresh(self, name: str) -> Path:
         return self.folder / f".{name}.new"
 
     def _keep(self, fresh: Path, name: str, origin: str, entry: Entry, pulled: str) -> Path:
         """Give a checked file its name, and write down what it is."""
-        digest = pulled if pulled and not entry.member else sha256(fresh)
+        digest = pulled if pulled and not entry.member else fingerprint(fresh)
         file = name + suffix(origin)
         size = fresh.stat().st_size
         model = Installed(name, entry.kind, entry.architecture, file, size, digest, pulled)
@@ -347,6 +346,6 @@ def _read(path: Path) -> dict[str, Entry]:
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(f"{path} is no list of models: {error}") from None
     for entry in entries:
-        if entry.kind not in get_args(Kind) or not NAME.fullmatch(entry.name):
+        if entry.kind not in get_args(ModelKind) or not NAME.fullmatch(entry.name):
             raise RegistryError(f"{path} has a wrong name or kind: {entry.name!r}, {entry.kind!r}")
     return {entry.name: entry for entry in entries}

@@ -88,6 +88,7 @@ def export(
                 source, project, studio, wanted, out, images, labels.read(names, config),
                 Choice(annotator, consensus, min_agreement, prelabels, min_score),
                 split.ratios_of(shares), seed, _pattern(scene_pattern), polygons, objects,
+                settings.max_image_pixels,
             )
         )  # fmt: skip
     except (ExportError, StudioError, OSError) as error:

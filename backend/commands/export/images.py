@@ -8,14 +8,13 @@ from PIL import Image
 
 from backend.regions.shapes import Size
 from backend.studio.references import path_of
+from dgl_rsis.formats import IMAGE_FORMATS
 from dgl_rsis.headers import Header, read_header
 from dgl_rsis.types import ImageError
 from workers.images.download import FetchError
 from workers.images.fetch import Fetcher
 from workers.settings import WorkerSettings
 
-SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "GIF": ".gif",
-            "TIFF": ".tif"}  # fmt: skip
 # Label Studio puts eight hexadecimal digits before the name of an uploaded file.
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 
@@ -124,7 +123,7 @@ def measured(file: Path) -> tuple[Size, str]:
         ImageMissing: it holds no image.
     """
     header = _header(file)
-    return (header.height, header.width), SUFFIXES[header.format]
+    return (header.height, header.width), IMAGE_FORMATS[header.format][0]
 
 
 def _header(file: Path) -> Header:

@@ -62,6 +62,7 @@ class ExportRun:
         ratios, seed: of the split.
         scene_pattern: finds the scene in the path of an image; None for none.
         polygons, objects: as for `coco.write`.
+        max_pixels: height · width of the largest image.
     """
 
     source: Path | None
@@ -77,6 +78,7 @@ class ExportRun:
     scene_pattern: re.Pattern[str] | None
     polygons: bool
     objects: bool
+    max_pixels: int
 
 
 def run(task: ExportRun) -> int:
@@ -100,7 +102,7 @@ def run(task: ExportRun) -> int:
     task.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".images-", dir=task.out) as cache:
         images = Images(task.images, _lazy_fetch(), Path(cache))
-        reading = _reading(names or LabelNames(), findings, images, task.choice)
+        reading = _reading(task, names or LabelNames(), findings, images)
         source = Source(task.choice, images, task.scene_pattern)
         with Assembly(source, findings, Path(cache)) as assembly:
             assembly.add_all(export.read_tasks(track(every, "Reading"), reading))
@@ -174,15 +176,16 @@ def _tasks(task: ExportRun) -> tuple[Iterable[Json], LabelNames | None]:
     return every, task.names or labels.from_config(config)
 
 
-def _reading(names: LabelNames, findings: Findings, images: Images, choice: Choice) -> Reading:
+def _reading(task: ExportRun, names: LabelNames, findings: Findings, images: Images) -> Reading:
     return Reading(
         findings,
         labels=names.labels.keys(),
         ignored=names.ignored,
-        predicted_masks=choice.prelabels,
+        predicted_masks=task.choice.prelabels,
         image_key=names.image_key,
         expression_key=names.expression_key,
         measure=images.size,
+        max_pixels=task.max_pixels,
     )
 
 

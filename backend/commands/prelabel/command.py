@@ -214,12 +214,7 @@ def _config(given: Given, studio: StudioClient | None) -> LabelConfig:
 def _engine(given: Given, settings: WorkerSettings, stop: Stop, failed_before: set[str]) -> Engine:
     if given.local:
         return LocalEngine(settings, stop)
-    url = options.queue_url(settings)
-    if url is None:
-        raise PrelabelError(
-            "REDIS_URL is not set and `dgl-rsis up` does not run in this folder: give the address "
-            "of the queue's server, or --local to work in this process"
-        )
+    url = options.queue_url(settings, ", or --local to work in this process")
     client = SegmentClient(connect(url, QUEUE_SECONDS), settings.reply_days)
     kept = KEPT_UNTIL_PUSHED_SECONDS if given.push else KEPT_SECONDS
     return QueueEngine(client, stop, failed_before, kept)

@@ -20,11 +20,10 @@ from backend.project.tasks import TaskError, image_of
 from backend.regions.findings import ExportError
 from backend.studio.json_stream import elements
 from backend.studio.references import LOCAL_FILES, below, path_of, served
-from workers.images.fetch import IMAGE_SUFFIXES
+from dgl_rsis.formats import IMAGE_SUFFIXES, TIFF_SUFFIXES
 
 LOG = logging.getLogger(__name__)
 
-UNSHOWN_SUFFIXES = frozenset({".tif", ".tiff"})
 LONGEST_NAME = 512
 LONGEST_REFERENCE = 4096  # of a path
 
@@ -150,7 +149,7 @@ def _check_shown(entries: Iterable[Entry], shown: Shown) -> None:
             "that these files are served at, or --root, the LOCAL_FILES_DOCUMENT_ROOT of Label "
             "Studio and the workers, with the files inside"
         )
-    if rasters := [file for file in files if file.suffix.lower() in UNSHOWN_SUFFIXES]:
+    if rasters := [file for file in files if file.suffix.lower() in TIFF_SUFFIXES]:
         LOG.warning(
             "Label Studio shows no TIFF, and %d files are some, such as %s; cut scenes with "
             "`dgl-rsis tile` first",

@@ -51,7 +51,7 @@ def report(
         refuse("give the JSON export of a project, or else --project with its number")
     studio = None if project is None else options.studio(settings, StudioSource)
     # Where nobody marked anything, the size of the image does not matter, either.
-    reading = Reading(measure=lambda reference: (1, 1))
+    reading = Reading(measure=lambda reference: (1, 1), max_pixels=settings.max_image_pixels)
     try:
         names = labels.read("", config)
         if export is not None:

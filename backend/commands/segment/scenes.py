@@ -11,7 +11,7 @@ from backend.commands.segment.image_work import LocalSegmenter
 from backend.commands.segment.images import LocalError, LocalRun
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.label_config import LabelConfig
-from dgl_rsis.rasters import TIFF_SUFFIXES
+from dgl_rsis.formats import TIFF_SUFFIXES
 from dgl_rsis.scenes.pipeline import WindowParameters
 from dgl_rsis.scenes.rasters import MOST_LABELS
 from dgl_rsis.scenes.reading import read_grid

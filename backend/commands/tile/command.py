@@ -79,10 +79,10 @@ def untile(
     from backend.commands.tile.untile import UntileRun, run
     from backend.regions.findings import ExportError
 
-    options.local()  # sets up the log
+    settings = options.local()  # sets up the log, too
     try:
         names = read(labels, config) or LabelNames()
-        status = run(UntileRun(export, out, tuple(scene or ()), names))
+        status = run(UntileRun(export, out, tuple(scene or ()), names, settings.max_image_pixels))
     except (ExportError, OSError) as error:
         refuse(str(error))
     except ValueError as error:

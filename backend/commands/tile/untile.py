@@ -26,7 +26,7 @@ from backend.regions.findings import ExportError, Findings
 from backend.regions.records import Annotation, Item, Place
 from backend.studio import export
 from backend.studio.export import Reading
-from dgl_rsis.rasters import TIFF_SUFFIXES
+from dgl_rsis.formats import PIXEL_BUDGET, TIFF_SUFFIXES
 from dgl_rsis.scenes import mosaic
 from dgl_rsis.scenes.rasters import MOST_LABELS, Legend
 from dgl_rsis.scenes.reading import Grid, open_scene
@@ -46,12 +46,14 @@ class UntileRun:
         out: file, or folder for several scenes.
         scenes: raster files whose grids to use; without them the grid is what the tasks say.
         names: labels in the order of their numbers, from 1; without any, all that come up, sorted.
+        max_pixels: height · width of the largest tile.
     """
 
     export: Path
     out: Path
     scenes: Sequence[Path] = ()
     names: LabelNames = field(default_factory=LabelNames)
+    max_pixels: int = PIXEL_BUDGET
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,12 @@ def _read(task: UntileRun, folder: Path) -> _Sheets:
     """All tiles of the export, spooled."""
     names = task.names
     labels = tuple(names.labels)
-    reading = Reading(labels=labels, ignored=names.ignored, image_key=names.image_key)
+    reading = Reading(
+        labels=labels,
+        ignored=names.ignored,
+        image_key=names.image_key,
+        max_pixels=task.max_pixels,
+    )
     numbers = {label: number for number, label in enumerate(labels, start=1)}
     sheets = _Sheets(folder, reading.findings, labels, numbers)
     for item in track(export.read(task.export, reading), "Reading"):

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
 from dgl_rsis.evaluation.scores import IGNORE
+from dgl_rsis.formats import IMAGE_SUFFIXES
 from dgl_rsis.rasters import MOST_PIXELS, read_rgb
 from dgl_rsis.types import RGB, ImageError, Mask
 
@@ -33,7 +34,6 @@ DUBAI_COLOURS: Mapping[tuple[int, int, int], int] = {
     (0x00, 0x00, 0x00): IGNORE,
 }
 FAIR_CLASSES = ("building", "background")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 INDEX_MODES = {"1": 1, "L": 255, "P": 255, "I;16": 65535, "I": 65535}  # Pillow's → largest value
 
 

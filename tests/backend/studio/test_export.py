@@ -326,6 +326,18 @@ def test_what_a_task_says_never_fills_the_memory(tmp_path: Path) -> None:
     assert second.startswith("task 2: it is left out: 1000000 × 1000000")
 
 
+def test_an_image_may_have_as_many_pixels_as_the_reader_is_told() -> None:
+    vast = task(1, annotation())
+    refused, findings = items(vast, measure=lambda reference: (10_000, 10_001))
+    assert refused == []
+    (problem,) = findings.problems
+    assert "more than 100,000,000; cut" in problem
+    assert "raise MAX_IMAGE_PIXELS" in problem
+    (read,), findings = items(vast, measure=lambda _: (10_000, 10_001), max_pixels=100_010_000)
+    assert (read.height, read.width) == (10_000, 10_001)
+    assert not findings.problems
+
+
 def test_half_characters_become_readable(tmp_path: Path) -> None:
     mask = brushed(box(1, 1, 5, 5), "ro\ud800ad", id="\udfff")
     path = written(tmp_path / "export.json", task(1, annotation(mask, by="\ud800"), scene="\ud800"))

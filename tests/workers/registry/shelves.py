@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dgl_rsis.weights.identity import ModelKind
 from tests.file_server import Shelf, file_server
 from workers.registry import download
-from workers.registry.models import Entry, Kind, Registry
+from workers.registry.models import Entry, Registry
 
 WEIGHTS = bytes(range(256)) * 4000  # 1 MB
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
@@ -21,7 +22,7 @@ class Opened:
         self.refusal = refusal
         self.seen: list[tuple[bytes, str, str]] = []
 
-    def __call__(self, path: Path, kind: Kind, architecture: str, _origin: str) -> None:
+    def __call__(self, path: Path, kind: ModelKind, architecture: str, _origin: str) -> None:
         self.seen.append((path.read_bytes(), kind, architecture))
         if self.refusal:
             raise ValueError(self.refusal)

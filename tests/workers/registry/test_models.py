@@ -153,7 +153,5 @@ def test_the_lock_is_readable_json(tmp_path: Path, shelf: Shelf) -> None:
 
 
 def test_the_registry_loads_no_torch() -> None:
-    code = "import workers.registry.models\n" + loads_none_of(
-        "torch", "dgl_rsis", "numpy", "open_clip"
-    )
+    code = "import workers.registry.models\n" + loads_none_of("torch", "numpy", "open_clip")
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -63,6 +63,19 @@ def tiles(count: int, scenes: int) -> list[Json]:
     ]  # fmt: skip
 
 
+def test_images_may_be_as_large_as_those_that_workers_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = written(tmp_path / "export.json", *tiles(1, scenes=1))
+    arguments = (source, "--images", pictures(tmp_path, 0), "--out", tmp_path / "out")
+    monkeypatch.setenv("MAX_IMAGE_PIXELS", str(H * W - 1))
+    result = called(*arguments)
+    assert result.exit_code == 2
+    assert f"pixels are more than {H * W - 1:,}" in result.output
+    monkeypatch.setenv("MAX_IMAGE_PIXELS", str(H * W))
+    assert called(*arguments).exit_code == 0
+
+
 def test_makes_every_set_of_one_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = pictures(tmp_path, *range(30))
     source = written(tmp_path / "export.json", *tiles(30, scenes=10))

@@ -14,6 +14,8 @@ from backend.studio.client import StudioError
 from backend.studio.project import StudioSource
 from tests.backend.studio.exports import (
     DRAWN,
+    H,
+    W,
     annotation,
     box,
     brushed,
@@ -74,6 +76,14 @@ def test_an_export_becomes_a_table_numbers_and_pictures(tmp_path: Path) -> None:
         with Image.open(plots / name) as picture:
             assert picture.width > 600
             assert len(picture.convert("RGB").getcolors(2**20) or ()) > 10
+
+
+def test_images_may_be_as_large_as_those_that_workers_take(tmp_path: Path) -> None:
+    export = written(tmp_path / "export.json", task(1, annotation(brushed(box(0, 0, 9, 9), "a"))))
+    status, _, _ = dgl_rsis(str(export), MAX_IMAGE_PIXELS=str(H * W - 1))
+    assert status == 1
+    status, _, _ = dgl_rsis(str(export), MAX_IMAGE_PIXELS=str(H * W))
+    assert status == 0
 
 
 def test_a_project_is_read_by_its_api(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,15 @@ def test_the_scene_itself_gives_its_ground_control_points(tmp_path, caplog):
         ]
 
 
+def test_tiles_may_be_as_large_as_the_images_that_workers_take(tmp_path, monkeypatch):
+    tasks = annotated(cut(tmp_path, scene(tmp_path / "a.tif", 30, 20)), random_classes(20, 30))
+    export = written(tmp_path / "e.json", tasks)
+    monkeypatch.setenv("MAX_IMAGE_PIXELS", "599")
+    assert cli(export, "--out", tmp_path / "l.tif").exit_code == 2
+    monkeypatch.setenv("MAX_IMAGE_PIXELS", "600")
+    assert cli(export, "--out", tmp_path / "l.tif").exit_code == 0
+
+
 def test_another_scene_is_refused(tmp_path, caplog):
     tasks = annotated(cut(tmp_path, scene(tmp_path / "a.tif")), random_classes(50, 70))
     other = scene(tmp_path / "b.tif", 71, 50)

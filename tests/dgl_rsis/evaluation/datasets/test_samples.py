@@ -12,6 +12,7 @@ from PIL import Image
 from dgl_rsis.evaluation.datasets import samples
 from dgl_rsis.evaluation.datasets.samples import DUBAI_COLOURS, DatasetError, Sample
 from dgl_rsis.evaluation.scores import IGNORE
+from dgl_rsis.formats import IMAGE_SUFFIXES
 from tests.dgl_rsis.evaluation.labelled_pictures import (
     SIZE,
     colours,
@@ -100,6 +101,15 @@ def test_a_plain_folder_is_read(own: Path):
         ("a", [0, 1, 2]),
         ("b", [IGNORE, 1, 1]),
     ]
+
+
+@pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".JPG"])
+def test_images_of_a_plain_folder_may_be_of_every_format(tmp_path: Path, suffix: str):
+    (tmp_path / "classes.txt").write_text("field\nroad", "utf-8")
+    photograph(tmp_path / "images" / f"a{suffix}")
+    picture(tmp_path / "labels" / "a.png", indices(1, 0, 1))
+    (sample,) = samples.plain(tmp_path)
+    assert (sample.name, rows(sample)) == ("a", [1, 0, 1])
 
 
 def test_labels_with_a_palette_and_with_sixteen_bits_count_by_their_index(own: Path):
