@@ -104,7 +104,5 @@ def test_what_cannot_be_is_an_error_of_the_algorithm(run: EvaluationRun, words: 
 
 
 def test_the_command_loads_no_torch_by_itself() -> None:
-    code = "import backend.commands.evaluate\n" + loads_none_of(
-        "torch", "dgl_rsis", "starter", "matplotlib"
-    )
+    code = "import backend.commands.evaluate\n" + loads_none_of("torch", "starter", "matplotlib")
     subprocess.run([sys.executable, "-c", code], check=True)
