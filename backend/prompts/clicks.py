@@ -10,48 +10,28 @@ to carry `is_positive`. The rule, with what can be known of the others:
 - One without lies in a stored mask that does not hold the newest click: its prompt is finished, and
   it is left out. But when the newest is a negative click outside every mask, all of them count,
   since a negative click begins nothing.
-- The mask to correct is the stored one that holds the newest click, else one that holds another
-  click of the prompt.
+- The mask to correct is the stored one of the prompt's label that holds the newest click, else one
+  that holds another click of the prompt. Of that mask the touched parts are corrected and the
+  others stay: a region may hold every object of its class, and a prompt means one of them.
+- A negative click that lies in a mask of another label says which class the place belongs to: that
+  mask is a part of the correction, too, and so is the mask of the prompt's label that lies nearest
+  where none holds a click.
 """
 
-import threading
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from backend.project.tasks import LONGEST_ID, TaskError, task_id_of
+from backend.project.tasks import TaskError
 from backend.prompts import stored
-from backend.regions import geometry
+from backend.prompts.memory import Signs
+from backend.prompts.stored import StoredMask
+from backend.regions import geometry, reading
 from backend.regions.shapes import Size
 from dgl_rsis.runs import Runs
 from dgl_rsis.types import Json
 from workers.messages import Point
 
 MOST_POINTS = 500
-REMEMBERED = 20_000
-
-
-class Signs:
-    """The signs of the last keypoints, by task and region. Safe for threads."""
-
-    def __init__(self, most: int = REMEMBERED) -> None:
-        self._most = most
-        self._signs: OrderedDict[tuple[str, str], bool] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def of(self, task_id: str, region: Json) -> bool:
-        """Whether a keypoint is positive; remembers one that says so."""
-        key = (task_id, str(region.get("id"))[:LONGEST_ID])
-        said = region.get("is_positive")
-        with self._lock:
-            if not isinstance(said, bool | int):
-                return self._signs.get(key, True)
-            self._signs[key] = bool(said)
-            self._signs.move_to_end(key)
-            while len(self._signs) > self._most:
-                self._signs.popitem(last=False)
-            return bool(said)
 
 
 @dataclass(frozen=True)
@@ -70,28 +50,46 @@ class Click:
 
 
 @dataclass(frozen=True)
+class Correction:
+    """What is to become another mask.
+
+    Attributes:
+        target: the mask that is corrected.
+        prior: its parts that the clicks touch: what the answer takes the place of.
+        others: masks of other labels that hold a negative click, newest first.
+    """
+
+    target: StoredMask
+    prior: Runs
+    others: tuple[StoredMask, ...] = ()
+
+
+@dataclass(frozen=True)
 class Clicks:
     """The clicks of the present prompt.
 
     Attributes:
         positive: x and y, shares of the image.
         negative: x and y, shares of the image.
-        prior: the mask that they correct; None when they begin anew.
+        correction: what they correct; None when they begin anew.
     """
 
     positive: tuple[Point, ...] = ()
     negative: tuple[Point, ...] = ()
-    prior: Runs | None = None
+    correction: Correction | None = None
 
 
-def read(keypoints: Sequence[Json], task: Mapping[str, Any], label: str, signs: Signs) -> Clicks:
+def read(
+    keypoints: Sequence[Json], regions: Sequence[Json], label: str, signs: Signs, task_id: str
+) -> Clicks:
     """The clicks of a prompt.
 
     Args:
         keypoints: regions of one label, the newest last.
-        task: as Label Studio sends it, with its stored masks.
+        regions: of the task, see `stored.newest_regions`.
         label: of the prompt; empty for none.
         signs: of earlier calls.
+        task_id: Label Studio's id of the task.
 
     Raises:
         TaskError: too many.
@@ -104,7 +102,6 @@ def read(keypoints: Sequence[Json], task: Mapping[str, Any], label: str, signs: 
             f"The prompt has {len(keypoints)} points; at most {MOST_POINTS} are answered: delete "
             "the keypoints that earlier prompts left behind."
         )
-    task_id = task_id_of(task)
     clicks = [
         Click(
             geometry.point(region),
@@ -114,50 +111,103 @@ def read(keypoints: Sequence[Json], task: Mapping[str, Any], label: str, signs: 
         for region in keypoints
     ]
     size = geometry.size_of(keypoints[-1])
-    return _grouped(clicks, [] if size is None else _masks(clicks, task, label, size))
+    masks = [] if size is None else _masks(clicks, regions, label, size)
+    kept = _of_the_newest(clicks, masks)
+    return Clicks(
+        tuple(click.at for click in kept if click.positive),
+        tuple(click.at for click in kept if not click.positive),
+        None if size is None else _correction(kept, masks, regions, label, size),
+    )
 
 
-def _masks(clicks: Sequence[Click], task: Mapping[str, Any], label: str, size: Size) -> list[Runs]:
+def _masks(
+    clicks: Sequence[Click], regions: Sequence[Json], label: str, size: Size
+) -> list[StoredMask]:
     """The stored masks that hold clicks, newest first; other clicks' only where they matter."""
     masks = []
     newest = clicks[-1].at
     others = any(not click.present for click in clicks[:-1])
-    for runs in stored.stored(task, label, size):
-        if stored.holds(runs, newest):
-            masks.append(runs)
+    for mask in stored.stored(regions, size, lambda region: _has(region, label)):
+        if stored.holds(mask.runs, newest):
+            masks.append(mask)
             if not others:
                 break
-        elif any(stored.holds(runs, click.at) for click in clicks[:-1]):
-            masks.append(runs)
+        elif any(stored.holds(mask.runs, click.at) for click in clicks[:-1]):
+            masks.append(mask)
     return masks
 
 
-def _grouped(clicks: Sequence[Click], masks: Sequence[Runs]) -> Clicks:
-    """The clicks of the newest one's prompt, and the mask that they correct."""
+def _of_the_newest(clicks: Sequence[Click], masks: Sequence[StoredMask]) -> list[Click]:
+    """The clicks of the newest one's prompt."""
     newest = clicks[-1]
-    mine = next((runs for runs in masks if stored.holds(runs, newest.at)), None)
+    mine = next((mask for mask in masks if stored.holds(mask.runs, newest.at)), None)
 
     def counts(click: Click) -> bool:
         if click.present or click is newest or (mine is None and not newest.positive):
             return True
-        if mine is not None and stored.holds(mine, click.at):
+        if mine is not None and stored.holds(mine.runs, click.at):
             return True
-        return not any(stored.holds(runs, click.at) for runs in masks)
+        return not any(stored.holds(mask.runs, click.at) for mask in masks)
 
-    kept = [click for click in clicks if counts(click)]
-    prior = mine or _prior(kept, masks)
-    points = [click.at for click in kept]
-    return Clicks(
-        tuple(click.at for click in kept if click.positive),
-        tuple(click.at for click in kept if not click.positive),
-        None if prior is None else stored.parts_at(prior, points),
-    )
+    return [click for click in clicks if counts(click)]
 
 
-def _prior(clicks: Sequence[Click], masks: Sequence[Runs]) -> Runs | None:
+def _correction(
+    clicks: Sequence[Click],
+    masks: Sequence[StoredMask],
+    regions: Sequence[Json],
+    label: str,
+    size: Size,
+) -> Correction | None:
+    """What the clicks of one prompt correct.
+
+    Args:
+        clicks: of the prompt, the newest last.
+        masks: those of its label that hold clicks.
+        regions: of the task.
+        label: of the prompt; empty for none.
+        size: of the image, pixels.
+    """
+    points = [click.at for click in clicks]
+    negative = [click.at for click in clicks if not click.positive]
+    target = _held(clicks, masks)
+    others: tuple[StoredMask, ...] = ()
+    own = label or (target.label if target else "")
+    if own and negative:
+        others = tuple(
+            mask
+            for mask in stored.stored(regions, size, lambda region: _has_other(region, own))
+            if any(stored.holds(mask.runs, point) for point in negative)
+        )
+    if target is not None:
+        return Correction(target, stored.parts_at(target.runs, points), others)
+    if others and len(negative) == len(points):
+        nearest = _nearest(negative[-1], regions, own, size)
+        return None if nearest is None else Correction(nearest, nearest.runs, others)
+    return None
+
+
+def _held(clicks: Sequence[Click], masks: Sequence[StoredMask]) -> StoredMask | None:
     """The stored mask that holds the newest click that any mask holds."""
     for click in reversed(clicks):
-        for runs in masks:
-            if stored.holds(runs, click.at):
-                return runs
+        for mask in masks:
+            if stored.holds(mask.runs, click.at):
+                return mask
     return None
+
+
+def _nearest(point: Point, regions: Sequence[Json], label: str, size: Size) -> StoredMask | None:
+    """The stored mask of a label that lies nearest to a point."""
+    masks = stored.stored(regions, size, lambda region: _has(region, label))
+    return min(masks, key=lambda mask: stored.distance(mask.runs, point), default=None)
+
+
+def _has(region: Json, label: str) -> bool:
+    """Whether a region has a label; empty for any."""
+    return not label or label in reading.labels_of(region)
+
+
+def _has_other(region: Json, label: str) -> bool:
+    """Whether a region has labels, and not this one."""
+    names = reading.labels_of(region)
+    return bool(names) and label not in names

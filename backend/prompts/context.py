@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 from backend.project.controls import FORMS
 from backend.project.label_config import LabelConfig
-from backend.project.tasks import TaskError, short_expression
-from backend.prompts import clicks
-from backend.prompts.clicks import Signs
+from backend.project.tasks import TaskError, short_expression, task_id_of
+from backend.prompts import clicks, stored
+from backend.prompts.clicks import Clicks, Correction
+from backend.prompts.memory import Memory
 from backend.regions import geometry, reading
 from backend.regions.geometry import RegionError, form_of, kind_of
 from dgl_rsis.runs import Runs, area
@@ -39,15 +40,19 @@ class InteractivePrompt:
         text: a referring expression; empty for none.
         label: the label that is selected; empty when none is.
         pointed: what is pointed at; None for nothing.
+        correction: the mask that is to become another one; None for a new one.
+        asked_by: ids of the regions that it was read from.
     """
 
     text: str = ""
     label: str = ""
     pointed: VisualPrompt | None = None
+    correction: Correction | None = None
+    asked_by: frozenset[str] = frozenset()
 
 
 def read(
-    context: Any, config: LabelConfig, task: Mapping[str, Any], signs: Signs
+    context: Any, config: LabelConfig, task: Mapping[str, Any], memory: Memory
 ) -> InteractivePrompt:
     """The prompt of a context.
 
@@ -55,7 +60,7 @@ def read(
         context: `params.context` of an interactive /predict.
         config: has to have a control; one of them takes the mask.
         task: with the masks that Label Studio holds for it, of which a click corrects one.
-        signs: of the keypoints of earlier calls; learns those of this one.
+        memory: of earlier calls; learns the signs of this one's keypoints.
 
     Raises:
         TaskError: no list of regions, nothing to go by, or something that cannot be a prompt.
@@ -76,7 +81,7 @@ def read(
         return InteractivePrompt(text, label if label in _answerable(config) else "")
     _check(drawn[-1], label, config)
     try:
-        return InteractivePrompt(text, label, _pointed(drawn, label, task, signs))
+        return _pointing(text, label, drawn, task, memory)
     except RegionError as error:
         raise TaskError(f"The prompt cannot be read: {error}.") from None
 
@@ -98,9 +103,9 @@ def to_request(plain: SegmentRequest, prompt: InteractivePrompt) -> SegmentReque
     )
 
 
-def _pointed(
-    drawn: Sequence[Json], label: str, task: Mapping[str, Any], signs: Signs
-) -> VisualPrompt:
+def _pointing(
+    text: str, label: str, drawn: Sequence[Json], task: Mapping[str, Any], memory: Memory
+) -> InteractivePrompt:
     """What the regions of the newest one's label point at.
 
     Raises:
@@ -108,15 +113,31 @@ def _pointed(
         RegionError: a region that cannot be a prompt.
     """
     mine = [region for region in drawn if _own_label(region) == label]
-    clicked = clicks.read(_of(mine, POINTS), task, label, signs)
-    return VisualPrompt(
+    clicked = _clicked(_of(mine, POINTS), label, task, memory)
+    correction = clicked.correction
+    pointed = VisualPrompt(
         positive=clicked.positive,
         negative=clicked.negative,
         box=_newest(_of(mine, BOXES), geometry.box),
         strokes=_newest(_of(mine, STROKES), _mask),
         outline=_newest(_of(mine, OUTLINES), _mask),
-        prior=clicked.prior,
+        prior=None if correction is None else correction.prior,
     )
+    return InteractivePrompt(text, label, pointed, correction, _ids(mine))
+
+
+def _clicked(
+    keypoints: Sequence[Json], label: str, task: Mapping[str, Any], memory: Memory
+) -> Clicks:
+    """The clicks among what was drawn."""
+    task_id = task_id_of(task)
+    recent = memory.suggestions.recent(task_id, _ids(keypoints))
+    regions = list(stored.newest_regions(task, recent)) if keypoints else []
+    return clicks.read(keypoints, regions, label, memory.signs, task_id)
+
+
+def _ids(regions: Sequence[Json]) -> frozenset[str]:
+    return frozenset(name for region in regions if isinstance(name := region.get("id"), str))
 
 
 def _mask(region: Json) -> Runs:

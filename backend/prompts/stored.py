@@ -1,12 +1,17 @@
-"""The mask that a click corrects: one that Label Studio already holds for the task.
+"""The masks that a click may correct: those that the task holds, each in its newest state.
 
 Drafts, annotations and predictions travel with every prompt, up to tens of megabytes. So a mask is
 decoded only when its label and size fit, newest first, and only as many as the budget allows.
+
+An annotation is made of a prediction, a draft of either, and their regions keep their ids. So of
+the regions with one id the newest alone is what a person sees, and what is missing in a draft or
+an annotation was deleted there: what it was made of is not searched.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import cv2
@@ -26,6 +31,7 @@ LOG = logging.getLogger(__name__)
 HELD = {"brush": "rle", "bitmask": "imageDataURL", "polygon": "points"}
 
 PATCH = 8  # neighbours by corners, too, as in outlines
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -46,30 +52,68 @@ class Budget:
 BUDGET = Budget()
 
 
+@dataclass(frozen=True)
+class StoredMask:
+    """A mask that Label Studio holds.
+
+    Attributes:
+        region: as Label Studio has it.
+        runs: its pixels.
+    """
+
+    region: Json
+    runs: Runs
+
+    @property
+    def label(self) -> str:
+        """The first of its labels; empty when it has none."""
+        return next(iter(reading.labels_of(self.region)), "")
+
+
 def stored(
-    task: Mapping[str, Any], label: str, size: Size, budget: Budget = BUDGET
-) -> Iterator[Runs]:
-    """Masks of a label, decoded one by one as they are asked for: drafts first, newest first.
+    regions: Iterable[Json],
+    size: Size,
+    wanted: Callable[[Json], bool],
+    budget: Budget = BUDGET,
+) -> Iterator[StoredMask]:
+    """Those of some regions that are masks, decoded one by one as they are asked for.
 
     Args:
-        task: as Label Studio sends it.
-        label: of the prompt; empty for any.
+        regions: of one task, see `newest_regions`.
         size: height and width of the prompt's image, pixels.
+        wanted: whether a region may be the one that is sought, by what it says of itself.
         budget: where the search ends, which the log says.
     """
     left, items = budget.masks, budget.items
-    for number, region in enumerate(_regions(task)):
+    for number, region in enumerate(regions):
         if number >= budget.regions or left <= 0:
             LOG.info("not all stored masks were searched for the one that a click corrects")
             return
-        cost = _cost(region, label, size)
+        cost = _cost(region, size) if wanted(region) else None
         if cost is None or cost > items:
             continue
         left, items = left - 1, items - cost
         try:
-            yield reading.mask(region, size)
+            yield StoredMask(region, reading.mask(region, size))
         except RegionError as error:
             LOG.info("a stored mask cannot be read: %r", str(error))
+
+
+def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iterator[Json]:
+    """The regions of a task, each in its newest state: drafts first, newest first.
+
+    Args:
+        task: as Label Studio sends it.
+        recent: what was answered so lately that no draft can hold it yet, newest first.
+    """
+    seen: set[str] = set()
+    for region in (*recent, *_regions(task)):
+        name = region.get("id")
+        if isinstance(name, str):
+            if name in seen:
+                continue
+            seen.add(name)
+        yield region
 
 
 def holds(runs: Runs, point: Point) -> bool:
@@ -78,6 +122,20 @@ def holds(runs: Runs, point: Point) -> bool:
     index = row * runs.width + column
     ends = np.cumsum(lengths(runs))
     return bool(np.searchsorted(ends, index, side="right") % 2)
+
+
+def distance(runs: Runs, point: Point) -> float:
+    """Pixels from a point to the nearest foreground pixel; no end where there is none."""
+    edges = np.cumsum(lengths(runs))
+    starts, ends = edges[:-1:2], edges[1::2]  # of the foreground runs, (N,) each
+    if not ends.size:
+        return float("inf")
+    row, column = _pixel(point, runs)
+    rows, first = np.divmod(starts, runs.width)
+    # Of a run that goes on in the next row only the first row counts, which is near enough.
+    last = np.minimum(first + (ends - starts) - 1, runs.width - 1)
+    across = np.maximum(np.maximum(first - column, column - last), 0)
+    return float(np.hypot(rows - row, across).min())
 
 
 def parts_at(runs: Runs, points: Sequence[Point]) -> Runs:
@@ -95,19 +153,46 @@ def parts_at(runs: Runs, points: Sequence[Point]) -> Runs:
 
 
 def _regions(task: Mapping[str, Any]) -> Iterator[Json]:
-    """All stored regions, the newest first within each kind."""
-    for kind in ("drafts", "annotations", "predictions"):
-        held = task.get(kind)
-        for one in reversed(held if isinstance(held, list) else []):
-            result = one.get("result") if isinstance(one, dict) else None
-            for region in reversed(result if isinstance(result, list) else []):
-                if isinstance(region, dict):
-                    yield region
+    """The regions of whatever nothing newer was made of, the newest first within each kind."""
+    drafts, annotations, predictions = (
+        _newest_first(task.get(kind)) for kind in ("drafts", "annotations", "predictions")
+    )
+    changed = {draft.get("annotation") for draft in drafts}
+    made_of = {each.get("parent_prediction") for each in annotations}
+    annotations = [each for each in annotations if each.get("id", "?") not in changed]
+    begun = [_time(draft) for draft in drafts if draft.get("annotation") is None]
+    predictions = [
+        each
+        for each in predictions
+        if each.get("id", "?") not in made_of and not any(_time(each) < other for other in begun)
+    ]
+    for held in (*drafts, *annotations, *predictions):
+        result = held.get("result")
+        for region in reversed(result if isinstance(result, list) else []):
+            if isinstance(region, dict):
+                yield region
 
 
-def _cost(region: Json, label: str, size: Size) -> int | None:
-    """What decoding it costs; None when it cannot be the mask."""
-    if (label and label not in reading.labels_of(region)) or size_of(region) != size:
+def _newest_first(held: Any) -> list[Json]:
+    """What a task holds of one kind; where times are equal or missing, the last of its list."""
+    every = [one for one in (held if isinstance(held, list) else []) if isinstance(one, dict)]
+    return sorted(every, key=_time)[::-1]
+
+
+def _time(held: Json) -> datetime:
+    """When it was changed last; long ago where Label Studio does not say."""
+    for name in ("updated_at", "created_at"):
+        try:
+            at = datetime.fromisoformat(held.get(name))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            continue
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return LONG_AGO
+
+
+def _cost(region: Json, size: Size) -> int | None:
+    """What decoding it costs; None when it is no mask of the image."""
+    if size_of(region) != size:
         return None
     held = value_of(region).get(HELD.get(form_of(region), ""))
     return len(held) if isinstance(held, list | str) and held else None

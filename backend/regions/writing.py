@@ -25,6 +25,7 @@ from workers.messages import SegmentReply, SegmentResult
 
 Outline = np.ndarray[tuple[int, int], np.dtype[np.int32]]  # (N, 2) XY corners of pixels, pixels
 
+CHANGED = "prediction-changed"  # Label Studio's word for a prediction that a person changed
 LEVELS = {"semantic": "class", "instance": "object"}
 POLYGON_TOLERANCE = 1.0  # pixels
 SMALLEST_OUTLINE = 16  # pixels
@@ -57,10 +58,11 @@ def to_prediction(reply: SegmentReply, config: LabelConfig, model_version: str) 
 def to_predictions(
     reply: SegmentReply, config: LabelConfig, model_version: str, *, by_margin: bool = False
 ) -> list[Json]:
-    """All predictions of one task: of an expression one for each candidate, else one.
+    """All predictions of one task, in the order in which they are to be stored.
 
-    Label Studio shows several predictions of a task beside each other, so the second best mask is
-    one click away. An expression that nothing answers gives one prediction without regions.
+    Of an expression there is one for each candidate, the worst first: Label Studio opens the one
+    that was stored last, and the others are a click away. Else there is one, also for an expression
+    that nothing answers, then without regions.
 
     Args:
         reply: masks of the task's image.
@@ -78,14 +80,55 @@ def to_predictions(
             prediction["score"] = _unit(reply.margin)
         return [prediction]
     predictions = []
-    for number, segment in enumerate(candidates):
+    for number, segment in reversed(list(enumerate(candidates))):
         seed = f"{model_version}\n{number}"
-        control = next((c for c in config.controls if segment.label in c.labels), None)
-        regions = list(_drawn(reply, control, [segment], seed)) if control else []
+        regions = to_regions(reply, segment, config, seed)
         predictions.append(
             {"result": regions, "score": _unit(segment.score), "model_version": model_version}
         )
     return predictions
+
+
+def to_regions(
+    reply: SegmentReply, segment: SegmentResult, config: LabelConfig, seed: str
+) -> list[Json]:
+    """The regions of one candidate, in the first control that has its label.
+
+    Args:
+        reply: that it is of.
+        segment: the candidate.
+        config: says which controls there are.
+        seed: the same for the same candidate; what another has too gives equal ids.
+
+    Returns:
+        None where no control has its label, or its outline is too small to be corrected.
+    """
+    control = next((c for c in config.controls if segment.label in c.labels), None)
+    return list(_drawn(reply, control, [segment], seed)) if control else []
+
+
+def to_changed(region: Json, runs: Runs, score: float) -> list[Json]:
+    """A stored region with another mask: under its own id, so that it takes its own place.
+
+    Args:
+        region: a brush, a bitmask or a polygon, as Label Studio has it.
+        runs: its new mask.
+        score: of that mask.
+
+    Returns:
+        One region, of an outline that falls apart several, the largest under the id; none where
+        nothing is left that could be drawn.
+    """
+    form = str(region["type"]).removesuffix("labels")
+    names = {key: each for key, each in region["value"].items() if key.endswith("labels")}
+    kept = {key: each for key, each in region.items() if key not in ("is_positive", "value")}
+    changed = kept | {"origin": CHANGED, "score": _unit(score)}
+    regions = []
+    for number, value in enumerate(_geometry(form, runs, largest_only=False)):
+        name = str(region.get("id", ""))
+        name = _region_id(f"{name}\n{number}") if number or not name else name
+        regions.append({**changed, "id": name, "value": {**value, **names}})
+    return regions
 
 
 def _regions(reply: SegmentReply, control: Control, seed: str) -> Iterator[Json]:
@@ -103,7 +146,7 @@ def _drawn(
         for value in _values(control, segment):
             number += 1
             yield {
-                "id": hashlib.sha256(f"{seed}\n{number}".encode()).hexdigest()[:10],
+                "id": _region_id(f"{seed}\n{number}"),
                 "from_name": control.name,
                 "to_name": control.to_name,
                 "type": control.kind,
@@ -116,17 +159,26 @@ def _drawn(
             }
 
 
+def _region_id(seed: str) -> str:
+    return hashlib.sha256(seed.encode()).hexdigest()[:10]
+
+
 def _values(control: Control, segment: SegmentResult) -> Iterator[Json]:
     """The geometry of a segment in the control's format: none, one or several regions."""
-    runs = segment.runs
-    if control.kind == "brushlabels" and area(runs):
+    form = control.kind.removesuffix("labels")
+    return _geometry(form, segment.runs, largest_only=segment.level == "object")
+
+
+def _geometry(form: str, runs: Runs, *, largest_only: bool) -> Iterator[Json]:
+    """A mask drawn in a form: none, one or several values."""
+    if form == "brush" and area(runs):
         yield {"format": "rle", "rle": brush.encode(runs)}
-    elif control.kind == "bitmasklabels" and area(runs):
+    elif form == "bitmask" and area(runs):
         yield {"imageDataURL": _data_url(runs)}
-    elif control.kind in ("polygonlabels", "rectanglelabels"):
-        for outline in _outlines(runs, largest_only=segment.level == "object"):
+    elif form in ("polygon", "rectangle"):
+        for outline in _outlines(runs, largest_only=largest_only):
             size = np.array([runs.width, runs.height])
-            make = _polygon if control.kind == "polygonlabels" else _rectangle
+            make = _polygon if form == "polygon" else _rectangle
             yield make(outline, size)
 
 

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,8 +21,8 @@ from typing import Any
 from backend.project import label_config
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, as_task, task_id_of
-from backend.prompts import context
-from backend.prompts.clicks import Signs
+from backend.prompts import answers, context
+from backend.prompts.memory import Memory
 from backend.regions import writing
 from backend.web.metrics import Metrics
 from backend.web.settings import Settings
@@ -36,8 +36,6 @@ from workers.queue.replies import Failure
 LOG = logging.getLogger(__name__)
 
 Answer = Json | list[Any]  # a prediction, or [] for none yet
-
-ReadPrompt = Callable[[Mapping[str, Any]], context.InteractivePrompt]
 
 NOTHING: list[Any] = []
 INTERACTIVE = "interactive"  # stage of a failure
@@ -107,7 +105,7 @@ class PredictionService:
         self._last_version: str | None = None
         self._last_prototypes: dict[str, str] = {}  # by the id of a project that learnt something
         self._asks_again_at = 0.0
-        self._signs = Signs()
+        self._memory = Memory()
         self._slots = threading.BoundedSemaphore(settings.waiting_requests)
 
     def model_version(self, project: str = "") -> str:
@@ -174,20 +172,24 @@ class PredictionService:
     def _prompted(
         self, task: Any, config: LabelConfig, sent: Any, version: str, started: float
     ) -> Answer:
-        request = _request(
-            task, config, version, lambda seen: context.read(sent, config, seen, self._signs)
-        )
-        if isinstance(request, TaskFailure):
-            self._refuse([request])
+        try:
+            seen = as_task(task)
+            plain = config.to_request(seen, version)
+            prompt = context.read(sent, config, seen, self._memory)
+        except TaskError as error:
+            self._refuse([TaskFailure(INTERACTIVE, task_id_of(task), one_line(str(error)))])
             return NOTHING
+        request = context.to_request(plain, prompt)
         self.client.submit([request], at_front=True, interactive=True)
         with self._slot() as free:
             left = started + self._settings.single_task_seconds - time.monotonic()
             reply = self.client.wait([request.key], max(0.0, left) if free else 0.0)[request.key]
-        answer, cause = _suggested(reply, config)
-        if cause:
-            self._refuse([TaskFailure(INTERACTIVE, request.task_id, one_line(cause))])
+        try:
+            answer = _suggested(reply, prompt, config, f"{request.task_id}\n{request.key}")
+        except answers.NoSuggestionError as error:
+            self._refuse([TaskFailure(INTERACTIVE, request.task_id, one_line(str(error)))])
             return NOTHING
+        self._memory.suggestions.remember(request.task_id, answer["result"], prompt.asked_by)
         self.metrics.tasks.labels("answered").inc()
         seconds = time.monotonic() - started
         LOG.info("task %s: a prompt was answered, %.3f s", request.task_id, seconds)
@@ -218,7 +220,7 @@ class PredictionService:
         """Queue what can be queued; None for a task that cannot."""
         started = time.monotonic()
         config = read_config(xml)
-        requests = [_request(task, config, version, prototypes=prototypes) for task in tasks]
+        requests = [_request(task, config, version, prototypes) for task in tasks]
         accepted = [request for request in requests if isinstance(request, SegmentRequest)]
         self.client.submit(accepted, at_front=at_front)
         self._refuse([request for request in requests if isinstance(request, TaskFailure)])
@@ -325,34 +327,33 @@ def _id_of(project: str) -> str:
 
 
 def _request(
-    task: Any,
-    config: LabelConfig,
-    version: str,
-    prompt: ReadPrompt | None = None,
-    prototypes: str = "",
+    task: Any, config: LabelConfig, version: str, prototypes: str = ""
 ) -> SegmentRequest | TaskFailure:
-    """The request of a task, or of a prompt on it; or why it cannot have one."""
+    """The request of a task, or why it cannot have one."""
     try:
-        seen = as_task(task)
-        plain = replace(config.to_request(seen, version), prototypes=prototypes)
-        return plain if prompt is None else context.to_request(plain, prompt(seen))
+        return replace(config.to_request(as_task(task), version), prototypes=prototypes)
     except TaskError as error:
-        stage = "predict" if prompt is None else INTERACTIVE
-        return TaskFailure(stage, task_id_of(task), one_line(str(error)))
+        return TaskFailure("predict", task_id_of(task), one_line(str(error)))
 
 
-def _suggested(reply: SegmentReply | Failure | None, config: LabelConfig) -> tuple[Answer, str]:
-    """The best candidate for a prompt, and why there is none; empty when there is one."""
+def _suggested(
+    reply: SegmentReply | Failure | None,
+    prompt: context.InteractivePrompt,
+    config: LabelConfig,
+    seed: str,
+) -> Json:
+    """The answer to a prompt.
+
+    Raises:
+        NoSuggestionError: there is none.
+    """
     if isinstance(reply, Failure):
-        return NOTHING, reply.message
+        raise answers.NoSuggestionError(reply.message)
     if reply is None:
-        return NOTHING, "no mask in time: the workers are busy with other images; ask again"
-    if not reply.segments:
-        return NOTHING, reply.reason or "nothing was found"
-    best = writing.to_predictions(reply, config, reply.model_version)[0]
-    if not best["result"]:
-        return NOTHING, "the mask that was found is too small for a region, or its label has none"
-    return best, ""
+        raise answers.NoSuggestionError(
+            "no mask in time: the workers are busy with other images; ask again"
+        )
+    return answers.suggest(reply, prompt, config, seed)
 
 
 def one_line(text: str) -> str:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from backend.project import label_config
 from backend.project.tasks import LONGEST_EXPRESSION, TaskError
 from backend.prompts import context
-from backend.prompts.clicks import Signs
 from backend.prompts.context import InteractivePrompt
+from backend.prompts.memory import Memory
 from backend.regions import shapes
 from dgl_rsis import runs
 from tests.backend.prompts.regions import H, W, brush, holding, square
@@ -89,7 +89,7 @@ AWAY = [[110, 10], [150, 10], [150, 50]]
 
 
 def read(*regions: Any, of: Any = None) -> InteractivePrompt:
-    return context.read({"result": list(regions)}, CONFIG, of or task(1), Signs())
+    return context.read({"result": list(regions)}, CONFIG, of or task(1), Memory())
 
 
 def test_the_last_line_is_the_prompt() -> None:
@@ -117,7 +117,7 @@ def test_the_recorded_click_and_text() -> None:
     ):
         body = json.loads((PAYLOADS / f"{name}_POST_predict.json").read_text())["body"]
         config = label_config.parse(body["label_config"])
-        prompt = context.read(body["params"]["context"], config, body["tasks"][0], Signs())
+        prompt = context.read(body["params"]["context"], config, body["tasks"][0], Memory())
         assert prompt.text == text
         if pointed is None:
             assert prompt.pointed is None
@@ -223,7 +223,7 @@ def test_the_label_of_a_text_is_the_one_that_is_selected() -> None:
 )
 def test_what_is_no_prompt_is_refused_with_its_cause(sent: Any, message: str) -> None:
     with pytest.raises(TaskError, match=message):
-        context.read(sent, CONFIG, task(1), Signs())
+        context.read(sent, CONFIG, task(1), Memory())
 
 
 @settings(max_examples=200, deadline=None)
@@ -231,7 +231,7 @@ def test_what_is_no_prompt_is_refused_with_its_cause(sent: Any, message: str) ->
 def test_any_context_is_a_prompt_or_refused(sent: Any, held: list[Any]) -> None:
     of = {**task(1), "drafts": [{"result": held}]}
     with suppress(TaskError):
-        prompt = context.read(sent, CONFIG, of, Signs())
+        prompt = context.read(sent, CONFIG, of, Memory())
         assert prompt.text or prompt.pointed
         request = context.to_request(CONFIG.to_request(of, VERSION), prompt)
         wire = json.loads(json.dumps(request.to_json(), allow_nan=False))

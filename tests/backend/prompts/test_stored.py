@@ -1,12 +1,15 @@
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backend.prompts import stored
 from backend.prompts.stored import Budget
 from backend.regions import reading
-from dgl_rsis.runs import from_runs, to_runs
+from dgl_rsis.runs import Runs, from_runs, to_runs
 from tests.backend.prompts.regions import (
     SIZE,
     H,
@@ -21,11 +24,23 @@ from tests.backend.prompts.regions import (
 from tests.backend.studio.exports import DRAWN
 
 
+def masks_of(
+    task: dict[str, Any], label: str, size: tuple[int, int], budget: Budget = stored.BUDGET
+) -> Iterator[Runs]:
+    """The masks of a label, or of any."""
+
+    def has(region: dict[str, Any]) -> bool:
+        return not label or label in reading.labels_of(region)
+
+    for mask in stored.stored(stored.newest_regions(task), size, has, budget):
+        yield mask.runs
+
+
 def test_every_format_is_decoded() -> None:
     mask = square(8, 12, 12)
     corners = ((20, 20), (40, 20), (40, 50), (20, 50))
     task = holding(brush(mask), bitmask(mask), polygon(*corners))
-    masks = list(stored.stored(task, "ship", SIZE))
+    masks = list(masks_of(task, "ship", SIZE))
     assert len(masks) == 3
     for runs in masks:
         np.testing.assert_array_equal(from_runs(runs), mask)
@@ -33,7 +48,7 @@ def test_every_format_is_decoded() -> None:
 
 def test_what_smart_tools_were_asked_with_is_no_mask_to_correct() -> None:
     names = ["rectangle with negative sides", "turned rectangle", "ellipse"]
-    assert not list(stored.stored(holding(*[DRAWN[name][0] for name in names]), "ship", SIZE))
+    assert not list(masks_of(holding(*[DRAWN[name][0] for name in names]), "ship", SIZE))
 
 
 def test_drafts_come_first_and_the_newest_of_each() -> None:
@@ -42,17 +57,55 @@ def test_drafts_come_first_and_the_newest_of_each() -> None:
     for number, kind in enumerate(kinds):
         regions = [brush(square(0, 20 * number)), brush(square(20, 20 * number))]
         task |= holding(*regions, kind=kind)
-    masks = [from_runs(runs) for runs in stored.stored(task, "ship", SIZE)]
+    masks = [from_runs(runs) for runs in masks_of(task, "ship", SIZE)]
     wanted = [(row, 20 * number) for number in (2, 1, 0) for row in (20, 0)]
     for runs, at in zip(masks, wanted, strict=True):
         assert runs[at]
 
 
+def test_of_the_regions_with_one_id_the_newest_is_the_mask() -> None:
+    task = holding(brush(square(0, 0), id="a"), brush(square(9, 9), id="b"))
+    task |= holding(brush(square(20, 0), "water", id="a"), kind="drafts")
+    (only,) = masks_of(task, "ship", SIZE)
+    assert from_runs(only)[9, 9]
+    recent = [brush(square(30, 30), id="b")]
+    names = [region["id"] for region in stored.newest_regions(task, recent)]
+    assert names == ["b", "a"]
+
+
+def held(name: str, at: str, **more: Any) -> dict[str, Any]:
+    return {"result": [{"id": name}], "updated_at": at, **more}
+
+
+def test_what_was_deleted_in_a_newer_state_is_not_there() -> None:
+    """A draft of an annotation of a prediction: only what is left in the newest counts."""
+    task = {
+        "predictions": [held("p1", "2026-01-01T00:00:00Z", id=1)],
+        "annotations": [held("a", "2026-01-02T00:00:00Z", id=2, parent_prediction=1)],
+    }
+    assert [r["id"] for r in stored.newest_regions(task)] == ["a"]
+    task["drafts"] = [held("d", "2026-01-03T00:00:00Z", id=3, annotation=2)]
+    assert [r["id"] for r in stored.newest_regions(task)] == ["d"]
+    task["predictions"].append(held("p2", "2026-01-01T00:00:00Z", id=4))
+    assert [r["id"] for r in stored.newest_regions(task)] == ["d", "p2"]
+
+
+def test_a_draft_without_annotation_was_made_of_an_older_prediction() -> None:
+    task = {
+        "predictions": [
+            held("newer", "2026-01-03T00:00:00Z", id=1),
+            held("older", "2026-01-01T00:00:00.5Z", id=2),
+        ],
+        "drafts": [held("d", "2026-01-02T00:00:00Z", id=3, annotation=None)],
+    }
+    assert [r["id"] for r in stored.newest_regions(task)] == ["d", "newer"]
+
+
 def test_other_labels_and_sizes_are_not_decoded() -> None:
     other_size = {**brush(square(0, 0)), "original_width": 61}
     task = holding(brush(square(0, 0), "water"), other_size, brush(square(9, 9)))
-    assert len(list(stored.stored(task, "ship", SIZE))) == 1
-    assert len(list(stored.stored(task, "", SIZE))) == 2
+    assert len(list(masks_of(task, "ship", SIZE))) == 1
+    assert len(list(masks_of(task, "", SIZE))) == 2
 
 
 def test_the_search_is_bounded(
@@ -60,13 +113,13 @@ def test_the_search_is_bounded(
 ) -> None:
     task = holding(*[brush(square(0, 0))] * 50)
     caplog.set_level("INFO")
-    assert len(list(stored.stored(task, "ship", SIZE, Budget(masks=3)))) == 3
+    assert len(list(masks_of(task, "ship", SIZE, Budget(masks=3)))) == 3
     assert "not all stored masks were searched" in caplog.text
-    assert len(list(stored.stored(task, "ship", SIZE, Budget(regions=2)))) == 2
-    assert not list(stored.stored(task, "ship", SIZE, Budget(items=5)))
+    assert len(list(masks_of(task, "ship", SIZE, Budget(regions=2)))) == 2
+    assert not list(masks_of(task, "ship", SIZE, Budget(items=5)))
     decoded: list[int] = []
     monkeypatch.setattr(reading, "mask", lambda *_: decoded.append(1))
-    next(stored.stored(task, "ship", SIZE))
+    next(masks_of(task, "ship", SIZE))
     assert len(decoded) == 1
 
 
@@ -102,15 +155,15 @@ BROKEN: list[Any] = [
 
 def test_what_cannot_be_read_is_passed_over() -> None:
     task = holding(brush(square(5, 5)), *BROKEN)
-    (readable,) = stored.stored(task, "ship", SIZE)
+    (readable,) = masks_of(task, "ship", SIZE)
     assert from_runs(readable)[7, 7]
     huge = holding({**bitmask(square(1, 1)), "original_width": 10**5, "original_height": 10**5})
-    assert not list(stored.stored(huge, "ship", (10**5, 10**5)))
+    assert not list(masks_of(huge, "ship", (10**5, 10**5)))
 
 
 @pytest.mark.parametrize("held", [None, 7, [7], [{"result": 7}], [{}]])
 def test_a_task_may_hold_anything(held: Any) -> None:
-    assert not list(stored.stored({"predictions": held}, "", SIZE))
+    assert not list(masks_of({"predictions": held}, "", SIZE))
 
 
 def test_a_point_is_held_by_the_pixel_under_it() -> None:
@@ -120,6 +173,20 @@ def test_a_point_is_held_by_the_pixel_under_it() -> None:
         assert stored.holds(runs, at) == square(8, 12)[row, column]
     assert not stored.holds(runs, (1.0, 1.0))
     assert stored.holds(to_runs(square(H - 6, W - 6)), (1.0, 1.0))
+
+
+@given(
+    st.tuples(st.integers(0, H - 6), st.integers(0, W - 6)),
+    st.tuples(st.integers(0, H - 1), st.integers(0, W - 1)),
+)
+def test_the_distance_is_to_the_nearest_pixel(
+    corner: tuple[int, int], pixel: tuple[int, int]
+) -> None:
+    mask = square(*corner)
+    expected = np.hypot(*(np.argwhere(mask) - pixel).T).min()
+    point = ((pixel[1] + 0.5) / W, (pixel[0] + 0.5) / H)
+    assert stored.distance(to_runs(mask), point) == pytest.approx(expected)
+    assert stored.distance(to_runs(np.zeros_like(mask)), point) == float("inf")
 
 
 def test_the_parts_that_hold_a_point_are_kept() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from backend.project import label_config
 from backend.project.controls import KINDS, MASKS
 from backend.prompts import context, stored
-from backend.prompts.clicks import Signs
+from backend.prompts.memory import Memory
 from backend.regions import reading
 from backend.regions.geometry import RegionError
 from backend.studio import export
@@ -48,14 +48,14 @@ def learnt(drawn: Json) -> Runs:
 
 
 def corrected(drawn: Json) -> Runs:
-    (runs,) = stored.stored({"predictions": [{"result": [drawn]}]}, "ship", SIZE)
-    return runs
+    (held,) = stored.stored([drawn], SIZE, lambda _: True)
+    return held.runs
 
 
 def pointed(drawn: Json) -> Runs:
     """As the segment worker has it, after the queue."""
     prompt = context.read(
-        {"result": [drawn]}, label_config.parse(XML), open_task(1), Signs()
+        {"result": [drawn]}, label_config.parse(XML), open_task(1), Memory()
     ).pointed
     assert prompt is not None
     crossed = to_prompt(type(prompt).from_json(json.loads(json.dumps(prompt.to_json()))), H, W)

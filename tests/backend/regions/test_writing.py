@@ -15,8 +15,10 @@ from label_studio_sdk.label_interface import LabelInterface
 from PIL import Image
 
 from backend.project import label_config
-from backend.regions.writing import to_prediction, to_predictions
+from backend.regions import reading
+from backend.regions.writing import to_changed, to_prediction, to_predictions
 from dgl_rsis import runs
+from dgl_rsis.runs import to_runs
 from dgl_rsis.types import Json, Mask
 from workers.messages import SegmentReply, SegmentResult
 
@@ -65,8 +67,9 @@ def test_candidates_are_predictions_of_their_own_in_the_first_control_of_their_l
     second = rectangle(slice(30, 40), slice(5, 25))
     asked = reply(("ship", 0.9, "candidate", SHIP), ("ship", 0.4, "candidate", second))
     predictions = to_predictions(asked, label_config.parse(XML), "v1")
-    assert [prediction["score"] for prediction in predictions] == [0.9, 0.4]
-    for prediction, mask in zip(predictions, (SHIP, second), strict=True):
+    # Label Studio opens the one that was stored last.
+    assert [prediction["score"] for prediction in predictions] == [0.4, 0.9]
+    for prediction, mask in zip(predictions, (second, SHIP), strict=True):
         (region,) = prediction["result"]
         assert (region["from_name"], region["value"]["brushlabels"]) == ("brush", ["ship"])
         drawn = decode_rle(region["value"]["rle"]).reshape(50, 70, 4)[..., 3] > 0
@@ -281,3 +284,29 @@ def test_the_margin_is_the_score_where_that_is_wanted(margin: float | None, scor
     assert by_margin == {**usual, "score": score}
     (empty,) = to_predictions(replace(answered, segments=()), config, "v1", by_margin=True)
     assert (empty["result"], empty["score"]) == ([], score if margin is not None else 0.0)
+
+
+@pytest.mark.parametrize("tag", ["BrushLabels", "BitmaskLabels", "PolygonLabels"])
+def test_a_changed_region_keeps_its_id_its_control_and_its_labels(tag: str) -> None:
+    xml = single(tag, "semantic")
+    (region,) = predict(xml, ("ship", 0.9, "class", SHIP))["result"]
+    other = rectangle(slice(5, 25), slice(30, 40))
+    (changed,) = to_changed({**region, "is_positive": True}, to_runs(other), 0.7)
+    assert reading.mask(changed, SHIP.shape) == to_runs(other)
+    kept = ("id", "from_name", "to_name", "type", "original_width", "original_height")
+    assert {name: changed[name] for name in kept} == {name: region[name] for name in kept}
+    assert reading.labels_of(changed) == ["ship"]
+    assert (changed["origin"], changed["score"]) == ("prediction-changed", 0.7)
+    assert "is_positive" not in changed
+    prediction = {"result": [changed], "score": 0.7, "model_version": "v1"}
+    assert errors(xml, prediction) == []
+
+
+def test_an_outline_that_falls_apart_is_several_regions_the_largest_under_the_old_id() -> None:
+    (region,) = predict(single("PolygonLabels", "semantic"), ("ship", 0.9, "class", SHIP))["result"]
+    parts = rectangle(slice(0, 5), slice(0, 5)) | rectangle(slice(20, 40), slice(20, 40))
+    changed = to_changed(region, to_runs(parts), 0.5)
+    assert [reading.mask(each, SHIP.shape).counts[1] for each in changed] == [20, 5]
+    assert changed[0]["id"] == region["id"]
+    assert changed[1]["id"] not in ("", region["id"])
+    assert to_changed(region, to_runs(np.zeros_like(parts)), 0.5) == []

@@ -66,6 +66,7 @@ def test_every_candidate_is_pushed_once_also_after_half_a_push(
     rest.push(1, first)  # by a try that ended in the middle
     assert push() == "stored"
     assert [p["score"] for p in rest.predictions(1)] == [first["score"], second["score"]]
+    assert first["score"] < second["score"], "Label Studio opens the one that was stored last"
     assert push() == "stored before"
     assert len(rest.predictions(1)) == 2
 

@@ -228,7 +228,7 @@ def test_the_candidates_of_an_expression_are_predictions_of_one_task(announced: 
     replies.store_reply(announced, key_of(asked), candidates(0.8, 0.5), 3600)
     (predictions,) = predict(service(announced), asked)
     assert isinstance(predictions, list)
-    assert [prediction["score"] for prediction in predictions] == [0.8, 0.5]
+    assert [prediction["score"] for prediction in predictions] == [0.5, 0.8]
     assert {prediction["model_version"] for prediction in predictions} == {VERSION}
     assert key_of(asked) != key_of(task(1, image="/data/upload/1/a.png"))
 

@@ -1,0 +1,104 @@
+"""The reply to a prompt → what Label Studio suggests to the person who waits.
+
+What corrects a mask comes back under the id of that mask, whole: Label Studio then puts it in the
+mask's place (measured on 1.23). A new mask gets an id that no other prompt and no other task gives:
+of two suggestions with one id the second would delete the first.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from backend.project.label_config import LabelConfig
+from backend.prompts import stored
+from backend.prompts.clicks import Correction
+from backend.prompts.context import InteractivePrompt
+from backend.prompts.stored import PATCH, StoredMask
+from backend.regions import writing
+from dgl_rsis.runs import from_runs, to_runs
+from dgl_rsis.types import Json, Mask
+from workers.messages import SegmentReply, SegmentResult
+
+BY_HAND = "manual"  # somebody asked for it and looked at it, unlike at a prediction
+
+
+class NoSuggestionError(Exception):
+    """There is nothing to suggest; the message says why, and what to do."""
+
+
+def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig, seed: str) -> Json:
+    """The prediction that answers a prompt: the best candidate, or masks that it corrects.
+
+    Args:
+        reply: to the prompt.
+        prompt: what was asked.
+        config: of the project.
+        seed: the same for the same prompt on the same task, and for no other.
+
+    Raises:
+        NoSuggestionError: no candidate, or none that could be drawn.
+    """
+    best = next((each for each in reply.segments if each.level == "candidate"), None)
+    if prompt.correction is not None:
+        regions = _corrected(prompt, prompt.correction, best, reply.reason)
+    elif best is None:
+        raise NoSuggestionError(reply.reason or "nothing was found")
+    else:
+        regions = writing.to_regions(reply, best, config, seed)
+        regions = [{**region, "origin": BY_HAND} for region in regions]
+        if not regions:
+            raise NoSuggestionError(
+                "the mask that was found is too small for a region, or its label has none"
+            )
+    score = max((region["score"] for region in regions), default=0.0)
+    return {"result": regions, "score": score, "model_version": reply.model_version}
+
+
+def _corrected(
+    prompt: InteractivePrompt, correction: Correction, best: SegmentResult | None, reason: str
+) -> list[Json]:
+    """The corrected mask, and those of other labels whose border with it moves.
+
+    Raises:
+        NoSuggestionError: nothing is left of the mask, or the click could not be answered.
+    """
+    target, score = correction.target, 0.0 if best is None else best.score
+    before = from_runs(target.runs)
+    after = before if _is_right(target, prompt) else _replaced(before, correction, best)
+    if best is None and not after.any():
+        raise NoSuggestionError(f"{reason or 'nothing was found'}, or delete the mask")
+    changed = writing.to_changed(target.region, to_runs(after), score)
+    if not changed:
+        raise NoSuggestionError("too little is left of the mask for a region: delete it instead")
+    for other in correction.others:
+        mask = _moved(from_runs(other.runs), before, after)
+        changed += writing.to_changed(other.region, to_runs(mask), score)
+    return changed
+
+
+def _is_right(target: StoredMask, prompt: InteractivePrompt) -> bool:
+    """Whether no click lies in the mask: all say what it is not, and it is not."""
+    assert prompt.pointed is not None
+    points = (*prompt.pointed.positive, *prompt.pointed.negative)
+    return not any(stored.holds(target.runs, point) for point in points)
+
+
+def _replaced(before: Mask, correction: Correction, best: SegmentResult | None) -> Mask:
+    """A mask with the answer in the place of the parts that were touched."""
+    untouched = before & ~from_runs(correction.prior)
+    return untouched if best is None else untouched | from_runs(best.runs)
+
+
+def _moved(other: Mask, before: Mask, after: Mask) -> Mask:
+    """The mask of another label: with what was given up beside it, without what was taken in."""
+    given_up = before & ~after
+    return (other | _touching(given_up, other)) & ~after
+
+
+def _touching(mask: Mask, other: Mask) -> Mask:
+    """The connected parts of a mask that share a pixel or a border with another."""
+    _, numbered = cv2.connectedComponents(mask.view(np.uint8), connectivity=PATCH)
+    near = cv2.dilate(other.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+    numbers: Sequence[int] = np.unique(numbered[near & mask]).tolist()
+    return np.isin(numbered, numbers)

@@ -1,0 +1,126 @@
+"""What this process remembers of earlier prompts, since Label Studio does not send it again.
+
+The sign of a keypoint comes while it is the newest. And a mask that somebody just accepted is in no
+draft yet: the editor saves one every five seconds.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from backend.project.tasks import LONGEST_ID
+from dgl_rsis.types import Json
+
+REMEMBERED_SIGNS = 20_000
+REMEMBERED_TASKS = 64  # each with a few masks
+REMEMBERED_ANSWERS = 4  # of a task
+UNSAVED_SECONDS = 10.0  # the editor's draft, and the way here
+
+
+class Signs:
+    """The signs of the last keypoints, by task and region. Safe for threads."""
+
+    def __init__(self, most: int = REMEMBERED_SIGNS) -> None:
+        self._most = most
+        self._signs: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, task_id: str, region: Json) -> bool:
+        """Whether a keypoint is positive; remembers one that says so."""
+        key = (task_id, str(region.get("id"))[:LONGEST_ID])
+        said = region.get("is_positive")
+        with self._lock:
+            if not isinstance(said, bool | int):
+                return self._signs.get(key, True)
+            self._signs[key] = bool(said)
+            self._signs.move_to_end(key)
+            while len(self._signs) > self._most:
+                self._signs.popitem(last=False)
+            return bool(said)
+
+
+@dataclass(frozen=True)
+class _Suggestion:
+    """One answer to a prompt.
+
+    Attributes:
+        regions: what was suggested.
+        asked_by: ids of the regions of its prompt.
+        at: when, monotonic seconds.
+    """
+
+    regions: tuple[Json, ...]
+    asked_by: frozenset[str]
+    at: float
+
+
+class Suggestions:
+    """The last answers to prompts, by task. Safe for threads.
+
+    Args:
+        clock: monotonic seconds.
+        most: tasks.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, most: int = REMEMBERED_TASKS
+    ) -> None:
+        self._clock = clock
+        self._most = most
+        self._last: OrderedDict[str, list[_Suggestion]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def remember(self, task_id: str, regions: Sequence[Json], asked_by: Collection[str]) -> None:
+        """Note an answer.
+
+        Args:
+            task_id: Label Studio's id of the task.
+            regions: what is suggested.
+            asked_by: ids of the regions of its prompt.
+        """
+        now = self._clock()
+        suggestion = _Suggestion(tuple(regions), frozenset(asked_by), now)
+        with self._lock:
+            for other, given in list(self._last.items()):  # masks are large: none is kept for long
+                if given[0].at < now - UNSAVED_SECONDS:
+                    del self._last[other]
+            last = [suggestion, *self._last.get(task_id, [])]
+            self._last[task_id] = last[:REMEMBERED_ANSWERS]
+            self._last.move_to_end(task_id)
+            while len(self._last) > self._most:
+                self._last.popitem(last=False)
+
+    def recent(self, task_id: str, asked_by: Collection[str]) -> list[Json]:
+        """What was suggested so lately that no draft can hold it, and is not pending; newest first.
+
+        The keypoints of a prompt go when its suggestion is accepted or rejected. While one of them
+        is there, the suggestion is still pending, and what is asked now takes its place.
+
+        Args:
+            task_id: Label Studio's id of the task.
+            asked_by: ids of the regions of the present prompt.
+        """
+        since = self._clock() - UNSAVED_SECONDS
+        with self._lock:
+            last = list(self._last.get(task_id, []))
+        return [
+            region
+            for suggestion in last
+            if suggestion.at >= since and suggestion.asked_by.isdisjoint(asked_by)
+            for region in suggestion.regions
+        ]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is remembered of prompts.
+
+    Attributes:
+        signs: of keypoints.
+        suggestions: the last answers.
+    """
+
+    signs: Signs = field(default_factory=Signs)
+    suggestions: Suggestions = field(default_factory=Suggestions)
