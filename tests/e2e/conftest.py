@@ -4,30 +4,17 @@ Run by `make e2e`. What is missing fails the run and says how to install it: a s
 test would look like a passed one.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 
 from samples.processes import free_port
 from samples.servers import ROOT, Studio, dgl_rsis, label_studio
+from tests.e2e.browser import logged_in
 from tests.e2e.projects import Project, connection_of, make_project
-
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-# As root Chromium needs --no-sandbox; the others keep it from calling hosts of its own.
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session")
@@ -64,23 +51,8 @@ def project(studio: Studio, backend: str) -> Project:
 @pytest.fixture(scope="session")
 def browser(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
     """Chromium, logged in to Label Studio, with every other host cut off."""
-    if not CHROMIUM.exists():
-        pytest.fail(
-            f"{CHROMIUM} does not exist: install it (Debian: apt-get install chromium) or name "
-            "another Chromium in the environment variable CHROMIUM",
-            pytrace=False,
-        )
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("chromium"),
-            executable_path=CHROMIUM,
-            args=CHROMIUM_FLAGS,
-            viewport={"width": 1440, "height": 1000},
-        )
-        context.route(lambda url: not url.startswith(studio.base_url), lambda route: route.abort())
-        _log_in(context, studio)
+    with logged_in(studio, tmp_path_factory.mktemp("chromium")) as context:
         yield context
-        context.close()
 
 
 @pytest.fixture
@@ -97,13 +69,3 @@ def screenshots() -> Path:
     folder = ROOT / "demo"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def _log_in(context: BrowserContext, studio: Studio) -> None:
-    page = context.new_page()
-    page.goto(f"{studio.base_url}/user/login/")
-    page.fill("input[name=email]", studio.account.email)
-    page.fill("input[name=password]", studio.account.password)
-    page.click("button[type=submit]")
-    page.wait_for_url(lambda url: "/login" not in url, wait_until="commit")
-    page.close()

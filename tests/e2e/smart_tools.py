@@ -51,8 +51,7 @@ def opened(page: Page, studio: Studio, project: Project, task: int, *, tool: boo
     auto_annotate(page)
     if tool:
         take_label(page)
-        page.locator(".lsf-tool_smart:visible").last.hover()  # the other smart tools fly out
-        page.locator(".lsf-tool_smart[aria-label=key-point-tool]:visible").last.click()
+        take_smart_tool(page)
     (prediction, *_) = studio.api("GET", "/api/predictions/", params={"task": task})
     result = prediction["result"]
     regions = {region["value"]["brushlabels"][0]: region["id"] for region in result}
@@ -64,6 +63,12 @@ def auto_annotate(page: Page) -> None:
     if not page.evaluate("window.Htx.autoAnnotation"):
         page.get_by_text("Auto-Annotation").first.click()
     page.wait_for_function("window.Htx.autoAnnotation", timeout=30 * SECONDS)
+
+
+def take_smart_tool(page: Page) -> None:
+    """Take the smart keypoint into the hand."""
+    page.locator(".lsf-tool_smart:visible").last.hover()  # the other smart tools fly out
+    page.locator(".lsf-tool_smart[aria-label=key-point-tool]:visible").last.click()
 
 
 def take_label(page: Page) -> None:

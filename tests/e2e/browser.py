@@ -1,0 +1,63 @@
+"""Chromium, as the end-to-end tests and measurements use it."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, sync_playwright
+
+from samples.processes import StartError
+from samples.servers import Studio
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+# As root Chromium needs --no-sandbox; the others keep it from calling hosts of its own.
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@contextlib.contextmanager
+def logged_in(studio: Studio, folder: Path) -> Iterator[BrowserContext]:
+    """Chromium, logged in to Label Studio, with every other host cut off.
+
+    Args:
+        studio: Label Studio.
+        folder: for the browser's own files.
+
+    Raises:
+        StartError: there is no Chromium.
+    """
+    if not CHROMIUM.exists():
+        raise StartError(
+            f"{CHROMIUM} does not exist: install it (Debian: apt-get install chromium) or name "
+            "another Chromium in the environment variable CHROMIUM"
+        )
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            folder,
+            executable_path=CHROMIUM,
+            args=CHROMIUM_FLAGS,
+            viewport={"width": 1440, "height": 1000},
+        )
+        context.route(lambda url: not url.startswith(studio.base_url), lambda route: route.abort())
+        _log_in(context, studio)
+        yield context
+        context.close()
+
+
+def _log_in(context: BrowserContext, studio: Studio) -> None:
+    page = context.new_page()
+    page.goto(f"{studio.base_url}/user/login/")
+    page.fill("input[name=email]", studio.account.email)
+    page.fill("input[name=password]", studio.account.password)
+    page.click("button[type=submit]")
+    page.wait_for_url(lambda url: "/login" not in url, wait_until="commit")
+    page.close()
