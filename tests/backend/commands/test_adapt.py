@@ -4,6 +4,7 @@ from typer.testing import CliRunner, Result
 
 from backend.commands.adapt import app
 from workers.queue.prototypes import PrototypeStore
+from workers.queue.shares import Share, pack
 
 
 @pytest.fixture(autouse=True)
@@ -12,7 +13,8 @@ def _queue(valkey: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     store = PrototypeStore(redis)
     for annotation in ("8", "9"):
         store.expect("12", annotation, 1, "5")
-    store.put("12", "8", 1, b"x" * 2048)
+    share = Share(("building", "road"), (0, 0, 1), b"x" * 2048)
+    store.put("12", "8", 1, pack(share))
 
 
 def run(*arguments: str) -> Result:
@@ -22,12 +24,20 @@ def run(*arguments: str) -> Result:
 def test_status_of_all_and_of_one(redis: Redis) -> None:
     PrototypeStore(redis).switch("3", on=False)
     lines = run("status").output.splitlines()
-    assert [line.split() for line in lines[1:]] == [
+    assert [line.split() for line in lines[1:3]] == [
         ["3", "no", "-", "0", "0", "0", "KiB"],
         ["12", "yes", PrototypeStore(redis).revision("12"), "1", "1", "2", "KiB"],
     ]
     (_, only) = run("status", "3").output.splitlines()
     assert only == lines[1]
+
+
+def test_status_names_classes_examples_and_where_they_are_from() -> None:
+    lines = run("status", "12").output.splitlines()
+    assert lines[-2:] == [
+        "project 12 learnt 2 of building, 1 of road",
+        "  from annotation 8 (task 5)",
+    ]
 
 
 def test_off_and_on(redis: Redis) -> None:
