@@ -15,14 +15,13 @@ from typing import Any
 from backend.commands.prelabel.items import PrelabelError, PrelabelItem, Stop
 from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.sources import Source
-from backend.studio.client import StudioClient, StudioError, versions_of
+from backend.studio.client import StudioClient, StudioError
 from dgl_rsis.types import Json
 
 LOG = logging.getLogger(__name__)
 
 
 PAGE = 200  # tasks of a call
-LONGEST_LIST = 500  # characters: Label Studio cuts longer lists of versions off
 MOST_BYTES = 8_000_000  # of a batch: Label Studio stores one in a second or two
 MOST_TASKS = 200
 PAUSES = (20.0, 30.0, 60.0, 120.0, 300.0)  # before a try again, seconds
@@ -83,9 +82,7 @@ class Project:
 
     def has_prediction(self, task: Mapping[str, Any]) -> bool:
         """Whether a listed task has a prediction of this version."""
-        if len(str(task.get("predictions_model_versions"))) < LONGEST_LIST:
-            return self.model_version in versions_of(task)
-        return bool(self.studio.predictions(int(task["id"]), self.model_version))
+        return self.studio.has_prediction(task, self.model_version)
 
 
 @dataclass(frozen=True)
