@@ -16,6 +16,7 @@ from backend.commands.prelabel.items import PrelabelError, PrelabelItem, Stop
 from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.sources import Source
 from backend.studio.client import StudioClient, StudioError
+from backend.studio.shown import show, standing
 from dgl_rsis.types import Json
 
 LOG = logging.getLogger(__name__)
@@ -136,6 +137,8 @@ class Push:
             PrelabelError: as `write`.
         """
         self._push_waiting()
+        if finished:
+            self._show()
 
     def note(self) -> str:
         """What has become of the predictions."""
@@ -148,6 +151,17 @@ class Push:
             names = [each.name for each in batch.values()]
             self._journal.write([{"pushing": names, "at": time.time()}])
             self._push(batch)
+
+    def _show(self) -> None:
+        """Have the project show what it was given; that it is there does not depend on it."""
+        project = self._project
+        try:
+            stands = standing(project.studio, project.id)
+            if stands.counts.get(project.model_version):
+                note = show(project.studio, project.id, stands, project.model_version)
+                LOG.info("%s", note or f"the project shows {project.model_version}")
+        except StudioError as error:
+            LOG.warning("%s", error)
 
     def abandon(self) -> None:
         """What is not pushed yet is left to the next run."""
