@@ -18,8 +18,16 @@ HEADER = ("PROJECT", "LEARNS", "REVISION", "ANNOTATIONS", "WITHOUT EXAMPLES", "S
 
 Result = TypeVar("Result")
 
+FOLLOWS = "open tasks that were predicted before get new predictions, then their scores follow\n"
+CAME_BACK = (
+    "predictions of the former version count again; open tasks without one get it, "
+    "then their scores follow\n"
+)
+
 app = typer.Typer(
-    help="What projects learnt from corrections (env REDIS_URL).", no_args_is_help=True
+    help="What projects learnt from corrections. The queue is that of the `dgl-rsis up` that runs, "
+    "or of REDIS_URL.",
+    no_args_is_help=True,
 )
 
 Project = Annotated[int, typer.Argument(min=0, help="Label Studio's id of the project.")]
@@ -39,21 +47,21 @@ def status(
 def reset(project: Project) -> None:
     """Forget all that a project learnt. Annotations in Label Studio stay as they are."""
     _asking(lambda client: client.reset(str(project)))
-    sys.stdout.write(f"project {project}: forgotten\n")
+    sys.stdout.write(f"project {project}: forgotten; {CAME_BACK}")
 
 
 @app.command()
 def off(project: Project) -> None:
     """Let a project neither learn nor use what it learnt; that is kept."""
     _asking(lambda client: client.switch(str(project), on=False))
-    sys.stdout.write(f"project {project}: switched off\n")
+    sys.stdout.write(f"project {project}: switched off; {CAME_BACK}")
 
 
 @app.command()
 def on(project: Project) -> None:
     """Let a project learn again, and use what it learnt."""
     _asking(lambda client: client.switch(str(project), on=True))
-    sys.stdout.write(f"project {project}: switched on\n")
+    sys.stdout.write(f"project {project}: switched on; {FOLLOWS}")
 
 
 def table(client: CorrectionsClient, project: int | None) -> str:
@@ -86,8 +94,9 @@ def _sources(all_learnt: Sequence[Learnt]) -> Iterator[str]:
 
 def _asking(question: Callable[[CorrectionsClient], Result]) -> Result:
     """Ask the queue's server; end with the reason where it cannot be."""
-    url = options.queue_url(options.read(SharedSettings))
+    settings = options.read(SharedSettings)
+    url, quiet = options.queue_url(settings), settings.refresh_seconds
     try:
-        return question(SegmentClient.from_url(url).corrections)
+        return question(SegmentClient.from_url(url, refresh_seconds=quiet).corrections)
     except QueueError as error:
         refuse(str(error))

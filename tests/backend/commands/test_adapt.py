@@ -1,8 +1,13 @@
+import os
+
 import pytest
 from redis import Redis
 from typer.testing import CliRunner, Result
 
 from backend.commands.adapt import app
+from backend.commands.running import Running, leaving_word
+from workers.messages import DELIVERY_QUEUE
+from workers.queue.connection import open_queue
 from workers.queue.prototypes import PrototypeStore
 from workers.queue.shares import Share, pack
 
@@ -50,7 +55,10 @@ def test_off_and_on(redis: Redis) -> None:
 
 
 def test_reset(redis: Redis) -> None:
-    assert "forgotten" in run("reset", "12").output
+    output = run("reset", "12").output
+    assert "forgotten" in output
+    assert "former version" in output
+    assert open_queue(DELIVERY_QUEUE, redis).scheduled_job_registry.count == 1
     assert PrototypeStore(redis).projects() == []
 
 
@@ -65,3 +73,12 @@ def test_without_a_queue_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) ->
     assert "check that Redis runs" in result.output
     monkeypatch.delenv("REDIS_URL")
     assert "REDIS_URL is not set" in run("status").output
+
+
+def test_it_finds_the_queue_of_the_one_that_runs(
+    valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REDIS_URL")
+    with leaving_word(Running(os.getpid(), valkey, "/data")):
+        assert "2 of building" in run("status").output
+    assert "no `dgl-rsis up` of yours runs" in run("status").output
