@@ -28,8 +28,8 @@ from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
-PAGE = 100  # tasks of a call
-PAGES = 3  # of a run
+PAGE = 200  # tasks of a call
+PAGES = 5  # of a run
 MOST_MISSING = 50  # tasks in work: what is learnt next waits behind them
 FIRST_WAIT, LONGEST_WAIT = 60, 24 * 3600  # seconds until the next look at what is missing
 BUSY_SECONDS = 5.0
