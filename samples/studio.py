@@ -75,13 +75,16 @@ def import_images(studio: Studio, project: int, images: Sequence[Path]) -> list[
 
 
 def connect_backend(studio: Studio, project: int, url: str) -> int:
-    """Connect the backend at `url` to a project, or move the one connected; return its id."""
+    """Connect the backend at `url` to a project, or move the one connected; return its id.
+
+    One that is connected keeps its title: once there are predictions it is their version.
+    """
     connected = studio.api("GET", "/api/ml/", params={"project": project})
-    body = {"url": url, "project": project, "title": "DGL-RSIS", "is_interactive": True}
+    body = {"url": url, "project": project, "is_interactive": True}
     if connected:
         changed = studio.api("PATCH", f"/api/ml/{connected[0]['id']}", json=body)
         return int(changed["id"])
-    return int(studio.api("POST", "/api/ml/", json=body)["id"])
+    return int(studio.api("POST", "/api/ml/", json={**body, "title": "DGL-RSIS"})["id"])
 
 
 def main() -> int:

@@ -19,6 +19,8 @@ DELIVERY_QUEUE = "delivery"
 SEGMENT_FUNCTION = "workers.processes.jobs.segment"
 LEARN_FUNCTION = "workers.processes.jobs.learn"
 DELIVERY_FUNCTION = "backend.studio.delivery.deliver"
+FOLLOW_FUNCTION = "backend.studio.following.follow"
+OURS = "dgl-rsis-"  # what every model version of this project begins with
 
 
 Point = tuple[float, float]
@@ -219,11 +221,13 @@ class DeliveryRequest:
         task_id: Label Studio's id of the task.
         key: `SegmentRequest.key` of the segmentation.
         config: digest under which the project's label config is stored.
+        project: Label Studio's id, digits; empty when unknown.
     """
 
     task_id: int
     key: str
     config: str
+    project: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it."""
@@ -296,3 +300,13 @@ def versioned(base: str, prototypes: str) -> str:
         prototypes: as `SegmentRequest.prototypes`; empty for none.
     """
     return f"{base}+p{prototypes.rpartition('@')[2]}" if prototypes else base
+
+
+def base_of(version: str) -> str:
+    """The version of the model alone; `versioned` adds to it what a project learnt."""
+    return version.partition("+p")[0]
+
+
+def is_ours(version: Any) -> bool:
+    """Whether a model version, or the title of a backend, is one that this project makes."""
+    return isinstance(version, str) and version.startswith(OURS)

@@ -30,6 +30,9 @@ class SharedSettings(BaseSettings):
         label_studio_api_key: a legacy token or a personal access token.
         models_dir: folder of pulled weights; made when the first ones come.
         log_level: of the process's log.
+        learn: take what annotators submit as examples, and use it; `adapt off` is for one project.
+        refresh_seconds: how long a project must have learnt nothing before its open tasks get new
+            predictions.
     """
 
     # An empty variable is what docker compose passes for an unset one. An error about one variable
@@ -42,6 +45,8 @@ class SharedSettings(BaseSettings):
     label_studio_api_key: SecretStr | None = None
     models_dir: Path = Field(default_factory=_models_dir)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    learn: bool = True
+    refresh_seconds: float = Field(default=20.0, ge=0, le=3600)
 
     @field_validator("label_studio_url")
     @classmethod

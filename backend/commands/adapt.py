@@ -1,7 +1,7 @@
 """`dgl-rsis adapt`: what projects learnt from corrections; see it, forget it, switch it off."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, TypeVar
 
 import typer
@@ -11,14 +11,23 @@ from backend.commands.refusals import refuse
 from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError
 from workers.queue.corrections import CorrectionsClient
+from workers.queue.prototypes import Learnt
 from workers.settings import SharedSettings
 
 HEADER = ("PROJECT", "LEARNS", "REVISION", "ANNOTATIONS", "WITHOUT EXAMPLES", "SIZE")
 
 Result = TypeVar("Result")
 
+FOLLOWS = "open tasks that were predicted before get new predictions, then their scores follow\n"
+CAME_BACK = (
+    "predictions of the former version count again; open tasks without one get it, "
+    "then their scores follow\n"
+)
+
 app = typer.Typer(
-    help="What projects learnt from corrections (env REDIS_URL).", no_args_is_help=True
+    help="What projects learnt from corrections. The queue is that of the `dgl-rsis up` that runs, "
+    "or of REDIS_URL.",
+    no_args_is_help=True,
 )
 
 Project = Annotated[int, typer.Argument(min=0, help="Label Studio's id of the project.")]
@@ -38,43 +47,56 @@ def status(
 def reset(project: Project) -> None:
     """Forget all that a project learnt. Annotations in Label Studio stay as they are."""
     _asking(lambda client: client.reset(str(project)))
-    sys.stdout.write(f"project {project}: forgotten\n")
+    sys.stdout.write(f"project {project}: forgotten; {CAME_BACK}")
 
 
 @app.command()
 def off(project: Project) -> None:
     """Let a project neither learn nor use what it learnt; that is kept."""
     _asking(lambda client: client.switch(str(project), on=False))
-    sys.stdout.write(f"project {project}: switched off\n")
+    sys.stdout.write(f"project {project}: switched off; {CAME_BACK}")
 
 
 @app.command()
 def on(project: Project) -> None:
     """Let a project learn again, and use what it learnt."""
     _asking(lambda client: client.switch(str(project), on=True))
-    sys.stdout.write(f"project {project}: switched on\n")
+    sys.stdout.write(f"project {project}: switched on; {FOLLOWS}")
 
 
 def table(client: CorrectionsClient, project: int | None) -> str:
-    """One project, or all that learnt something, as lines of columns."""
-    rows = [HEADER]
-    for each in client.projects() if project is None else [str(project)]:
-        learnt = client.learnt(each)
+    """One project, or all that learnt something: lines of columns, then what each learnt from."""
+    rows, projects = [HEADER], client.projects() if project is None else [str(project)]
+    all_learnt = [client.learnt(each) for each in projects]
+    for learnt in all_learnt:
         size = f"{learnt.nbytes / 1024:.0f} KiB"
         counts = (str(len(learnt.annotations)), str(learnt.others), size)
-        rows.append((each, "no" if learnt.off else "yes", learnt.revision or "-", *counts))
+        learns = "no" if learnt.off else "yes"
+        rows.append((learnt.project, learns, learnt.revision or "-", *counts))
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_sources(all_learnt)]) + "\n"
+
+
+def _sources(all_learnt: Sequence[Learnt]) -> Iterator[str]:
+    """Of each project that learnt something its classes, and the annotations they are from."""
+    for learnt in all_learnt:
+        if learnt.examples:
+            counts = ", ".join(f"{count} of {name}" for name, count in learnt.examples.items())
+            yield f"\nproject {learnt.project} learnt {counts}"
+        if learnt.annotations:
+            named = [f"{each} (task {learnt.tasks.get(each, '?')})" for each in learnt.annotations]
+            yield f"  from {'annotation' if len(named) == 1 else 'annotations'} {', '.join(named)}"
 
 
 def _asking(question: Callable[[CorrectionsClient], Result]) -> Result:
     """Ask the queue's server; end with the reason where it cannot be."""
-    url = options.queue_url(options.read(SharedSettings))
+    settings = options.read(SharedSettings)
+    url, quiet = options.queue_url(settings), settings.refresh_seconds
     try:
-        return question(SegmentClient.from_url(url).corrections)
+        return question(SegmentClient.from_url(url, refresh_seconds=quiet).corrections)
     except QueueError as error:
         refuse(str(error))

@@ -11,6 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from backend.commands.refusals import refuse
+from backend.commands.running import running
 from workers.settings import SharedSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -74,9 +75,10 @@ def studio(settings: WorkerSettings, kind: type[Client]) -> Client:
 
 
 def queue_url(settings: SharedSettings, instead: str = "") -> str:
-    """Address of the queue's server: REDIS_URL, or the one that `up` runs in this folder.
+    """Address of the queue's server: REDIS_URL, or that of the one `up` that runs.
 
-    Without either the command ends.
+    With several the one in this folder counts. Without any, or where it is not clear which, the
+    command ends.
 
     Args:
         settings: with the address, if one is set.
@@ -87,12 +89,18 @@ def queue_url(settings: SharedSettings, instead: str = "") -> str:
     )
 
     url = settings.redis_url or running_server(DATA)
-    if url is None:
+    if url is not None:
+        return url
+    every = running()
+    if not every:
         refuse(
-            "REDIS_URL is not set and `dgl-rsis up` does not run in this folder: give the address "
-            f"of the queue's Redis or Valkey server{instead}"
+            "REDIS_URL is not set and no `dgl-rsis up` of yours runs on this machine: give the "
+            f"address of the queue's Redis or Valkey server{instead}"
         )
-    return url
+    if len({each.redis_url for each in every}) > 1:
+        listed = "".join(f"\n  REDIS_URL={each.shown_url}  # {each.folder}" for each in every)
+        refuse(f"{len(every)} `dgl-rsis up` run on this machine: set REDIS_URL to one of{listed}")
+    return every[0].redis_url
 
 
 def bands(text: str) -> tuple[int, ...] | None:

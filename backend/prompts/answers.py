@@ -20,8 +20,6 @@ from dgl_rsis.runs import from_runs, to_runs
 from dgl_rsis.types import Json, Mask
 from workers.messages import SegmentReply, SegmentResult
 
-BY_HAND = "manual"  # somebody asked for it and looked at it, unlike at a prediction
-
 
 class NoSuggestionError(Exception):
     """There is nothing to suggest; the message says why, and what to do."""
@@ -46,7 +44,8 @@ def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig,
         raise NoSuggestionError(reply.reason or "nothing was found")
     else:
         regions = writing.to_regions(reply, best, config, seed)
-        regions = [{**region, "origin": BY_HAND} for region in regions]
+        # Accepted, it is what somebody asked for, not what nobody looked at: see `regions.touched`.
+        regions = [{**region, "origin": writing.CHANGED} for region in regions]
         if not regions:
             raise NoSuggestionError(
                 "the mask that was found is too small for a region, or its label has none"

@@ -29,6 +29,8 @@ WAYS_OUT: Mapping[int, str] = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "raise the body limit of the proxy before Label Studio",
 }
 
+LONGEST_LIST = 500  # characters: Label Studio cuts longer lists of versions off
+
 # Columns of a list of tasks that cost a query each; hidden ones are not computed.
 HIDDEN_COLUMNS = [
     f"tasks:{name}"
@@ -144,6 +146,67 @@ class StudioClient:
         """
         project: Json = self._call("GET", f"/api/projects/{project_id}/")
         return project
+
+    def model_versions(self, project_id: int) -> Json:
+        """What a project can show.
+
+        Asked for like this, Label Studio does not call the backends.
+
+        Args:
+            project_id: Label Studio's id of the project.
+
+        Returns:
+            `static`: versions of predictions, each a `model_version` and a `count`; `live`: the
+            backends that are connected.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        path = f"/api/projects/{project_id}/model-versions/"
+        asked = {"extended": "true", "include_live_models": "true"}
+        versions: Json = self._call("GET", path, params=asked)
+        return versions
+
+    def set_model_version(self, project_id: int, version: str) -> None:
+        """Choose which predictions a project shows: a version that it has, or a backend's title.
+
+        Raises:
+            StudioError: unreachable or refused; an unknown version is refused.
+        """
+        self._call("PATCH", f"/api/projects/{project_id}/", json={"model_version": version})
+
+    def rename_backend(self, project_id: int, backend: Mapping[str, Any], title: str) -> None:
+        """Give a connected backend another title; a project that shows it moves along.
+
+        Label Studio calls the backend with what it is sent here, so that has to be complete. An
+        empty password keeps the one that is set.
+
+        Args:
+            project_id: Label Studio's id of the project.
+            backend: as `model_versions` describes it.
+            title: the new one.
+
+        Raises:
+            StudioError: unreachable or refused, as when the backend does not answer it.
+        """
+        body = {"title": title, "url": backend["url"], "project": project_id}
+        if backend.get("auth_method") == "BASIC_AUTH":
+            user = backend.get("basic_auth_user")
+            login = {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": ""}
+            body |= login
+        if backend.get("extra_params") is not None:
+            body["extra_params"] = backend["extra_params"]
+        self._call("PATCH", f"/api/ml/{backend['id']}", json=body)
+
+    def has_prediction(self, task: Mapping[str, Any], model_version: str) -> bool:
+        """Whether a listed task has a prediction of a version.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        if len(str(task.get("predictions_model_versions"))) < LONGEST_LIST:
+            return model_version in versions_of(task)
+        return bool(self.predictions(int(task["id"]), model_version))
 
     def tasks_after(self, project_id: int, task_id: int, count: int) -> tuple[list[Json], int]:
         """The next tasks of a project in the order of their ids, without masks.

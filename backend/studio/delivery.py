@@ -5,7 +5,6 @@ Studio. It may run any number of times: what is stored already is found before a
 When it is tried again is `DELIVERY_RETRY_SECONDS` of `workers.queue.client`, which makes the jobs.
 """
 
-import functools
 import logging
 from typing import Any
 
@@ -15,12 +14,12 @@ from rq.job import Job
 from backend.project import label_config
 from backend.regions.writing import to_predictions
 from backend.studio.client import StudioClient, StudioError
+from backend.studio.environment import studio_of_environment
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
 from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
 from workers.queue.connection import QueueError
 from workers.queue.failures import TaskFailure
 from workers.queue.replies import Failure
-from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ def deliver(payload: dict[str, Any]) -> str | Retry:
 def _try(job: Job, request: DeliveryRequest, client: SegmentClient) -> str | Retry:
     """Push; tell RQ to try again where that may help, unless it was the last try."""
     try:
-        return deliver_request(request, client, _studio(), owner=job.id)
+        return deliver_request(request, client, studio_of_environment(), owner=job.id)
     except (NotYetError, StudioError) as error:
         cause = str(error)
     except QueueError:
@@ -93,6 +92,7 @@ def deliver_request(
         raise NotYetError(f"its segmentation {key} is not finished")
     if isinstance(answer, Failure):  # the segment job has put it on the status page
         client.release(task, key, 0)
+        client.following.landed(request.project, "", task, key)
         return f"impossible: {answer.message}"
     if not _claim(client, request, owner):
         raise NotYetError("somebody who opened it is being answered")
@@ -105,6 +105,8 @@ def deliver_request(
         client.release(task, key, 0)
         return _never(request, client, f"refused: {error}")
     client.release(task, key, SETTLE_SECONDS)
+    if outcome.startswith("stored"):
+        client.following.landed(request.project, answer.model_version, task, key)
     return outcome
 
 
@@ -141,23 +143,5 @@ def _push(
 def _never(request: DeliveryRequest, client: SegmentClient, outcome: str) -> str:
     """Put a delivery that ends without a prediction on the status page."""
     client.record_failures([TaskFailure(DELIVERY_QUEUE, str(request.task_id), outcome)])
+    client.following.landed(request.project, "", request.task_id, request.key)
     return outcome
-
-
-@functools.cache
-def _studio() -> StudioClient:
-    """Label Studio as the environment names it; kept, with its connection and access token.
-
-    Raises:
-        StudioError: it is not named there.
-    """
-    settings = WorkerSettings()
-    url, key = settings.label_studio_url, settings.label_studio_api_key
-    if url is None or key is None:
-        raise StudioError(
-            "the delivery worker does not know Label Studio: start it with LABEL_STUDIO_URL and "
-            "LABEL_STUDIO_API_KEY, as the web server",
-            retry=True,
-        )
-    bundle = settings.requests_ca_bundle
-    return StudioClient(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))

@@ -6,13 +6,13 @@ Facts about Label Studio 1.23 behind it, all measured: it stores nothing for a t
 a task store two predictions if both are answered.
 """
 
+import contextlib
 import logging
 import re
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version as package_version
@@ -27,8 +27,8 @@ from backend.regions import writing
 from backend.web.metrics import Metrics
 from backend.web.settings import Settings
 from dgl_rsis.types import Json
-from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest, versioned
-from workers.queue.client import SegmentClient
+from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest
+from workers.queue.client import SegmentClient, Served
 from workers.queue.connection import QueueError
 from workers.queue.failures import TaskFailure
 from workers.queue.replies import Failure
@@ -64,12 +64,14 @@ class _Call:
     """What the tasks of one /predict that waits have in common.
 
     Attributes:
+        project: Label Studio's id, digits; empty when unknown.
         xml: the label config.
         owner: name of its claims.
         single: it is one task, so that the answer is complete with it.
         deadline: when it waits no longer, monotonic seconds.
     """
 
+    project: str
     xml: str
     owner: str
     single: bool
@@ -92,7 +94,7 @@ def open_client(settings: Settings) -> SegmentClient:
     """
     if settings.redis_url is None:
         raise ValueError("REDIS_URL is not set: give the address of a Redis or Valkey server")
-    return SegmentClient.from_url(settings.redis_url, settings.reply_days)
+    return SegmentClient.from_url(settings.redis_url, settings.reply_days, settings.refresh_seconds)
 
 
 class PredictionService:
@@ -102,7 +104,7 @@ class PredictionService:
         self.client = client
         self.metrics = metrics
         self._settings = settings
-        self._last_version: str | None = None
+        self._last_base: str | None = None
         self._last_prototypes: dict[str, str] = {}  # by the id of a project that learnt something
         self._asks_again_at = 0.0
         self._memory = Memory()
@@ -118,24 +120,29 @@ class PredictionService:
         Args:
             project: as Label Studio names it; empty for the model alone.
         """
-        announced, prototypes = self._last_version, self._last_prototypes.get(_id_of(project), "")
-        if announced is None or time.monotonic() >= self._asks_again_at:
+        number, served = _id_of(project), None
+        if self._last_base is not None:
+            served = Served(self._last_base, self._last_prototypes.get(number, ""))
+        if served is None or time.monotonic() >= self._asks_again_at:
             try:
-                announced = self._announced()
-                prototypes = self._prototypes(project, announced)
+                served = self._served(number)
             except QueueError as error:
                 LOG.warning("the model version may be an old one: %s", error)
                 self._asks_again_at = time.monotonic() + OUTAGE_SECONDS
-        if announced is None:
+        if served is None:
             LOG.warning("no segment worker has announced its model yet; start `dgl-rsis worker`")
             return f"dgl-rsis-{package_version('dgl-rsis')}-no-worker-yet"
-        return versioned(announced, prototypes)
+        return served.version
 
     def setup(self, project: str, xml: str) -> str:
         """Check the label config, say in the log what is wrong with it, return the version."""
         for problem in read_config(xml).problems:
             LOG.warning("project %s: %s", one_line(project), one_line(problem))
-        return self.model_version(project)
+        version = self.model_version(project)
+        if time.monotonic() >= self._asks_again_at:  # Label Studio waits for 3 s
+            with contextlib.suppress(QueueError):  # it is said where it matters
+                self.client.following.called(_id_of(project))
+        return version
 
     def predict(
         self, project: str, xml: str, tasks: Sequence[Any], context: Any = None
@@ -161,13 +168,13 @@ class PredictionService:
         Label Studio hides failures of its smart tools, so log and status page have to say them.
         """
         started = time.monotonic()
-        version = self._announced()
-        if version is None:
+        served = self._served("")
+        if served is None:
             cause = "no segment worker has announced its model yet; start `dgl-rsis worker`"
             self._refuse([TaskFailure(INTERACTIVE, task_id_of(task), cause) for task in tasks])
             return iter([NOTHING] * len(tasks))
         config = read_config(xml)
-        return iter([self._prompted(task, config, sent, version, started) for task in tasks])
+        return iter([self._prompted(task, config, sent, served.base, started) for task in tasks])
 
     def _prompted(
         self, task: Any, config: LabelConfig, sent: Any, version: str, started: float
@@ -196,8 +203,9 @@ class PredictionService:
         return answer
 
     def _queued(self, project: str, xml: str, tasks: Sequence[Any]) -> Iterator[Answer]:
-        version = self._announced()
-        if version is None:
+        number = _id_of(project)
+        served = self._served(number)
+        if served is None:
             LOG.error(
                 "project %s: %d tasks get []: no segment worker has announced its model yet, "
                 "start `dgl-rsis worker`",
@@ -206,20 +214,19 @@ class PredictionService:
             )
             return iter([NOTHING] * len(tasks))
         single = len(tasks) == 1
-        prototypes = self._prototypes(project, version)
-        version = versioned(version, prototypes)
-        asks = self._submit(xml, tasks, version, prototypes, at_front=single)
+        asks = self._submit(xml, tasks, served, at_front=single)
         if single or not self._settings.delivers:
-            return self._wait(asks, xml, single=single)
-        self._deliver(asks, xml)
+            return self._wait(asks, number, xml, single=single)
+        self._deliver(asks, number, xml)
         return iter([NOTHING] * len(tasks))
 
     def _submit(
-        self, xml: str, tasks: Sequence[Any], version: str, prototypes: str, *, at_front: bool
+        self, xml: str, tasks: Sequence[Any], served: Served, *, at_front: bool
     ) -> list[_Ask | None]:
         """Queue what can be queued; None for a task that cannot."""
         started = time.monotonic()
         config = read_config(xml)
+        version, prototypes = served.version, served.prototypes
         requests = [_request(task, config, version, prototypes) for task in tasks]
         accepted = [request for request in requests if isinstance(request, SegmentRequest)]
         self.client.submit(accepted, at_front=at_front)
@@ -229,40 +236,35 @@ class PredictionService:
         LOG.info("%d of %d tasks are in the queue, %.3f s", len(accepted), len(tasks), seconds)
         return asks
 
-    def _announced(self) -> str | None:
-        announcement = self.client.announced()
-        if announcement is None:
-            return None
-        self._last_version = announcement.model_version
-        return announcement.model_version
+    def _served(self, project: str) -> Served | None:
+        """What a project is served, kept for an outage; None before a worker was ready."""
+        served = self.client.served(project, learns=self._settings.learn)
+        if served is not None:
+            self._last_base = served.base
+            self._last_prototypes.pop(project, None)
+            if served.prototypes:
+                self._last_prototypes[project] = served.prototypes
+        return served
 
-    def _prototypes(self, project: str, version: str | None) -> str:
-        """What the project learnt so far, as `SegmentRequest.prototypes`; empty for nothing."""
-        number = _id_of(project)
-        if version is None or not number or not self._settings.learn:
-            return ""
-        prototypes = self.client.corrections.prototypes(number)
-        if prototypes:
-            self._last_prototypes[number] = prototypes
-        else:
-            self._last_prototypes.pop(number, None)
-        return prototypes
-
-    def _deliver(self, asks: Sequence[_Ask | None], xml: str) -> None:
+    def _deliver(self, asks: Sequence[_Ask | None], project: str, xml: str) -> None:
         """Have the predictions pushed when they are ready."""
         wanted = [ask for ask in asks if ask is not None and STORED_TASK.fullmatch(ask.task_id)]
         if not wanted:
             return
         digest = self.client.store_config(xml)
-        self.client.deliver([DeliveryRequest(int(ask.task_id), ask.key, digest) for ask in wanted])
+        self.client.deliver(
+            [DeliveryRequest(int(ask.task_id), ask.key, digest, project) for ask in wanted]
+        )
         self.metrics.tasks.labels("queued").inc(len(wanted))
 
-    def _wait(self, asks: Sequence[_Ask | None], xml: str, *, single: bool) -> Iterator[Answer]:
+    def _wait(
+        self, asks: Sequence[_Ask | None], project: str, xml: str, *, single: bool
+    ) -> Iterator[Answer]:
         """Wait for the masks within the budget; whatever is late stays for the next call."""
         budget = self._settings.single_task_seconds if single else self._settings.batch_seconds
         with self._slot() as free:
             deadline = time.monotonic() + (budget if free else 0.0)
-            call = _Call(xml, uuid.uuid4().hex, single, deadline)
+            call = _Call(project, xml, uuid.uuid4().hex, single, deadline)
             for ask in asks:
                 try:
                     yield self._answer(ask, call)
@@ -273,7 +275,7 @@ class PredictionService:
                     LOG.exception("task %s gets []", ask and ask.task_id)
                     yield NOTHING
 
-    @contextmanager
+    @contextlib.contextmanager
     def _slot(self) -> Iterator[bool]:
         """Whether this request may wait; the last threads are kept for /health and /setup."""
         free = self._slots.acquire(blocking=False)
@@ -293,7 +295,7 @@ class PredictionService:
         if reply is None:
             LOG.info("task %s is not ready yet", ask.task_id)
             if self._settings.delivers:
-                self._deliver([ask], call.xml)
+                self._deliver([ask], call.project, call.xml)
             return NOTHING
         return self._claimed(ask, reply, call)
 
@@ -304,6 +306,10 @@ class PredictionService:
             self.metrics.tasks.labels("duplicate").inc()
             return NOTHING
         predictions = writing.to_predictions(reply, read_config(call.xml), reply.model_version)
+        with contextlib.suppress(QueueError):  # the answer is worth more than who else hears of it
+            self.client.following.landed(
+                call.project, reply.model_version, ask.task_id, ask.key, call.claim_seconds
+            )
         self.metrics.tasks.labels("answered").inc()
         if reply.reason:
             LOG.info("task %s: %s", ask.task_id, reply.reason)

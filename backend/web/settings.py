@@ -22,7 +22,6 @@ class Settings(SharedSettings):
         max_body_bytes: larger requests get 413.
         interactive_workers: workers that `up` starts for people who wait and nobody else, so that
             a batch in work does not hold up their clicks; each loads the model once more.
-        learn: take what annotators submit as examples, and use it; `adapt off` is for one project.
     """
 
     host: str = "127.0.0.1"
@@ -34,7 +33,6 @@ class Settings(SharedSettings):
     batch_seconds: float = Field(default=80.0, ge=0)
     max_body_bytes: int = Field(default=134_217_728, gt=0)
     interactive_workers: int = Field(default=0, ge=0, le=64)
-    learn: bool = True
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from backend.project import label_config
 from backend.project.tasks import TaskError, image_of, task_id_of
 from backend.regions.findings import Findings
 from backend.regions.reading import image_size, read_regions
+from backend.regions.touched import touched
 from dgl_rsis.runs import Runs
 from workers.messages import LearnRequest
 from workers.queue.client import SegmentClient
@@ -36,8 +37,8 @@ LEARN_ACTIONS = frozenset({"ANNOTATION_CREATED", "ANNOTATION_UPDATED"})
 FORGET_ACTIONS = frozenset({"ANNOTATIONS_DELETED", "TASKS_DELETED"})
 FIRST_ACTION = re.compile(rb'\s{0,9}\{\s{0,9}"action"\s{0,9}:\s{0,9}"([A-Z_]{1,64})"')
 # A larger event is not read: parsing holds up all other threads of the process, /health included.
-# The masks of a tile take some 100 KB.
-MOST_EVENT_BYTES = 2**23
+# The masks of a tile take some 100 KB, those that were predicted once more.
+MOST_EVENT_BYTES = 2**24
 MOST_WAITING = 4096  # events, and
 MOST_WAITING_BYTES = 2**25  # their packed bytes, that wait for the thread; then some are dropped
 FAST_COMPRESSION = 1
@@ -183,22 +184,41 @@ def _correction(event: Mapping[str, Any]) -> LearnRequest:
     xml = project.get("label_config") if isinstance(project, Mapping) else None
     config = label_config.parse(xml if isinstance(xml, str) else "")
     result = [] if annotation.get("was_cancelled") else annotation.get("result")
+    taught = touched(result, _predicted(annotation))
     return LearnRequest(
         project=_id(event, "project"),
         annotation=_id(event, "annotation"),
         stamp=_stamp(annotation.get("updated_at")),
         image=image_of(task, config.image_key),
-        regions=_regions(result, f"task {task_id_of(task)}"),
+        regions=_regions(result, taught, f"task {task_id_of(task)}"),
         task_id=task_id_of(task),
     )
 
 
-def _regions(result: Any, where: str) -> tuple[tuple[str, Runs], ...]:
+def _predicted(annotation: Mapping[str, Any]) -> Any:
+    """The regions that an annotation started from; None where that is not known.
+
+    Label Studio keeps with an annotation the prediction of the version that the project showed when
+    it was submitted. An editor may have started from another one.
+    """
+    held, parent = annotation.get("prediction"), annotation.get("parent_prediction")
+    if not isinstance(held, Mapping) or (parent is not None and held.get("id") != parent):
+        return None
+    return held.get("result")
+
+
+def _regions(
+    result: Any, taught: Collection[str] | None, where: str
+) -> tuple[tuple[str, Runs], ...]:
+    """Label and mask of the regions of some classes; None for all.
+
+    The regions of other classes are as good as not there: nobody looked at them.
+    """
     size = image_size(result)
-    if size is None:
+    if size is None or (taught is not None and not taught):
         return ()
     regions = read_regions(result, size, where, Findings())
-    return tuple((region.label, region.runs) for region in regions)
+    return tuple((r.label, r.runs) for r in regions if taught is None or r.label in taught)
 
 
 def _stamp(updated: Any) -> int:

@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -17,8 +18,9 @@ MakeApp = Callable[..., FlaskClient]
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings come from each test, not from whoever runs it."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings come from each test, not from whoever runs it, nor from what runs beside it."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 

@@ -21,6 +21,7 @@ from tests.e2e.annotator import (
     submit,
     wait_until_painted,
 )
+from tests.e2e.predictions import newest
 from tests.e2e.projects import Project
 
 pytestmark = pytest.mark.e2e
@@ -36,7 +37,7 @@ def test_masks_are_seen_and_come_back_as_submitted(
 
     submit(page)
 
-    (prediction,) = studio.api("GET", "/api/predictions/", params={"task": task})
+    prediction = newest(studio, task)
     (annotation,) = studio.api("GET", f"/api/tasks/{task}/annotations/")
     assert annotation["result"]
     assert_same_masks(annotation["result"], prediction["result"])
@@ -47,7 +48,7 @@ def test_a_mask_corrected_with_the_eraser_comes_back_smaller(
 ) -> None:
     task = project.tasks[1]
     open_task(page, studio, project, task)
-    (prediction,) = studio.api("GET", "/api/predictions/", params={"task": task})
+    prediction = newest(studio, task)
     before = decoded(prediction["result"])
     label = max(before, key=lambda name: middle(before[name]))
     erase_across(page, label)

@@ -22,6 +22,7 @@ from pycocotools.coco import COCO
 from samples.servers import Studio
 from samples.studio import LABEL_CONFIG, connect_backend, create_project, sample_images
 from tests.e2e.annotator import decoded, open_task, submit
+from tests.e2e.predictions import accept
 from tests.e2e.projects import Project, connection_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")]
@@ -122,13 +123,6 @@ def learnt(backend: str, project: Project, before: str) -> str:
     while (current := version(backend, project)) == before and time.monotonic() < deadline:
         time.sleep(0.2)
     return current
-
-
-def accept(studio: Studio, task: int) -> None:
-    """Submit the prediction of a task as it is."""
-    (prediction,) = studio.api("GET", "/api/predictions/", params={"task": task})
-    body = {"result": prediction["result"], "parent_prediction": prediction["id"]}
-    studio.api("POST", f"/api/tasks/{task}/annotations/", json=body)
 
 
 def assert_put_together(labels: Path, exported: list[dict[str, Any]]) -> None:

@@ -1,10 +1,9 @@
 """What projects learnt, as a worker uses it: packed in the store, kept in memory.
 
-A share is the prototypes of one annotation as bytes: a line of JSON, then keys as float16, which
-keeps three digits: more than a key is good for, and half of what Redis would hold.
+A share is the prototypes of one annotation as bytes, its keys as float16, which keeps three digits:
+more than a key is good for, and half of what Redis would hold.
 """
 
-import json
 import logging
 from collections import OrderedDict
 
@@ -13,14 +12,13 @@ import numpy as np
 from dgl_rsis.classes import prototypes
 from dgl_rsis.classes.prototypes import KEY_LENGTH, Prototypes
 from workers.messages import names
+from workers.queue import shares as packing
 from workers.queue.prototypes import PrototypeStore, by_number
+from workers.queue.shares import Share
 
 log = logging.getLogger(__name__)
 
 KEPT_PROJECTS = 8
-# Another number makes shares of before unreadable, which are then left out: raise it with any
-# change of what a key means.
-KEYS_VERSION = 1
 
 
 class Recall:
@@ -73,26 +71,18 @@ def pack(examples: Prototypes) -> bytes:
     """A share; empty for no examples."""
     if not len(examples):
         return b""
-    header = {
-        "keys": KEYS_VERSION,
-        "labels": list(examples.labels),
-        "owners": examples.owners.tolist(),
-    }
-    return json.dumps(header).encode() + b"\n" + examples.keys.astype("<f2").tobytes()
+    owners = tuple(examples.owners.tolist())
+    return packing.pack(Share(examples.labels, owners, examples.keys.astype("<f2").tobytes()))
 
 
-def unpack(share: bytes) -> Prototypes | None:
+def unpack(packed: bytes) -> Prototypes | None:
     """What `pack` packed; None when its keys mean something else, or it is damaged."""
+    share = packing.unpack(packed)
+    if share is None:
+        return None
+    owners = np.array(share.owners, dtype=np.int64)
     try:
-        line, data = share.split(b"\n", 1)
-        header = json.loads(line)
-        if header["keys"] != KEYS_VERSION:
-            return None
-        owners = np.array(header["owners"], dtype=np.int64)
-        keys = np.frombuffer(data, dtype="<f2").reshape(len(owners), KEY_LENGTH)
-        labels = tuple(map(str, header["labels"]))
-    except (ValueError, KeyError, TypeError):
+        keys = np.frombuffer(share.keys, dtype="<f2").reshape(len(owners), KEY_LENGTH)
+    except ValueError:
         return None
-    if len(owners) and not 0 <= owners.min() <= owners.max() < len(labels):
-        return None
-    return Prototypes(labels, keys.astype(np.float32), owners, np.zeros_like(owners))
+    return Prototypes(share.labels, keys.astype(np.float32), owners, np.zeros_like(owners))

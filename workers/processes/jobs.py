@@ -25,6 +25,7 @@ from workers.messages import SEGMENT_QUEUE, LearnRequest, SegmentRequest
 from workers.queue import failures
 from workers.queue.connection import JOB_SECONDS
 from workers.queue.failures import TaskFailure
+from workers.queue.following import REFRESH_SECONDS, FollowingClient
 from workers.queue.prototypes import PrototypeStore
 from workers.queue.replies import (
     FAILURE_SECONDS,
@@ -69,6 +70,8 @@ class Workbench:
         pictures: opens images.
         redis: where replies go, and where what projects learnt is kept.
         reply_seconds: how long a reply is kept.
+        refresh_seconds: how long a project must have learnt nothing before its open tasks get new
+            predictions.
         suspect: set when a job ended unexpectedly: the worker then tests the model again.
         recall: what projects learnt.
     """
@@ -77,6 +80,7 @@ class Workbench:
     pictures: Pictures
     redis: Redis
     reply_seconds: int
+    refresh_seconds: float = REFRESH_SECONDS
     suspect: bool = False
     recall: Recall = field(init=False)
 
@@ -132,6 +136,7 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     started = time.perf_counter()
     try:
         store = PrototypeStore(bench.redis)
+        before = store.revision(request.project)
         outcome = learning.update_share(request, bench.segmenter, bench.pictures, store)
     except EXPECTED as error:
         return _not_learnt(request, _one_line(error), may_pass=_may_pass(error))
@@ -139,6 +144,8 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
         log.exception("task %s: learning failed", request.task_id)
         bench.suspect = True
         return _not_learnt(request, f"an internal error: {type(error).__name__}", may_pass=True)
+    if store.revision(request.project) != before:
+        FollowingClient(bench.redis, bench.refresh_seconds).changed(request.project)
     seconds = time.perf_counter() - started
     log.info("task %s: learnt %s (%.2f s)", request.task_id, outcome, seconds)
     return None

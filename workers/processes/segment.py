@@ -40,7 +40,8 @@ def load_bench(settings: WorkerSettings, redis: Redis) -> Workbench:
         ModelError: there is no such model.
     """
     segmenter, pictures = load_model(settings)
-    return Workbench(segmenter, pictures, redis, settings.reply_days * 24 * 3600)
+    reply_seconds = settings.reply_days * 24 * 3600
+    return Workbench(segmenter, pictures, redis, reply_seconds, settings.refresh_seconds)
 
 
 def run_segment_worker(settings: WorkerSettings, queue_name: str = SEGMENT_QUEUE) -> int:

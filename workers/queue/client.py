@@ -7,6 +7,7 @@ Redis cannot be reached, which the web side turns into "nothing yet".
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 from redis import Redis
@@ -21,6 +22,7 @@ from workers.messages import (
     SEGMENT_QUEUE,
     DeliveryRequest,
     SegmentRequest,
+    versioned,
 )
 from workers.queue import failures, heartbeats, replies
 from workers.queue.claims import WAIT_SECONDS, Claims, claim_key
@@ -36,6 +38,7 @@ from workers.queue.connection import (
 )
 from workers.queue.corrections import CorrectionsClient
 from workers.queue.failures import TaskFailure
+from workers.queue.following import REFRESH_SECONDS, FollowingClient
 from workers.queue.heartbeats import Announcement, Heartbeat
 from workers.queue.replies import Answer
 
@@ -94,20 +97,44 @@ return 1
 """
 
 
+@dataclass(frozen=True)
+class Served:
+    """What answers a project's tasks.
+
+    Attributes:
+        base: version of the model alone.
+        prototypes: as `SegmentRequest.prototypes`.
+    """
+
+    base: str
+    prototypes: str
+
+    @property
+    def version(self) -> str:
+        """Under which the predictions stand."""
+        return versioned(self.base, self.prototypes)
+
+
 class SegmentClient(Claims):
     """Submit requests, wait for replies, have them delivered, claim tasks.
 
     Args:
         redis: the queue's server; without `decode_responses`.
         reply_days: how long replies and configs are kept.
+        refresh_seconds: how long a project must have learnt nothing before its open tasks get new
+            predictions.
 
     Attributes:
         corrections: what projects learn from.
+        following: has projects follow the version that they are served.
     """
 
-    def __init__(self, redis: Redis, reply_days: int = 7) -> None:
+    def __init__(
+        self, redis: Redis, reply_days: int = 7, refresh_seconds: float = REFRESH_SECONDS
+    ) -> None:
         super().__init__(redis)
-        self.corrections = CorrectionsClient(redis)
+        self.following = FollowingClient(redis, refresh_seconds)
+        self.corrections = CorrectionsClient(redis, self.following)
         self._seconds = reply_days * 24 * 3600
         self._segment = open_queue(SEGMENT_QUEUE, redis)
         self._interactive = open_queue(INTERACTIVE_QUEUE, redis)
@@ -116,9 +143,32 @@ class SegmentClient(Claims):
         self._deliver = redis.register_script(_DELIVER)
 
     @classmethod
-    def from_url(cls, url: str, reply_days: int = 7) -> Self:
+    def from_url(
+        cls, url: str, reply_days: int = 7, refresh_seconds: float = REFRESH_SECONDS
+    ) -> Self:
         """A client with the short time-outs that a web server needs."""
-        return cls(connect(url), reply_days)
+        return cls(connect(url), reply_days, refresh_seconds)
+
+    def served(self, project: str, *, learns: bool) -> Served | None:
+        """What a project is served now; None before the first worker was ready.
+
+        Args:
+            project: Label Studio's id, digits; empty for the model alone.
+            learns: whether anything is learnt at all (setting LEARN).
+        """
+        announcement = self.announced()
+        if announcement is None:
+            return None
+        prototypes = self.corrections.prototypes(project) if learns and project else ""
+        return Served(announcement.model_version, prototypes)
+
+    def project_note(self, project: str) -> str:
+        """What a person has to set in Label Studio for a project; empty for nothing."""
+        return self.following.note(project)
+
+    def follow_now(self, project: str) -> None:
+        """Have a project's open tasks and its shown version follow what it is served, at once."""
+        self.following.now(project)
 
     @reaching_redis()
     def announced(self) -> Announcement | None:

@@ -3,12 +3,14 @@
 Every method raises `QueueError` when Redis cannot be reached.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from redis import Redis
 
 from workers.messages import LEARN_FUNCTION, SEGMENT_QUEUE, LearnRequest, learn_job_id, names
 from workers.queue.connection import FAILED_SECONDS, FINISHED_SECONDS, open_queue, reaching_redis
+from workers.queue.following import FollowingClient
 from workers.queue.prototypes import Learnt, PrototypeStore
 
 # A job that waits or runs is left alone: its content is its name. KEYS: job, queue.
@@ -25,12 +27,16 @@ return 1
 class CorrectionsClient:
     """What the web process and the commands may do with a project's prototypes.
 
+    What takes something back, or switches, has the project follow the version that it is served.
+
     Args:
         redis: the queue's server; without `decode_responses`.
+        following: to be told.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, following: FollowingClient) -> None:
         self._redis = redis
+        self._following = following
         self._store = PrototypeStore(redis)
         self._queue = open_queue(SEGMENT_QUEUE, redis)
         self._push = redis.register_script(_PUSH)
@@ -72,7 +78,8 @@ class CorrectionsClient:
     ) -> None:
         """Take back what was learnt from annotations, and from all those of tasks, at once."""
         of_tasks = self._store.annotations_of(project, tasks) if tasks else []
-        self._store.remove(project, [*annotations, *of_tasks])
+        with self._followed(project):
+            self._store.remove(project, [*annotations, *of_tasks])
 
     @reaching_redis()
     def projects(self) -> list[str]:
@@ -87,9 +94,18 @@ class CorrectionsClient:
     @reaching_redis()
     def switch(self, project: str, *, on: bool) -> None:
         """Let a project learn and use what it learnt, or not."""
-        self._store.switch(project, on=on)
+        with self._followed(project):
+            self._store.switch(project, on=on)
 
     @reaching_redis()
     def reset(self, project: str) -> None:
         """Forget all that a project learnt."""
-        self._store.reset(project)
+        with self._followed(project):
+            self._store.reset(project)
+
+    @contextmanager
+    def _followed(self, project: str) -> Iterator[None]:
+        before = self._store.revision(project)
+        yield
+        if self._store.revision(project) != before:
+            self._following.changed(project)

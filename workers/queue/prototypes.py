@@ -7,7 +7,7 @@ former revision, and with it the predictions and replies that were made under it
     dgl:prototypes:P:off        exists: the project does not learn, nor use what it learnt
     dgl:prototypes:P:stamps     annotation → the newest change known, microseconds
     dgl:prototypes:P:tasks      annotation → task
-    dgl:prototypes:P:shares     annotation → share, as `workers.engine.learnt` packs it
+    dgl:prototypes:P:shares     annotation → share, as `workers.queue.shares` packs it
     dgl:prototypes:P:digests    annotation → hash of its share
     dgl:prototypes:P:revision   hash of those; absent without a share
 
@@ -17,10 +17,12 @@ stamps drop what an older event brings late.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis import Redis
 from rq.utils import as_text
+
+from workers.queue.shares import examples
 
 PROJECTS_KEY = "dgl:prototypes"
 MOST_BYTES = 16 * 2**20  # of a project's shares; beyond, the oldest annotations go
@@ -108,6 +110,8 @@ class Learnt:
         annotations: that have a share, by id.
         nbytes: of their shares.
         others: annotations that have none: still to be learnt from, or nothing was in them.
+        examples: how many of each class there are over all annotations, most first.
+        tasks: the task of every annotation, by ids; also of those without a share.
     """
 
     project: str
@@ -116,6 +120,8 @@ class Learnt:
     annotations: tuple[str, ...]
     nbytes: int
     others: int
+    examples: Mapping[str, int] = field(default_factory=dict)
+    tasks: Mapping[str, str] = field(default_factory=dict)
 
 
 class PrototypeStore:
@@ -189,11 +195,18 @@ class PrototypeStore:
     def learnt(self, project: str) -> Learnt:
         """How a project stands."""
         revision, shares = self.shares(project)
-        known = {as_text(each) for each in self._redis.hkeys(_key(project, "tasks"))}
-        annotations = tuple(sorted(shares, key=by_number))
-        size = sum(map(len, shares.values()))
-        others = len(known - set(shares))
-        return Learnt(project, self.is_off(project), revision, annotations, size, others)
+        held = self._redis.hgetall(_key(project, "tasks"))
+        tasks = {as_text(annotation): as_text(task) for annotation, task in held.items()}
+        return Learnt(
+            project=project,
+            off=self.is_off(project),
+            revision=revision,
+            annotations=tuple(sorted(shares, key=by_number)),
+            nbytes=sum(map(len, shares.values())),
+            others=len(tasks.keys() - shares.keys()),
+            examples=examples(shares),
+            tasks=tasks,
+        )
 
     def switch(self, project: str, *, on: bool) -> None:
         """Let a project learn and use what it learnt, or not. What it learnt stays."""

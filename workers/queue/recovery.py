@@ -150,4 +150,5 @@ def _give_up(queue: Queue, job: Job) -> None:
     message = f"its worker died {MOST_RECOVERIES + 1} times: the cause is in that worker's log"
     if job.func_name == SEGMENT_FUNCTION:
         store_failure(queue.connection, SegmentRequest.from_json(payload).key, message)
-    failures.record(queue.connection, [TaskFailure(queue.name, str(payload["task_id"]), message)])
+    task = str(payload.get("task_id", "?"))  # what follows a project has none
+    failures.record(queue.connection, [TaskFailure(queue.name, task, message)])

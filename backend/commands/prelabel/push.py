@@ -15,14 +15,14 @@ from typing import Any
 from backend.commands.prelabel.items import PrelabelError, PrelabelItem, Stop
 from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.sources import Source
-from backend.studio.client import StudioClient, StudioError, versions_of
+from backend.studio.client import StudioClient, StudioError
+from backend.studio.shown import show, standing
 from dgl_rsis.types import Json
 
 LOG = logging.getLogger(__name__)
 
 
 PAGE = 200  # tasks of a call
-LONGEST_LIST = 500  # characters: Label Studio cuts longer lists of versions off
 MOST_BYTES = 8_000_000  # of a batch: Label Studio stores one in a second or two
 MOST_TASKS = 200
 PAUSES = (20.0, 30.0, 60.0, 120.0, 300.0)  # before a try again, seconds
@@ -83,9 +83,7 @@ class Project:
 
     def has_prediction(self, task: Mapping[str, Any]) -> bool:
         """Whether a listed task has a prediction of this version."""
-        if len(str(task.get("predictions_model_versions"))) < LONGEST_LIST:
-            return self.model_version in versions_of(task)
-        return bool(self.studio.predictions(int(task["id"]), self.model_version))
+        return self.studio.has_prediction(task, self.model_version)
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,8 @@ class Push:
             PrelabelError: as `write`.
         """
         self._push_waiting()
+        if finished:
+            self._show()
 
     def note(self) -> str:
         """What has become of the predictions."""
@@ -151,6 +151,17 @@ class Push:
             names = [each.name for each in batch.values()]
             self._journal.write([{"pushing": names, "at": time.time()}])
             self._push(batch)
+
+    def _show(self) -> None:
+        """Have the project show what it was given; that it is there does not depend on it."""
+        project = self._project
+        try:
+            stands = standing(project.studio, project.id)
+            if stands.counts.get(project.model_version):
+                note = show(project.studio, project.id, stands, project.model_version)
+                LOG.info("%s", note or f"the project shows {project.model_version}")
+        except StudioError as error:
+            LOG.warning("%s", error)
 
     def abandon(self) -> None:
         """What is not pushed yet is left to the next run."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import requests
 
+from backend.commands.running import Running, leaving_word
 from backend.commands.up.supervisor import ChildCommand, Supervisor
 from backend.web.server import read_state, write_state
 from backend.web.settings import Settings
@@ -37,6 +38,7 @@ def run(settings: Settings, data: Path, state: Path | None = None) -> int:
     """
     with ExitStack() as stack:
         redis_url = settings.redis_url or stack.enter_context(embedded_server(data))
+        stack.enter_context(leaving_word(Running(os.getpid(), redis_url, str(data.resolve()))))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgl-rsis-up-")))
         waiting = _Readiness(settings, folder / "web.json", redis_url, state)
         environment = _environment(settings, redis_url, data)

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,11 @@ class FakeStudio:
         tasks: ids of existing tasks; all in project 1.
         images: by task id, where a task's image is not the usual one.
         label_config: of project 1.
+        shown: its `model_version`.
+        uses: "Use predictions to prelabel tasks" is on.
+        backends: connected to it, as Label Studio describes them.
+        forbids: changes of the project and of its backends are answered with 403.
+        history: what was shown after each change of that.
         predictions: stored, in order.
         annotations: stored, in order.
         calls: method and path of every call, tokens excluded.
@@ -44,6 +50,11 @@ class FakeStudio:
     tasks: set[int] = field(default_factory=lambda: {1, 2, 3})
     images: dict[int, str] = field(default_factory=dict)
     label_config: str = "<View/>"
+    shown: str = ""
+    uses: bool = True
+    backends: list[dict[str, Any]] = field(default_factory=list)
+    forbids: bool = False
+    history: list[str] = field(default_factory=list)
     predictions: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -71,7 +82,26 @@ class FakeStudio:
         image = self.images.get(task, f"/data/upload/1/t{task}.png")
         versions = {p["model_version"] for p in self.predictions if p["task"] == task}
         listed = {"predictions_model_versions": ",".join(sorted(versions))} if versions else {}
-        return {"id": task, "data": {"image": image}, "predictions": [], **listed}
+        submitted = sum(a["task"] == task for a in self.annotations)
+        counts = {"total_annotations": submitted, "predictions": []}
+        return {"id": task, "data": {"image": image}, **counts, **listed}
+
+    def connect(self, title: str, model_version: str) -> dict[str, Any]:
+        """Connect a backend; the first one is shown."""
+        backend = {"id": len(self.backends) + 1, "title": title, "url": "http://b:9090"}
+        self.backends.append({**backend, "model_version": model_version, "auth_method": "NONE"})
+        self.shown = self.shown or title
+        return self.backends[-1]
+
+    def show(self, version: str) -> None:
+        """What the project shows from now on."""
+        self.shown = version
+        self.history.append(version)
+
+    def column(self) -> dict[int, bool]:
+        """Task → whether the data manager's column has a score for it."""
+        held = {p["task"] for p in self.predictions if p["model_version"] == self.shown}
+        return {task: task in held for task in self.tasks}
 
 
 @contextmanager
@@ -95,6 +125,7 @@ def _app(studio: FakeStudio) -> Flask:
     _check_tokens(app, studio)
     _keep_predictions(app, studio)
     _list_tasks(app, studio)
+    _choose_versions(app, studio)
     return app
 
 
@@ -153,7 +184,8 @@ def _list_tasks(app: Flask, studio: FakeStudio) -> None:
         if project != 1:
             return _problem(404, "No Project matches the given query.")
         described = {"id": 1, "title": "a project", "label_config": studio.label_config}
-        return jsonify(**described, task_number=len(studio.tasks))
+        chosen = {"model_version": studio.shown, "show_collab_predictions": studio.uses}
+        return jsonify(**described, **chosen, task_number=len(studio.tasks))
 
     @app.get("/api/tasks/")
     def tasks() -> ResponseReturnValue:
@@ -166,6 +198,41 @@ def _list_tasks(app: Flask, studio: FakeStudio) -> None:
             wanted = [task for task in wanted if task in query["selectedItems"]["included"]]
         page = wanted[: request.args.get("page_size", type=int)]
         return jsonify(tasks=[studio.listed(task) for task in page], total=len(wanted))
+
+
+def _choose_versions(app: Flask, studio: FakeStudio) -> None:
+    @app.get("/api/projects/1/model-versions/")
+    def versions() -> ResponseReturnValue:
+        assert request.args["extended"] == request.args["include_live_models"] == "true"
+        counts = Counter(p["model_version"] for p in studio.predictions)
+        static = [{"model_version": name, "count": count} for name, count in counts.items()]
+        return jsonify(static=static, live=studio.backends)
+
+    @app.patch("/api/projects/1/")
+    def choose() -> ResponseReturnValue:
+        if studio.forbids:
+            return _problem(403, "You do not have permission to perform this action.")
+        version = request.get_json()["model_version"]
+        known = {p["model_version"] for p in studio.predictions}
+        if version not in known | {backend["title"] for backend in studio.backends}:
+            reason = {"model_version": ["Model version doesn't exist"]}
+            return _problem(400, "Validation error", validation_errors=reason)
+        studio.show(version)
+        return jsonify(id=1)
+
+    @app.patch("/api/ml/<int:number>")
+    def rename(number: int) -> ResponseReturnValue:
+        if studio.forbids:
+            return _problem(403, "You do not have permission to perform this action.")
+        body, backend = request.get_json(), studio.backends[number - 1]
+        assert body["url"] == backend["url"]  # Label Studio calls it with what it is sent
+        assert body["project"] == 1
+        if backend["auth_method"] == "BASIC_AUTH":
+            assert (body["basic_auth_user"], body["basic_auth_pass"]) == ("me", "")
+        before, backend["title"] = backend["title"], body["title"]
+        if studio.shown == before:
+            studio.show(body["title"])
+        return jsonify(backend)
 
 
 def _access_token(number: int) -> str:

@@ -7,9 +7,9 @@ from rq.serializers import JSONSerializer
 
 from backend.project import label_config
 from backend.regions.writing import to_prediction, to_predictions
-from backend.studio import delivery
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.delivery import NotYetError, deliver_request
+from backend.studio.environment import studio_of_environment
 from dgl_rsis.runs import Runs
 from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply, SegmentResult
@@ -314,9 +314,9 @@ def environment(studio: FakeStudio, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """Variables of a delivery worker that knows the fake Label Studio."""
     monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY_TOKEN)
-    delivery._studio.cache_clear()
+    studio_of_environment.cache_clear()
     yield
-    delivery._studio.cache_clear()
+    studio_of_environment.cache_clear()
 
 
 def work(redis: Redis) -> None:

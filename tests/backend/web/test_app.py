@@ -314,7 +314,7 @@ def test_credentials_end_at_the_door(
     client.post("/setup", json=SETUP)
     body = predict_body(task(1)) | {"params": {"login": "me@x.org", "password": "hunter22"}}
     client.post("/predict", json=body)
-    (job,) = announced.keys("rq:job:*")
+    (job,) = announced.keys("rq:job:segment-*")
     stored = b"".join(announced.dump(key) or b"" for key in announced.keys("*"))
     stored += zlib.decompress(announced.hget(job, "data") or b"")
     assert b"/data/upload/1/8885ccc6-t1.png" in stored

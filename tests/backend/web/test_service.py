@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from rq.job import Job
 
 from backend.web.metrics import Metrics
 from backend.web.service import Answer, PredictionService, one_line, open_client
@@ -24,10 +25,11 @@ from tests.backend.worker_end import (
     task,
     waiting,
 )
-from workers.messages import SegmentReply
+from workers.messages import DELIVERY_QUEUE, SegmentReply
 from workers.queue import replies
 from workers.queue.claims import claim_key
 from workers.queue.client import SegmentClient
+from workers.queue.connection import open_queue
 from workers.queue.heartbeats import Announcement, announce
 from workers.queue.prototypes import PrototypeStore
 
@@ -321,3 +323,31 @@ def test_setup_does_not_wait_again_for_a_queue_that_hung_a_moment_ago(announced:
         started = time.monotonic()
         assert [serving.setup(PROJECT, XML) for _ in range(10)] == [VERSION] * 10
         assert time.monotonic() - started < 5  # waiting each time would be ten seconds
+
+
+def test_the_first_answer_of_a_version_and_setup_have_the_project_followed(
+    announced: Redis,
+) -> None:
+    scheduled = open_queue(DELIVERY_QUEUE, announced).scheduled_job_registry
+    answer(announced, task(1), task(2))
+    predict(service(announced), task(1))
+    (job,) = scheduled.get_job_ids()
+    assert job.startswith("follow-1-")
+    announced.delete(scheduled.key, "dgl:following:1:job")
+    predict(service(announced), task(2))
+    assert scheduled.count == 0, "the second prediction asked again"
+    for _ in range(3):
+        service(announced).setup(PROJECT, XML)
+    assert scheduled.count == 1
+
+
+def test_deliveries_name_their_project(announced: Redis) -> None:
+    predict(service(announced, **STUDIO), task(1), task(2))
+    deliveries = [job.args[0] for job in _deferred(announced)]
+    assert {delivery["project"] for delivery in deliveries} == {"1"}
+
+
+def _deferred(redis: Redis) -> list[Job]:
+    queue = open_queue(DELIVERY_QUEUE, redis)
+    jobs = [queue.fetch_job(job_id) for job_id in queue.deferred_job_registry.get_job_ids()]
+    return [job for job in jobs if job is not None]

@@ -129,6 +129,8 @@ def test_a_text_prompt_is_answered_with_the_best_candidate(announced: Redis) -> 
     assert [r["value"]["brushlabels"] for r in prediction["result"]] == [["ship"]]
     # Nothing is stored for a prompt, so nothing is claimed: the same prompt is answered again.
     assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [prediction]
+    # Accepted, it is what somebody asked for, not what nobody looked at.
+    assert {region["origin"] for region in prediction["result"]} == {"prediction-changed"}
 
 
 def test_a_text_prompt_without_an_answer_stands_on_the_status_page(announced: Redis) -> None:

@@ -137,6 +137,32 @@ def test_what_teaches_nothing_takes_the_former_share_away(content: Any) -> None:
     assert learn_request(content).regions == ()
 
 
+ROAD = np.zeros((64, 64), dtype=bool)
+ROAD[40:44] = True
+PREDICTED = [brush_region(id="a"), brush_region(ROAD, "water", id="b")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "taught"),
+    [
+        (PREDICTED, ["ship", "water"]),
+        ([PREDICTED[0], PREDICTED[1] | {"origin": "prediction-changed"}], ["water"]),
+        ([PREDICTED[0]], []),  # the water was deleted, and nobody looked at the ship
+        ([*PREDICTED, brush_region(id="c", origin="manual")], ["ship", "ship"]),
+    ],
+)
+def test_only_classes_that_the_person_touched_teach(changed: Any, taught: list[str]) -> None:
+    held = {"id": 3, "result": PREDICTED}
+    request = learn_request(event(result=changed, prediction=held, parent_prediction=3))
+    assert [label for label, _ in request.regions] == taught
+
+
+def test_a_prediction_that_it_did_not_start_from_is_not_compared_with() -> None:
+    held = {"id": 3, "result": PREDICTED}
+    content = event(result=[brush_region(id="x")], prediction=held, parent_prediction=4)
+    assert [label for label, _ in learn_request(content).regions] == ["ship"]
+
+
 def test_deleted_annotations_and_tasks_are_taken_back() -> None:
     project = {"id": 3}
     deleted = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 4}, {"id": 5}]}

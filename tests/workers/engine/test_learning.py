@@ -16,6 +16,7 @@ from workers.images.cache import ImageCache
 from workers.images.download import FetchError
 from workers.images.pictures import Pictures
 from workers.messages import (
+    DELIVERY_QUEUE,
     SEGMENT_QUEUE,
     LearnRequest,
     SegmentReply,
@@ -284,3 +285,20 @@ def test_a_worker_runs_what_the_web_side_queued(redis: Redis, client: SegmentCli
     queue = open_queue(SEGMENT_QUEUE, redis)
     ModelWorker(queue, fake_bench(redis), "cpu").work(burst=True)
     assert client.corrections.prototypes("7")
+
+
+def test_what_changes_a_project_has_it_followed_and_nothing_else_does(
+    bench: Workbench, client: SegmentClient, redis: Redis
+) -> None:
+    scheduled = open_queue(DELIVERY_QUEUE, redis).scheduled_job_registry
+    learnt(bench, client, learn_request("1", regions=()))
+    assert scheduled.count == 0
+    learnt(bench, client, learn_request("2"))
+    (job,) = scheduled.get_job_ids()
+    assert job.startswith("follow-7-")
+    redis.delete(scheduled.key, "dgl:following:7:job")
+    jobs.learn(bench, learn_request("2").to_json())
+    client.corrections.forget("7", ["404"])
+    assert scheduled.count == 0, "it is followed though nothing changed"
+    client.corrections.forget("7", ["2"])
+    assert scheduled.count == 1

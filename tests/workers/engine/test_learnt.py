@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgl_rsis.classes.prototypes import KEY_LENGTH, Prototypes
-from workers.engine.learnt import KEYS_VERSION, pack, unpack
+from workers.engine.learnt import pack, unpack
+from workers.queue.shares import KEYS_VERSION
 
 
 def examples(count: int = 3) -> Prototypes:

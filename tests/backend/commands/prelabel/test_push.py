@@ -12,6 +12,7 @@ from backend.studio.client import StudioClient, StudioError
 from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 
 VERSION = "v1"
+OURS = "dgl-rsis-0.1.0-starter-0123abcd"
 PREDICTION = {"result": [], "score": 0.5, "model_version": VERSION}
 
 
@@ -181,3 +182,27 @@ def test_candidates_of_one_task_go_together(
         writer.write([(items(1)[0][0], [dict(PREDICTION, score=0.9), dict(PREDICTION, score=0.1)])])
         writer.close(finished=True)
     assert [(p["task"], p["score"]) for p in studio.predictions] == [(1, 0.9), (1, 0.1)]
+
+
+def test_the_project_shows_what_it_was_given(
+    project: Project, studio: FakeStudio, tmp_path: Path
+) -> None:
+    for finished, shown in ((False, ""), (True, OURS)):
+        studio.predictions, studio.shown = [], ""
+        given = Project(project.studio, 1, OURS, Stop())
+        with Journal(tmp_path / str(finished), {}) as journal:
+            writer = Push(given, journal)
+            writer.write([(i, [p | {"model_version": OURS} for p in ps]) for i, ps in items(1, 2)])
+            writer.close(finished=finished)
+        assert studio.shown == shown
+
+
+def test_what_somebody_else_chose_stays(
+    project: Project, studio: FakeStudio, tmp_path: Path
+) -> None:
+    studio.shown = "human-v1"
+    with Journal(tmp_path, {}) as journal:
+        writer = Push(project, journal)
+        writer.write(items(1, 2))
+        writer.close(finished=True)
+    assert studio.shown == "human-v1"

@@ -1,0 +1,157 @@
+"""What a correction does by itself: new predictions, scores without gaps, and back again."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from samples.processes import free_port
+from samples.servers import Studio, dgl_rsis
+from samples.studio import connect_backend, import_images, sample_images
+from tests.e2e.annotator import SECONDS
+from tests.e2e.predictions import (
+    accept,
+    newest,
+    predictions,
+    retrieve,
+    wait_for_predictions,
+)
+from tests.e2e.projects import Project, connection_of, make_project
+from workers.processes.embedded import running_server
+
+pytestmark = pytest.mark.e2e
+
+FOLLOWING_SECONDS = 240
+BY_SCORE = {"ordering": ["tasks:predictions_score"]}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A backend that does not wait long after a correction.
+
+    Attributes:
+        url: its address.
+        queue: folder of its queue.
+    """
+
+    url: str
+    queue: Path
+
+
+@pytest.fixture(scope="module")
+def quick(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    connection = connection_of(studio, studio.account.personal_token) | {"REFRESH_SECONDS": "1"}
+    folder = tmp_path_factory.mktemp("quick")
+    with dgl_rsis(folder, free_port(0), connection) as backend:
+        yield Backend(backend.base_url, folder / "queue")
+
+
+@pytest.fixture(scope="module")
+def project(studio: Studio, quick: Backend) -> Project:
+    """Three tiles that have predictions, and scores of them."""
+    project = make_project(studio, "learning", quick.url, images=3)
+    retrieve(studio, project)
+    wait_for_predictions(studio, project)
+    wait_until(lambda: None not in scores(studio, project).values())
+    return project
+
+
+def test_the_data_manager_puts_the_doubtful_first(
+    studio: Studio, project: Project, page: Page, screenshots: Path
+) -> None:
+    view = studio.api(
+        "POST",
+        "/api/dm/views/",
+        json={"project": project.id, "data": {"title": "doubtful first", **BY_SCORE}},
+    )["id"]
+    listed = studio.api("GET", "/api/tasks/", params={"view": view, "project": project.id})
+    ordered = [task["predictions_score"] for task in listed["tasks"]]
+    assert len(ordered) == len(project.tasks)
+    assert ordered == sorted(ordered)
+    page.goto(f"{studio.base_url}/projects/{project.id}/data?tab={view}")
+    page.get_by_text(f"{ordered[0]:.2f}"[:4]).first.wait_for(timeout=60 * SECONDS)
+    page.screenshot(path=screenshots / "e2e-doubtful-first.png")
+
+
+def test_a_correction_brings_new_predictions_and_reset_takes_them_back(
+    studio: Studio, project: Project, quick: Backend
+) -> None:
+    before, corrected = shown(studio, project), project.tasks[0]
+    others = set(project.tasks[1:])
+    correct(studio, corrected)
+
+    def followed() -> bool:
+        column = scores(studio, project)
+        assert None not in [column[task] for task in others], "the column is blank meanwhile"
+        return shown(studio, project) != before
+
+    wait_until(followed)
+    after = shown(studio, project)
+    assert after.startswith(f"{before}+p")
+    made = {p["task"] for p in predictions(studio, project) if p["model_version"] == after}
+    assert made == others
+
+    adapt(quick, "reset", project.id)
+    wait_until(lambda: shown(studio, project) == before)
+    assert None not in scores(studio, project).values()
+    assert len(predictions(studio, project)) == len(project.tasks) + len(others)
+
+
+def test_the_label_stream_still_asks_for_new_tasks(studio: Studio, quick: Backend) -> None:
+    project = make_project(studio, "label stream", quick.url, images=1)
+    retrieve(studio, project)
+    wait_for_predictions(studio, project)
+    wait_until(lambda: None not in scores(studio, project).values())
+    version = shown(studio, project)
+    connect_backend(studio, project.id, quick.url)
+    assert shown(studio, project) == version, "connecting anew took the version away"
+
+    (added,) = import_images(studio, project.id, sample_images()[1:2])
+    accept(studio, project.tasks[0])
+    task = studio.api("GET", f"/api/projects/{project.id}/next")
+    assert task["id"] == added
+    assert [p["result"] for p in task["predictions"]] != []
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + FOLLOWING_SECONDS
+    while not true():
+        assert time.monotonic() < end, f"not within {FOLLOWING_SECONDS} s"
+        time.sleep(0.5)
+
+
+def scores(studio: Studio, project: Project) -> dict[int, float | None]:
+    """Task → what the data manager's column says."""
+    asked = {"project": project.id, "query": json.dumps(BY_SCORE)}
+    listed = studio.api("GET", "/api/tasks/", params=asked)["tasks"]
+    return {int(task["id"]): task["predictions_score"] for task in listed}
+
+
+def shown(studio: Studio, project: Project) -> str:
+    version: str = studio.api("GET", f"/api/projects/{project.id}/")["model_version"]
+    return version
+
+
+def correct(studio: Studio, task: int) -> None:
+    """Submit a task's prediction without its first region."""
+    prediction = newest(studio, task)
+    body = {"result": prediction["result"][1:], "parent_prediction": prediction["id"]}
+    body["result"][0]["origin"] = "prediction-changed"
+    studio.api("POST", f"/api/tasks/{task}/annotations/", json=body)
+
+
+def adapt(backend: Backend, *words: Any) -> None:
+    """Run `dgl-rsis adapt` for a backend; others run beside it."""
+    command = [str(Path(sys.executable).with_name("dgl-rsis")), "adapt", *map(str, words)]
+    address = running_server(backend.queue)
+    assert address is not None
+    environment = os.environ | {"REDIS_URL": address, "REFRESH_SECONDS": "1"}
+    subprocess.run(command, env=environment, timeout=60, check=True)
