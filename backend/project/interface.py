@@ -24,17 +24,22 @@ HEADINGS = {
 # w) and Shift with digits, which zooms.
 MASK_KEYS = "1234567890"
 CLICK_KEYS = "asdfgzxcqt"
+# Without any, Label Studio gives a label a letter, in the end those of its own tools: K would take
+# the keypoint and choose a label of the brush. A blank is a key that nobody can press.
+NO_KEY = " "
 # The list of what was asked grows downwards by a line a prompt, and would push the labels away: it
-# becomes one line that scrolls, the newest first.
+# becomes one line that scrolls, the newest first. Masks are drawn at 0.6, which no attribute changes,
+# and hide the small things under them.
 STYLE = """
     .dgl { display: flex; align-items: flex-start; gap: 12px; }
     .dgl-tools { flex: 0 0 184px; max-height: calc(100vh - 160px); overflow-y: auto; }
     .dgl-image { flex: 1 1 0; min-width: 0; }
+    .dgl-image canvas[style*="opacity: 0.6"] { opacity: 0.45 !important; }
     .dgl-tools [data-testid=textarea-regions] { display: flex; flex-direction: column-reverse;
-      justify-content: flex-end; max-height: 44px; overflow-y: auto; }
+      justify-content: flex-end; max-height: 46px; overflow-y: auto; margin-bottom: 4px !important; }
+    .dgl-tools [data-testid=htx-textbox-content] { padding: 3px 8px; min-height: 0; }
     .dgl-tools .dgl-reason [data-testid=textarea-regions] { max-height: none; }
     .dgl-reason [data-testid=htx-textbox-content] { border-left: 4px solid #d55e00; }
-    .dgl-tools [data-testid=textarea-regions] { margin-bottom: 4px !important; }
     .dgl-tools form, .dgl-tools .ant-form-item { margin-bottom: 4px; }
     .dgl-tools .lsf-labels { margin: 0; }
     .dgl-tools .lsf-label { margin: 0 6px 4px 0; }
@@ -68,7 +73,7 @@ def write(wanted: Wanted) -> str:
     # Smart brushes and polygons would draw and send nothing.
     tag = "PolygonLabels" if wanted.polygons else "BrushLabels"
     masks = f'{tag} name="mask"{mode} smart="false"'
-    clicks = 'KeyPointLabels name="click" smart="true" smartOnly="true"'
+    clicks = 'KeyPointLabels name="click" smart="true" smartOnly="true" strokeWidth="4"'
     # Without model_skip it would be filled with a box around each object.
     boxes = 'RectangleLabels name="box" smart="true" smartOnly="true" model_skip="true"'
     lines = [
@@ -118,9 +123,11 @@ def _labels(
     palette = colours.colours(wanted.names)
     key_of = dict(zip(wanted.names, keys, strict=False))
     for name in names:
-        attributes = {"value": name, "background": palette[name]}
-        if name in key_of:
-            attributes["hotkey"] = key_of[name]
+        attributes = {
+            "value": name,
+            "background": palette[name],
+            "hotkey": key_of.get(name, NO_KEY),
+        }
         if words := (synonyms or {}).get(name):
             attributes["predicted_values"] = ", ".join(words)
         written = " ".join(f"{key}={quoteattr(text)}" for key, text in attributes.items())
