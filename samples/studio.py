@@ -35,8 +35,8 @@ LABEL_CONFIG = write(
     )
 )
 # Label Studio's page takes the numbers of a list away, so they are written out.
-INSTRUCTION = """<p>1. Look at the masks that are there (<b>Ctrl + H</b> hides and shows them). Is one of the wrong
-class? Select it and press the digit of the right one.</p>
+INSTRUCTION = """<p>1. Look at the masks that are there (<b>Ctrl + H</b> hides and shows them). Is
+one of the wrong class? Select it and press the digit of the right one.</p>
 <p>2. Switch on <b>Auto-Annotation</b> at the bottom of the page, once.</p>
 <p>3. Repair a mask: press <b>K</b>, then the letter of its class (<b>a</b>, <b>s</b>, <b>d</b> …),
 and <b>Ctrl + click</b> where it lacks something or <b>Ctrl + Alt + click</b> where it is wrong.</p>

@@ -28,15 +28,16 @@ CLICK_KEYS = "asdfgzxcqt"
 # the keypoint and choose a label of the brush. A blank is a key that nobody can press.
 NO_KEY = " "
 # The list of what was asked grows downwards by a line a prompt, and would push the labels away: it
-# becomes one line that scrolls, the newest first. Masks are drawn at 0.6, which no attribute changes,
-# and hide the small things under them.
+# becomes one line that scrolls, the newest first. Masks are drawn at 0.6, which no attribute
+# changes, and hide the small things under them.
 STYLE = """
     .dgl { display: flex; align-items: flex-start; gap: 12px; }
     .dgl-tools { flex: 0 0 184px; max-height: calc(100vh - 160px); overflow-y: auto; }
     .dgl-image { flex: 1 1 0; min-width: 0; }
     .dgl-image canvas[style*="opacity: 0.6"] { opacity: 0.45 !important; }
     .dgl-tools [data-testid=textarea-regions] { display: flex; flex-direction: column-reverse;
-      justify-content: flex-end; max-height: 46px; overflow-y: auto; margin-bottom: 4px !important; }
+      justify-content: flex-end; max-height: 46px; overflow-y: auto;
+      margin-bottom: 4px !important; }
     .dgl-tools [data-testid=htx-textbox-content] { padding: 3px 8px; min-height: 0; }
     .dgl-tools .dgl-reason [data-testid=textarea-regions] { max-height: none; }
     .dgl-reason [data-testid=htx-textbox-content] { border-left: 4px solid #d55e00; }
