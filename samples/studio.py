@@ -15,44 +15,56 @@ from types import FrameType
 
 from rich.console import Console
 
+from backend.project.interface import Wanted, write
 from samples.processes import StartError, free_port
 from samples.servers import ROOT, STUDIO_PYTHON, Backend, Studio, dgl_rsis, label_studio
 
 LOG = logging.getLogger(__name__)
 
 TITLE = "DGL-RSIS demo"
-LABEL_CONFIG = """<View>
-  <Image name="image" value="$image" zoom="true" zoomControl="true"/>
-  <BrushLabels name="mask" toName="image">
-    <Label value="building" predicted_values="house, rooftop" background="#e4572e"/>
-    <Label value="road" predicted_values="street, highway" background="#8e44ad"/>
-    <Label value="vegetation" predicted_values="trees, grass" background="#2e9e4f"/>
-    <Label value="water" predicted_values="river, sea" background="#2f7fd6"/>
-    <Label value="land" predicted_values="bare land, sand" background="#c9a227"/>
-  </BrushLabels>
-  <KeyPointLabels name="click" toName="image" smart="true" smartOnly="true">
-    <Label value="building" background="#e4572e"/>
-    <Label value="road" background="#8e44ad"/>
-    <Label value="vegetation" background="#2e9e4f"/>
-    <Label value="water" background="#2f7fd6"/>
-    <Label value="land" background="#c9a227"/>
-  </KeyPointLabels>
-  <RectangleLabels name="box" toName="image" smart="true" smartOnly="true" model_skip="true">
-    <Label value="building" background="#e4572e"/>
-    <Label value="road" background="#8e44ad"/>
-    <Label value="vegetation" background="#2e9e4f"/>
-    <Label value="water" background="#2f7fd6"/>
-    <Label value="land" background="#c9a227"/>
-  </RectangleLabels>
-  <TextArea name="prompt" toName="image" editable="true" rows="1" maxSubmissions="1"
-            placeholder="Find one thing, with Auto-Annotation on: the large building on the left"/>
-</View>
-"""
+LABEL_CONFIG = write(
+    Wanted(
+        names=("building", "road", "vegetation", "water", "land"),
+        synonyms={
+            "building": ("house", "rooftop"),
+            "road": ("street", "highway"),
+            "vegetation": ("trees", "grass"),
+            "water": ("river", "sea"),
+            "land": ("bare land", "sand"),
+        },
+    )
+)
+# Label Studio's page takes the numbers of a list away, so they are written out.
+INSTRUCTION = """<p>1. Look at the masks that are there (<b>Ctrl + H</b> hides and shows them). Is
+one of the wrong class? Select it and press the digit of the right one.</p>
+<p>2. Switch on <b>Auto-Annotation</b> at the bottom of the page, once.</p>
+<p>3. Repair a mask: press <b>K</b>, then the letter of its class (<b>a</b>, <b>s</b>, <b>d</b> …),
+and <b>Ctrl + click</b> where it lacks something or <b>Ctrl + Alt + click</b> where it is wrong.</p>
+<p>4. Add a thing: the same click beside all masks of its class, a box (<b>R</b>,
+<b>Shift + letter</b>), words in the field <i>Find by words</i>, or the brush (<b>B</b>; eraser
+<b>E</b>).</p>
+<p>5. A suggestion is kept when you press the tick beside <i>suggestions</i>; the cross drops it.
+A point that got no mask: <b>Ctrl + Z</b>.</p>
+<p>6. Nothing left to repair: <b>Submit</b> (<b>Ctrl + Enter</b>).</p>"""
 
 
-def create_project(studio: Studio, title: str, label_config: str) -> int:
-    """Create a project and return its id. Label Studio wants three characters or more."""
-    body = {"title": title, "label_config": label_config, "show_collab_predictions": True}
+def create_project(studio: Studio, title: str, label_config: str, instruction: str = "") -> int:
+    """Create a project and return its id.
+
+    Args:
+        studio: a running Label Studio.
+        title: three characters or more.
+        label_config: XML.
+        instruction: HTML for annotators; shown by a button over the task, and when they begin to
+            label all tasks in a row. Empty for none.
+    """
+    body = {
+        "title": title,
+        "label_config": label_config,
+        "show_collab_predictions": True,
+        "expert_instruction": instruction,
+        "show_instruction": bool(instruction),
+    }
     return int(studio.api("POST", "/api/projects/", json=body)["id"])
 
 
@@ -142,7 +154,7 @@ def _demo_project(studio: Studio) -> int:
     """The demo project with every image of samples/ imported; made the first time."""
     project = find_project(studio, TITLE)
     if project is None:
-        project = create_project(studio, TITLE, LABEL_CONFIG)
+        project = create_project(studio, TITLE, LABEL_CONFIG, INSTRUCTION)
     if not studio.api("GET", f"/api/projects/{project}/")["task_number"]:
         import_images(studio, project, sample_images())
     return project
@@ -168,10 +180,8 @@ def _say_where_to_click(studio: Studio, project: int, backend: Backend) -> None:
         f"  password  {studio.account.password}\n"
         f"[bold]Backend[/]      {backend.base_url}/status\n\n"
         "1. Log in and click a task: its masks appear within seconds.\n"
-        "2. Correct them with the brush and eraser, then press Submit.\n"
-        "3. Turn on Auto-Annotation (at the bottom) and write what to find into the prompt; or\n"
-        "   choose a label of the second row, the smart keypoint (the last tool), and click.\n"
-        "   Alt + click takes away, Ctrl + click works on top of a mask.\n"
+        "2. Press Instructions (at the top): six lines on how to correct them.\n"
+        "3. Turn on Auto-Annotation (at the bottom) for clicks, boxes and words.\n"
         "4. For all images at once: tick them in the list, Actions, Retrieve Predictions.\n\n"
         "Ctrl-C stops both; the project is kept for the next start.",
         highlight=False,

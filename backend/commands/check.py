@@ -246,6 +246,14 @@ def _hints(root: Element, config: LabelConfig) -> Iterator[str]:
             "No smart KeyPointLabels, so nobody can click for a mask: add one with "
             'smart="true" smartOnly="true" and the same labels.'
         )
+    for element in root.iter():
+        kind = KINDS.get(markup.tag(element))
+        if kind and not kind.smart and markup.is_true(element.get("smart")):
+            yield (
+                f"The smart tool of '{element.get('name', '')}' draws, but Label Studio sends "
+                f"nothing of a smart {kind.tag}: take smart out, draw, and then Ctrl + click on "
+                "what is drawn with a smart KeyPointLabels."
+            )
     if not _prompts(root):
         yield 'No prompt field: add <TextArea name="prompt" toName="…"/> to find things by words.'
     kinds = {control.kind for control in config.controls}
@@ -257,6 +265,10 @@ def _hints(root: Element, config: LabelConfig) -> Iterator[str]:
 
 
 def _prompts(root: Element) -> tuple[str, ...]:
-    """TextAreas, but for those that describe one region."""
+    """TextAreas that take a line, but for those that describe one region."""
     fields = (e for e in root.iter() if markup.tag(e) == "textarea")
-    return tuple(e.get("name", "") for e in fields if not markup.is_true(e.get("perRegion")))
+    return tuple(
+        field.get("name", "")
+        for field in fields
+        if not markup.is_true(field.get("perRegion")) and field.get("maxSubmissions") != "0"
+    )

@@ -2,11 +2,8 @@
 
 import json as json_of
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from xml.sax.saxutils import quoteattr
 
 import typer
 
@@ -14,27 +11,8 @@ from backend.commands import check
 from backend.commands.labels import LabelsError, config_text, read_names
 from backend.commands.options import Labels
 from backend.commands.refusals import refuse
-from backend.project import colours, label_config
-from dgl_rsis.names import names_background
-
-PLACEHOLDER = "Find one thing, with Auto-Annotation on: the large building on the left"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a label config should have.
-
-    Attributes:
-        names: labels, each once.
-        polygons: outlines instead of brush masks.
-        instances: one region an object instead of one a class.
-        expression: tasks carry a sentence that says what to find.
-    """
-
-    names: Sequence[str]
-    polygons: bool = False
-    instances: bool = False
-    expression: bool = False
+from backend.project import label_config
+from backend.project.interface import Wanted, write
 
 
 def config(
@@ -70,38 +48,6 @@ def config(
     if problems:
         refuse(" ".join(problems))
     sys.stdout.write(xml)
-
-
-def write(wanted: Wanted) -> str:
-    """The label config: masks, smart keypoint and box with the same labels, and a prompt field."""
-    palette = colours.colours(wanted.names)
-    asked = [n for n in wanted.names if not names_background(n)]
-    tag = "PolygonLabels" if wanted.polygons else "BrushLabels"
-    mode = ' model_mode="instance"' if wanted.instances else ""
-    smart = 'smart="true" smartOnly="true"'
-    lines = [
-        "<View>",
-        *(['  <Text name="expression" value="$expression"/>'] if wanted.expression else []),
-        '  <Image name="image" value="$image" zoom="true" zoomControl="true"/>',
-        *_control(f'{tag} name="mask" toName="image"{mode}', wanted.names, palette),
-        *_control(f'KeyPointLabels name="click" toName="image" {smart}', asked, palette),
-        # Without model_skip it would be filled with a box around each object.
-        *_control(
-            f'RectangleLabels name="box" toName="image" {smart} model_skip="true"', asked, palette
-        ),
-        '  <TextArea name="prompt" toName="image" editable="true" rows="1" maxSubmissions="1"',
-        f"            placeholder={quoteattr(PLACEHOLDER)}/>",
-        "</View>",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _control(start: str, names: Sequence[str], palette: dict[str, str]) -> list[str]:
-    inside = [
-        f"    <Label value={quoteattr(name)} background={quoteattr(palette[name])}/>"
-        for name in names
-    ]
-    return [f"  <{start}>", *inside, f"  </{start.split()[0]}>"]
 
 
 def _check(file: Path, json: Path | None) -> int:

@@ -15,12 +15,13 @@ class Kind:
         tag: as Label Studio spells it; its regions have it in lower case as their type.
         mode: of the masks that are predicted for it, unless the label config says another: one
             region a class ("semantic") or an object ("instance"); None for no predictions.
-        smart: it has a smart tool, which asks for the mask of what is drawn with it.
+        smart: its smart tool asks for the mask of what is drawn with it. Label Studio 1.23.2 shows
+            one for brushes and bitmasks, too, but sends nothing of theirs (decision 33).
     """
 
     tag: str
     mode: Mode | None
-    smart: bool = True
+    smart: bool = False
 
     @property
     def form(self) -> str:
@@ -34,11 +35,11 @@ KINDS: Mapping[str, Kind] = {
     kind.tag.lower(): kind
     for kind in (
         Kind("BrushLabels", "semantic"),
-        Kind("BitmaskLabels", "semantic", smart=False),
+        Kind("BitmaskLabels", "semantic"),
         Kind("PolygonLabels", "instance"),
-        Kind("RectangleLabels", "instance"),
+        Kind("RectangleLabels", "instance", smart=True),
         Kind("EllipseLabels", None),
-        Kind("KeyPointLabels", None),
+        Kind("KeyPointLabels", None, smart=True),
     )
 }
 MASKS = frozenset(KINDS) - {"keypointlabels"}

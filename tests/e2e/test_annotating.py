@@ -65,6 +65,34 @@ def test_a_mask_corrected_with_the_eraser_comes_back_smaller(
         np.testing.assert_array_equal(after[other], before[other])
 
 
+def test_all_tools_are_in_view_on_a_small_screen_whatever_was_asked(
+    studio: Studio, project: Project, page: Page, screenshots: Path
+) -> None:
+    page.route("**/interactive-annotating*", lambda route: route.abort())
+    page.set_viewport_size({"width": 1280, "height": 720})
+    open_task(page, studio, project, project.tasks[2])
+    assert page.locator(".lsf-label:visible").count() == 15  # five of masks, clicks and boxes
+    before = lowest(page)
+    assert before < 720 - 50, "the bar with Submit hides labels"
+
+    prompt = page.locator("[name=prompt]").first
+    for number in range(5):
+        prompt.fill(f"building {number}")
+        prompt.press("Enter")
+        page.get_by_test_id("textarea-region").nth(number).wait_for()
+    page.screenshot(path=screenshots / "e2e-small-screen.png")
+
+    assert prompt.is_visible()
+    assert lowest(page) - before < 60, "the list of prompts pushes the labels away"
+
+
+def lowest(page: Page) -> float:
+    """How far down the last label ends, pixels."""
+    box = page.locator(".lsf-labels").last.bounding_box()
+    assert box is not None
+    return float(box["y"] + box["height"])
+
+
 def changed_share(page: Page) -> float:
     """Share of the image's pixels that look different once every region is hidden."""
     shown = canvas_pixels(page)

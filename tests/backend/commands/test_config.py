@@ -12,8 +12,9 @@ from label_studio_sdk.label_interface import LabelInterface
 from typer.testing import CliRunner
 
 from backend.commands import check
-from backend.commands.config import Wanted, config, write
+from backend.commands.config import config
 from backend.project import label_config
+from backend.project.interface import Wanted, write
 from dgl_rsis.names import names_background
 from samples.studio import LABEL_CONFIG
 from tests.loading import MODELS, SCENES, loads_none_of
@@ -162,7 +163,7 @@ def test_each_label_has_its_line(tmp_path: Path) -> None:
     assert house["gets"] == "predicted"
     assert (house["form"], house["mode"], house["threshold"]) == ("brush", "semantic", 0.4)
     assert house["synonyms"] == ["hut", "shed"]
-    assert house["smart"] == ["mask", "click", "box"]
+    assert house["smart"] == ["click", "box"]
     assert house["known"] is True
     assert {"house", "hut", "building"} <= set(house["asked"])
     assert fate(report, "cloud", "mask")["gets"] == "skipped"
@@ -195,7 +196,7 @@ def test_the_demo_leaves_nothing_to_say(tmp_path: Path) -> None:
 def test_what_is_written_checks_well(tmp_path: Path) -> None:
     status, report = checked(write(Wanted(NAMES)), tmp_path)
     assert (status, report["problems"], report["hints"]) == (0, [], [])
-    assert fate(report, "water", "mask")["smart"] == ["mask", "click", "box"]
+    assert fate(report, "water", "mask")["smart"] == ["click", "box"]
     assert "car" in report["rest"]
     assert "road" not in report["rest"]
 
@@ -205,6 +206,18 @@ def test_a_description_of_regions_is_no_prompt(tmp_path: Path) -> None:
     report = checked(xml, tmp_path)[1]
     assert report["prompts"] == []
     assert any("No prompt field" in hint for hint in report["hints"])
+
+
+@pytest.mark.parametrize("tag", ["BrushLabels", "PolygonLabels", "EllipseLabels"])
+def test_smart_tools_that_send_nothing_are_pointed_out(tag: str, tmp_path: Path) -> None:
+    plain = f'<{tag} name="drawn" toName="image"><Label value="water"/></{tag}>'
+    smart = plain.replace(' name="drawn"', ' name="drawn" smart="true"')
+    written = write(Wanted(NAMES)).replace("</View>\n</View>\n", "%s</View></View>")
+    for control, hinted in ((plain, False), (smart, True)):
+        _, report = checked(written % control, tmp_path)
+        assert any("sends nothing" in hint and "'drawn'" in hint for hint in report["hints"]) is (
+            hinted
+        )
 
 
 def test_boxes_that_nobody_meant_are_pointed_out(tmp_path: Path) -> None:

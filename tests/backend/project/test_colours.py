@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import color
 
+from backend.project import label_config
 from backend.project.colours import BLUE, GREEN, MORE, ORANGE, SAFE, WISHES, colours, rgb
+from samples.studio import LABEL_CONFIG
 
 # Full loss of one cone, on linear RGB (Machado, Oliveira and Fernandes, IEEE TVCG 15:1291, 2009).
 DEFICIENCIES = {
@@ -18,6 +20,11 @@ DEFICIENCIES = {
         [0.367322, 0.860646, -0.227968],
         [0.280085, 0.672501, 0.047413],
         [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
     ],
 }
 GROUND = ["#3f4a35", "#6b6f5a", "#8a8578", "#b5a58c", "#5c5c5c", "#9a9a98", "#d8d3c8", "#2b3a3f"]
@@ -44,6 +51,17 @@ def test_the_first_eight_are_told_apart_by_everybody() -> None:
     assert nearest(values) > 25
     for matrix in DEFICIENCIES.values():
         assert nearest(seen_by(values, matrix)) > 10
+
+
+def test_the_labels_of_the_demo_are_told_apart_by_everybody() -> None:
+    values = fractions(list(label_config.parse(LABEL_CONFIG).colours.values()))
+    assert len(values) == 5
+    plain = np.eye(3).tolist()
+    for matrix in (plain, *DEFICIENCIES.values()):
+        lab = color.rgb2lab(seen_by(values, matrix)[None])[0]
+        steps = color.deltaE_ciede2000(lab[:, None], lab[None])
+        # 10 is seen at a glance; the nearest pair has 10.9, road and land without blue cones.
+        assert steps[~np.eye(len(lab), dtype=bool)].min() > 10
 
 
 def test_all_of_them_stand_out_from_the_ground() -> None:

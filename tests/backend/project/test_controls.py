@@ -6,4 +6,4 @@ def test_what_becomes_of_each_kind() -> None:
         "brush", "bitmask", "polygon", "rectangle", "ellipse", "keypoint",
     }  # fmt: skip
     assert controls.MASKS - {*controls.PREDICTED} == {"ellipselabels"}
-    assert {*controls.KINDS} - controls.SMART == {"bitmasklabels"}
+    assert {"keypointlabels", "rectanglelabels"} == controls.SMART
