@@ -219,11 +219,13 @@ class DeliveryRequest:
         task_id: Label Studio's id of the task.
         key: `SegmentRequest.key` of the segmentation.
         config: digest under which the project's label config is stored.
+        project: Label Studio's id, digits; empty for none.
     """
 
     task_id: int
     key: str
     config: str
+    project: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it."""

@@ -29,8 +29,9 @@ from backend.web.settings import Settings
 from dgl_rsis.types import Json
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest, versioned
 from workers.queue.client import SegmentClient
-from workers.queue.connection import QueueError
+from workers.queue.connection import STORED_TASK, QueueError
 from workers.queue.failures import TaskFailure
+from workers.queue.ledger import Outcome, State
 from workers.queue.replies import Failure
 
 LOG = logging.getLogger(__name__)
@@ -48,7 +49,6 @@ BATCH_CLAIM_SECONDS = 60
 OUTAGE_SECONDS = 5  # /setup does not wait for a queue that did not answer a moment ago
 LONGEST_MESSAGE = 500
 PROJECT = re.compile(r"([0-9]{1,18})(\..*)?")  # id, and when it was made
-STORED_TASK = re.compile("[0-9]{1,18}")  # ids of Label Studio's own; others cannot be pushed to
 
 read_config = lru_cache(maxsize=16)(label_config.parse)
 
@@ -67,12 +67,14 @@ class _Call:
 
     Attributes:
         xml: the label config.
+        project: Label Studio's id of theirs; empty for none.
         owner: name of its claims.
         single: it is one task, so that the answer is complete with it.
         deadline: when it waits no longer, monotonic seconds.
     """
 
     xml: str
+    project: str
     owner: str
     single: bool
     deadline: float
@@ -166,19 +168,27 @@ class PredictionService:
         version = self._announced()
         if version is None:
             cause = "no segment worker has announced its model yet; start `dgl-rsis worker`"
-            self._refuse([TaskFailure(INTERACTIVE, task_id_of(task), cause) for task in tasks])
+            self._refuse_prompts(project, [task_id_of(task) for task in tasks], cause)
             return iter([NOTHING] * len(tasks))
         config = read_config(xml)
-        return iter([self._prompted(task, config, sent, version, started) for task in tasks])
+        return iter(
+            [self._prompted(project, task, config, sent, version, started) for task in tasks]
+        )
 
     def _prompted(
-        self, task: Any, config: LabelConfig, sent: Any, version: str, started: float
+        self,
+        project: str,
+        task: Any,
+        config: LabelConfig,
+        sent: Any,
+        version: str,
+        started: float,
     ) -> Answer:
         request = _request(
             task, config, version, lambda seen: context.read(sent, config, seen, self._signs)
         )
         if isinstance(request, TaskFailure):
-            self._refuse([request])
+            self._refuse([replace(request, project=_id_of(project))])
             return NOTHING
         self.client.submit([request], at_front=True, interactive=True)
         with self._slot() as free:
@@ -186,7 +196,7 @@ class PredictionService:
             reply = self.client.wait([request.key], max(0.0, left) if free else 0.0)[request.key]
         answer, cause = _suggested(reply, config)
         if cause:
-            self._refuse([TaskFailure(INTERACTIVE, request.task_id, one_line(cause))])
+            self._refuse_prompts(project, [request.task_id], one_line(cause))
             return NOTHING
         self.metrics.tasks.labels("answered").inc()
         seconds = time.monotonic() - started
@@ -206,22 +216,39 @@ class PredictionService:
         single = len(tasks) == 1
         prototypes = self._prototypes(project, version)
         version = versioned(version, prototypes)
-        asks = self._submit(xml, tasks, version, prototypes, at_front=single)
+        number = _id_of(project)
+        asks = self._submit(number, xml, tasks, version, prototypes, at_front=single)
         if single or not self._settings.delivers:
-            return self._wait(asks, xml, single=single)
-        self._deliver(asks, xml)
+            return self._wait(asks, xml, number, single=single)
+        self._deliver(asks, xml, number)
         return iter([NOTHING] * len(tasks))
 
+    def renewed(self, project: str, request: SegmentRequest) -> SegmentRequest:
+        """A request of a project as it would be made now: of the present model and examples."""
+        announced = self._announced()
+        prototypes = self._prototypes(project, announced)
+        version = versioned(announced or request.model_version, prototypes)
+        return replace(request, model_version=version, prototypes=prototypes)
+
     def _submit(
-        self, xml: str, tasks: Sequence[Any], version: str, prototypes: str, *, at_front: bool
+        self,
+        project: str,
+        xml: str,
+        tasks: Sequence[Any],
+        version: str,
+        prototypes: str,
+        *,
+        at_front: bool,
     ) -> list[_Ask | None]:
         """Queue what can be queued; None for a task that cannot."""
         started = time.monotonic()
         config = read_config(xml)
         requests = [_request(task, config, version, prototypes=prototypes) for task in tasks]
         accepted = [request for request in requests if isinstance(request, SegmentRequest)]
-        self.client.submit(accepted, at_front=at_front)
-        self._refuse([request for request in requests if isinstance(request, TaskFailure)])
+        self.client.submit(accepted, at_front=at_front, project=project)
+        refused = [request for request in requests if isinstance(request, TaskFailure)]
+        self._refuse([replace(failure, project=project) for failure in refused])
+        self._note(project, [Outcome(f.task_id, "", "failed", f.message) for f in refused])
         asks = [_Ask(r.task_id, r.key) if isinstance(r, SegmentRequest) else None for r in requests]
         seconds = time.monotonic() - started
         LOG.info("%d of %d tasks are in the queue, %.3f s", len(accepted), len(tasks), seconds)
@@ -246,21 +273,25 @@ class PredictionService:
             self._last_prototypes.pop(number, None)
         return prototypes
 
-    def _deliver(self, asks: Sequence[_Ask | None], xml: str) -> None:
+    def _deliver(self, asks: Sequence[_Ask | None], xml: str, project: str) -> None:
         """Have the predictions pushed when they are ready."""
         wanted = [ask for ask in asks if ask is not None and STORED_TASK.fullmatch(ask.task_id)]
         if not wanted:
             return
         digest = self.client.store_config(xml)
-        self.client.deliver([DeliveryRequest(int(ask.task_id), ask.key, digest) for ask in wanted])
+        self.client.deliver(
+            [DeliveryRequest(int(ask.task_id), ask.key, digest, project) for ask in wanted]
+        )
         self.metrics.tasks.labels("queued").inc(len(wanted))
 
-    def _wait(self, asks: Sequence[_Ask | None], xml: str, *, single: bool) -> Iterator[Answer]:
+    def _wait(
+        self, asks: Sequence[_Ask | None], xml: str, project: str, *, single: bool
+    ) -> Iterator[Answer]:
         """Wait for the masks within the budget; whatever is late stays for the next call."""
         budget = self._settings.single_task_seconds if single else self._settings.batch_seconds
         with self._slot() as free:
             deadline = time.monotonic() + (budget if free else 0.0)
-            call = _Call(xml, uuid.uuid4().hex, single, deadline)
+            call = _Call(xml, project, uuid.uuid4().hex, single, deadline)
             for ask in asks:
                 try:
                     yield self._answer(ask, call)
@@ -287,11 +318,12 @@ class PredictionService:
         reply = self.client.wait([ask.key], call.seconds_left)[ask.key]
         if isinstance(reply, Failure):
             self._say(ask.task_id, reply.message)  # recorded by the job
+            self._note(call.project, [_outcome(ask, "failed", reply.message)])
             return NOTHING
         if reply is None:
             LOG.info("task %s is not ready yet", ask.task_id)
             if self._settings.delivers:
-                self._deliver([ask], call.xml)
+                self._deliver([ask], call.xml, call.project)
             return NOTHING
         return self._claimed(ask, reply, call)
 
@@ -303,6 +335,7 @@ class PredictionService:
             return NOTHING
         predictions = writing.to_predictions(reply, read_config(call.xml), reply.model_version)
         self.metrics.tasks.labels("answered").inc()
+        self._note(call.project, [_outcome(ask, "answered", reply.reason)])
         if reply.reason:
             LOG.info("task %s: %s", ask.task_id, reply.reason)
         return predictions[0] if len(predictions) == 1 else list(predictions)
@@ -313,6 +346,17 @@ class PredictionService:
             self._say(failure.task_id, failure.message)
         self.client.record_failures(failures)
 
+    def _refuse_prompts(self, project: str, task_ids: Sequence[str], cause: str) -> None:
+        number = _id_of(project)
+        self._refuse([TaskFailure(INTERACTIVE, each, cause, project=number) for each in task_ids])
+
+    def _note(self, project: str, outcomes: Sequence[Outcome]) -> None:
+        """Say on the page what became of tasks; an answer is not lost because that fails."""
+        try:
+            self.client.ledger.settle(project, outcomes)
+        except QueueError as error:
+            LOG.warning("project %s: not noted what became of its tasks: %s", project, error)
+
     def _say(self, task_id: str, message: str) -> None:
         self.metrics.tasks.labels("failed").inc()
         LOG.warning("task %s gets []: %s", task_id, message)
@@ -322,6 +366,10 @@ def _id_of(project: str) -> str:
     """Label Studio's id of a project, digits; empty for what is none."""
     named = PROJECT.fullmatch(project)
     return named[1] if named else ""
+
+
+def _outcome(ask: _Ask, state: State, reason: str) -> Outcome:
+    return Outcome(ask.task_id, ask.key, state, one_line(reason))
 
 
 def _request(

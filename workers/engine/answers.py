@@ -51,11 +51,16 @@ class _Answer:
     margin: float | None = None
 
 
+def _unheard(stage: str) -> None:
+    """For whom no one listens."""
+
+
 def answer(
     request: SegmentRequest,
     segmenter: "Segmenter",
     pictures: Pictures,
     recall: Recall | None = None,
+    say: Callable[[str], None] = _unheard,
 ) -> SegmentReply:
     """Answer one request.
 
@@ -64,6 +69,7 @@ def answer(
         segmenter: the model.
         pictures: opens its image.
         recall: what projects learnt; None where no request names any of it.
+        say: is told which stage begins, in words for people.
 
     Raises:
         OtherModelError: it is for another model.
@@ -77,6 +83,7 @@ def answer(
             f"this is for the model {request.model_version}, but the worker has "
             f"{expected}: retrieve the prediction again"
         )
+    say("fetching the image")
     picture, seconds = pictures.open(request.image)
     used, learnt = recall.prototypes(request.prototypes) if recall is not None else ("", None)
     if request.pointed is not None:
@@ -86,6 +93,7 @@ def answer(
     else:
         outcome = _segmented(segmenter, picture, request, learnt)
     answered = time.perf_counter()
+    say("writing the masks")
     segments = outcome.segments()
     seconds = {**seconds, **outcome.seconds, "runs": time.perf_counter() - answered}
     height, width = picture.pixels.shape[:2]

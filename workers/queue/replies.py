@@ -1,4 +1,8 @@
-"""Where answers are kept: one key of Redis for a reply, another for a failure."""
+"""Where answers are kept: one key of Redis for a reply, another for a failure.
+
+A third keeps the request that failed, far longer than the failure, which only holds off what would
+fail again at once: so that people can have it tried again when they have put the cause right.
+"""
 
 import json
 import zlib
@@ -6,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redis import Redis
+from redis.client import Pipeline
 
-from workers.messages import SegmentReply
+from workers.messages import SegmentReply, SegmentRequest
 
 FAILURE_SECONDS = 300  # short, so that a cause that was put right gets another try
+MOST_KEPT_BYTES = 2**16  # of a request, packed; only images that are sent along take more
 FAST_COMPRESSION = 1  # runs are repetitive: level 1 halves the time of level 6 for 10 % more bytes
 
 
@@ -22,6 +28,19 @@ class Failure:
     """
 
     message: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A request that was given up.
+
+    Attributes:
+        message: why.
+        request: to be tried again; None for one too large to keep.
+    """
+
+    message: str
+    request: SegmentRequest | None
 
 
 Answer = SegmentReply | Failure | None
@@ -42,12 +61,17 @@ def attempts_key(key: str) -> str:
     return f"dgl:attempts:{key}"
 
 
+def retry_key(key: str) -> str:
+    """Where a request that was given up is kept, `SegmentRequest.key`."""
+    return f"dgl:retry:{key}"
+
+
 def store_reply(redis: Redis, key: str, reply: SegmentReply, seconds: int) -> None:
     """Keep a reply, and forget earlier failures and tries."""
     packed = zlib.compress(json.dumps(reply.to_json()).encode(), FAST_COMPRESSION)
     with redis.pipeline() as pipe:
         pipe.set(reply_key(key), packed, ex=seconds)
-        pipe.delete(failure_key(key), attempts_key(key))
+        pipe.delete(failure_key(key), attempts_key(key), retry_key(key))
         pipe.execute()
 
 
@@ -57,6 +81,29 @@ def store_failure(redis: Redis, key: str, message: str, seconds: int = FAILURE_S
         pipe.set(failure_key(key), message, ex=seconds)
         pipe.delete(attempts_key(key))
         pipe.execute()
+
+
+def keep_request(
+    redis: Redis | Pipeline, request: SegmentRequest, message: str, seconds: int
+) -> None:
+    """Keep a request that was given up for `seconds`; without its image, only why."""
+    packed = zlib.compress(json.dumps([message, request.to_json()]).encode(), FAST_COMPRESSION)
+    if len(packed) > MOST_KEPT_BYTES:
+        packed = zlib.compress(json.dumps([message, None]).encode(), FAST_COMPRESSION)
+    redis.set(retry_key(request.key), packed, ex=seconds)
+
+
+def kept_requests(redis: Redis, keys: Sequence[str]) -> dict[str, Failed]:
+    """What was given up under these keys, where it is still kept."""
+    stored = redis.mget([retry_key(key) for key in keys]) if keys else []
+    failed = {}
+    for key, packed in zip(keys, stored, strict=True):
+        if packed is not None:
+            assert isinstance(packed, bytes)
+            message, content = json.loads(zlib.decompress(packed))
+            request = None if content is None else SegmentRequest.from_json(content)
+            failed[key] = Failed(message, request)
+    return failed
 
 
 def look_up(redis: Redis, keys: Sequence[str]) -> dict[str, Answer]:

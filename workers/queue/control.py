@@ -1,0 +1,267 @@
+"""Trying tasks again, and taking them back, as people ask for it on the page.
+
+Both may be asked for any number of times, by several people at once, and while workers and
+deliveries go on. What has been taken from the queue by a worker is not interrupted: its masks are
+kept for the next who asks, and nothing is delivered.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from redis import Redis
+from rq.serializers import JSONSerializer
+
+from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE, DeliveryRequest, SegmentRequest
+from workers.queue.claims import claim_key
+from workers.queue.client import SegmentClient
+from workers.queue.connection import (
+    AllowedJob,
+    asker,
+    delivery_job_id,
+    open_queue,
+    reaching_redis,
+    segment_job_id,
+)
+from workers.queue.ledger import OPEN, RETRIABLE, Entry, Outcome
+from workers.queue.replies import (
+    attempts_key,
+    failure_key,
+    keep_request,
+    kept_requests,
+    reply_key,
+)
+
+PART = 1000  # tasks at a time
+LOOKED_AT = 100  # of the longest waiting, when it is looked what was lost
+CANCELLED_SECONDS = 24 * 3600  # how long what was cancelled can be asked for again here
+LEAST_AGE_SECONDS = 60.0  # of what may be lost: a job and its note are not written at once
+GONE = "open the task in Label Studio again: what was asked is no longer kept"
+NO_REQUEST = "correct the task's data in Label Studio and open it again"
+LOST = "its job is gone from the queue: open the task in Label Studio again"
+
+# KEYS: delivery queue, its deferred and its scheduled jobs, segment queue, its scheduled jobs; then
+# for each task: delivery job, its dependencies, claim, segment job, its dependents.
+# ARGV: for each task: id of the delivery job, id of the segment job, the task's field in it.
+# A queue is gone over once, however many leave it. Returns 1 for each task that is not being
+# delivered at this moment.
+_CANCEL = """
+local gone_deliveries, gone_segments, outcome = {}, {}, {}
+local deliveries, segments = 0, 0
+local held = {}
+local function waits_in(queue)
+  if not held[queue] then
+    held[queue] = {}
+    for _, id in ipairs(redis.call('LRANGE', queue, 0, -1)) do held[queue][id] = true end
+  end
+  return held[queue]
+end
+for i = 1, #ARGV / 3 do
+  local k, a = 5 * i, 3 * i - 2
+  local job, dependencies, claim = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+  local segment, dependents = KEYS[k + 4], KEYS[k + 5]
+  local status = redis.call('HGET', job, 'status')
+  local free = true
+  if status == 'started' then free = false
+  elseif status == 'queued' and not waits_in(KEYS[1])[ARGV[a]] then free = false
+  elseif status == 'queued' then gone_deliveries[ARGV[a]] = true deliveries = deliveries + 1
+  elseif status == 'deferred' then redis.call('ZREM', KEYS[2], ARGV[a])
+  elseif status == 'scheduled' then redis.call('ZREM', KEYS[3], ARGV[a]) end
+  if free then
+    redis.call('SREM', dependents, ARGV[a])
+    if status and status ~= 'finished' and status ~= 'failed' then
+      redis.call('DEL', job, dependencies)
+    end
+    if redis.call('GET', claim) == 'push' then redis.call('DEL', claim) end
+    redis.call('HDEL', segment, ARGV[a + 2])
+    local wanted = redis.call('SCARD', dependents) > 0
+    for _, name in ipairs(redis.call('HKEYS', segment)) do
+      if string.sub(name, 1, 6) == 'asked:' then wanted = true end
+    end
+    local state = redis.call('HGET', segment, 'status')
+    if not wanted and state == 'queued' and waits_in(KEYS[4])[ARGV[a + 1]] then
+      gone_segments[ARGV[a + 1]] = true
+      segments = segments + 1
+      redis.call('DEL', segment, dependents)
+    elseif not wanted and state == 'scheduled' then
+      redis.call('ZREM', KEYS[5], ARGV[a + 1])
+      redis.call('DEL', segment, dependents)
+    end
+  end
+  outcome[i] = free and 1 or 0
+end
+local function leave(queue, gone)
+  local kept = {}
+  for _, id in ipairs(redis.call('LRANGE', queue, 0, -1)) do
+    if not gone[id] then kept[#kept + 1] = id end
+  end
+  redis.call('DEL', queue)
+  for i = 1, #kept, 1000 do
+    redis.call('RPUSH', queue, unpack(kept, i, math.min(i + 999, #kept)))
+  end
+end
+if deliveries > 0 then leave(KEYS[1], gone_deliveries) end
+if segments > 0 then leave(KEYS[4], gone_segments) end
+return outcome
+"""
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What became of the wish to have tasks tried again.
+
+    Attributes:
+        again: how many were asked for again.
+        refused: task ids with why they cannot be.
+    """
+
+    again: int = 0
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+Update = Callable[[SegmentRequest], SegmentRequest]
+
+
+class Control:
+    """Retry and cancel tasks of a project.
+
+    Args:
+        redis: the server of the client.
+        client: the queue.
+        delivers: whether masks can be pushed to Label Studio.
+    """
+
+    def __init__(self, redis: Redis, client: SegmentClient, *, delivers: bool) -> None:
+        self._redis = redis
+        self._client = client
+        self._delivers = delivers
+        self._segment = open_queue(SEGMENT_QUEUE, redis)
+        self._delivery = open_queue(DELIVERY_QUEUE, redis)
+        self._cancel = redis.register_script(_CANCEL)
+
+    @reaching_redis()
+    def retry(self, project: str, entries: Sequence[Entry], update: Update) -> Retried:
+        """Try tasks again that ended without masks in Label Studio; others are left alone.
+
+        Where the masks are there, only their delivery.
+
+        Args:
+            project: Label Studio's id of theirs.
+            entries: as they stand in the ledger.
+            update: puts the present model version into a request.
+        """
+        wanted = [each for each in entries if each.state in RETRIABLE]
+        keys = [each.key for each in wanted if each.key]
+        if not wanted:
+            return Retried()
+        ready = dict(zip(keys, self._are_ready(keys), strict=True))
+        kept = kept_requests(self._redis, keys)
+        asked: list[SegmentRequest] = []
+        pushed: list[DeliveryRequest] = []
+        refused: list[tuple[str, str]] = []
+        for entry in wanted:
+            failed = kept.get(entry.key)
+            if not entry.key:
+                refused.append((entry.task_id, NO_REQUEST))
+            elif ready[entry.key] and entry.config and self._delivers:
+                pushed.append(_delivery(project, entry, entry.key))
+            elif failed is None or failed.request is None:
+                refused.append((entry.task_id, GONE))
+            else:
+                request = update(replace(failed.request, task_id=entry.task_id))
+                asked.append(request)
+                if entry.config and self._delivers:
+                    pushed.append(_delivery(project, entry, request.key))
+        self._forget([*keys, *(request.key for request in asked)])
+        self._client.submit(asked, project=project)
+        self._client.deliver(pushed)
+        again = {each.task_id for each in asked} | {str(each.task_id) for each in pushed}
+        return Retried(len(again), tuple(refused))
+
+    @reaching_redis()
+    def cancel(self, project: str, entries: Sequence[Entry]) -> int:
+        """Take back tasks that wait or are in work; how many there were."""
+        wanted = [each for each in entries if each.state in OPEN and each.key]
+        if not wanted:
+            return 0
+        keys = [
+            self._delivery.key,
+            self._delivery.deferred_job_registry.key,
+            self._delivery.scheduled_job_registry.key,
+            self._segment.key,
+            self._segment.scheduled_job_registry.key,
+        ]
+        arguments: list[str] = []
+        for each in wanted:
+            delivery = delivery_job_id(int(each.task_id), each.key)
+            segment = segment_job_id(each.key)
+            keys += [
+                AllowedJob.key_for(delivery),
+                f"{AllowedJob.redis_job_namespace_prefix}:{delivery}:dependencies",
+                claim_key(each.task_id, each.key),
+                AllowedJob.key_for(segment),
+                AllowedJob.dependents_key_for(segment),
+            ]
+            arguments += [delivery, segment, asker(each.task_id)]
+        requests = self._requests(sorted({each.key for each in wanted}))
+        freed = self._cancel(keys, arguments)
+        taken = [each for each, free in zip(wanted, freed, strict=True) if free]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in sorted({each.key for each in taken} & set(requests)):
+                keep_request(pipe, requests[key], "cancelled", CANCELLED_SECONDS)
+            pipe.execute()
+        outcomes = [Outcome(each.task_id, each.key, "cancelled") for each in taken]
+        return self._client.ledger.settle(project, outcomes)
+
+    @reaching_redis()
+    def look_after(self, project: str) -> int:
+        """See what became of the tasks that wait the longest, where nobody was there to note it.
+
+        Returns:
+            How many had ended.
+        """
+        before = time.time() - LEAST_AGE_SECONDS
+        oldest = self._client.ledger.oldest(project, "queued", LOOKED_AT)
+        oldest = [each for each in oldest if each.changed < before]
+        if not oldest:
+            return 0
+        with self._redis.pipeline(transaction=False) as pipe:
+            for each in oldest:
+                pipe.hget(AllowedJob.key_for(segment_job_id(each.key)), "status")
+                pipe.exists(reply_key(each.key))
+                pipe.get(failure_key(each.key))
+            answers = pipe.execute()
+        kept = kept_requests(self._redis, [each.key for each in oldest])
+        outcomes = []
+        for number, each in enumerate(oldest):
+            status, replied, failure = answers[3 * number : 3 * number + 3]
+            if replied or status not in (None, b"finished", b"failed"):
+                continue
+            failed = kept.get(each.key)
+            why = failure.decode() if failure else failed.message if failed else LOST
+            outcomes.append(Outcome(each.task_id, each.key, "failed", why))
+        return self._client.ledger.settle(project, outcomes)
+
+    def _requests(self, keys: Sequence[str]) -> dict[str, SegmentRequest]:
+        """What the jobs of these keys are to answer, where there is a job."""
+        jobs = AllowedJob.fetch_many(
+            [segment_job_id(key) for key in keys], self._redis, serializer=JSONSerializer
+        )
+        requests = [SegmentRequest.from_json(job.args[0]) for job in jobs if job is not None]
+        return {request.key: request for request in requests}
+
+    def _are_ready(self, keys: Sequence[str]) -> list[bool]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.exists(reply_key(key))
+            return [bool(each) for each in pipe.execute()]
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        """Let what failed be tried anew, from the first try on."""
+        names = [name(key) for key in keys for name in (failure_key, attempts_key)]
+        if names:
+            self._redis.delete(*names)
+
+
+def _delivery(project: str, entry: Entry, key: str) -> DeliveryRequest:
+    return DeliveryRequest(int(entry.task_id), key, entry.config, project)

@@ -1,0 +1,409 @@
+"""What became of each task of a project, for the people who wait for it.
+
+    dgl:ledger                  projects, by the time of their last change
+    dgl:ledger:P:tasks          task → its state, the key of its request, its config, when asked for
+    dgl:ledger:P:reasons        task → why it is where it is; of few
+    dgl:ledger:P:<state>        tasks in that state, by the time they came there
+
+A number is the size of a set and a page is a range of it, so a project of 100,000 tasks costs what
+a project of ten does. Every change is one script that moves a task out of one set into another: it
+is in exactly one, whatever the order of events. Who runs what right now is told by `running`, since
+a worker knows keys and no projects.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from redis import Redis
+from redis.client import Pipeline
+from rq.utils import as_text
+
+from workers.queue.connection import STORED_TASK, reaching_redis
+
+State = Literal["queued", "delivery", "answered", "delivered", "failed", "given-up", "cancelled"]
+
+Argument = bytes | str | int | float  # of a script
+
+STATES: tuple[State, ...] = get_args(State)
+OPEN: tuple[State, ...] = ("queued", "delivery")  # somebody works on these
+DONE: tuple[State, ...] = ("answered", "delivered")
+RETRIABLE: tuple[State, ...] = ("failed", "given-up", "cancelled")
+
+LEDGER_KEY = "dgl:ledger"
+MOST_TASKS = 200_000  # of a project; beyond, those that ended first are forgotten
+MOST_PROJECTS = 500
+RATE_SECONDS = 300.0
+CHUNK = 1000  # tasks of one script: some milliseconds of the server
+LONGEST_REASON = 500
+LETTERS = "qwadfgc"  # how `STATES` are written, in their order
+KEY_BYTES, CONFIG_BYTES, TIME_BYTES = 16, 32, 4
+TAIL_BYTES = KEY_BYTES + CONFIG_BYTES + TIME_BYTES
+
+# KEYS: projects, tasks, reasons, then a set for each letter.
+_COMMON = """
+local letters = 'qwadfgc'
+local function set_of(letter) return KEYS[3 + string.find(letters, letter, 1, true)] end
+local function is_done(letter) return letter == 'a' or letter == 'd' end
+local function is_open(letter) return letter == 'q' or letter == 'w' end
+local function drop(key, tasks)
+  for _, task in ipairs(tasks) do
+    redis.call('ZREM', key, task)
+    redis.call('HDEL', KEYS[2], task)
+    redis.call('HDEL', KEYS[3], task)
+  end
+end
+local function move(task, old, letter, tail, now, reason)
+  if old and string.sub(old, 1, 1) ~= letter then
+    redis.call('ZREM', set_of(string.sub(old, 1, 1)), task)
+  end
+  redis.call('ZADD', set_of(letter), now, task)
+  redis.call('HSET', KEYS[2], task, letter .. tail)
+  if #reason > 0 then redis.call('HSET', KEYS[3], task, reason)
+  elseif old then redis.call('HDEL', KEYS[3], task) end
+end
+local function touch(now, project, kept, most)
+  redis.call('ZADD', KEYS[1], now, project)
+  for i = 2, #KEYS do redis.call('EXPIRE', KEYS[i], kept) end
+  while redis.call('ZCARD', KEYS[1]) > most do
+    local oldest = redis.call('ZRANGE', KEYS[1], 0, 0)[1]
+    redis.call('ZREM', KEYS[1], oldest)
+    for i = 2, #KEYS do
+      local suffix = string.sub(KEYS[i], #KEYS[1] + 2 + #project)
+      redis.call('DEL', KEYS[1] .. ':' .. oldest .. suffix)
+    end
+  end
+end
+"""
+
+# ARGV: now, project, seconds kept, most projects, most tasks, whether what is done is asked for
+# anew, seconds that a key lives, then a task and its key, config and time for each.
+_ASK = (
+    _COMMON
+    + """
+local now, nothing = ARGV[1], string.rep('\\0', 32)
+for i = 8, #ARGV, 2 do
+  local task, tail = ARGV[i], ARGV[i + 1]
+  local old = redis.call('HGET', KEYS[2], task)
+  local same = old and string.sub(old, 2, 17) == string.sub(tail, 1, 16)
+  if same and string.sub(tail, 17, 48) == nothing then
+    tail = string.sub(tail, 1, 16) .. string.sub(old, 18, 49) .. string.sub(tail, 49)
+  end
+  local letter = old and string.sub(old, 1, 1)
+  if same and (is_open(letter) or (ARGV[6] == '0' and is_done(letter))) then
+    redis.call('HSET', KEYS[2], task, letter .. string.sub(tail, 1, 48) .. string.sub(old, 50))
+  else
+    move(task, old, 'q', tail, now, '')
+  end
+end
+for letter in string.gmatch('adfgc', '.') do
+  local key = set_of(letter)
+  drop(key, redis.call('ZRANGEBYSCORE', key, '-inf', now - ARGV[3], 'LIMIT', 0, 1000))
+end
+for letter in string.gmatch('adcfgwq', '.') do
+  local excess = math.min(redis.call('HLEN', KEYS[2]) - ARGV[5], 1000)
+  if excess > 0 then
+    drop(set_of(letter), redis.call('ZRANGE', set_of(letter), 0, excess - 1))
+  end
+end
+touch(now, ARGV[2], ARGV[7], tonumber(ARGV[4]))
+"""
+)
+
+# ARGV: now, project, seconds that a key lives, most projects, what a task without a request has,
+# then task, key, letter and reason for each. Only a new request takes a task out of what is done;
+# what is cancelled may turn out to have been done. Returns how many were moved.
+_SETTLE = (
+    _COMMON
+    + """
+local moved = 0
+for i = 6, #ARGV, 4 do
+  local task, key, new, reason = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local old = redis.call('HGET', KEYS[2], task)
+  local letter = old and string.sub(old, 1, 1)
+  if #key == 0 then
+    move(task, old, new, ARGV[5], ARGV[1], reason)
+    moved = moved + 1
+  elseif old and string.sub(old, 2, 17) == key and not is_done(letter)
+      and (letter ~= 'c' or is_done(new)) then
+    move(task, old, new, string.sub(old, 2), ARGV[1], reason)
+    moved = moved + 1
+  end
+end
+if moved > 0 then touch(ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])) end
+return moved
+"""
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A task.
+
+    Attributes:
+        task_id: Label Studio's id, digits.
+        state: where it is. "delivery" has its masks and waits for Label Studio to take them,
+            "answered" was answered to whoever opened it, "failed" has no masks, "given-up" has
+            masks that could not be delivered.
+        key: of its request; empty where no request could be made of it.
+        config: digest of the label config of its delivery; empty for none.
+        asked: when it was asked for, seconds since the epoch.
+        changed: when it came into this state.
+        reason: why it is in this state; empty where that is plain.
+    """
+
+    task_id: str
+    state: State
+    key: str
+    config: str
+    asked: float
+    changed: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A project.
+
+    Attributes:
+        project: Label Studio's id, digits.
+        changed: when anything changed last, seconds since the epoch.
+        counts: tasks by state; all states.
+        per_minute: tasks that ended with masks, within the last `RATE_SECONDS`; None for too few.
+    """
+
+    project: str
+    changed: float
+    counts: Mapping[State, int]
+    per_minute: float | None
+
+    @property
+    def total(self) -> int:
+        """All tasks that are known."""
+        return sum(self.counts.values())
+
+    @property
+    def done(self) -> int:
+        """Tasks that Label Studio has masks of."""
+        return sum(self.counts[state] for state in DONE)
+
+    @property
+    def open(self) -> int:
+        """Tasks that wait for masks or for their delivery."""
+        return sum(self.counts[state] for state in OPEN)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the open ones are done, at the present rate; None where that cannot be said."""
+        return self.open / self.per_minute * 60 if self.open and self.per_minute else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        task_id: Label Studio's id.
+        key: of the request that it became of; empty where none could be made of the task.
+        state: where it is now.
+        reason: why; one line.
+    """
+
+    task_id: str
+    key: str
+    state: State
+    reason: str = ""
+
+
+class Ledger:
+    """Tasks of projects by state; each method is one or two round trips.
+
+    Ids that are none of Label Studio's are left out.
+
+    Args:
+        redis: the queue's server; without `decode_responses`.
+        kept_seconds: how long what ended is told.
+        most_tasks: of a project.
+    """
+
+    def __init__(self, redis: Redis, kept_seconds: int, most_tasks: int = MOST_TASKS) -> None:
+        self._redis = redis
+        self._kept = kept_seconds
+        self._most = most_tasks
+        self._ask = redis.register_script(_ASK)
+        self._settle = redis.register_script(_SETTLE)
+
+    def ask(
+        self,
+        pipe: Pipeline,
+        project: str,
+        keys: Iterable[tuple[str, str]],
+        config: str = "",
+        *,
+        anew: bool = True,
+    ) -> None:
+        """Note that tasks are asked for; in a pipeline, since jobs are made in the same one.
+
+        Args:
+            pipe: of this ledger's server.
+            project: Label Studio's id; empty notes nothing.
+            keys: task ids, each with the key of its request.
+            config: digest of the label config to deliver under; empty leaves what is known.
+            anew: also what is done already; else only its config is noted.
+        """
+        now, wanted = time.time(), [(t, k) for t, k in keys if STORED_TASK.fullmatch(t)]
+        if not project:
+            return
+        head: list[Argument] = [now, project, self._kept, MOST_PROJECTS, self._most]
+        head += [int(anew), self._lifetime]
+        for start in range(0, len(wanted), CHUNK):
+            part = wanted[start : start + CHUNK]
+            flat = [each for task, key in part for each in (task, _tail(key, config, now))]
+            self._ask(_keys(project), [*head, *flat], pipe)
+
+    @reaching_redis()
+    def settle(self, project: str, outcomes: Sequence[Outcome]) -> int:
+        """Note what became of tasks; how many of them were asked for under that key, and moved."""
+        stored = [each for each in outcomes if STORED_TASK.fullmatch(each.task_id)]
+        if not project or not stored:
+            return 0
+        now = time.time()
+        flat = [part for each in stored for part in _written(each)]
+        head: list[Argument] = [now, project, self._lifetime, MOST_PROJECTS, _tail("", "", now)]
+        return int(self._settle(_keys(project), [*head, *flat]))
+
+    @reaching_redis()
+    def projects(self, most: int) -> list[Summary]:
+        """How projects stand; those that changed last come first."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.zrevrange(LEDGER_KEY, 0, most - 1, withscores=True)
+            (listed,) = pipe.execute()
+        return self._summaries([(as_text(name), float(changed)) for name, changed in listed])
+
+    @reaching_redis()
+    def project(self, project: str) -> Summary | None:
+        """How a project stands; None when nothing is known of it."""
+        changed = self._redis.zscore(LEDGER_KEY, project)
+        return None if changed is None else self._summaries([(project, float(changed))])[0]
+
+    def _summaries(self, listed: Sequence[tuple[str, float]]) -> list[Summary]:
+        now = time.time()
+        with self._redis.pipeline(transaction=False) as pipe:
+            for project, _ in listed:
+                for state in STATES:
+                    pipe.zcard(_set(project, state))
+                for state in DONE:
+                    pipe.zcount(_set(project, state), now - RATE_SECONDS, "+inf")
+                    pipe.zrangebyscore(
+                        _set(project, state), now - RATE_SECONDS, "+inf", 0, 1, withscores=True
+                    )
+            answers = pipe.execute()
+        width = len(STATES) + 2 * len(DONE)
+        return [
+            _summary(*each, answers[n * width : (n + 1) * width], now)
+            for n, each in enumerate(listed)
+        ]
+
+    @reaching_redis()
+    def entries(
+        self, project: str, states: Sequence[State] = STATES, start: int = 0, count: int = 50
+    ) -> list[Entry]:
+        """A range of the tasks in some states, newest change first."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for state in states:
+                low = start if len(states) == 1 else 0
+                pipe.zrevrange(_set(project, state), low, start + count - 1, withscores=True)
+            ranges = pipe.execute()
+        placed = [(each, changed) for part in ranges for each, changed in part]
+        if len(states) > 1:
+            placed = sorted(placed, key=lambda each: -each[1])[start : start + count]
+        return self._read(project, [(as_text(task), changed) for task, changed in placed])
+
+    @reaching_redis()
+    def oldest(self, project: str, state: State, count: int) -> list[Entry]:
+        """The tasks that are in a state for the longest time."""
+        with self._redis.pipeline(transaction=False) as pipe:  # whose answers have no types
+            pipe.zrange(_set(project, state), 0, count - 1, withscores=True)
+            (placed,) = pipe.execute()
+        return self._read(project, [(as_text(task), changed) for task, changed in placed])
+
+    @reaching_redis()
+    def entry(self, project: str, task_id: str) -> Entry | None:
+        """One task; None when nothing is known of it."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for state in STATES:
+                pipe.zscore(_set(project, state), task_id)
+            scores = pipe.execute()
+        changed = next((float(score) for score in scores if score is not None), None)
+        return next(iter(self._read(project, [(task_id, changed)])), None) if changed else None
+
+    def _read(self, project: str, placed: Sequence[tuple[str, float]]) -> list[Entry]:
+        if not placed:
+            return []
+        tasks = [task for task, _ in placed]
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(_key(project, "tasks"), tasks)
+            pipe.hmget(_key(project, "reasons"), tasks)
+            values, reasons = pipe.execute()
+        return [
+            _entry(task, value, float(changed), reason)
+            for (task, changed), value, reason in zip(placed, values, reasons, strict=True)
+            if value is not None  # moved away between the two questions
+        ]
+
+    @property
+    def _lifetime(self) -> int:
+        """Seconds after its last change at which a project is forgotten."""
+        return self._kept + 24 * 3600
+
+
+def letter_of(state: State) -> str:
+    """How a state is written."""
+    return LETTERS[STATES.index(state)]
+
+
+def _written(outcome: Outcome) -> tuple[str, bytes, str, str]:
+    reason = outcome.reason[:LONGEST_REASON]
+    return outcome.task_id, bytes.fromhex(outcome.key), letter_of(outcome.state), reason
+
+
+def _tail(key: str, config: str, asked: float) -> bytes:
+    """What is kept of a task beside its state."""
+    digest = bytes.fromhex(config) if len(config) == 2 * CONFIG_BYTES else b""
+    seconds = int(asked).to_bytes(TIME_BYTES, "big")
+    return bytes.fromhex(key).ljust(KEY_BYTES, b"\0") + digest.ljust(CONFIG_BYTES, b"\0") + seconds
+
+
+def _entry(task: str, value: bytes, changed: float, reason: bytes | None) -> Entry:
+    state = STATES[LETTERS.index(chr(value[0]))]
+    key, config = value[1 : 1 + KEY_BYTES], value[1 + KEY_BYTES : 1 + KEY_BYTES + CONFIG_BYTES]
+    asked = int.from_bytes(value[-TIME_BYTES:], "big")
+    why = "" if reason is None else reason.decode(errors="replace")
+    return Entry(task, state, _hex(key), _hex(config), float(asked), changed, why)
+
+
+def _hex(value: bytes) -> str:
+    return value.hex() if any(value) else ""
+
+
+def _summary(project: str, changed: float, answers: Sequence[object], now: float) -> Summary:
+    counts = dict(zip(STATES, answers, strict=False))
+    ended, firsts = answers[len(STATES) :: 2], answers[len(STATES) + 1 :: 2]
+    number = sum(int(str(each)) for each in ended)
+    times = [float(first[0][1]) for first in firsts if isinstance(first, list) and first]
+    rate = (number - 1) / max(now - min(times), 1.0) * 60 if number > 1 else None
+    return Summary(project, changed, {s: int(str(n)) for s, n in counts.items()}, rate)
+
+
+def _keys(project: str) -> list[str]:
+    sets = [_set(project, state) for state in STATES]
+    return [LEDGER_KEY, _key(project, "tasks"), _key(project, "reasons"), *sets]
+
+
+def _set(project: str, state: State) -> str:
+    return _key(project, state)
+
+
+def _key(project: str, name: str) -> str:
+    return f"{LEDGER_KEY}:{project}:{name}"
