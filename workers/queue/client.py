@@ -127,6 +127,11 @@ class SegmentClient(Claims):
         """A client with the short time-outs that a web server needs."""
         return cls(connect(url), reply_days)
 
+    @property
+    def server(self) -> Redis:
+        """The queue's server, for `Control`."""
+        return self._redis
+
     @reaching_redis()
     def announced(self) -> Announcement | None:
         """The model that answers; None before the first worker was ready."""
@@ -211,6 +216,15 @@ class SegmentClient(Claims):
     def look_up(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Replies and failures; None for a key that is pending or unknown."""
         return replies.look_up(self._redis, keys)
+
+    @reaching_redis()
+    def answered(self, keys: Sequence[str]) -> set[str]:
+        """Those of some keys whose replies are there; the replies are not read."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.exists(replies.reply_key(key))
+            there = pipe.execute()
+        return {key for key, reply in zip(keys, there, strict=True) if reply}
 
     @reaching_redis()
     def wait(self, keys: Sequence[str], seconds: float) -> dict[str, Answer]:

@@ -9,9 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from redis import Redis
-from rq.serializers import JSONSerializer
-
 from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE, DeliveryRequest, SegmentRequest
 from workers.queue.claims import claim_key
 from workers.queue.client import SegmentClient
@@ -25,11 +22,12 @@ from workers.queue.connection import (
 )
 from workers.queue.ledger import OPEN, RETRIABLE, Entry, Outcome
 from workers.queue.replies import (
+    MOST_KEPT_BYTES,
     attempts_key,
     failure_key,
-    keep_request,
     kept_requests,
     reply_key,
+    retry_key,
 )
 
 PART = 1000  # tasks at a time
@@ -41,10 +39,10 @@ NO_REQUEST = "correct the task's data in Label Studio and open it again"
 LOST = "its job is gone from the queue: open the task in Label Studio again"
 
 # KEYS: delivery queue, its deferred and its scheduled jobs, segment queue, its scheduled jobs; then
-# for each task: delivery job, its dependencies, claim, segment job, its dependents.
-# ARGV: for each task: id of the delivery job, id of the segment job, the task's field in it.
-# A queue is gone over once, however many leave it. Returns 1 for each task that is not being
-# delivered at this moment.
+# for each task: delivery job, its dependencies, claim, segment job, its dependents, and where its
+# request is kept. ARGV: how long that is, and up to which size; then for each task: id of the
+# delivery job, id of the segment job, the task's field in it. A queue is gone over once, however
+# many leave it. Returns 1 for each task that is not being delivered at this moment.
 _CANCEL = """
 local gone_deliveries, gone_segments, outcome = {}, {}, {}
 local deliveries, segments = 0, 0
@@ -57,7 +55,7 @@ local function waits_in(queue)
   return held[queue]
 end
 for i = 1, #ARGV / 3 do
-  local k, a = 5 * i, 3 * i - 2
+  local k, a = 6 * i - 1, 3 * i
   local job, dependencies, claim = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local segment, dependents = KEYS[k + 4], KEYS[k + 5]
   local status = redis.call('HGET', job, 'status')
@@ -74,6 +72,10 @@ for i = 1, #ARGV / 3 do
     end
     if redis.call('GET', claim) == 'push' then redis.call('DEL', claim) end
     redis.call('HDEL', segment, ARGV[a + 2])
+    local data = redis.call('HGET', segment, 'data')
+    if data and #data <= tonumber(ARGV[2]) then
+      redis.call('SET', KEYS[k + 6], data, 'EX', ARGV[1])
+    end
     local wanted = redis.call('SCARD', dependents) > 0
     for _, name in ipairs(redis.call('HKEYS', segment)) do
       if string.sub(name, 1, 6) == 'asked:' then wanted = true end
@@ -126,13 +128,12 @@ class Control:
     """Retry and cancel tasks of a project.
 
     Args:
-        redis: the server of the client.
         client: the queue.
         delivers: whether masks can be pushed to Label Studio.
     """
 
-    def __init__(self, redis: Redis, client: SegmentClient, *, delivers: bool) -> None:
-        self._redis = redis
+    def __init__(self, client: SegmentClient, *, delivers: bool) -> None:
+        redis = self._redis = client.server
         self._client = client
         self._delivers = delivers
         self._segment = open_queue(SEGMENT_QUEUE, redis)
@@ -154,7 +155,7 @@ class Control:
         keys = [each.key for each in wanted if each.key]
         if not wanted:
             return Retried()
-        ready = dict(zip(keys, self._are_ready(keys), strict=True))
+        ready = self._client.answered(keys)
         kept = kept_requests(self._redis, keys)
         asked: list[SegmentRequest] = []
         pushed: list[DeliveryRequest] = []
@@ -163,7 +164,7 @@ class Control:
             failed = kept.get(entry.key)
             if not entry.key:
                 refused.append((entry.task_id, NO_REQUEST))
-            elif ready[entry.key] and entry.config and self._delivers:
+            elif entry.key in ready and entry.config and self._delivers:
                 pushed.append(_delivery(project, entry, entry.key))
             elif failed is None or failed.request is None:
                 refused.append((entry.task_id, GONE))
@@ -179,6 +180,16 @@ class Control:
         return Retried(len(again), tuple(refused))
 
     @reaching_redis()
+    def refusal(self, entry: Entry) -> str:
+        """Why a task that ended without masks cannot be tried again; empty when it can."""
+        if not entry.key:
+            return NO_REQUEST
+        if entry.config and self._delivers and self._client.answered([entry.key]):
+            return ""
+        failed = kept_requests(self._redis, [entry.key]).get(entry.key)
+        return GONE if failed is None or failed.request is None else ""
+
+    @reaching_redis()
     def cancel(self, project: str, entries: Sequence[Entry]) -> int:
         """Take back tasks that wait or are in work; how many there were."""
         wanted = [each for each in entries if each.state in OPEN and each.key]
@@ -191,7 +202,7 @@ class Control:
             self._segment.key,
             self._segment.scheduled_job_registry.key,
         ]
-        arguments: list[str] = []
+        arguments: list[str | int] = [CANCELLED_SECONDS, MOST_KEPT_BYTES]
         for each in wanted:
             delivery = delivery_job_id(int(each.task_id), each.key)
             segment = segment_job_id(each.key)
@@ -201,16 +212,15 @@ class Control:
                 claim_key(each.task_id, each.key),
                 AllowedJob.key_for(segment),
                 AllowedJob.dependents_key_for(segment),
+                retry_key(each.key),
             ]
             arguments += [delivery, segment, asker(each.task_id)]
-        requests = self._requests(sorted({each.key for each in wanted}))
         freed = self._cancel(keys, arguments)
-        taken = [each for each, free in zip(wanted, freed, strict=True) if free]
-        with self._redis.pipeline(transaction=False) as pipe:
-            for key in sorted({each.key for each in taken} & set(requests)):
-                keep_request(pipe, requests[key], "cancelled", CANCELLED_SECONDS)
-            pipe.execute()
-        outcomes = [Outcome(each.task_id, each.key, "cancelled") for each in taken]
+        outcomes = [
+            Outcome(each.task_id, each.key, "cancelled")
+            for each, free in zip(wanted, freed, strict=True)
+            if free
+        ]
         return self._client.ledger.settle(project, outcomes)
 
     @reaching_redis()
@@ -241,20 +251,6 @@ class Control:
             why = failure.decode() if failure else failed.message if failed else LOST
             outcomes.append(Outcome(each.task_id, each.key, "failed", why))
         return self._client.ledger.settle(project, outcomes)
-
-    def _requests(self, keys: Sequence[str]) -> dict[str, SegmentRequest]:
-        """What the jobs of these keys are to answer, where there is a job."""
-        jobs = AllowedJob.fetch_many(
-            [segment_job_id(key) for key in keys], self._redis, serializer=JSONSerializer
-        )
-        requests = [SegmentRequest.from_json(job.args[0]) for job in jobs if job is not None]
-        return {request.key: request for request in requests}
-
-    def _are_ready(self, keys: Sequence[str]) -> list[bool]:
-        with self._redis.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.exists(reply_key(key))
-            return [bool(each) for each in pipe.execute()]
 
     def _forget(self, keys: Sequence[str]) -> None:
         """Let what failed be tried anew, from the first try on."""

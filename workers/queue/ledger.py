@@ -306,6 +306,26 @@ class Ledger:
         ]
 
     @reaching_redis()
+    def asked_by(
+        self, projects: Sequence[str], tasks: Sequence[tuple[str, str]]
+    ) -> list[tuple[str, str]]:
+        """Which of these projects asked for which of some tasks, each with the key of its request.
+
+        Returns:
+            Projects with ids of their tasks.
+        """
+        pairs = [(project, *task) for project in projects for task in tasks]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for project, task, _ in pairs:
+                pipe.hget(_key(project, "tasks"), task)
+            held = pipe.execute()
+        return [
+            (project, task)
+            for (project, task, key), value in zip(pairs, held, strict=True)
+            if value is not None and value[1 : 1 + KEY_BYTES].hex() == key and value[:1] == b"q"
+        ]
+
+    @reaching_redis()
     def entries(
         self, project: str, states: Sequence[State] = STATES, start: int = 0, count: int = 50
     ) -> list[Entry]:

@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
@@ -16,6 +17,7 @@ from workers.messages import SegmentReply, SegmentRequest
 
 FAILURE_SECONDS = 300  # short, so that a cause that was put right gets another try
 MOST_KEPT_BYTES = 2**16  # of a request, packed; only images that are sent along take more
+CALL_LENGTH = 4  # RQ's data of a job: function, instance, arguments, named ones
 FAST_COMPRESSION = 1  # runs are repetitive: level 1 halves the time of level 6 for 10 % more bytes
 
 
@@ -100,9 +102,7 @@ def kept_requests(redis: Redis, keys: Sequence[str]) -> dict[str, Failed]:
     for key, packed in zip(keys, stored, strict=True):
         if packed is not None:
             assert isinstance(packed, bytes)
-            message, content = json.loads(zlib.decompress(packed))
-            request = None if content is None else SegmentRequest.from_json(content)
-            failed[key] = Failed(message, request)
+            failed[key] = _failed(json.loads(zlib.decompress(packed)))
     return failed
 
 
@@ -118,6 +118,14 @@ def look_up(redis: Redis, keys: Sequence[str]) -> dict[str, Answer]:
         key: _answer(reply, failure)
         for key, reply, failure in zip(keys, replies, failures, strict=True)
     }
+
+
+def _failed(kept: Sequence[Any]) -> Failed:
+    """What `keep_request` kept, or the call of a job that was cancelled: the server copied that."""
+    if len(kept) == CALL_LENGTH:
+        return Failed("cancelled", SegmentRequest.from_json(kept[2][0]))
+    message, content = kept
+    return Failed(message, None if content is None else SegmentRequest.from_json(content))
 
 
 def _answer(reply: bytes | None, failure: bytes | None) -> Answer:
