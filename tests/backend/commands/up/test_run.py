@@ -150,7 +150,8 @@ def test_reserved_workers_are_started_and_share_a_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CACHE_DIR", raising=False)
-    none, two = Settings(), Settings.model_validate({"interactive_workers": 2})
+    none, two = (Settings.model_validate({"interactive_workers": n}) for n in (0, 2))
+    assert [command.name for command in _commands(Settings(), tmp_path)][3:] == ["clicks"]
     assert [command.name for command in _commands(none, tmp_path)] == ["web", "deliver", "worker"]
     assert "CACHE_DIR" not in _environment(none, "redis://a", tmp_path)
     reserved = _commands(two, tmp_path)[3:]
