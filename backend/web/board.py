@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from backend.web.settings import Settings
 from backend.web.titles import Titles
 from workers.queue.client import SegmentClient
+from workers.queue.connection import STORED_TASK
 from workers.queue.control import NO_REQUEST, Control
 from workers.queue.ledger import RETRIABLE, STATES, Entry, State, Summary
 from workers.queue.running import Running
@@ -180,13 +181,14 @@ class Board:
         return self._client.running([each for each in self._client.workers() if each.is_live])
 
     def link(self, project: str, task: str = "") -> str:
-        """A project or a task in Label Studio; empty without its address.
+        """A project or a task in Label Studio; empty without its address, or for what is no id.
 
         Args:
-            project: Label Studio's id, digits.
-            task: Label Studio's id, digits; empty for the project.
+            project: Label Studio's id.
+            task: Label Studio's id; empty for the project.
         """
-        if not self._studio or not project:
+        ids = (project, task) if task else (project,)
+        if not self._studio or not all(STORED_TASK.fullmatch(each) for each in ids):
             return ""
         return f"{self._studio}/projects/{project}/data" + (f"?task={task}" if task else "")
 

@@ -42,11 +42,12 @@ PARTS = (
     "given-up",
     "cancelled",
 )
+LEAST_WIDTH = 4.0  # of a part, in thousandths of the bar
 # What was done, by the word in the address that a button leads back to: (words of one, of several).
 SAID: Mapping[str, str] = {
-    "retried": "asked for again: {count}",
-    "refused": "cannot be tried again from here: {count}; open them in Label Studio",
-    "cancelled": "cancelled: {count}",
+    "retried": "Asked for again: {count}.",
+    "refused": "Cannot be tried again from here: {count}; open them in Label Studio.",
+    "cancelled": "Cancelled: {count}.",
     "nothing": "Nothing was left to do.",
     "stale": "The page was out of date and nothing was done: press again.",
     "changed": "Done.",
@@ -61,7 +62,7 @@ STAGES: Mapping[str, str] = {
 
 def install(app: Flask) -> None:
     """Make the filters of the templates known, and the policy that allows what is in them."""
-    app.jinja_env.filters.update(ago=ago, span=span, words=_words, stage=_stage, bar=_bar)
+    app.jinja_env.filters.update(ago=ago, span=span, words=_words, stage=_stage, bar=bar)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.extensions["dgl_policy"] = POLICY.format(
         style=_digest(app, "style.html"), script=_digest(app, "script.html")
@@ -81,7 +82,7 @@ def page(template: str, **values: Any) -> Response:
 def said(word: str, count: str) -> str:
     """What was done, of the words in an address; empty for words that are none of ours."""
     number = count if count.isascii() and count.isdigit() and len(count) < 9 else "some"
-    return SAID[word].format(count=number).capitalize() if word in SAID else ""
+    return SAID[word].format(count=number) if word in SAID else ""
 
 
 def span(seconds: float | None) -> str:
@@ -104,6 +105,19 @@ def ago(at: float, now: float) -> str:
     return f"{span(now - at)} ago"
 
 
+def bar(counts: Mapping[str, int], width: float = 1000) -> list[tuple[str, float, float]]:
+    """Parts of a bar: state, left edge, width; one that is there is never too thin to be seen."""
+    shown = [(part, counts[part]) for part in PARTS if counts.get(part, 0)]
+    total = sum(count for _, count in shown)
+    shared = width - LEAST_WIDTH * len(shown)
+    parts, left = [], 0.0
+    for part, count in shown:
+        wide = LEAST_WIDTH + shared * count / total
+        parts.append((part, round(left, 1), round(wide, 1)))
+        left += wide
+    return parts
+
+
 def _digest(app: Flask, template: str) -> str:
     text = app.jinja_env.get_template(template).render()
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -115,15 +129,3 @@ def _words(state: str) -> str:
 
 def _stage(stage: str) -> str:
     return STAGES.get(stage, stage)
-
-
-def _bar(counts: Mapping[str, int], width: float = 1000) -> list[tuple[str, float, float]]:
-    """Parts of a bar: state, left edge, width; one that is there is never too thin to be seen."""
-    total = sum(counts.get(part, 0) for part in PARTS)
-    parts, left = [], 0.0
-    for part in PARTS:
-        if count := counts.get(part, 0):
-            share = max(width * count / total, 4.0)
-            parts.append((part, round(left, 1), round(min(share, width - left), 1)))
-            left += share
-    return parts

@@ -53,7 +53,11 @@ def show_overview() -> Response:
     state = status.read_state(_service().client)
     projects = _projects()
     return _page(
-        "overview.html", state=state, version=_service().model_version(), projects=projects
+        "overview.html",
+        state=state,
+        version=_service().model_version(),
+        projects=projects,
+        link=_board().link,
     )
 
 

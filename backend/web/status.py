@@ -24,6 +24,7 @@ class WorkerView:
     """A worker as it is shown.
 
     Attributes:
+        name: of the RQ worker.
         duty: what it does, in words.
         queue: its queue.
         live: it serves; else it was killed, hangs or lost the queue.
@@ -36,6 +37,7 @@ class WorkerView:
         since: when that was begun, seconds since the epoch; None where that is not known.
     """
 
+    name: str
     duty: str
     queue: str
     live: bool
@@ -91,6 +93,7 @@ def _views(beats: Sequence[Heartbeat], running: Sequence[Running]) -> list[Worke
 def _view(worker: Heartbeat, held: Running | None) -> WorkerView:
     task, stage = (held.task_id, held.stage) if held else _delivering(worker.job)
     return WorkerView(
+        name=worker.name,
         duty=DUTIES.get(worker.queue, worker.queue),
         queue=worker.queue,
         live=worker.is_live,

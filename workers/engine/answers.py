@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 
 MOST_CANDIDATES = 30  # of an expression, when somebody points at one of them
 BEST_CANDIDATES = 3  # of those, in the reply
+TOLD_SECONDS = 0.5  # of an image that took less, nobody would see the last stage
 LEAST_AGREEMENT = 0.5  # of a candidate with what is pointed at
 
 
@@ -83,7 +84,6 @@ def answer(
             f"this is for the model {request.model_version}, but the worker has "
             f"{expected}: retrieve the prediction again"
         )
-    say("fetching the image")
     picture, seconds = pictures.open(request.image)
     used, learnt = recall.prototypes(request.prototypes) if recall is not None else ("", None)
     if request.pointed is not None:
@@ -93,7 +93,8 @@ def answer(
     else:
         outcome = _segmented(segmenter, picture, request, learnt)
     answered = time.perf_counter()
-    say("writing the masks")
+    if sum(seconds.values()) + sum(outcome.seconds.values()) > TOLD_SECONDS:
+        say("writing the masks")
     segments = outcome.segments()
     seconds = {**seconds, **outcome.seconds, "runs": time.perf_counter() - answered}
     height, width = picture.pixels.shape[:2]

@@ -9,10 +9,7 @@ from redis.client import Pipeline
 
 from workers.queue.running import Running, note
 
-# A stage that follows the last one within this time is not told: nobody would see it, and jobs of
-# some milliseconds would spend them on it.
-LEAST_SECONDS = 0.2
-BEGIN = "beginning"
+FIRST = "fetching the image"
 
 
 class Stages:
@@ -27,19 +24,17 @@ class Stages:
         self._redis = redis
         self._worker = worker
         self._running: Running | None = None
-        self._told_at = 0.0
 
-    def begin(self, pipe: Pipeline, job: str, key: str, task_id: str, stage: str = BEGIN) -> None:
+    def begin(self, pipe: Pipeline, job: str, key: str, task_id: str, stage: str = FIRST) -> None:
         """A job is begun; told in the pipeline in which its tries are counted."""
         self._running = Running(self._worker, job, key, task_id, stage, time.time())
-        self._told_at = time.monotonic()
         note(pipe, self._running)
 
     def __call__(self, stage: str) -> None:
         """The job in hand comes to a stage; without one, as in a self-test, nothing is told."""
-        if self._running is None or time.monotonic() - self._told_at < LEAST_SECONDS:
+        if self._running is None:
             return
-        self._running, self._told_at = replace(self._running, stage=stage), time.monotonic()
+        self._running = replace(self._running, stage=stage)
         with contextlib.suppress(RedisError):
             note(self._redis, self._running)
 
