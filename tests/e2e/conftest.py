@@ -8,11 +8,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
-from samples.processes import free_port
+from samples.processes import LOOPBACK, free_port
 from samples.servers import ROOT, Studio, dgl_rsis, label_studio
 from tests.e2e.projects import Project, connection_of, make_project
 
@@ -63,7 +64,7 @@ def project(studio: Studio, backend: str) -> Project:
 
 @pytest.fixture(scope="session")
 def browser(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """Chromium, logged in to Label Studio, with every other host cut off."""
+    """Chromium, logged in to Label Studio, with every host cut off but this machine."""
     if not CHROMIUM.exists():
         pytest.fail(
             f"{CHROMIUM} does not exist: install it (Debian: apt-get install chromium) or name "
@@ -77,7 +78,7 @@ def browser(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             args=CHROMIUM_FLAGS,
             viewport={"width": 1440, "height": 1000},
         )
-        context.route(lambda url: not url.startswith(studio.base_url), lambda route: route.abort())
+        context.route(lambda url: urlsplit(url).hostname != LOOPBACK, lambda route: route.abort())
         _log_in(context, studio)
         yield context
         context.close()
