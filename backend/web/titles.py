@@ -11,6 +11,7 @@ from backend.web.settings import Settings
 LOG = logging.getLogger(__name__)
 
 KNOWN_SECONDS = 600.0  # a title may change
+UNKNOWN_SECONDS = 30.0
 READ_SECONDS = 5.0
 MOST_TITLES = 1024
 
@@ -54,6 +55,7 @@ class Titles:
 
     def _note(self, project: str, title: str) -> None:
         self._known.pop(project, None)
-        self._known[project] = title, time.monotonic() + KNOWN_SECONDS
+        seconds = KNOWN_SECONDS if title else UNKNOWN_SECONDS
+        self._known[project] = title, time.monotonic() + seconds
         if len(self._known) > MOST_TITLES:
             del self._known[next(iter(self._known))]
