@@ -50,7 +50,7 @@ LABEL_CONFIG = """<View>
 def main() -> None:
     """Command line."""
     console = Console(highlight=False)
-    reserved = os.environ.get("INTERACTIVE_WORKERS", "0")
+    reserved = os.environ.get("INTERACTIVE_WORKERS", "1")
     seconds = str(LIMIT_SECONDS)
     with backend(SINGLE_TASK_SECONDS=seconds, INTERACTIVE_WORKERS=reserved) as started:
         _write_images(started.images)

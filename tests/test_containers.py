@@ -158,8 +158,8 @@ def test_a_worker_that_eats_the_memory_is_ended(name: str):
     assert worker["mem_limit"] == worker["memswap_limit"] == "4g"
 
 
-def test_workers_for_who_waits_are_started_when_asked_for():
-    assert SERVICES["clicks"]["deploy"]["replicas"] == "0"
+def test_as_many_workers_for_who_waits_are_started_as_asked_for():
+    assert SERVICES["clicks"]["deploy"]["replicas"] == "1"
     asked = compose({**GIVEN, "INTERACTIVE_WORKERS": "2"})["services"]["clicks"]
     assert asked["deploy"]["replicas"] == "2"
     assert asked["command"] == ["worker", "--interactive"]

@@ -19,6 +19,7 @@ from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
 from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
 from workers.queue.connection import QueueError
 from workers.queue.failures import TaskFailure
+from workers.queue.ledger import Outcome, State
 from workers.queue.replies import Failure
 
 LOG = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ def deliver(payload: dict[str, Any]) -> str | Retry:
     request = DeliveryRequest.from_json(payload)
     outcome = _try(job, request, client)
     if isinstance(outcome, str):
+        if outcome.startswith("stored"):
+            note(request, client, "delivered")
         level = logging.INFO if outcome.startswith("stored") else logging.WARNING
         LOG.log(level, "task %d: prediction %s", request.task_id, outcome)
     return outcome
@@ -72,6 +75,7 @@ def _try(job: Job, request: DeliveryRequest, client: SegmentClient) -> str | Ret
     if tries > most:
         return _never(request, client, f"given up after {tries} tries: {cause}")
     LOG.info("task %d: prediction not stored by try %d: %s", request.task_id, tries, cause)
+    note(request, client, "delivery", f"try {tries} of {most + 1}: {cause}")
     return Retry(max=most, interval=list(DELIVERY_RETRY_SECONDS))
 
 
@@ -93,6 +97,7 @@ def deliver_request(
     if isinstance(answer, Failure):  # the segment job has put it on the status page
         client.release(task, key, 0)
         client.following.landed(request.project, "", task, key)
+        note(request, client, "failed", answer.message)
         return f"impossible: {answer.message}"
     if not _claim(client, request, owner):
         raise NotYetError("somebody who opened it is being answered")
@@ -142,6 +147,14 @@ def _push(
 
 def _never(request: DeliveryRequest, client: SegmentClient, outcome: str) -> str:
     """Put a delivery that ends without a prediction on the status page."""
-    client.record_failures([TaskFailure(DELIVERY_QUEUE, str(request.task_id), outcome)])
+    failure = TaskFailure(DELIVERY_QUEUE, str(request.task_id), outcome, project=request.project)
+    client.record_failures([failure])
     client.following.landed(request.project, "", request.task_id, request.key)
+    note(request, client, "given-up", outcome)
     return outcome
+
+
+def note(request: DeliveryRequest, client: SegmentClient, state: State, reason: str = "") -> None:
+    """Say on the page how the delivery stands."""
+    outcome = Outcome(str(request.task_id), request.key, state, reason)
+    client.ledger.settle(request.project, [outcome])

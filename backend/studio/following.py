@@ -205,9 +205,9 @@ class Run:
         keys |= {task: each.key for task, each in asked.items()}
         self.state.walked(after, keys, all_of_them=False)
         if asked:
-            self.client.submit(list(asked.values()))
-            digest = self.client.store_config(stands.label_config)
             project = str(self.project)
+            self.client.submit(list(asked.values()), project=project)
+            digest = self.client.store_config(stands.label_config)
             self.client.deliver(
                 [DeliveryRequest(task, each.key, digest, project) for task, each in asked.items()]
             )

@@ -18,13 +18,18 @@ from flask import Flask, Response, current_app, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from backend.web import errors, status
+from backend.web import actions, errors, routes, status
+from backend.web.board import Board
 from backend.web.errors import RequestError
+from backend.web.forgery import FormToken
+from backend.web.learning import Learning
 from backend.web.metrics import Metrics
+from backend.web.pages import FOLDER
 from backend.web.service import Answer, PredictionService, open_client
 from backend.web.settings import Settings
 from backend.web.webhook import Corrections, head_of
 from workers.queue.client import SegmentClient
+from workers.queue.control import Control
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +47,7 @@ def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask
         ValueError: neither a client nor `settings.redis_url`.
     """
     client = client or open_client(settings)
-    app = Flask("backend", static_folder=None)
+    app = Flask("backend", static_folder=None, template_folder=FOLDER)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     metrics = Metrics()
     app.extensions["dgl_service"] = PredictionService(client, settings, metrics)
@@ -53,19 +58,26 @@ def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask
     _measure(app, metrics)
     _require_login(app, settings)
     _add_routes(app)
+    control = Control(client, delivers=settings.delivers)
+    routes.install(app, Board(client, control, settings), Learning(client), FormToken())
+    actions.install(app, control)
     return app
 
 
 def _add_routes(app: Flask) -> None:
-    for path in ("/", "/health"):
-        app.add_url_rule(path, "health", health, methods=["GET"])
+    app.add_url_rule("/", view_func=root, methods=["GET"])
+    app.add_url_rule("/health", view_func=health, methods=["GET"])
     app.add_url_rule("/setup", view_func=setup, methods=["POST"])
     app.add_url_rule("/predict", view_func=predict, methods=["POST"])
     app.add_url_rule("/webhook", view_func=webhook, methods=["POST"])
     app.add_url_rule("/versions", view_func=versions, methods=["GET"])
     app.add_url_rule("/metrics", view_func=expose_metrics, methods=["GET"])
     app.add_url_rule("/ready", view_func=ready, methods=["GET"])
-    app.add_url_rule("/status", view_func=show_status, methods=["GET"])
+
+
+def root() -> Response | dict[str, str]:
+    """The page for a browser; for all others, Label Studio among them, the same as /health."""
+    return routes.show_overview() if routes.prefers_html() else health()
 
 
 def health() -> dict[str, str]:
@@ -119,13 +131,6 @@ def ready() -> tuple[dict[str, Any], int]:
     if state.problem:
         return {"ready": False, "problem": state.problem}, 503
     return {"ready": True, "workers": state.segmenters, "waiting": state.waiting}, 200
-
-
-def show_status() -> Response:
-    """The page for people."""
-    response = Response(status.render(_service()), mimetype="text/html")
-    response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
-    return response
 
 
 def _service() -> PredictionService:

@@ -29,8 +29,9 @@ from backend.web.settings import Settings
 from dgl_rsis.types import Json
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest
 from workers.queue.client import SegmentClient, Served
-from workers.queue.connection import QueueError
+from workers.queue.connection import STORED_TASK, QueueError
 from workers.queue.failures import TaskFailure
+from workers.queue.ledger import Outcome, State
 from workers.queue.replies import Failure
 
 LOG = logging.getLogger(__name__)
@@ -46,7 +47,6 @@ BATCH_CLAIM_SECONDS = 60
 OUTAGE_SECONDS = 5  # /setup does not wait for a queue that did not answer a moment ago
 LONGEST_MESSAGE = 500
 PROJECT = re.compile(r"([0-9]{1,18})(\..*)?")  # id, and when it was made
-STORED_TASK = re.compile("[0-9]{1,18}")  # ids of Label Studio's own; others cannot be pushed to
 
 read_config = lru_cache(maxsize=16)(label_config.parse)
 
@@ -171,20 +171,28 @@ class PredictionService:
         served = self._served("")
         if served is None:
             cause = "no segment worker has announced its model yet; start `dgl-rsis worker`"
-            self._refuse([TaskFailure(INTERACTIVE, task_id_of(task), cause) for task in tasks])
+            self._refuse_prompts(project, [task_id_of(task) for task in tasks], cause)
             return iter([NOTHING] * len(tasks))
         config = read_config(xml)
-        return iter([self._prompted(task, config, sent, served.base, started) for task in tasks])
+        return iter(
+            [self._prompted(project, task, config, sent, served.base, started) for task in tasks]
+        )
 
     def _prompted(
-        self, task: Any, config: LabelConfig, sent: Any, version: str, started: float
+        self,
+        project: str,
+        task: Any,
+        config: LabelConfig,
+        sent: Any,
+        version: str,
+        started: float,
     ) -> Answer:
         try:
             seen = as_task(task)
             plain = config.to_request(seen, version)
             prompt = context.read(sent, config, seen, self._memory)
         except TaskError as error:
-            self._refuse([TaskFailure(INTERACTIVE, task_id_of(task), one_line(str(error)))])
+            self._refuse_prompts(project, [task_id_of(task)], one_line(str(error)))
             return NOTHING
         request = context.to_request(plain, prompt)
         self.client.submit([request], at_front=True, interactive=True)
@@ -194,7 +202,7 @@ class PredictionService:
         try:
             answer = _suggested(reply, prompt, config, f"{request.task_id}\n{request.key}")
         except answers.NoSuggestionError as error:
-            self._refuse([TaskFailure(INTERACTIVE, request.task_id, one_line(str(error)))])
+            self._refuse_prompts(project, [request.task_id], one_line(str(error)))
             return NOTHING
         self._memory.suggestions.remember(request.task_id, answer["result"], prompt.asked_by)
         self.metrics.tasks.labels("answered").inc()
@@ -214,14 +222,21 @@ class PredictionService:
             )
             return iter([NOTHING] * len(tasks))
         single = len(tasks) == 1
-        asks = self._submit(xml, tasks, served, at_front=single)
+        asks = self._submit(number, xml, tasks, served, at_front=single)
         if single or not self._settings.delivers:
             return self._wait(asks, number, xml, single=single)
         self._deliver(asks, number, xml)
         return iter([NOTHING] * len(tasks))
 
+    def renewed(self, project: str, request: SegmentRequest) -> SegmentRequest:
+        """A request of a project as it would be made now: of the present model and examples."""
+        served = self._served(project)
+        if served is None:
+            return request
+        return replace(request, model_version=served.version, prototypes=served.prototypes)
+
     def _submit(
-        self, xml: str, tasks: Sequence[Any], served: Served, *, at_front: bool
+        self, project: str, xml: str, tasks: Sequence[Any], served: Served, *, at_front: bool
     ) -> list[_Ask | None]:
         """Queue what can be queued; None for a task that cannot."""
         started = time.monotonic()
@@ -229,8 +244,10 @@ class PredictionService:
         version, prototypes = served.version, served.prototypes
         requests = [_request(task, config, version, prototypes) for task in tasks]
         accepted = [request for request in requests if isinstance(request, SegmentRequest)]
-        self.client.submit(accepted, at_front=at_front)
-        self._refuse([request for request in requests if isinstance(request, TaskFailure)])
+        self.client.submit(accepted, at_front=at_front, project=project)
+        refused = [request for request in requests if isinstance(request, TaskFailure)]
+        self._refuse([replace(failure, project=project) for failure in refused])
+        self._note(project, [Outcome(f.task_id, "", "failed", f.message) for f in refused])
         asks = [_Ask(r.task_id, r.key) if isinstance(r, SegmentRequest) else None for r in requests]
         seconds = time.monotonic() - started
         LOG.info("%d of %d tasks are in the queue, %.3f s", len(accepted), len(tasks), seconds)
@@ -291,6 +308,7 @@ class PredictionService:
         reply = self.client.wait([ask.key], call.seconds_left)[ask.key]
         if isinstance(reply, Failure):
             self._say(ask.task_id, reply.message)  # recorded by the job
+            self._note(call.project, [_outcome(ask, "failed", reply.message)])
             return NOTHING
         if reply is None:
             LOG.info("task %s is not ready yet", ask.task_id)
@@ -311,6 +329,7 @@ class PredictionService:
                 call.project, reply.model_version, ask.task_id, ask.key, call.claim_seconds
             )
         self.metrics.tasks.labels("answered").inc()
+        self._note(call.project, [_outcome(ask, "answered", reply.reason)])
         if reply.reason:
             LOG.info("task %s: %s", ask.task_id, reply.reason)
         return predictions[0] if len(predictions) == 1 else list(predictions)
@@ -321,6 +340,17 @@ class PredictionService:
             self._say(failure.task_id, failure.message)
         self.client.record_failures(failures)
 
+    def _refuse_prompts(self, project: str, task_ids: Sequence[str], cause: str) -> None:
+        number = _id_of(project)
+        self._refuse([TaskFailure(INTERACTIVE, each, cause, project=number) for each in task_ids])
+
+    def _note(self, project: str, outcomes: Sequence[Outcome]) -> None:
+        """Say on the page what became of tasks; an answer is not lost because that fails."""
+        try:
+            self.client.ledger.settle(project, outcomes)
+        except QueueError as error:
+            LOG.warning("project %s: not noted what became of its tasks: %s", project, error)
+
     def _say(self, task_id: str, message: str) -> None:
         self.metrics.tasks.labels("failed").inc()
         LOG.warning("task %s gets []: %s", task_id, message)
@@ -330,6 +360,10 @@ def _id_of(project: str) -> str:
     """Label Studio's id of a project, digits; empty for what is none."""
     named = PROJECT.fullmatch(project)
     return named[1] if named else ""
+
+
+def _outcome(ask: _Ask, state: State, reason: str) -> Outcome:
+    return Outcome(ask.task_id, ask.key, state, one_line(reason))
 
 
 def _request(

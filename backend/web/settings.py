@@ -32,7 +32,7 @@ class Settings(SharedSettings):
     single_task_seconds: float = Field(default=20.0, ge=0)
     batch_seconds: float = Field(default=80.0, ge=0)
     max_body_bytes: int = Field(default=134_217_728, gt=0)
-    interactive_workers: int = Field(default=0, ge=0, le=64)
+    interactive_workers: int = Field(default=1, ge=0, le=64)
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:

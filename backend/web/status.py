@@ -1,59 +1,54 @@
-"""How things stand: readiness for machines, a page for people."""
+"""How things stand with the queue and its workers, in one reading for all who ask."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flask import render_template_string
-
-from backend.web.service import PredictionService
-from workers.messages import SEGMENT_QUEUE
+from workers.messages import DELIVERY_QUEUE, INTERACTIVE_QUEUE, SEGMENT_QUEUE
 from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError
 from workers.queue.failures import TaskFailure
 from workers.queue.heartbeats import Heartbeat
+from workers.queue.running import Running
 
 NO_WORKER = "no segment worker is ready: it is loading its model, or `dgl-rsis worker` does not run"
+DUTIES: Mapping[str, str] = {
+    SEGMENT_QUEUE: "makes masks",
+    INTERACTIVE_QUEUE: "answers clicks",
+    DELIVERY_QUEUE: "delivers to Label Studio",
+}
+DELIVERY = "delivery-"  # what ids of its jobs begin with; then the task's and the key
 
-# Values are escaped by Flask: task ids and reasons come from whoever may import tasks.
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="refresh" content="5">
-<title>DGL-RSIS backend</title>
-<style>
- body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; }
- table { border-collapse: collapse; width: 100%; }
- th, td { border-bottom: 1px solid #ccc; padding: .3rem .6rem; text-align: left; }
- .bad { color: #b00020; }
-</style>
-<h1>DGL-RSIS backend</h1>
-{% if state.problem %}<p class="bad">{{ state.problem }}</p>{% else %}<p>Ready.</p>{% endif %}
-<p>Model version: {{ version }}</p>
-<h2>Workers</h2>
-<table>
-<tr><th>Queue<th>Device<th>Machine<th>Process<th>Job in work<th>Last sign of life</tr>
-{% for w in state.workers %}
-<tr><td>{{ w.queue }}<td>{{ w.device or "–" }}<td>{{ w.host }}<td>{{ w.pid }}
-<td>{{ w.job or "idle" }}<td>{{ "%.0f" | format(now - w.at) }} s ago</tr>
-{% else %}<tr><td colspan="6">none</tr>{% endfor %}
-</table>
-<h2>Waiting jobs</h2>
-<table>
-<tr><th>Queue<th>Jobs</tr>
-{% for queue, length in state.waiting.items() %}<tr><td>{{ queue }}<td>{{ length }}</tr>
-{% else %}<tr><td colspan="2">unknown</tr>{% endfor %}
-</table>
-<h2>Last tasks without a prediction</h2>
-<table>
-<tr><th>Task<th>Stage<th>Time<th>Reason</tr>
-{% for f in state.failures %}
-<tr><td>{{ f.task_id }}<td>{{ f.stage }}<td>{{ "%.0f" | format(now - f.at) }} s ago
-<td>{{ f.message }}</tr>
-{% else %}<tr><td colspan="4">none</tr>{% endfor %}
-</table>
-</html>
-"""
+
+@dataclass(frozen=True)
+class WorkerView:
+    """A worker as it is shown.
+
+    Attributes:
+        name: of the RQ worker.
+        duty: what it does, in words.
+        queue: its queue.
+        live: it serves; else it was killed, hangs or lost the queue.
+        device: where its model is; "" without one.
+        model: version of that; "" without one.
+        host, pid: the machine and the process there.
+        age: seconds since its last beat.
+        task: id of the task in work; "" when idle.
+        stage: of that, in words.
+        since: when that was begun, seconds since the epoch; None where that is not known.
+    """
+
+    name: str
+    duty: str
+    queue: str
+    live: bool
+    device: str
+    model: str
+    host: str
+    pid: int
+    age: float
+    task: str
+    stage: str
+    since: float | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class State:
 
     Attributes:
         problem: why no task can be served; "" when all is well.
-        workers: those that are alive, of all queues.
+        workers: those that beat within the last minute, of all queues.
         waiting: jobs that wait, by queue; empty when Redis does not answer.
         segmenters: live segment workers; None when Redis does not answer.
         failures: the last tasks that were given up, in any process, newest first.
@@ -70,7 +65,7 @@ class State:
     """
 
     problem: str
-    workers: tuple[Heartbeat, ...] = ()
+    workers: tuple[WorkerView, ...] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)
     segmenters: int | None = None
     failures: tuple[TaskFailure, ...] = ()
@@ -80,20 +75,41 @@ class State:
 def read_state(client: SegmentClient) -> State:
     """Ask the queue; an unreachable one is a state, not an error."""
     try:
-        workers = tuple(client.workers())
-        segmenters = sum(worker.queue == SEGMENT_QUEUE for worker in workers)
+        beats = client.workers()
+        segmenters = sum(worker.queue == SEGMENT_QUEUE and worker.is_live for worker in beats)
         problem = "" if segmenters else NO_WORKER
+        workers = tuple(_views(beats, client.running(beats)))
         failures, given_up = tuple(client.failures()), client.failure_counts()
         return State(problem, workers, client.waiting(), segmenters, failures, given_up)
     except QueueError as error:
         return State(str(error))
 
 
-def render(service: PredictionService) -> str:
-    """The status page as HTML."""
-    return render_template_string(
-        PAGE,
-        state=read_state(service.client),
-        version=service.model_version(),
-        now=time.time(),
+def _views(beats: Sequence[Heartbeat], running: Sequence[Running]) -> list[WorkerView]:
+    in_hand = {each.worker: each for each in running}
+    return [_view(worker, in_hand.get(worker.name)) for worker in beats]
+
+
+def _view(worker: Heartbeat, held: Running | None) -> WorkerView:
+    task, stage = (held.task_id, held.stage) if held else _delivering(worker.job)
+    return WorkerView(
+        name=worker.name,
+        duty=DUTIES.get(worker.queue, worker.queue),
+        queue=worker.queue,
+        live=worker.is_live,
+        device=worker.device,
+        model=worker.model,
+        host=worker.host,
+        pid=worker.pid,
+        age=worker.age,
+        task=task if worker.is_live else "",
+        stage=stage if worker.is_live else "",
+        since=held.since if held and worker.is_live else None,
     )
+
+
+def _delivering(job: str) -> tuple[str, str]:
+    """Task and stage of a delivery worker's job."""
+    if not job.startswith(DELIVERY):
+        return "", ""
+    return job.removeprefix(DELIVERY).rpartition("-")[0], "delivering"

@@ -288,7 +288,7 @@ def test_the_readme_names_every_folder():
         ("`json.dumps`", "`jsonl.dumps`"),
         ("`project.label_config.parse`", "`studio.label_config.parse`"),
         ("`SegmentRequest`", "`SegmentInquiry`"),
-        ("`Proposals`", "`Suggestions`"),
+        ("`Proposals`", "`Suggesters`"),
         ("`SegmentRequest.key`", "`SegmentRequest.lock`"),
         ("`SegmentClient.submit(at_front=True)`", "`SegmentClient.send(at_front=True)`"),
         ("`ALLOWED_FUNCTIONS`", "`ALLOWED_FUNCTION`"),

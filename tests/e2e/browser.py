@@ -4,10 +4,11 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, sync_playwright
 
-from samples.processes import StartError
+from samples.processes import LOOPBACK, StartError
 from samples.servers import Studio
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -26,7 +27,7 @@ CHROMIUM_FLAGS = [
 
 @contextlib.contextmanager
 def logged_in(studio: Studio, folder: Path) -> Iterator[BrowserContext]:
-    """Chromium, logged in to Label Studio, with every other host cut off.
+    """Chromium, logged in to Label Studio, with every host cut off but this machine.
 
     Args:
         studio: Label Studio.
@@ -47,7 +48,7 @@ def logged_in(studio: Studio, folder: Path) -> Iterator[BrowserContext]:
             args=CHROMIUM_FLAGS,
             viewport={"width": 1440, "height": 1000},
         )
-        context.route(lambda url: not url.startswith(studio.base_url), lambda route: route.abort())
+        context.route(lambda url: urlsplit(url).hostname != LOOPBACK, lambda route: route.abort())
         _log_in(context, studio)
         yield context
         context.close()

@@ -50,7 +50,7 @@ def project(studio: Studio, backend: str) -> Project:
 
 @pytest.fixture(scope="session")
 def browser(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """Chromium, logged in to Label Studio, with every other host cut off."""
+    """Chromium, logged in to Label Studio, with every host cut off but this machine."""
     with logged_in(studio, tmp_path_factory.mktemp("chromium")) as context:
         yield context
 

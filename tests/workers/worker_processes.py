@@ -21,7 +21,7 @@ PROCESSES.set_forkserver_preload(["tests.workers.fake_worker"])
 
 @contextmanager
 def worker_process(
-    url: str, beat: float = 20.0, hung: float = 660.0, queue: str = SEGMENT_QUEUE
+    url: str, beat: float = 5.0, hung: float = 660.0, queue: str = SEGMENT_QUEUE
 ) -> Iterator[BaseProcess]:
     process = PROCESSES.Process(target=fake_worker.run, args=(url, beat, hung, queue))
     process.start()

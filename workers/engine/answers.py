@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 
 MOST_CANDIDATES = 30  # of an expression, when somebody points at one of them
 BEST_CANDIDATES = 3  # of those, in the reply
+TOLD_SECONDS = 0.5  # of an image that took less, nobody would see the last stage
 LEAST_AGREEMENT = 0.5  # of a candidate with what is pointed at
 
 
@@ -51,11 +52,16 @@ class _Answer:
     margin: float | None = None
 
 
+def _unheard(stage: str) -> None:
+    """For whom no one listens."""
+
+
 def answer(
     request: SegmentRequest,
     segmenter: "Segmenter",
     pictures: Pictures,
     recall: Recall | None = None,
+    say: Callable[[str], None] = _unheard,
 ) -> SegmentReply:
     """Answer one request.
 
@@ -64,6 +70,7 @@ def answer(
         segmenter: the model.
         pictures: opens its image.
         recall: what projects learnt; None where no request names any of it.
+        say: is told which stage begins, in words for people.
 
     Raises:
         OtherModelError: it is for another model.
@@ -86,6 +93,8 @@ def answer(
     else:
         outcome = _segmented(segmenter, picture, request, learnt)
     answered = time.perf_counter()
+    if sum(seconds.values()) + sum(outcome.seconds.values()) > TOLD_SECONDS:
+        say("writing the masks")
     segments = outcome.segments()
     seconds = {**seconds, **outcome.seconds, "runs": time.perf_counter() - answered}
     height, width = picture.pixels.shape[:2]

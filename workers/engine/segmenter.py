@@ -41,10 +41,12 @@ class Segmenter:
 
     Attributes:
         clip: the model.
+        say: is told which stage begins, in words for people; by default nobody is.
     """
 
     def __init__(self, clip: ClipModel, provider: MaskProvider, remembered: Remembered) -> None:
         self.clip = clip
+        self.say: Callable[[str], None] = _unheard
         self._provider = provider
         self._remembered = remembered
         self._classes, self._referring = OvssParameters(), ResParameters()
@@ -203,8 +205,10 @@ class Segmenter:
         """
         pipeline.check_size(picture.pixels)
         seconds: dict[str, float] = {}
+        self.say("finding regions")
         with timed(seconds, "proposals"):
             proposed = self._provider.propose(picture, parameters.regions)
+        self.say("encoding the image")
         with timed(seconds, "dense"):
             dense = self._dense(picture, parameters.batch)
             encoded = EncodedImage(picture.pixels, proposed, dense, torch.empty(0), seconds)
@@ -278,6 +282,10 @@ class Segmenter:
                 kept.popitem(last=False)
         kept.move_to_end(wanted)
         return kept[wanted]
+
+
+def _unheard(stage: str) -> None:
+    """For whom no one listens."""
 
 
 def _pixels(arrays: Arrays, device: str) -> PixelFeatures | None:

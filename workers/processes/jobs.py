@@ -21,15 +21,17 @@ from workers.engine.answers import OtherModelError, answer
 from workers.engine.learnt import Recall
 from workers.images.download import FetchError
 from workers.images.pictures import Pictures
-from workers.messages import SEGMENT_QUEUE, LearnRequest, SegmentRequest
+from workers.messages import SEGMENT_QUEUE, LearnRequest, SegmentRequest, learn_job_id
+from workers.processes.stages import Stages
 from workers.queue import failures
-from workers.queue.connection import JOB_SECONDS
+from workers.queue.connection import JOB_SECONDS, segment_job_id
 from workers.queue.failures import TaskFailure
 from workers.queue.following import REFRESH_SECONDS, FollowingClient
 from workers.queue.prototypes import PrototypeStore
 from workers.queue.replies import (
     FAILURE_SECONDS,
     attempts_key,
+    keep_request,
     reply_key,
     store_failure,
     store_reply,
@@ -74,6 +76,7 @@ class Workbench:
             predictions.
         suspect: set when a job ended unexpectedly: the worker then tests the model again.
         recall: what projects learnt.
+        stages: is told how far a job is.
     """
 
     segmenter: "Segmenter"
@@ -83,10 +86,16 @@ class Workbench:
     refresh_seconds: float = REFRESH_SECONDS
     suspect: bool = False
     recall: Recall = field(init=False)
+    stages: Stages = field(init=False)
 
     def __post_init__(self) -> None:
         """What is learnt is kept where replies are."""
         self.recall = Recall(PrototypeStore(self.redis))
+        self.known_as("")
+
+    def known_as(self, worker: str) -> None:
+        """Tell the stages of jobs under a worker's name."""
+        self.stages = Stages(self.redis, worker)
 
 
 def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
@@ -102,13 +111,13 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     request = SegmentRequest.from_json(payload)
     if bench.redis.exists(reply_key(request.key)):
         return None  # a job of a worker that was taken for dead, and was not
-    attempt = _count_attempt(bench.redis, request.key)
+    attempt = _count_attempt(bench, request)
     if attempt > _most_attempts(request):
         # Counted, and nothing came of it: the process was killed each time.
         _give_up(bench, request, DEADLY if request.pointed is None else DEADLY_POINTED)
         return None
     try:
-        reply = answer(request, bench.segmenter, bench.pictures, bench.recall)
+        reply = answer(request, bench.segmenter, bench.pictures, bench.recall, bench.stages)
     except EXPECTED as error:
         return _expected(bench, request, error, attempt)
     except Exception:
@@ -134,6 +143,10 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     """
     request = LearnRequest.from_json(payload)
     started = time.perf_counter()
+    with bench.redis.pipeline() as pipe:
+        job, stage = learn_job_id(request), "learning from its masks"
+        bench.stages.begin(pipe, job, request.key, request.task_id, stage)
+        pipe.execute()
     try:
         store = PrototypeStore(bench.redis)
         before = store.revision(request.project)
@@ -166,12 +179,14 @@ def _most_attempts(request: SegmentRequest) -> int:
     return MOST_ATTEMPTS if request.pointed is None else 1
 
 
-def _count_attempt(redis: Redis, key: str) -> int:
+def _count_attempt(bench: Workbench, request: SegmentRequest) -> int:
     """Count before the work, so that a try that kills the process is counted, too."""
-    with redis.pipeline() as pipe:
+    key = request.key
+    with bench.redis.pipeline() as pipe:
         pipe.incr(attempts_key(key))
         pipe.expire(attempts_key(key), ATTEMPTS_KEPT_SECONDS)
-        count, _ = pipe.execute()
+        bench.stages.begin(pipe, segment_job_id(key), key, request.task_id)
+        count, *_ = pipe.execute()
     return int(count)
 
 
@@ -215,6 +230,7 @@ def _give_up(bench: Workbench, request: SegmentRequest, message: str) -> None:
     kept = POINTED_FAILURE_SECONDS if pointed else FAILURE_SECONDS
     store_failure(bench.redis, request.key, message, kept)
     if not pointed:  # else the web side, which waits for it, says it: once is enough
+        keep_request(bench.redis, request, message, bench.reply_seconds)
         failures.record(bench.redis, [TaskFailure(SEGMENT_QUEUE, request.task_id, message)])
     log.warning("task %s: %s", request.task_id, message)
 

@@ -42,8 +42,10 @@ class ModelWorker(QueueWorker):
     """
 
     def __init__(self, queue: Queue, bench: Workbench, device: str) -> None:
-        super().__init__(queue, device=device)
+        super().__init__(queue, device=device, model=bench.segmenter.model_version)
         self._bench = bench
+        bench.known_as(self.name)
+        bench.segmenter.say = bench.stages
 
     def warm_up(self) -> None:
         """Pass the self-test, then announce the model.
@@ -62,7 +64,10 @@ class ModelWorker(QueueWorker):
         """Run one job; after an unexpected failure, see whether the model still works."""
         assert isinstance(job, AllowedJob)
         job.bench = self._bench
-        super().execute_job(job, queue)
+        try:
+            super().execute_job(job, queue)
+        finally:
+            self._bench.stages.end()
         if self._bench.suspect:
             self._test_or_exit()
 

@@ -24,7 +24,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 
 from workers.queue.connection import JOB_SECONDS, AllowedJob
-from workers.queue.heartbeats import BEAT_SECONDS, Heartbeat, beat, fall_silent
+from workers.queue.heartbeats import BEAT_SECONDS, Heartbeat, beat, fall_silent, this_machine
 from workers.queue.recovery import recover
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class QueueWorker(SimpleWorker):
     Args:
         queue: to work on.
         device: where the worker's model is; "" without one.
+        model: its version; "" without one.
         beat_seconds: between two heartbeats.
         hung_seconds: a job of more ends the process.
     """
@@ -52,6 +53,7 @@ class QueueWorker(SimpleWorker):
         queue: Queue,
         *,
         device: str = "",
+        model: str = "",
         beat_seconds: float = BEAT_SECONDS,
         hung_seconds: float = HUNG_SECONDS,
     ) -> None:
@@ -67,6 +69,7 @@ class QueueWorker(SimpleWorker):
         )
         self._queue = queue
         self._device = device
+        self._model = model
         self._beat_seconds = beat_seconds
         self._hung_seconds = hung_seconds
         self._silent = threading.Event()
@@ -181,6 +184,8 @@ class QueueWorker(SimpleWorker):
             job=job[0] if job is not None else "",
             at=time.time(),
             self_test=self._self_test_at,
+            model=self._model,
+            machine=this_machine(),
         )
 
     def _leave(self) -> None:

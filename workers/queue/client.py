@@ -30,6 +30,7 @@ from workers.queue.connection import (
     FAILED_SECONDS,
     FINISHED_SECONDS,
     AllowedJob,
+    asker,
     connect,
     delivery_job_id,
     open_queue,
@@ -40,7 +41,9 @@ from workers.queue.corrections import CorrectionsClient
 from workers.queue.failures import TaskFailure
 from workers.queue.following import REFRESH_SECONDS, FollowingClient
 from workers.queue.heartbeats import Announcement, Heartbeat
+from workers.queue.ledger import Ledger
 from workers.queue.replies import Answer
+from workers.queue.running import Running, in_hand
 
 FIRST_POLL_SECONDS = 0.01
 LAST_POLL_SECONDS = 0.5
@@ -52,18 +55,20 @@ DELIVERY_RETRY_SECONDS = (10, 30, 60, 300, 900, 1800, *[3600] * 18)
 # (a thousand round trips), knows nothing of our replies and failures, and refuses a job for as long
 # as RQ remembers an earlier run. A SET NX marker beside RQ's job would outlive a crash between the
 # two writes, or expire while a long queue still waits. The job's own hash is the one marker that
-# exists exactly as long as the job does. An open moves its waiting job to the front.
+# exists exactly as long as the job does. An open moves its waiting job to the front. The job also
+# holds who asked for it, so that what one of them cancels is not taken from the others.
 _SUBMIT = """
 if redis.call('EXISTS', KEYS[3], KEYS[4]) > 0 then return 0 end
 local status = redis.call('HGET', KEYS[1], 'status')
 if status and status ~= 'finished' and status ~= 'failed' then
+  redis.call('HSET', KEYS[1], ARGV[3], '')
   if ARGV[2] == 'LPUSH' and redis.call('LREM', KEYS[2], 1, ARGV[1]) == 1 then
     redis.call('LPUSH', KEYS[2], ARGV[1])
   end
   return 0
 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('HSET', KEYS[1], ARGV[3], '', unpack(ARGV, 4))
 redis.call(ARGV[2], KEYS[2], ARGV[1])
 return 1
 """
@@ -127,6 +132,7 @@ class SegmentClient(Claims):
     Attributes:
         corrections: what projects learn from.
         following: has projects follow the version that they are served.
+        ledger: what became of each task.
     """
 
     def __init__(
@@ -136,6 +142,7 @@ class SegmentClient(Claims):
         self.following = FollowingClient(redis, refresh_seconds)
         self.corrections = CorrectionsClient(redis, self.following)
         self._seconds = reply_days * 24 * 3600
+        self.ledger = Ledger(redis, self._seconds)
         self._segment = open_queue(SEGMENT_QUEUE, redis)
         self._interactive = open_queue(INTERACTIVE_QUEUE, redis)
         self._delivery = open_queue(DELIVERY_QUEUE, redis)
@@ -170,6 +177,11 @@ class SegmentClient(Claims):
         """Have a project's open tasks and its shown version follow what it is served, at once."""
         self.following.now(project)
 
+    @property
+    def server(self) -> Redis:
+        """The queue's server, for `Control`."""
+        return self._redis
+
     @reaching_redis()
     def announced(self) -> Announcement | None:
         """The model that answers; None before the first worker was ready."""
@@ -177,13 +189,18 @@ class SegmentClient(Claims):
 
     @reaching_redis()
     def workers(self) -> list[Heartbeat]:
-        """All workers that are alive."""
+        """All workers that beat within the last minute; `Heartbeat.is_live` says who serves."""
         return heartbeats.beats(self._redis)
 
     @reaching_redis()
     def ready(self) -> list[Heartbeat]:
         """The live segment workers; they beat only while their self-test passes."""
-        return [worker for worker in heartbeats.beats(self._redis) if worker.queue == SEGMENT_QUEUE]
+        return list(heartbeats.live(self._redis, SEGMENT_QUEUE))
+
+    @reaching_redis()
+    def running(self, workers: Sequence[Heartbeat]) -> list[Running]:
+        """What these workers have in hand."""
+        return in_hand(self._redis, workers)
 
     @reaching_redis()
     def waiting(self) -> dict[str, int]:
@@ -217,6 +234,7 @@ class SegmentClient(Claims):
         *,
         at_front: bool = False,
         interactive: bool = False,
+        project: str = "",
     ) -> None:
         """Have requests answered; what is answered, failed lately or waiting is left alone.
 
@@ -225,26 +243,38 @@ class SegmentClient(Claims):
             at_front: before all others, for a person who waits.
             interactive: by a worker that is reserved for people who wait, if one is alive; else at
                 the front of the others' queue.
+            project: Label Studio's id of theirs, to be noted in the ledger; empty notes nothing.
         """
         reserved = interactive and self._is_reserved()
         queue = self._interactive if reserved else self._segment
         push = "LPUSH" if interactive or at_front else "RPUSH"
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.sadd(queue.redis_queues_keys, queue.key)
+            self.ledger.ask(pipe, project, [(each.task_id, each.key) for each in requests])
             for request in requests:
                 job = self._segment_job(request, queue)
                 answers = [replies.reply_key(request.key), replies.failure_key(request.key)]
-                self._submit([job.key, queue.key, *answers], [job.id, push, *_fields(job)], pipe)
+                head = [job.id, push, asker(request.task_id)]
+                self._submit([job.key, queue.key, *answers], [*head, *_fields(job)], pipe)
             pipe.execute()
 
     def _is_reserved(self) -> bool:
-        """Whether a worker reserved for people who wait is alive."""
-        return any(worker.queue == INTERACTIVE_QUEUE for worker in heartbeats.beats(self._redis))
+        """Whether a worker reserved for people who wait serves now."""
+        return bool(heartbeats.live(self._redis, INTERACTIVE_QUEUE))
 
     @reaching_redis()
     def look_up(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Replies and failures; None for a key that is pending or unknown."""
         return replies.look_up(self._redis, keys)
+
+    @reaching_redis()
+    def answered(self, keys: Sequence[str]) -> set[str]:
+        """Those of some keys whose replies are there; the replies are not read."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.exists(replies.reply_key(key))
+            there = pipe.execute()
+        return {key for key, reply in zip(keys, there, strict=True) if reply}
 
     @reaching_redis()
     def wait(self, keys: Sequence[str], seconds: float) -> dict[str, Answer]:
@@ -306,6 +336,9 @@ class SegmentClient(Claims):
         """
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.sadd(self._delivery.redis_queues_keys, self._delivery.key)
+            for (project, config), some in _alike(deliveries).items():
+                tasks = [(str(each.task_id), each.key) for each in some]
+                self.ledger.ask(pipe, project, tasks, config, anew=False)
             for delivery in deliveries:
                 job = self._delivery_job(delivery)
                 segment_id = segment_job_id(delivery.key)
@@ -350,6 +383,16 @@ class SegmentClient(Claims):
 def _fields(job: Job) -> list[str | bytes | int]:
     """A job's hash as the flat list that HSET takes."""
     return [part for item in job.to_dict().items() for part in item]
+
+
+def _alike(
+    deliveries: Sequence[DeliveryRequest],
+) -> dict[tuple[str, str], list[DeliveryRequest]]:
+    """Deliveries by project and config."""
+    groups: dict[tuple[str, str], list[DeliveryRequest]] = {}
+    for each in deliveries:
+        groups.setdefault((each.project, each.config), []).append(each)
+    return groups
 
 
 def _config_key(digest: str) -> str:

@@ -1,5 +1,6 @@
 """The three queues as both ends see them: job class, serializer, names, time-outs."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +26,7 @@ ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION, FOLLOW_FUNCTION}
 JOB_SECONDS = 600  # a job of more is stopped; see `QueueWorker` for a hung C call
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300
+STORED_TASK = re.compile("[0-9]{1,18}")  # ids of tasks that Label Studio has stored
 MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
 
 
@@ -134,3 +136,11 @@ def segment_job_id(key: str) -> str:
 def delivery_job_id(task_id: int, key: str) -> str:
     """Id of the job that pushes the reply of `key` to a task."""
     return f"delivery-{task_id}-{key}"
+
+
+def asker(task_id: str) -> str:
+    """Field of a segment job that says for which task it was asked; RQ leaves it alone.
+
+    Those who ask for what is no task of Label Studio, as bulk runs do, share one.
+    """
+    return f"asked:{task_id if STORED_TASK.fullmatch(task_id) else ''}"

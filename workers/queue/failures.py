@@ -27,12 +27,14 @@ class TaskFailure:
         task_id: Label Studio's id.
         message: one line: the value, the cause and the way out.
         at: seconds since the epoch.
+        project: Label Studio's id, digits; empty where the process does not know it.
     """
 
     stage: str
     task_id: str
     message: str
     at: float = field(default_factory=time.time)
+    project: str = ""
 
 
 def record(redis: Redis, failures: Sequence[TaskFailure]) -> None:

@@ -1,15 +1,26 @@
-"""Signs of life: which model is served, and which workers are alive and well."""
+"""Signs of life: which model is served, and which workers are alive and well.
+
+Two questions, two spans. Whether a worker serves (`live`): its last beat is a few seconds old, and
+its process is there where this machine can see that. Whether its jobs may be given to others
+(`is_alive`): it was silent for a minute, since giving a job away twice costs more than waiting.
+Ages are those of the queue's server, so the clocks of machines need not agree.
+"""
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
 
 from redis import Redis
 from rq.utils import as_text
 
 ANNOUNCEMENT_KEY = "dgl:model"
 WORKERS_KEY = "dgl:workers"
-BEAT_SECONDS = 20.0
-SILENCE_SECONDS = 60  # three missed beats: the worker is dead
+BEAT_SECONDS = 5.0
+FRESH_SECONDS = 15.0  # three missed beats: the worker does not serve
+SILENCE_SECONDS = 60  # the worker is dead, and its jobs are given to others
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,9 @@ class Heartbeat:
         at: when it beat, seconds since the epoch.
         self_test: when its model last passed a forward pass, seconds since the epoch; 0 without a
             model.
+        model: version of its model; "" without one.
+        machine: `this_machine` of the worker; "" where that cannot be told.
+        age: seconds since it beat, by the clock of the queue's server; 0 in what is sent.
     """
 
     name: str
@@ -51,6 +65,14 @@ class Heartbeat:
     job: str
     at: float
     self_test: float
+    model: str = ""
+    machine: str = ""
+    age: float = field(default=0.0, compare=False)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it serves: it beat a moment ago, and its process was not killed since."""
+        return self.age < FRESH_SECONDS and not _is_gone(self.machine, self.pid)
 
 
 def announce(redis: Redis, announcement: Announcement, *, if_lost: bool = False) -> None:
@@ -92,15 +114,64 @@ def is_alive(redis: Redis, name: str) -> bool:
 
 
 def beats(redis: Redis) -> list[Heartbeat]:
-    """The workers that are alive, by name; those gone silent are struck off the list."""
+    """The workers that beat within the last `SILENCE_SECONDS`, by name.
+
+    Those gone silent are struck off the list.
+    """
     names = sorted(as_text(name) for name in redis.smembers(WORKERS_KEY))
     if not names:
         return []
-    stored = redis.mget([_key(name) for name in names])
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.mget([_key(name) for name in names])
+        for name in names:
+            pipe.pttl(_key(name))
+        stored, *lives = pipe.execute()
     silent = [name for name, value in zip(names, stored, strict=True) if value is None]
     if silent:
         redis.srem(WORKERS_KEY, *silent)
-    return [Heartbeat(**json.loads(value)) for value in stored if value is not None]
+    return [
+        replace(Heartbeat(**json.loads(value)), age=_age(milliseconds))
+        for value, milliseconds in zip(stored, lives, strict=True)
+        if value is not None
+    ]
+
+
+def live(redis: Redis, queue: str) -> Sequence[Heartbeat]:
+    """The workers of a queue that serve now."""
+    return [worker for worker in beats(redis) if worker.queue == queue and worker.is_live]
+
+
+@cache
+def this_machine() -> str:
+    """A name of the space in which a process id means this machine's process.
+
+    The machine's name would not do: containers that share it have process ids of their own. So it
+    is the kernel's run and its namespace; empty on other systems than Linux.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return ""
+
+
+def _age(milliseconds: int) -> float:
+    """Seconds since a key was written that had `SILENCE_SECONDS` to live."""
+    return max(0.0, SILENCE_SECONDS - milliseconds / 1000)
+
+
+def _is_gone(machine: str, pid: int) -> bool:
+    """Whether a process of this machine does not run any more; False where nobody can tell."""
+    if not machine or machine != this_machine():
+        return False
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        return state[:1] == ["Z"]  # killed, and its parent has not looked yet
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+    except (OSError, OverflowError):  # somebody else's
+        return False
 
 
 def _key(name: str) -> str:

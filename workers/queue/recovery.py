@@ -16,12 +16,13 @@ from workers.messages import INTERACTIVE_QUEUE, SEGMENT_FUNCTION, SegmentRequest
 from workers.queue import failures
 from workers.queue.connection import FAILED_SECONDS, open_queue
 from workers.queue.failures import TaskFailure
-from workers.queue.heartbeats import beats, is_alive
-from workers.queue.replies import store_failure
+from workers.queue.heartbeats import is_alive, live
+from workers.queue.replies import keep_request, store_failure
 
 log = logging.getLogger(__name__)
 
 MOST_RECOVERIES = 5  # of one job; a segment job gives up by itself before
+RETRY_SECONDS = 7 * 24 * 3600  # how long such a job can be asked for again on the page
 
 # Whoever removes the entry queues the job, in one step: none is lost and none is queued twice.
 _REQUEUE = """
@@ -79,7 +80,7 @@ def take_over(segment: Queue) -> list[str]:
     redis = segment.connection
     reserved = open_queue(INTERACTIVE_QUEUE, redis)
     recover(reserved)
-    if any(worker.queue == INTERACTIVE_QUEUE for worker in beats(redis)):
+    if live(redis, INTERACTIVE_QUEUE):
         return []
     prefix = segment.job_class.key_for("")
     keys = [reserved.key, segment.key, reserved.scheduled_job_registry.key]
@@ -149,6 +150,8 @@ def _give_up(queue: Queue, job: Job) -> None:
     payload = job.args[0]
     message = f"its worker died {MOST_RECOVERIES + 1} times: the cause is in that worker's log"
     if job.func_name == SEGMENT_FUNCTION:
-        store_failure(queue.connection, SegmentRequest.from_json(payload).key, message)
+        request = SegmentRequest.from_json(payload)
+        store_failure(queue.connection, request.key, message)
+        keep_request(queue.connection, request, message, RETRY_SECONDS)
     task = str(payload.get("task_id", "?"))  # what follows a project has none
     failures.record(queue.connection, [TaskFailure(queue.name, task, message)])

@@ -1,15 +1,23 @@
-"""Where answers are kept: one key of Redis for a reply, another for a failure."""
+"""Where answers are kept: one key of Redis for a reply, another for a failure.
+
+A third keeps the request that failed, far longer than the failure, which only holds off what would
+fail again at once: so that people can have it tried again when they have put the cause right.
+"""
 
 import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
 
-from workers.messages import SegmentReply
+from workers.messages import SegmentReply, SegmentRequest
 
 FAILURE_SECONDS = 300  # short, so that a cause that was put right gets another try
+MOST_KEPT_BYTES = 2**16  # of a request, packed; only images that are sent along take more
+CALL_LENGTH = 4  # RQ's data of a job: function, instance, arguments, named ones
 FAST_COMPRESSION = 1  # runs are repetitive: level 1 halves the time of level 6 for 10 % more bytes
 
 
@@ -22,6 +30,19 @@ class Failure:
     """
 
     message: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A request that was given up.
+
+    Attributes:
+        message: why.
+        request: to be tried again; None for one too large to keep.
+    """
+
+    message: str
+    request: SegmentRequest | None
 
 
 Answer = SegmentReply | Failure | None
@@ -42,12 +63,17 @@ def attempts_key(key: str) -> str:
     return f"dgl:attempts:{key}"
 
 
+def retry_key(key: str) -> str:
+    """Where a request that was given up is kept, `SegmentRequest.key`."""
+    return f"dgl:retry:{key}"
+
+
 def store_reply(redis: Redis, key: str, reply: SegmentReply, seconds: int) -> None:
     """Keep a reply, and forget earlier failures and tries."""
     packed = zlib.compress(json.dumps(reply.to_json()).encode(), FAST_COMPRESSION)
     with redis.pipeline() as pipe:
         pipe.set(reply_key(key), packed, ex=seconds)
-        pipe.delete(failure_key(key), attempts_key(key))
+        pipe.delete(failure_key(key), attempts_key(key), retry_key(key))
         pipe.execute()
 
 
@@ -57,6 +83,27 @@ def store_failure(redis: Redis, key: str, message: str, seconds: int = FAILURE_S
         pipe.set(failure_key(key), message, ex=seconds)
         pipe.delete(attempts_key(key))
         pipe.execute()
+
+
+def keep_request(
+    redis: Redis | Pipeline, request: SegmentRequest, message: str, seconds: int
+) -> None:
+    """Keep a request that was given up for `seconds`; without its image, only why."""
+    packed = zlib.compress(json.dumps([message, request.to_json()]).encode(), FAST_COMPRESSION)
+    if len(packed) > MOST_KEPT_BYTES:
+        packed = zlib.compress(json.dumps([message, None]).encode(), FAST_COMPRESSION)
+    redis.set(retry_key(request.key), packed, ex=seconds)
+
+
+def kept_requests(redis: Redis, keys: Sequence[str]) -> dict[str, Failed]:
+    """What was given up under these keys, where it is still kept."""
+    stored = redis.mget([retry_key(key) for key in keys]) if keys else []
+    failed = {}
+    for key, packed in zip(keys, stored, strict=True):
+        if packed is not None:
+            assert isinstance(packed, bytes)
+            failed[key] = _failed(json.loads(zlib.decompress(packed)))
+    return failed
 
 
 def look_up(redis: Redis, keys: Sequence[str]) -> dict[str, Answer]:
@@ -71,6 +118,14 @@ def look_up(redis: Redis, keys: Sequence[str]) -> dict[str, Answer]:
         key: _answer(reply, failure)
         for key, reply, failure in zip(keys, replies, failures, strict=True)
     }
+
+
+def _failed(kept: Sequence[Any]) -> Failed:
+    """What `keep_request` kept, or the call of a job that was cancelled: the server copied that."""
+    if len(kept) == CALL_LENGTH:
+        return Failed("cancelled", SegmentRequest.from_json(kept[2][0]))
+    message, content = kept
+    return Failed(message, None if content is None else SegmentRequest.from_json(content))
 
 
 def _answer(reply: bytes | None, failure: bytes | None) -> Answer:

@@ -74,7 +74,7 @@ class QueueEngine:
     def _announced(self) -> str:
         try:
             announced = self._client.announced()
-            alive = any(worker.queue == SEGMENT_QUEUE for worker in self._client.workers())
+            alive = bool(self._client.ready())
         except QueueError as error:
             raise PrelabelError(str(error)) from None
         if announced is None or not alive:

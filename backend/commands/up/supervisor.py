@@ -182,7 +182,8 @@ class Supervisor:
             if child.process is None:
                 continue
             LOG.info("%-8s | stopping", child.command.name)
-            child.process.terminate()
+            # Not `terminate`, which reaps one that has ended by itself meanwhile.
+            os.kill(child.process.pid, signal.SIGTERM)
             deadline = time.monotonic() + self._stop_seconds
             while not _has_ended(child.process):
                 if time.monotonic() > deadline or self._signals > 1:

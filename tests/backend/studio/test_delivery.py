@@ -42,7 +42,7 @@ def client(redis: Redis) -> SegmentClient:
 def request_1(client: SegmentClient) -> DeliveryRequest:
     """A claimed delivery to task 1, as the web side leaves it."""
     client.claim_push(1, KEY)
-    return DeliveryRequest(1, KEY, client.store_config(CONFIG))
+    return DeliveryRequest(1, KEY, client.store_config(CONFIG), "1")
 
 
 @pytest.fixture
@@ -265,7 +265,8 @@ def test_after_the_last_try_it_is_given_up_and_stands_on_the_status_page(
     work(redis)
 
     (failure,) = client.failures()
-    assert (failure.stage, failure.task_id) == ("delivery", "1")
+    assert (failure.stage, failure.task_id, failure.project) == ("delivery", "1", "1")
+    assert standing(client) == ("given-up", failure.message)
     cause = {"down": "Label Studio answered 503", "bug": "under job delivery-1-"}[trouble]
     assert failure.message.startswith("given up after 25 tries: ")
     assert cause in failure.message
@@ -286,6 +287,7 @@ def test_one_line_tells_the_task_and_the_outcome(
     with caplog.at_level("INFO", logger="backend.studio.delivery"):
         work(redis)
 
+    assert standing(client) == ("failed", "the image is empty")
     lines = [r.getMessage() for r in caplog.records if r.name == "backend.studio.delivery"]
     assert lines == ["task 1: prediction impossible: the image is empty"]
 
@@ -307,6 +309,36 @@ def test_a_worker_that_does_not_know_label_studio_says_so_and_loses_nothing(
     assert "Traceback" not in caplog.text
     assert LEGACY_TOKEN not in caplog.text
     assert open_queue(DELIVERY_QUEUE, redis).scheduled_job_registry.count == 1
+
+
+def test_the_ledger_is_told_of_each_try(
+    request_1: DeliveryRequest,
+    client: SegmentClient,
+    studio: FakeStudio,
+    reply: SegmentReply,
+    redis: Redis,
+    environment: None,
+) -> None:
+    studio.troubles = [503] * 2
+    client.deliver([request_1])
+    assert standing(client) == ("queued", "")
+    work(redis)
+    state, reason = standing(client)
+    assert state == "delivery"
+    assert reason.startswith("try 1 of 25: Label Studio answered 503")
+    client.deliver([request_1])  # asked for again: it goes at once
+    studio.troubles = []
+    work(redis)
+    assert standing(client) == ("delivered", "")
+    client.deliver([request_1])
+    assert standing(client) == ("delivered", "")
+
+
+def standing(client: SegmentClient) -> tuple[str, str]:
+    """State and reason of task 1."""
+    entry = client.ledger.entry("1", "1")
+    assert entry is not None
+    return entry.state, entry.reason
 
 
 @pytest.fixture

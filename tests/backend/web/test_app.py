@@ -2,7 +2,6 @@ import base64
 import io
 import json
 import logging
-import re
 import subprocess
 import sys
 import time
@@ -70,7 +69,21 @@ TEXTAREA = {
         }
     ]
 }
-ROUTES = ["/", "/health", "/versions", "/metrics", "/ready", "/status"]
+ROUTES = [
+    "/",
+    "/health",
+    "/versions",
+    "/metrics",
+    "/ready",
+    "/status",
+    "/projects/1",
+    "/tasks/1/2",
+    "/api/status",
+    "/api/projects",
+    "/api/projects/1",
+    "/api/projects/1/tasks",
+    "/api/projects/1/tasks/2",
+]
 
 
 @pytest.mark.parametrize("path", ["/", "/health"])
@@ -360,7 +373,7 @@ def test_a_thousand_tasks_are_accepted_without_waiting_for_one(
 @pytest.fixture
 def worker(valkey: str, redis: Redis) -> Iterator["subprocess.Popen[bytes]"]:
     """A segment worker in a process of its own; its model is a few lines of NumPy."""
-    program = f"from tests.workers import fake_worker; fake_worker.run({valkey!r}, 20, 660)"
+    program = f"from tests.workers import fake_worker; fake_worker.run({valkey!r}, 5, 660)"
     process = subprocess.Popen([sys.executable, "-c", program])
     try:
         yield process
@@ -395,8 +408,16 @@ def test_through_the_queue(make_app: MakeApp, worker: "subprocess.Popen[bytes]")
     alpha = decode_rle(region["value"]["rle"]).reshape(8, 12, 4)[..., 3]
     assert (alpha[:, :6] == 0).all()
     assert (alpha[:, 6:] == 255).all()
-    page = client.get("/status").text
-    assert "Ready." in page
+    state = client.get("/api/status").json
+    assert state["ready"]
+    told = {failure["task_id"]: failure for failure in state["failures"]}
     for number, words in enumerate(["known format", "tile it", "damaged", "LABEL_STUDIO_URL"], 2):
-        assert re.search(f"<td>{number}<td>segment<td>.*\n<td>.*{words}", page)
-    assert re.search("<td>6<td>predict<td>.*\n<td>.*is empty", page)
+        assert told[str(number)]["stage"] == "segment"
+        assert words in told[str(number)]["message"]
+    assert told["6"]["stage"] == "predict"
+    assert "is empty" in told["6"]["message"]
+    tasks = client.get("/api/projects/1/tasks").json["tasks"]
+    states = {each["task"]: (each["state"], each["can_retry"]) for each in tasks}
+    failed = {str(number): ("failed", number != 6) for number in range(2, 7)}
+    assert states == {"1": ("answered", False)} | failed
+    assert all(each["reason"] for each in tasks if each["task"] != "1")

@@ -101,6 +101,12 @@ def test_a_batch_is_answered_at_once_and_delivered_when_label_studio_is_known(
     assert predict(service(announced, **STUDIO, batch_seconds=60), *tasks) == [[]] * 250
     assert time.monotonic() - started < 5
     assert waiting(announced) == {"segment": 249, "delivery": 1}
+    ledger = SegmentClient(announced).ledger
+    assert ledger.projects(9)[0].counts["queued"] == 250
+    asked = ledger.entry("1", "250")
+    assert asked is not None
+    assert asked.key == key_of(task(250))
+    assert SegmentClient(announced).config(asked.config) == XML
     assert len(announced.keys("rq:job:delivery-*")) == 250
 
 
@@ -110,6 +116,8 @@ def test_a_batch_waits_and_returns_what_is_done_without_label_studio(announced: 
     with answering_later(announced, 0.2, tasks[0]):
         answers = predict(service(announced, batch_seconds=1), *tasks)
     assert [bool(one) for one in answers] == [True, False, True]
+    counts = SegmentClient(announced).ledger.projects(9)[0].counts
+    assert (counts["answered"], counts["queued"]) == (2, 1)
     assert not announced.keys("rq:job:delivery-*")
 
 

@@ -158,3 +158,20 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     while psutil.pid_exists(child_pid) and psutil.Process(child_pid).status() != "zombie":
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_child_that_ends_by_itself_while_all_stop_is_no_trouble(
+    lines: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    waits = f"import pathlib, time\nwhile not pathlib.Path({str(go)!r}).exists(): time.sleep(0.01)"
+
+    def tick() -> None:
+        if any(line.startswith("ends") and "ended with status" in line for line in lines()):
+            go.touch()
+            last = psutil.Process(pid_of("waits", lines()))
+            while last.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.01)
+
+    children = [child("waits", waits), child("ends", "raise SystemExit(3)")]
+    assert Supervisor(children, os.environ).run(tick) == 1

@@ -1,0 +1,188 @@
+"""What can be asked for on the pages, and by programs: try again, take back, learn or not.
+
+Twice is as once: only what ended is tried again, only what waits is taken back. A button leads
+back to its page (303), so that loading that anew asks for nothing.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from flask import Flask, Response, current_app, jsonify, redirect, request
+from werkzeug.exceptions import NotFound
+from werkzeug.wrappers import Response as AnyResponse
+
+from backend.web.forgery import FormToken, StaleFormError, check_json
+from backend.web.learning import Learning
+from backend.web.service import PredictionService
+from workers.queue.connection import STORED_TASK
+from workers.queue.control import PART, Control
+from workers.queue.ledger import OPEN, Entry, State
+
+LOG = logging.getLogger(__name__)
+
+MOST_AGAIN = 10_000  # tasks of one press of a button; it can be pressed again
+FAILED: tuple[State, ...] = ("failed", "given-up")
+MOST_TOLD = 100  # of those that cannot be tried again
+UNKNOWN = "There is no such project or task, or nothing of that kind can be asked for."
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a wish.
+
+    Attributes:
+        word: of `pages.SAID`.
+        count: how many tasks.
+        refused: task ids, each with why it cannot be tried again; some of them.
+    """
+
+    word: str
+    count: int
+    refused: Sequence[tuple[str, str]] = ()
+
+
+def install(app: Flask, control: Control) -> None:
+    """Add what can be asked for; `routes.install` brings the rest that is needed."""
+    app.extensions["dgl_control"] = control
+    post = ["POST"]
+    project, task = "/projects/<project>", "/api/projects/<project>/tasks/<task>"
+    learning = "/projects/<project>/learning/<wish>"
+    app.add_url_rule(f"{project}/<wish>", view_func=press_project, methods=post)
+    app.add_url_rule("/tasks/<project>/<task>/<wish>", view_func=press_task, methods=post)
+    app.add_url_rule(learning, view_func=press_learning, methods=post)
+    app.add_url_rule(f"/api{project}/<wish>", view_func=call_project, methods=post)
+    app.add_url_rule(f"{task}/<wish>", view_func=call_task, methods=post)
+    app.add_url_rule(f"/api{learning}", view_func=call_learning, methods=post)
+
+
+def press_project(project: str, wish: str) -> AnyResponse:
+    """A button of a project's page."""
+    _check(project)
+    return _pressed(f"/projects/{project}", partial(_of_project, project, wish))
+
+
+def press_task(project: str, task: str, wish: str) -> AnyResponse:
+    """A button of a task's page, or of its line in a list."""
+    _check(project, task)
+    back = f"/projects/{project}" if "state" in request.form else f"/tasks/{project}/{task}"
+    return _pressed(back, partial(_of_task, project, task, wish))
+
+
+def press_learning(project: str, wish: str) -> AnyResponse:
+    """A button about what a project learns."""
+    _check(project)
+    return _pressed(f"/projects/{project}", partial(_learn, project, wish))
+
+
+def call_project(project: str, wish: str) -> Response:
+    """The same for programs."""
+    _check(project)
+    return _called(partial(_of_project, project, wish))
+
+
+def call_task(project: str, task: str, wish: str) -> Response:
+    """The same for programs."""
+    _check(project, task)
+    return _called(partial(_of_task, project, task, wish))
+
+
+def call_learning(project: str, wish: str) -> Response:
+    """The same for programs."""
+    _check(project)
+    return _called(partial(_learn, project, wish))
+
+
+def _pressed(back: str, wish: Callable[[], Done]) -> AnyResponse:
+    """Do what a button wishes, and lead back to its page."""
+    token: FormToken = current_app.extensions["dgl_token"]
+    try:
+        token.check_form(request)
+        done = wish()
+    except StaleFormError:
+        done = Done("stale", 0)
+    query = {"said": done.word, "count": str(done.count)}
+    for name in ("state", "page"):
+        if (value := request.form.get(name, "")) and value.replace("-", "").isalnum():
+            query[name] = value
+    return redirect(f"{back}?{urlencode(query)}", HTTPStatus.SEE_OTHER)
+
+
+def _called(wish: Callable[[], Done]) -> Response:
+    """Do what a program wishes, and say what came of it."""
+    check_json(request)
+    done = wish()
+    refused = [{"task": task, "reason": why} for task, why in done.refused]
+    return jsonify(done=done.word, count=done.count, refused=refused)
+
+
+def _of_project(project: str, wish: str) -> Done:
+    if wish == "retry":
+        ledger = _service().client.ledger
+        failed = [each for state in FAILED for each in ledger.oldest(project, state, MOST_AGAIN)]
+        return _retry(project, failed)
+    if wish == "cancel":
+        return _said("cancelled", sum(_cancel_all(project)))
+    raise NotFound(UNKNOWN)
+
+
+def _of_task(project: str, task: str, wish: str) -> Done:
+    entry = _service().client.ledger.entry(project, task)
+    if wish not in ("retry", "cancel") or entry is None:
+        raise NotFound(UNKNOWN)
+    if wish == "retry":
+        return _retry(project, [entry])
+    return _said("cancelled", _control().cancel(project, [entry]))
+
+
+def _learn(project: str, wish: str) -> Done:
+    learning: Learning = current_app.extensions["dgl_learning"]
+    if not learning.change(project, wish):
+        raise NotFound(UNKNOWN)
+    LOG.info("project %s: learning: %s", project, wish)
+    return Done("changed", 1)
+
+
+def _retry(project: str, entries: Sequence[Entry]) -> Done:
+    service, control = _service(), _control()
+    update = partial(service.renewed, project)
+    parts = [entries[start : start + PART] for start in range(0, len(entries), PART)]
+    results = [control.retry(project, part, update) for part in parts]
+    again = sum(each.again for each in results)
+    refused = [pair for each in results for pair in each.refused]
+    LOG.info("project %s: %d tasks are tried again, %d cannot be", project, again, len(refused))
+    if refused and not again:
+        return Done("refused", len(refused), refused[:MOST_TOLD])
+    return replace(_said("retried", again), refused=refused[:MOST_TOLD])
+
+
+def _cancel_all(project: str) -> Iterator[int]:
+    """Take back all that waits: the last first, so that workers take none of it meanwhile."""
+    for state in OPEN:
+        while entries := _service().client.ledger.entries(project, (state,), 0, PART):
+            cancelled = _control().cancel(project, entries)
+            yield cancelled
+            if not cancelled:  # the rest is being delivered at this moment
+                break
+
+
+def _said(word: str, count: int) -> Done:
+    return Done(word if count else "nothing", count)
+
+
+def _check(*ids: str) -> None:
+    if not all(STORED_TASK.fullmatch(each) for each in ids):
+        raise NotFound(UNKNOWN)
+
+
+def _service() -> PredictionService:
+    service: PredictionService = current_app.extensions["dgl_service"]
+    return service
+
+
+def _control() -> Control:
+    control: Control = current_app.extensions["dgl_control"]
+    return control

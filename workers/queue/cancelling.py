@@ -1,0 +1,70 @@
+"""The script that takes tasks out of the queues: in the server, so that nothing comes between."""
+
+# KEYS: delivery queue, its deferred and its scheduled jobs, segment queue, its scheduled jobs; then
+# for each task: delivery job, its dependencies, claim, segment job, its dependents, and where its
+# request is kept. ARGV: how long that is, and up to which size; then for each task: id of the
+# delivery job, id of the segment job, the task's field in it. A queue is gone over once, however
+# many leave it. Returns 1 for each task that is not being delivered at this moment.
+CANCEL = """
+local gone_deliveries, gone_segments, outcome = {}, {}, {}
+local deliveries, segments = 0, 0
+local held = {}
+local function waits_in(queue)
+  if not held[queue] then
+    held[queue] = {}
+    for _, id in ipairs(redis.call('LRANGE', queue, 0, -1)) do held[queue][id] = true end
+  end
+  return held[queue]
+end
+for i = 1, #ARGV / 3 do
+  local k, a = 6 * i - 1, 3 * i
+  local job, dependencies, claim = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+  local segment, dependents = KEYS[k + 4], KEYS[k + 5]
+  local status = redis.call('HGET', job, 'status')
+  local free = true
+  if status == 'started' then free = false
+  elseif status == 'queued' and not waits_in(KEYS[1])[ARGV[a]] then free = false
+  elseif status == 'queued' then gone_deliveries[ARGV[a]] = true deliveries = deliveries + 1
+  elseif status == 'deferred' then redis.call('ZREM', KEYS[2], ARGV[a])
+  elseif status == 'scheduled' then redis.call('ZREM', KEYS[3], ARGV[a]) end
+  if free then
+    redis.call('SREM', dependents, ARGV[a])
+    if status and status ~= 'finished' and status ~= 'failed' then
+      redis.call('DEL', job, dependencies)
+    end
+    if redis.call('GET', claim) == 'push' then redis.call('DEL', claim) end
+    redis.call('HDEL', segment, ARGV[a + 2])
+    local data = redis.call('HGET', segment, 'data')
+    if data and #data <= tonumber(ARGV[2]) then
+      redis.call('SET', KEYS[k + 6], data, 'EX', ARGV[1])
+    end
+    local wanted = redis.call('SCARD', dependents) > 0
+    for _, name in ipairs(redis.call('HKEYS', segment)) do
+      if string.sub(name, 1, 6) == 'asked:' then wanted = true end
+    end
+    local state = redis.call('HGET', segment, 'status')
+    if not wanted and state == 'queued' and waits_in(KEYS[4])[ARGV[a + 1]] then
+      gone_segments[ARGV[a + 1]] = true
+      segments = segments + 1
+      redis.call('DEL', segment, dependents)
+    elseif not wanted and state == 'scheduled' then
+      redis.call('ZREM', KEYS[5], ARGV[a + 1])
+      redis.call('DEL', segment, dependents)
+    end
+  end
+  outcome[i] = free and 1 or 0
+end
+local function leave(queue, gone)
+  local kept = {}
+  for _, id in ipairs(redis.call('LRANGE', queue, 0, -1)) do
+    if not gone[id] then kept[#kept + 1] = id end
+  end
+  redis.call('DEL', queue)
+  for i = 1, #kept, 1000 do
+    redis.call('RPUSH', queue, unpack(kept, i, math.min(i + 999, #kept)))
+  end
+end
+if deliveries > 0 then leave(KEYS[1], gone_deliveries) end
+if segments > 0 then leave(KEYS[4], gone_segments) end
+return outcome
+"""
