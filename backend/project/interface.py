@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from xml.sax.saxutils import quoteattr
 
 from backend.project import colours
+from backend.project.controls import REASON
 from dgl_rsis.names import names_background
 
-REASON = "reason"  # of the field that shows why a prompt got no mask
 PLACEHOLDER = "the large building on the left"
 HEADINGS = {
     "prompt": "Find by words, then Enter",

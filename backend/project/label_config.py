@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from backend.project import markup
-from backend.project.controls import PREDICTED, USABLE, Mode
+from backend.project.controls import PREDICTED, REASON, USABLE, Mode
 from backend.project.tasks import TaskError, expression_of, image_of, task_id_of
 from dgl_rsis.names import names_background
 from dgl_rsis.types import Label
@@ -57,6 +57,7 @@ class LabelConfig:
             "expression" shows, else "expression".
         problems: sentences for the log: what is ignored and why.
         colours: name → CSS colour of the labels whose `background` attribute gives one.
+        reason_on: what a <TextArea> called "reason" belongs to, its `toName`; empty for none.
     """
 
     controls: tuple[Control, ...]
@@ -65,6 +66,7 @@ class LabelConfig:
     problems: tuple[str, ...]
     expression_key: str = EXPRESSION
     colours: Mapping[str, str] = field(default_factory=dict)
+    reason_on: str = ""
 
     def to_request(self, task: Mapping[str, Any], model_version: str) -> SegmentRequest:
         """The segmentation that this task asks for.
@@ -134,7 +136,9 @@ class _Reading:
         controls = tuple(control for control, _ in pairs)
         colours = {tag.label.name: tag.colour for tag in tags if tag.colour}
         problems, expression_key = tuple(self.problems), self._expression_key()
-        return LabelConfig(controls, labels, key, problems, expression_key, colours)
+        return LabelConfig(
+            controls, labels, key, problems, expression_key, colours, self._reason_on()
+        )
 
     def _expression_key(self) -> str:
         for element in self.root.iter():
@@ -144,8 +148,14 @@ class _Reading:
                     return value[1:]
         return EXPRESSION
 
+    def _reason_on(self) -> str:
+        for element in self.root.iter():
+            if markup.tag(element) == "textarea" and element.get("name") == REASON:
+                return "" if markup.is_true(element.get("perRegion")) else element.get("toName", "")
+        return ""
+
     def _useless(self, cause: str) -> LabelConfig:
-        return LabelConfig((), (), "", (*self.problems, cause))
+        return LabelConfig((), (), "", (*self.problems, cause), reason_on=self._reason_on())
 
     def _note(self, problem: str) -> None:
         """Remember a problem, unless there are too many already to read them."""

@@ -6,6 +6,7 @@ from typing import Any
 
 LONGEST_ID = 64
 LONGEST_EXPRESSION = 500
+LONGEST_MESSAGE = 500
 
 
 class TaskError(Exception):
@@ -80,6 +81,12 @@ def short_expression(text: str, whose: str) -> str:
             f"{LONGEST_EXPRESSION}."
         )
     return sentence
+
+
+def one_line(text: str) -> str:
+    """Text from outside, fit for one log line: no control characters, not endless."""
+    short = text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+    return "".join(c if c.isprintable() else " " for c in short)
 
 
 def _look_up(data: Any, key: str) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from backend.project.controls import REASON
 from backend.project.label_config import LabelConfig
 from backend.prompts import stored
 from backend.prompts.clicks import Correction
@@ -19,6 +20,8 @@ from backend.regions import writing
 from dgl_rsis.runs import from_runs, to_runs
 from dgl_rsis.types import Json, Mask
 from workers.messages import SegmentReply, SegmentResult
+
+UNDO = "Ctrl + Z takes the point or box away."
 
 
 class NoSuggestionError(Exception):
@@ -52,6 +55,38 @@ def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig,
             )
     score = max((region["score"] for region in regions), default=0.0)
     return {"result": regions, "score": score, "model_version": reply.model_version}
+
+
+def refuse(cause: str, config: LabelConfig, model_version: str, *, drawn: bool) -> Json:
+    """The answer to a prompt that gets no mask: the reason, where the project has a field for it.
+
+    Label Studio shows text at once. Of an answer that is no prediction at all it shows nothing, and
+    keeps the point even where suggestions are accepted by themselves.
+
+    Args:
+        cause: why; empty to say nothing.
+        config: of the project.
+        model_version: of the model that was asked.
+        drawn: something was drawn, which stays in the annotation.
+    """
+    said = [f"{cause.rstrip('.')}. {UNDO}" if drawn else cause] if cause else []
+    result = [_reason(config, said)] if said and config.reason_on else []
+    return {"result": result, "score": 0.0, "model_version": model_version}
+
+
+def unsaid(config: LabelConfig) -> list[Json]:
+    """What takes a reason off the screen again, and goes itself with the next tick or cross."""
+    return [{**_reason(config, []), "dynamic": True}] if config.reason_on else []
+
+
+def _reason(config: LabelConfig, text: Sequence[str]) -> Json:
+    return {
+        "id": REASON,
+        "from_name": REASON,
+        "to_name": config.reason_on,
+        "type": "textarea",
+        "value": {"text": list(text)},
+    }
 
 
 def _corrected(

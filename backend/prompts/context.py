@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from backend.project.controls import FORMS
+from backend.project.controls import FORMS, REASON
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, short_expression, task_id_of
 from backend.prompts import clicks, stored
@@ -74,8 +74,8 @@ def read(
     if not drawn and not text:
         kinds = {(kind_of(region) or "unknown")[:40] for region in regions} or {"nothing"}
         raise TaskError(
-            f"A prompt of {', '.join(sorted(kinds))} got no mask: click, draw a box, an outline or "
-            "a stroke with a smart tool, or write what to find into the TextArea."
+            f"A prompt of {', '.join(sorted(kinds))} got no mask: click or draw a box with a smart "
+            "tool, or write what to find into the TextArea."
         )
     if not drawn:
         return InteractivePrompt(text, label if label in _answerable(config) else "")
@@ -84,6 +84,13 @@ def read(
         return _pointing(text, label, drawn, task, memory)
     except RegionError as error:
         raise TaskError(f"The prompt cannot be read: {error}.") from None
+
+
+def is_drawn(context: Any) -> bool:
+    """Whether a context holds something that was drawn, and not only text."""
+    regions = context.get("result") if isinstance(context, dict) else None
+    every = regions if isinstance(regions, list) else []
+    return any(isinstance(region, dict) and form_of(region) in FORMS for region in every)
 
 
 def to_request(plain: SegmentRequest, prompt: InteractivePrompt) -> SegmentRequest:
@@ -194,7 +201,10 @@ def _text(regions: Sequence[Json]) -> str:
     Raises:
         TaskError: too long to be one sentence.
     """
-    texts = [text for region in regions if kind_of(region) == "textarea" for text in _lines(region)]
+    asked = [region for region in regions if kind_of(region) == "textarea"]
+    # What the last answer said why there is no mask comes along, too.
+    asked = [region for region in asked if region.get("from_name") != REASON]
+    texts = [text for region in asked for text in _lines(region)]
     return short_expression(texts[-1], "The prompt") if texts else ""
 
 

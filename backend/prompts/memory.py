@@ -14,6 +14,7 @@ from backend.project.tasks import LONGEST_ID
 from dgl_rsis.types import Json
 
 REMEMBERED_SIGNS = 20_000
+REMEMBERED_REASONS = 20_000
 REMEMBERED_TASKS = 64  # each with a few masks
 REMEMBERED_ANSWERS = 4  # of a task
 UNSAVED_SECONDS = 10.0  # the editor's draft, and the way here
@@ -113,6 +114,28 @@ class Suggestions:
         ]
 
 
+class Reasons:
+    """The tasks whose last prompt got no mask, and said why. Safe for threads."""
+
+    def __init__(self, most: int = REMEMBERED_REASONS) -> None:
+        self._most = most
+        self._said: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def note(self, task_id: str, *, said: bool) -> bool:
+        """Note whether the present answer says a reason; returns whether the last one did."""
+        with self._lock:
+            before = task_id in self._said
+            if said:
+                self._said[task_id] = None
+                self._said.move_to_end(task_id)
+                while len(self._said) > self._most:
+                    self._said.popitem(last=False)
+            else:
+                self._said.pop(task_id, None)
+            return before
+
+
 @dataclass(frozen=True)
 class Memory:
     """What is remembered of prompts.
@@ -120,7 +143,9 @@ class Memory:
     Attributes:
         signs: of keypoints.
         suggestions: the last answers.
+        reasons: which of them said why there is none.
     """
 
     signs: Signs = field(default_factory=Signs)
     suggestions: Suggestions = field(default_factory=Suggestions)
+    reasons: Reasons = field(default_factory=Reasons)

@@ -20,11 +20,10 @@ from typing import Any
 
 from backend.project import label_config
 from backend.project.label_config import LabelConfig
-from backend.project.tasks import TaskError, as_task, task_id_of
-from backend.prompts import answers, context
-from backend.prompts.memory import Memory
+from backend.project.tasks import TaskError, as_task, one_line, task_id_of
 from backend.regions import writing
 from backend.web.metrics import Metrics
+from backend.web.prompting import PromptService
 from backend.web.settings import Settings
 from dgl_rsis.types import Json
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest
@@ -39,13 +38,11 @@ LOG = logging.getLogger(__name__)
 Answer = Json | list[Any]  # a prediction, or [] for none yet
 
 NOTHING: list[Any] = []
-INTERACTIVE = "interactive"  # stage of a failure
 # Long enough for Label Studio to store the answer, after which it does not ask again. It took 11 s
 # for a batch of 250, and begins when the whole batch is answered.
 CLAIM_SECONDS = 10
 BATCH_CLAIM_SECONDS = 60
 OUTAGE_SECONDS = 5  # /setup does not wait for a queue that did not answer a moment ago
-LONGEST_MESSAGE = 500
 PROJECT = re.compile(r"([0-9]{1,18})(\..*)?")  # id, and when it was made
 
 read_config = lru_cache(maxsize=16)(label_config.parse)
@@ -107,8 +104,8 @@ class PredictionService:
         self._last_base: str | None = None
         self._last_prototypes: dict[str, str] = {}  # by the id of a project that learnt something
         self._asks_again_at = 0.0
-        self._memory = Memory()
         self._slots = threading.BoundedSemaphore(settings.waiting_requests)
+        self._prompts = PromptService(client, settings.single_task_seconds, metrics, self._slot)
 
     def model_version(self, project: str = "") -> str:
         """The version under which predictions are stored, as the worker announced it.
@@ -152,63 +149,23 @@ class PredictionService:
         The tasks are queued before this returns; the iterator waits for the masks and makes the
         regions one task at a time, so that a large batch never stands in memory.
         """
+        if context:
+            return iter(self._prompted(project, xml, tasks, context))
         try:
-            if context:
-                return self._interactive(project, xml, tasks, context)
             return self._queued(project, xml, tasks)
         except QueueError as error:
             LOG.error("project %s: %d tasks get []: %s", one_line(project), len(tasks), error)
             return iter([NOTHING] * len(tasks))
 
-    def _interactive(
-        self, project: str, xml: str, tasks: Sequence[Any], sent: Any
-    ) -> Iterator[Answer]:
-        """A prompt of somebody who waits: answered or refused, and never stored.
+    def _prompted(self, project: str, xml: str, tasks: Sequence[Any], context: Any) -> list[Json]:
+        """What somebody who points or types gets."""
+        number, config = _id_of(project), read_config(xml)
+        return [self._prompts.answer(number, config, task, context, self._base) for task in tasks]
 
-        Label Studio hides failures of its smart tools, so log and status page have to say them.
-        """
-        started = time.monotonic()
+    def _base(self) -> str | None:
+        """The model that answers, whatever a project learnt; None before a worker was ready."""
         served = self._served("")
-        if served is None:
-            cause = "no segment worker has announced its model yet; start `dgl-rsis worker`"
-            self._refuse_prompts(project, [task_id_of(task) for task in tasks], cause)
-            return iter([NOTHING] * len(tasks))
-        config = read_config(xml)
-        return iter(
-            [self._prompted(project, task, config, sent, served.base, started) for task in tasks]
-        )
-
-    def _prompted(
-        self,
-        project: str,
-        task: Any,
-        config: LabelConfig,
-        sent: Any,
-        version: str,
-        started: float,
-    ) -> Answer:
-        try:
-            seen = as_task(task)
-            plain = config.to_request(seen, version)
-            prompt = context.read(sent, config, seen, self._memory)
-        except TaskError as error:
-            self._refuse_prompts(project, [task_id_of(task)], one_line(str(error)))
-            return NOTHING
-        request = context.to_request(plain, prompt)
-        self.client.submit([request], at_front=True, interactive=True)
-        with self._slot() as free:
-            left = started + self._settings.single_task_seconds - time.monotonic()
-            reply = self.client.wait([request.key], max(0.0, left) if free else 0.0)[request.key]
-        try:
-            answer = _suggested(reply, prompt, config, f"{request.task_id}\n{request.key}")
-        except answers.NoSuggestionError as error:
-            self._refuse_prompts(project, [request.task_id], one_line(str(error)))
-            return NOTHING
-        self._memory.suggestions.remember(request.task_id, answer["result"], prompt.asked_by)
-        self.metrics.tasks.labels("answered").inc()
-        seconds = time.monotonic() - started
-        LOG.info("task %s: a prompt was answered, %.3f s", request.task_id, seconds)
-        return answer
+        return None if served is None else served.base
 
     def _queued(self, project: str, xml: str, tasks: Sequence[Any]) -> Iterator[Answer]:
         number = _id_of(project)
@@ -340,10 +297,6 @@ class PredictionService:
             self._say(failure.task_id, failure.message)
         self.client.record_failures(failures)
 
-    def _refuse_prompts(self, project: str, task_ids: Sequence[str], cause: str) -> None:
-        number = _id_of(project)
-        self._refuse([TaskFailure(INTERACTIVE, each, cause, project=number) for each in task_ids])
-
     def _note(self, project: str, outcomes: Sequence[Outcome]) -> None:
         """Say on the page what became of tasks; an answer is not lost because that fails."""
         try:
@@ -374,29 +327,3 @@ def _request(
         return replace(config.to_request(as_task(task), version), prototypes=prototypes)
     except TaskError as error:
         return TaskFailure("predict", task_id_of(task), one_line(str(error)))
-
-
-def _suggested(
-    reply: SegmentReply | Failure | None,
-    prompt: context.InteractivePrompt,
-    config: LabelConfig,
-    seed: str,
-) -> Json:
-    """The answer to a prompt.
-
-    Raises:
-        NoSuggestionError: there is none.
-    """
-    if isinstance(reply, Failure):
-        raise answers.NoSuggestionError(reply.message)
-    if reply is None:
-        raise answers.NoSuggestionError(
-            "no mask in time: the workers are busy with other images; ask again"
-        )
-    return answers.suggest(reply, prompt, config, seed)
-
-
-def one_line(text: str) -> str:
-    """Text from outside, fit for one log line: no control characters, not endless."""
-    short = text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
-    return "".join(c if c.isprintable() else " " for c in short)

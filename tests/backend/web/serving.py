@@ -10,7 +10,7 @@ from backend.web.settings import Settings
 from workers.queue.client import SegmentClient
 
 
-def service(redis: Redis, **values: Any) -> PredictionService:
+def service(redis: Redis, client: SegmentClient | None = None, **values: Any) -> PredictionService:
     budgets = {"single_task_seconds": 0.3, "batch_seconds": 0.5}
     settings = Settings.model_validate(budgets | values)
-    return PredictionService(SegmentClient(redis), settings, Metrics())
+    return PredictionService(client or SegmentClient(redis), settings, Metrics())

@@ -64,7 +64,7 @@ def test_in_the_server_of_1_0_9_and_with_what_2_x_adds(
     assert first["model_version"] == VERSION
     assert first["result"][0]["value"]["brushlabels"] == ["ship"]
     assert second == []
-    assert interactive["results"] == [[]]
+    assert [answer["result"] for answer in interactive["results"]] == [[]]
     assert stored == {"model_version": VERSION}
     assert answers[0] == []
     assert answers[1]["model_version"] == VERSION

@@ -9,8 +9,9 @@ import pytest
 from redis import Redis
 from rq.job import Job
 
+from backend.project.tasks import one_line
 from backend.web.metrics import Metrics
-from backend.web.service import Answer, PredictionService, one_line, open_client
+from backend.web.service import Answer, PredictionService, open_client
 from backend.web.settings import Settings
 from tests.backend.web.serving import service
 from tests.backend.worker_end import (

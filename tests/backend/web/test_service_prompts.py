@@ -22,6 +22,7 @@ from workers.messages import SegmentRequest, VisualPrompt
 from workers.queue import replies
 from workers.queue.client import SegmentClient
 
+NO_MASK = {"result": [], "score": 0.0, "model_version": VERSION}
 TEXT = {"result": [{"type": "textarea", "value": {"text": ["the grey ship"]}}]}
 
 
@@ -57,9 +58,9 @@ def test_a_prompt_that_cannot_be_asked_gets_an_empty_list_and_one_log_line(
 ) -> None:
     sent = {"result": [{"type": "keypointlabels", "value": {"x": "43.75", "y": 50.0}}]}
     serving = service(announced)
-    assert list(serving.predict(PROJECT, xml, [of], sent)) == [[]]
+    assert list(serving.predict(PROJECT, xml, [of], sent)) == [NO_MASK]
     assert waiting(announced)["segment"] == 0
-    (line,) = [r.getMessage() for r in caplog.records if "gets []" in r.getMessage()]
+    (line,) = [r.getMessage() for r in caplog.records if "gets no mask" in r.getMessage()]
     assert message in line
     (failure,) = SegmentClient(announced).failures()
     assert (failure.stage, failure.task_id) == ("interactive", "1")
@@ -70,7 +71,8 @@ def test_a_prompt_that_cannot_be_asked_gets_an_empty_list_and_one_log_line(
 
 
 def test_a_prompt_before_the_first_worker_stands_on_the_status_page(redis: Redis) -> None:
-    assert list(service(redis).predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    (answer,) = service(redis).predict(PROJECT, XML, [task(1)], TEXT)
+    assert answer == {**NO_MASK, "model_version": ""}
     (failure,) = SegmentClient(redis).failures()
     assert (failure.stage, failure.task_id) == ("interactive", "1")
     assert "no segment worker" in failure.message
@@ -99,7 +101,7 @@ def test_a_mask_without_a_region_is_said_and_not_shown_as_an_empty_answer(
 ) -> None:
     asked = prompted(announced, "the grey ship")
     replies.store_reply(announced, asked.key, candidates(0.8, label="harbour"), 3600)
-    assert list(service(announced).predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    assert list(service(announced).predict(PROJECT, XML, [task(1)], TEXT)) == [NO_MASK]
     (failure,) = SegmentClient(announced).failures()
     assert "too small for a region" in failure.message
 
@@ -113,9 +115,9 @@ class Submissions(SegmentClient):
 
 
 def test_a_prompt_takes_the_queue_of_people_who_wait(announced: Redis) -> None:
-    serving = service(announced)
-    serving.client = client = Submissions(announced)
-    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    client = Submissions(announced)
+    serving = service(announced, client=client)
+    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [NO_MASK]
     assert client.options == {"at_front": True, "interactive": True}
 
 
@@ -137,7 +139,7 @@ def test_a_text_prompt_without_an_answer_stands_on_the_status_page(announced: Re
     asked = prompted(announced, "the grey ship")
     nothing = replace(candidates(), reason="nothing here looks like 'ship'")
     replies.store_reply(announced, asked.key, nothing, 3600)
-    assert list(service(announced).predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    assert list(service(announced).predict(PROJECT, XML, [task(1)], TEXT)) == [NO_MASK]
     (failure,) = SegmentClient(announced).failures()
     assert (failure.stage, failure.message) == ("interactive", "nothing here looks like 'ship'")
 
@@ -145,8 +147,57 @@ def test_a_text_prompt_without_an_answer_stands_on_the_status_page(announced: Re
 def test_a_text_prompt_goes_to_the_front_and_may_be_late(announced: Redis) -> None:
     serving = service(announced, single_task_seconds=0.2)
     SegmentClient(announced).submit([label_config.parse(XML).to_request(task(2), VERSION)])
-    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [[]]
+    assert list(serving.predict(PROJECT, XML, [task(1)], TEXT)) == [NO_MASK]
     key = prompted(announced, "the grey ship").key
     assert announced.lindex("rq:queue:segment", 0) == f"segment-{key}".encode()
     (failure,) = SegmentClient(announced).failures()
     assert failure.message.startswith("no mask in time")
+
+
+REASONED = XML.replace("</View>", '<TextArea name="reason" toName="image"/></View>')
+
+
+def test_a_project_with_a_field_for_reasons_shows_why_there_is_no_mask(announced: Redis) -> None:
+    nothing = replace(candidates(), reason="too dark.")
+    replies.store_reply(announced, pointed(VisualPrompt(((0.25, 0.5),))).key, nothing, 3600)
+    serving = service(announced)
+    sent = {"result": [clicked(25, is_positive=True)]}
+    (answer,) = serving.predict(PROJECT, REASONED, [task(1)], sent)
+    assert isinstance(answer, dict)
+    (said,) = answer["result"]
+    assert (said["from_name"], said["to_name"], said["type"]) == ("reason", "image", "textarea")
+    assert said["value"]["text"] == ["too dark. Ctrl + Z takes the point or box away."]
+    assert "dynamic" not in said, "accepted by itself it would never be seen"
+
+    second = VisualPrompt(((0.25, 0.5), (0.75, 0.5)))
+    replies.store_reply(announced, pointed(second).key, candidates(0.8), 3600)
+    sent = {"result": [clicked(25), clicked(75, is_positive=True)]}
+    (answer,) = serving.predict(PROJECT, REASONED, [task(1)], sent)
+    assert isinstance(answer, dict)
+    mask, unsaid = answer["result"]
+    assert mask["value"]["brushlabels"] == ["ship"]
+    assert (unsaid["from_name"], unsaid["value"], unsaid["dynamic"]) == (
+        "reason",
+        {"text": []},
+        True,
+    )
+    (answer,) = serving.predict(PROJECT, REASONED, [task(1)], sent)
+    assert isinstance(answer, dict)
+    assert len(answer["result"]) == 1, "there is nothing left to take back"
+
+
+def test_a_reason_is_no_sentence_and_a_sentence_leaves_no_point(announced: Redis) -> None:
+    asked = prompted(announced, "the grey ship")
+    replies.store_reply(announced, asked.key, replace(candidates(), reason="none"), 3600)
+    reason = {"type": "textarea", "from_name": "reason", "value": {"text": ["too dark"]}}
+    sent = {"result": [*TEXT["result"], reason]}
+    (answer,) = service(announced).predict(PROJECT, REASONED, [task(1)], sent)
+    assert isinstance(answer, dict)
+    assert answer["result"][0]["value"]["text"] == ["none"]
+
+
+def test_nothing_is_said_when_the_last_point_was_taken_away(announced: Redis) -> None:
+    (answer,) = service(announced).predict(PROJECT, REASONED, [task(1)], {"result": []})
+    assert isinstance(answer, dict)
+    assert answer["result"] == []
+    assert SegmentClient(announced).failures() == []
