@@ -9,8 +9,10 @@ from label_studio_sdk.converter.brush import decode_rle
 from numpy.typing import NDArray
 from playwright.sync_api import Page
 
+from backend.project.interface import Wanted, write
 from samples.servers import Studio
-from tests.e2e.annotator import submit
+from samples.studio import connect_backend, create_project, import_images, sample_images
+from tests.e2e.annotator import REGIONS, SECONDS, submit
 from tests.e2e.projects import Project, make_project
 from tests.e2e.smart_tools import (
     LABEL,
@@ -103,6 +105,27 @@ def test_a_negative_click_inside_another_class_splits_the_two(
     assert not (building & ground).any()
     assert (building[inside], ground[inside]) == (True, False)
     assert (building[beside], ground[beside]) == (False, True)
+
+
+def test_a_click_without_a_mask_says_why_and_leaves_no_point(
+    studio: Studio, backend: str, page: Page, screenshots: Path
+) -> None:
+    number = create_project(studio, "one label", write(Wanted([LABEL])))
+    tasks = import_images(studio, number, sample_images()[:1])
+    connect_backend(studio, number, backend)
+    seen = opened(page, studio, Project(number, tasks), tasks[0])
+    before = page.evaluate(f"{REGIONS}.length")
+
+    click(page, seen.mask.shape, middle(~seen.mask), negative=True)
+    reason = page.locator(".dgl-reason").get_by_text("add a positive point")
+    reason.wait_for(timeout=60 * SECONDS)
+    page.screenshot(path=screenshots / "e2e-reason.png")
+    assert page.evaluate(f"{REGIONS}.length") == before + 1, "the point is there"
+
+    page.keyboard.press("Control+z")
+    reason.wait_for(state="detached", timeout=30 * SECONDS)
+    submit(page)
+    assert regions_of(studio, seen.task).keys() == set(seen.regions.values())
 
 
 def largest(seen: Seen) -> str:
