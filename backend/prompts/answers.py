@@ -69,8 +69,9 @@ def refuse(cause: str, config: LabelConfig, model_version: str, *, drawn: bool) 
         model_version: of the model that was asked.
         drawn: something was drawn, which stays in the annotation.
     """
-    said = [f"{cause.rstrip('.')}. {UNDO}" if drawn else cause] if cause else []
-    result = [_reason(config, said)] if said and config.reason_on else []
+    said = cause[:1].upper() + cause[1:].rstrip(".") + "."
+    text = f"{said} {UNDO}" if drawn else said
+    result = [_reason(config, [text])] if cause and config.reason_on else []
     return {"result": result, "score": 0.0, "model_version": model_version}
 
 

@@ -166,7 +166,7 @@ def test_a_project_with_a_field_for_reasons_shows_why_there_is_no_mask(announced
     assert isinstance(answer, dict)
     (said,) = answer["result"]
     assert (said["from_name"], said["to_name"], said["type"]) == ("reason", "image", "textarea")
-    assert said["value"]["text"] == ["too dark. Ctrl + Z takes the point or box away."]
+    assert said["value"]["text"] == ["Too dark. Ctrl + Z takes the point or box away."]
     assert "dynamic" not in said, "accepted by itself it would never be seen"
 
     second = VisualPrompt(((0.25, 0.5), (0.75, 0.5)))
@@ -193,7 +193,7 @@ def test_a_reason_is_no_sentence_and_a_sentence_leaves_no_point(announced: Redis
     sent = {"result": [*TEXT["result"], reason]}
     (answer,) = service(announced).predict(PROJECT, REASONED, [task(1)], sent)
     assert isinstance(answer, dict)
-    assert answer["result"][0]["value"]["text"] == ["none"]
+    assert answer["result"][0]["value"]["text"] == ["None."]
 
 
 def test_nothing_is_said_when_the_last_point_was_taken_away(announced: Redis) -> None:
