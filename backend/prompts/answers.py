@@ -42,7 +42,7 @@ def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig,
     """
     best = next((each for each in reply.segments if each.level == "candidate"), None)
     if prompt.correction is not None:
-        regions = _corrected(prompt, prompt.correction, best, reply.reason)
+        regions = _corrected(prompt, prompt.correction, best, reply.reason, seed)
     elif best is None:
         raise NoSuggestionError(reply.reason or "nothing was found")
     else:
@@ -90,7 +90,11 @@ def _reason(config: LabelConfig, text: Sequence[str]) -> Json:
 
 
 def _corrected(
-    prompt: InteractivePrompt, correction: Correction, best: SegmentResult | None, reason: str
+    prompt: InteractivePrompt,
+    correction: Correction,
+    best: SegmentResult | None,
+    reason: str,
+    seed: str,
 ) -> list[Json]:
     """The corrected mask, and those of other labels whose border with it moves.
 
@@ -102,12 +106,12 @@ def _corrected(
     after = before if _is_right(target, prompt) else _replaced(before, correction, best)
     if best is None and not after.any():
         raise NoSuggestionError(f"{reason or 'nothing was found'}, or delete the mask")
-    changed = writing.to_changed(target.region, to_runs(after), score)
+    changed = writing.to_changed(target.region, to_runs(after), score, f"{seed}\n0")
     if not changed:
         raise NoSuggestionError("too little is left of the mask for a region: delete it instead")
-    for other in correction.others:
+    for number, other in enumerate(correction.others, 1):
         mask = _moved(from_runs(other.runs), before, after)
-        changed += writing.to_changed(other.region, to_runs(mask), score)
+        changed += writing.to_changed(other.region, to_runs(mask), score, f"{seed}\n{number}")
     return changed
 
 
