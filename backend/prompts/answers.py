@@ -103,14 +103,17 @@ def _corrected(
     """
     target, score = correction.target, 0.0 if best is None else best.score
     before = from_runs(target.runs)
-    after = before if _is_right(target, prompt) else _replaced(before, correction, best)
+    right = _is_right(target, prompt)
+    after = before if right else _replaced(before, correction, best)
+    # Where masks lie on each other, the clicks say whose the place is: of what they touched.
+    untouched = before if right else before & ~from_runs(correction.prior)
     if best is None and not after.any():
         raise NoSuggestionError(f"{reason or 'nothing was found'}, or delete the mask")
     changed = writing.to_changed(target.region, to_runs(after), score, f"{seed}\n0")
     if not changed:
         raise NoSuggestionError("too little is left of the mask for a region: delete it instead")
     for number, other in enumerate(correction.others, 1):
-        mask = _moved(from_runs(other.runs), before, after)
+        mask = _moved(from_runs(other.runs), before & ~after, after & ~untouched)
         changed += writing.to_changed(other.region, to_runs(mask), score, f"{seed}\n{number}")
     return changed
 
@@ -128,10 +131,9 @@ def _replaced(before: Mask, correction: Correction, best: SegmentResult | None) 
     return untouched if best is None else untouched | from_runs(best.runs)
 
 
-def _moved(other: Mask, before: Mask, after: Mask) -> Mask:
-    """The mask of another label: with what was given up beside it, without what was taken in."""
-    given_up = before & ~after
-    return (other | _touching(given_up, other)) & ~after
+def _moved(other: Mask, given_up: Mask, taken: Mask) -> Mask:
+    """The mask of another label: with what was given up beside it, without what was taken."""
+    return (other | _touching(given_up, other)) & ~taken
 
 
 def _touching(mask: Mask, other: Mask) -> Mask:

@@ -88,6 +88,15 @@ def test_masks_that_overlap_are_parted() -> None:
     assert_masks(suggest(task, reply(left), *clicks), ship=left, water=both & ~left)
 
 
+def test_a_mask_below_keeps_what_the_clicks_did_not_touch() -> None:
+    everything = np.ones(SIZE, dtype=np.bool_)
+    task = holding(brush(A | C, id="ship"), brush(everything, "water", id="water"))
+    clicks = click(6, 6, "1"), click(20, 50, "2", positive=False)
+    assert_masks(suggest(task, reply(A), *clicks), ship=A | C, water=everything & ~A)
+    only = suggest(task, reply(A), click(20, 50, positive=False))
+    assert_masks(only, ship=A | C, water=everything)
+
+
 def test_a_negative_click_that_the_mask_does_not_hold_leaves_it_as_it_is() -> None:
     task = holding(brush(A, id="ship"), brush(B, "water", id="water"))
     changed = suggest(task, reply(square(0, 0, 20)), click(22, 42, positive=False))
