@@ -109,7 +109,8 @@ def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iter
     seen: set[str] = set()
     for region in (*recent, *_regions(task)):
         name = region.get("id")
-        if isinstance(name, str):
+        # What somebody wrote or chose of a region has the region's id, too.
+        if isinstance(name, str) and form_of(region) in HELD:
             if name in seen:
                 continue
             seen.add(name)
