@@ -41,11 +41,12 @@ class Budget:
     Attributes:
         regions: looked at.
         masks: decoded.
-        items: bytes of brush RLE, characters of PNG, or corners, of all decoded masks in sum.
+        items: bytes of brush RLE, characters of PNG, or corners, of all decoded masks in sum; a
+            bitmask costs a hundredth of its image's pixels at least.
     """
 
     regions: int = 20_000
-    masks: int = 12
+    masks: int = 1000  # a project with a region an object has hundreds; 300 take 0.3 s at 4096²
     items: int = 2_000_000
 
 
@@ -195,8 +196,12 @@ def _cost(region: Json, size: Size) -> int | None:
     """What decoding it costs; None when it is no mask of the image."""
     if size_of(region) != size:
         return None
-    held = value_of(region).get(HELD.get(form_of(region), ""))
-    return len(held) if isinstance(held, list | str) and held else None
+    form = form_of(region)
+    held = value_of(region).get(HELD.get(form, ""))
+    if not isinstance(held, list | str) or not held:
+        return None
+    # However short a PNG, decoding it takes as long as its image is large.
+    return max(len(held), size[0] * size[1] // 100) if form == "bitmask" else len(held)
 
 
 def _pixel(point: Point, runs: Runs) -> tuple[int, int]:

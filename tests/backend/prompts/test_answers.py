@@ -109,6 +109,12 @@ def test_masks_of_every_kind_are_corrected(kind: str) -> None:
     assert_masks(suggest(task, reply(C), click(6, 6)), drawn=C)
 
 
+def test_the_mask_under_the_click_is_corrected_however_many_there_are() -> None:
+    many = [brush(square(30, number % 50), id=str(number)) for number in range(200)]
+    task = holding(brush(A, id="first"), *many)
+    assert_masks(suggest(task, reply(C), click(6, 6)), first=C)
+
+
 def test_an_outline_is_corrected_too() -> None:
     outline = {**polygon((10, 10), (40, 10), (40, 60), (10, 60)), "id": "outline"}
     changed = suggest(holding(outline), reply(square(4, 6, 12)), click(10, 12))
