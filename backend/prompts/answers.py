@@ -17,6 +17,7 @@ from backend.prompts.clicks import Correction
 from backend.prompts.context import InteractivePrompt
 from backend.prompts.stored import PATCH, StoredMask
 from backend.regions import writing
+from backend.regions.geometry import value_of
 from dgl_rsis.runs import from_runs, to_runs
 from dgl_rsis.types import Json, Mask
 from workers.messages import SegmentReply, SegmentResult
@@ -54,6 +55,8 @@ def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig,
                 "the mask that was found is too small for a region, or its label has none"
             )
     score = max((region["score"] for region in regions), default=0.0)
+    if prompt.correction is not None:
+        regions += _with_new_shapes(prompt.correction.written, regions)
     return {"result": regions, "score": score, "model_version": reply.model_version}
 
 
@@ -116,6 +119,21 @@ def _corrected(
         mask = _moved(from_runs(other.runs), before & ~after, after & ~untouched)
         changed += writing.to_changed(other.region, to_runs(mask), score, f"{seed}\n{number}")
     return changed
+
+
+def _with_new_shapes(written: Sequence[Json], changed: Sequence[Json]) -> list[Json]:
+    """What is written of corrected masks, which Label Studio drops where an answer lacks it.
+
+    Each repeats the shape of its region, as far as it has one.
+    """
+    values = {region["id"]: region["value"] for region in changed}
+    kept = []
+    for each in written:
+        value, shape = value_of(each), values.get(each["id"], {})
+        repeated = {key: shape[key] for key in shape if key in value}
+        if each["id"] in values:
+            kept.append({**each, "value": {**value, **repeated}})
+    return kept
 
 
 def _is_right(target: StoredMask, prompt: InteractivePrompt) -> bool:

@@ -108,14 +108,35 @@ def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iter
         recent: what was answered so lately that no draft can hold it yet, newest first.
     """
     seen: set[str] = set()
-    for region in (*recent, *_regions(task)):
-        name = region.get("id")
-        # What somebody wrote or chose of a region has the region's id, too.
-        if isinstance(name, str) and form_of(region) in HELD:
-            if name in seen:
-                continue
-            seen.add(name)
-        yield region
+    for state in (recent, *_states(task)):
+        newer = frozenset(seen)
+        for region in state:
+            name = region.get("id")
+            if isinstance(name, str):
+                # What is written or chosen of a region has its id, and is as old as the region.
+                if name in newer or (is_mask(region) and name in seen):
+                    continue
+                if is_mask(region):
+                    seen.add(name)
+            yield region
+
+
+def is_mask(region: Json) -> bool:
+    """Whether it is of a form that a click may correct."""
+    return form_of(region) in HELD
+
+
+def written(regions: Iterable[Json], mask: StoredMask) -> list[Json]:
+    """What somebody wrote or chose of a mask: other results under its id.
+
+    Args:
+        regions: of its task, see `newest_regions`.
+        mask: one of them.
+    """
+    name = mask.region.get("id")
+    if not isinstance(name, str):
+        return []
+    return [each for each in regions if each.get("id") == name and not is_mask(each)]
 
 
 def holds(runs: Runs, point: Point) -> bool:
@@ -154,7 +175,7 @@ def parts_at(runs: Runs, points: Sequence[Point]) -> Runs:
     return to_runs(np.isin(numbered, list(wanted)))
 
 
-def _regions(task: Mapping[str, Any]) -> Iterator[Json]:
+def _states(task: Mapping[str, Any]) -> Iterator[list[Json]]:
     """The regions of whatever nothing newer was made of, the newest first within each kind."""
     drafts, annotations, predictions = (
         _newest_first(task.get(kind)) for kind in ("drafts", "annotations", "predictions")
@@ -170,9 +191,8 @@ def _regions(task: Mapping[str, Any]) -> Iterator[Json]:
     ]
     for held in (*drafts, *annotations, *predictions):
         result = held.get("result")
-        for region in reversed(result if isinstance(result, list) else []):
-            if isinstance(region, dict):
-                yield region
+        every = reversed(result if isinstance(result, list) else [])
+        yield [region for region in every if isinstance(region, dict)]
 
 
 def _newest_first(held: Any) -> list[Json]:

@@ -115,6 +115,22 @@ def test_the_mask_under_the_click_is_corrected_however_many_there_are() -> None:
     assert_masks(suggest(task, reply(C), click(6, 6)), first=C)
 
 
+def test_what_is_written_of_a_mask_stays_with_it() -> None:
+    mask, size = brush(A, id="ship"), {"original_height": H, "original_width": W}
+    written = {"id": "ship", "type": "textarea", "from_name": "note", "to_name": "image", **size}
+    rle = mask["value"]["rle"]
+    note = {**written, "value": {"text": ["grey"], "format": "rle", "rle": rle}}
+    older = {**note, "value": {"text": ["white"]}}
+    task = holding(mask, older) | holding(mask, note, kind="drafts")
+    prompt = context.read({"result": [click(6, 6)]}, CONFIG, task, Memory())
+    changed, kept = answers.suggest(reply(C), prompt, CONFIG, "s")["result"]
+    assert kept["value"] == {"text": ["grey"], "format": "rle", "rle": changed["value"]["rle"]}
+    assert {**kept, "value": note["value"]} == note
+    deleted = holding(mask, older) | holding(mask, kind="drafts")
+    prompt = context.read({"result": [click(6, 6)]}, CONFIG, deleted, Memory())
+    assert len(answers.suggest(reply(C), prompt, CONFIG, "s")["result"]) == 1
+
+
 def test_an_outline_is_corrected_too() -> None:
     outline = {**polygon((10, 10), (40, 10), (40, 60), (10, 60)), "id": "outline"}
     changed = suggest(holding(outline), reply(square(4, 6, 12)), click(10, 12))
