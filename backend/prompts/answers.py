@@ -17,6 +17,7 @@ from backend.prompts.clicks import Correction
 from backend.prompts.context import InteractivePrompt
 from backend.prompts.stored import PATCH, StoredMask
 from backend.regions import writing
+from backend.regions.geometry import value_of
 from dgl_rsis.runs import from_runs, to_runs
 from dgl_rsis.types import Json, Mask
 from workers.messages import SegmentReply, SegmentResult
@@ -42,7 +43,7 @@ def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig,
     """
     best = next((each for each in reply.segments if each.level == "candidate"), None)
     if prompt.correction is not None:
-        regions = _corrected(prompt, prompt.correction, best, reply.reason)
+        regions = _corrected(prompt, prompt.correction, best, reply.reason, seed)
     elif best is None:
         raise NoSuggestionError(reply.reason or "nothing was found")
     else:
@@ -54,6 +55,8 @@ def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig,
                 "the mask that was found is too small for a region, or its label has none"
             )
     score = max((region["score"] for region in regions), default=0.0)
+    if prompt.correction is not None:
+        regions += _with_new_shapes(prompt.correction.written, regions)
     return {"result": regions, "score": score, "model_version": reply.model_version}
 
 
@@ -91,7 +94,11 @@ def _reason(config: LabelConfig, text: Sequence[str]) -> Json:
 
 
 def _corrected(
-    prompt: InteractivePrompt, correction: Correction, best: SegmentResult | None, reason: str
+    prompt: InteractivePrompt,
+    correction: Correction,
+    best: SegmentResult | None,
+    reason: str,
+    seed: str,
 ) -> list[Json]:
     """The corrected mask, and those of other labels whose border with it moves.
 
@@ -100,16 +107,34 @@ def _corrected(
     """
     target, score = correction.target, 0.0 if best is None else best.score
     before = from_runs(target.runs)
-    after = before if _is_right(target, prompt) else _replaced(before, correction, best)
+    right = _is_right(target, prompt)
+    after = before if right else _replaced(before, correction, best)
+    # Where masks lie on each other, the clicks say whose the place is: of what they touched.
+    untouched = before if right else before & ~from_runs(correction.prior)
     if best is None and not after.any():
         raise NoSuggestionError(f"{reason or 'nothing was found'}, or delete the mask")
-    changed = writing.to_changed(target.region, to_runs(after), score)
+    changed = writing.to_changed(target.region, to_runs(after), score, f"{seed}\n0")
     if not changed:
         raise NoSuggestionError("too little is left of the mask for a region: delete it instead")
-    for other in correction.others:
-        mask = _moved(from_runs(other.runs), before, after)
-        changed += writing.to_changed(other.region, to_runs(mask), score)
+    for number, other in enumerate(correction.others, 1):
+        mask = _moved(from_runs(other.runs), before & ~after, after & ~untouched)
+        changed += writing.to_changed(other.region, to_runs(mask), score, f"{seed}\n{number}")
     return changed
+
+
+def _with_new_shapes(written: Sequence[Json], changed: Sequence[Json]) -> list[Json]:
+    """What is written of corrected masks, which Label Studio drops where an answer lacks it.
+
+    Each repeats the shape of its region, as far as it has one.
+    """
+    values = {region["id"]: region["value"] for region in changed}
+    kept = []
+    for each in written:
+        value, shape = value_of(each), values.get(each["id"], {})
+        repeated = {key: shape[key] for key in shape if key in value}
+        if each["id"] in values:
+            kept.append({**each, "value": {**value, **repeated}})
+    return kept
 
 
 def _is_right(target: StoredMask, prompt: InteractivePrompt) -> bool:
@@ -125,10 +150,9 @@ def _replaced(before: Mask, correction: Correction, best: SegmentResult | None) 
     return untouched if best is None else untouched | from_runs(best.runs)
 
 
-def _moved(other: Mask, before: Mask, after: Mask) -> Mask:
-    """The mask of another label: with what was given up beside it, without what was taken in."""
-    given_up = before & ~after
-    return (other | _touching(given_up, other)) & ~after
+def _moved(other: Mask, given_up: Mask, taken: Mask) -> Mask:
+    """The mask of another label: with what was given up beside it, without what was taken."""
+    return (other | _touching(given_up, other)) & ~taken
 
 
 def _touching(mask: Mask, other: Mask) -> Mask:

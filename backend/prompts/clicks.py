@@ -57,11 +57,13 @@ class Correction:
         target: the mask that is corrected.
         prior: its parts that the clicks touch: what the answer takes the place of.
         others: masks of other labels that hold a negative click, newest first.
+        written: what somebody wrote or chose of these masks, results under their ids.
     """
 
     target: StoredMask
     prior: Runs
     others: tuple[StoredMask, ...] = ()
+    written: tuple[Json, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,12 +181,16 @@ def _correction(
             for mask in stored.stored(regions, size, lambda region: _has_other(region, own))
             if any(stored.holds(mask.runs, point) for point in negative)
         )
+    prior: Runs | None = None
     if target is not None:
-        return Correction(target, stored.parts_at(target.runs, points), others)
-    if others and len(negative) == len(points):
-        nearest = _nearest(negative[-1], regions, own, size)
-        return None if nearest is None else Correction(nearest, nearest.runs, others)
-    return None
+        prior = stored.parts_at(target.runs, points)
+    elif others and len(negative) == len(points):
+        target = _nearest(negative[-1], regions, own, size)
+        prior = None if target is None else target.runs
+    if target is None or prior is None:
+        return None
+    written = [each for mask in (target, *others) for each in stored.written(regions, mask)]
+    return Correction(target, prior, others, tuple(written))
 
 
 def _held(clicks: Sequence[Click], masks: Sequence[StoredMask]) -> StoredMask | None:

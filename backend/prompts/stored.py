@@ -41,11 +41,12 @@ class Budget:
     Attributes:
         regions: looked at.
         masks: decoded.
-        items: bytes of brush RLE, characters of PNG, or corners, of all decoded masks in sum.
+        items: bytes of brush RLE, characters of PNG, or corners, of all decoded masks in sum; a
+            bitmask costs a hundredth of its image's pixels at least.
     """
 
     regions: int = 20_000
-    masks: int = 12
+    masks: int = 1000  # a project with a region an object has hundreds; 300 take 0.3 s at 4096²
     items: int = 2_000_000
 
 
@@ -107,13 +108,35 @@ def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iter
         recent: what was answered so lately that no draft can hold it yet, newest first.
     """
     seen: set[str] = set()
-    for region in (*recent, *_regions(task)):
-        name = region.get("id")
-        if isinstance(name, str):
-            if name in seen:
-                continue
-            seen.add(name)
-        yield region
+    for state in (recent, *_states(task)):
+        newer = frozenset(seen)
+        for region in state:
+            name = region.get("id")
+            if isinstance(name, str):
+                # What is written or chosen of a region has its id, and is as old as the region.
+                if name in newer or (is_mask(region) and name in seen):
+                    continue
+                if is_mask(region):
+                    seen.add(name)
+            yield region
+
+
+def is_mask(region: Json) -> bool:
+    """Whether it is of a form that a click may correct."""
+    return form_of(region) in HELD
+
+
+def written(regions: Iterable[Json], mask: StoredMask) -> list[Json]:
+    """What somebody wrote or chose of a mask: other results under its id.
+
+    Args:
+        regions: of its task, see `newest_regions`.
+        mask: one of them.
+    """
+    name = mask.region.get("id")
+    if not isinstance(name, str):
+        return []
+    return [each for each in regions if each.get("id") == name and not is_mask(each)]
 
 
 def holds(runs: Runs, point: Point) -> bool:
@@ -152,7 +175,7 @@ def parts_at(runs: Runs, points: Sequence[Point]) -> Runs:
     return to_runs(np.isin(numbered, list(wanted)))
 
 
-def _regions(task: Mapping[str, Any]) -> Iterator[Json]:
+def _states(task: Mapping[str, Any]) -> Iterator[list[Json]]:
     """The regions of whatever nothing newer was made of, the newest first within each kind."""
     drafts, annotations, predictions = (
         _newest_first(task.get(kind)) for kind in ("drafts", "annotations", "predictions")
@@ -168,9 +191,8 @@ def _regions(task: Mapping[str, Any]) -> Iterator[Json]:
     ]
     for held in (*drafts, *annotations, *predictions):
         result = held.get("result")
-        for region in reversed(result if isinstance(result, list) else []):
-            if isinstance(region, dict):
-                yield region
+        every = reversed(result if isinstance(result, list) else [])
+        yield [region for region in every if isinstance(region, dict)]
 
 
 def _newest_first(held: Any) -> list[Json]:
@@ -194,8 +216,12 @@ def _cost(region: Json, size: Size) -> int | None:
     """What decoding it costs; None when it is no mask of the image."""
     if size_of(region) != size:
         return None
-    held = value_of(region).get(HELD.get(form_of(region), ""))
-    return len(held) if isinstance(held, list | str) and held else None
+    form = form_of(region)
+    held = value_of(region).get(HELD.get(form, ""))
+    if not isinstance(held, list | str) or not held:
+        return None
+    # However short a PNG, decoding it takes as long as its image is large.
+    return max(len(held), size[0] * size[1] // 100) if form == "bitmask" else len(held)
 
 
 def _pixel(point: Point, runs: Runs) -> tuple[int, int]:

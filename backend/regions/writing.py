@@ -107,13 +107,16 @@ def to_regions(
     return list(_drawn(reply, control, [segment], seed)) if control else []
 
 
-def to_changed(region: Json, runs: Runs, score: float) -> list[Json]:
+def to_changed(region: Json, runs: Runs, score: float, seed: str) -> list[Json]:
     """A stored region with another mask: under its own id, so that it takes its own place.
 
     Args:
         region: a brush, a bitmask or a polygon, as Label Studio has it.
         runs: its new mask.
         score: of that mask.
+        seed: the same for the same change, and for no other region and no other change: of what
+            has no id yet. A part named after its region alone would take the place of a part that
+            was cut off before.
 
     Returns:
         One region, of an outline that falls apart several, the largest under the id; none where
@@ -126,7 +129,7 @@ def to_changed(region: Json, runs: Runs, score: float) -> list[Json]:
     regions = []
     for number, value in enumerate(_geometry(form, runs, largest_only=False)):
         name = str(region.get("id", ""))
-        name = _region_id(f"{name}\n{number}") if number or not name else name
+        name = _region_id(f"{seed}\n{name}\n{number}") if number or not name else name
         regions.append({**changed, "id": name, "value": {**value, **names}})
     return regions
 

@@ -88,6 +88,15 @@ def test_masks_that_overlap_are_parted() -> None:
     assert_masks(suggest(task, reply(left), *clicks), ship=left, water=both & ~left)
 
 
+def test_a_mask_below_keeps_what_the_clicks_did_not_touch() -> None:
+    everything = np.ones(SIZE, dtype=np.bool_)
+    task = holding(brush(A | C, id="ship"), brush(everything, "water", id="water"))
+    clicks = click(6, 6, "1"), click(20, 50, "2", positive=False)
+    assert_masks(suggest(task, reply(A), *clicks), ship=A | C, water=everything & ~A)
+    only = suggest(task, reply(A), click(20, 50, positive=False))
+    assert_masks(only, ship=A | C, water=everything)
+
+
 def test_a_negative_click_that_the_mask_does_not_hold_leaves_it_as_it_is() -> None:
     task = holding(brush(A, id="ship"), brush(B, "water", id="water"))
     changed = suggest(task, reply(square(0, 0, 20)), click(22, 42, positive=False))
@@ -98,6 +107,28 @@ def test_a_negative_click_that_the_mask_does_not_hold_leaves_it_as_it_is() -> No
 def test_masks_of_every_kind_are_corrected(kind: str) -> None:
     task = holding(brush(A, id="drawn", origin="manual"), kind=kind)
     assert_masks(suggest(task, reply(C), click(6, 6)), drawn=C)
+
+
+def test_the_mask_under_the_click_is_corrected_however_many_there_are() -> None:
+    many = [brush(square(30, number % 50), id=str(number)) for number in range(200)]
+    task = holding(brush(A, id="first"), *many)
+    assert_masks(suggest(task, reply(C), click(6, 6)), first=C)
+
+
+def test_what_is_written_of_a_mask_stays_with_it() -> None:
+    mask, size = brush(A, id="ship"), {"original_height": H, "original_width": W}
+    written = {"id": "ship", "type": "textarea", "from_name": "note", "to_name": "image", **size}
+    rle = mask["value"]["rle"]
+    note = {**written, "value": {"text": ["grey"], "format": "rle", "rle": rle}}
+    older = {**note, "value": {"text": ["white"]}}
+    task = holding(mask, older) | holding(mask, note, kind="drafts")
+    prompt = context.read({"result": [click(6, 6)]}, CONFIG, task, Memory())
+    changed, kept = answers.suggest(reply(C), prompt, CONFIG, "s")["result"]
+    assert kept["value"] == {"text": ["grey"], "format": "rle", "rle": changed["value"]["rle"]}
+    assert {**kept, "value": note["value"]} == note
+    deleted = holding(mask, older) | holding(mask, kind="drafts")
+    prompt = context.read({"result": [click(6, 6)]}, CONFIG, deleted, Memory())
+    assert len(answers.suggest(reply(C), prompt, CONFIG, "s")["result"]) == 1
 
 
 def test_an_outline_is_corrected_too() -> None:

@@ -77,6 +77,12 @@ def held(name: str, at: str, **more: Any) -> dict[str, Any]:
     return {"result": [{"id": name}], "updated_at": at, **more}
 
 
+def test_what_was_written_of_a_region_does_not_hide_it() -> None:
+    note = sized({"type": "textarea", "id": "a", "value": {"text": ["a roof of tin"]}})
+    (mask,) = masks_of(holding(brush(square(4, 4), id="a"), note), "ship", SIZE)
+    np.testing.assert_array_equal(from_runs(mask), square(4, 4))
+
+
 def test_what_was_deleted_in_a_newer_state_is_not_there() -> None:
     """A draft of an annotation of a prediction: only what is left in the newest counts."""
     task = {

@@ -291,7 +291,7 @@ def test_a_changed_region_keeps_its_id_its_control_and_its_labels(tag: str) -> N
     xml = single(tag, "semantic")
     (region,) = predict(xml, ("ship", 0.9, "class", SHIP))["result"]
     other = rectangle(slice(5, 25), slice(30, 40))
-    (changed,) = to_changed({**region, "is_positive": True}, to_runs(other), 0.7)
+    (changed,) = to_changed({**region, "is_positive": True}, to_runs(other), 0.7, "s")
     assert reading.mask(changed, SHIP.shape) == to_runs(other)
     kept = ("id", "from_name", "to_name", "type", "original_width", "original_height")
     assert {name: changed[name] for name in kept} == {name: region[name] for name in kept}
@@ -305,8 +305,20 @@ def test_a_changed_region_keeps_its_id_its_control_and_its_labels(tag: str) -> N
 def test_an_outline_that_falls_apart_is_several_regions_the_largest_under_the_old_id() -> None:
     (region,) = predict(single("PolygonLabels", "semantic"), ("ship", 0.9, "class", SHIP))["result"]
     parts = rectangle(slice(0, 5), slice(0, 5)) | rectangle(slice(20, 40), slice(20, 40))
-    changed = to_changed(region, to_runs(parts), 0.5)
+    changed = to_changed(region, to_runs(parts), 0.5, "s")
     assert [reading.mask(each, SHIP.shape).counts[1] for each in changed] == [20, 5]
     assert changed[0]["id"] == region["id"]
     assert changed[1]["id"] not in ("", region["id"])
-    assert to_changed(region, to_runs(np.zeros_like(parts)), 0.5) == []
+    assert to_changed(region, to_runs(np.zeros_like(parts)), 0.5, "s") == []
+
+
+def test_what_is_cut_off_later_does_not_take_the_place_of_what_was_cut_off_before() -> None:
+    (region,) = predict(single("PolygonLabels", "semantic"), ("ship", 0.9, "class", SHIP))["result"]
+    parts = to_runs(rectangle(slice(0, 5), slice(0, 5)) | rectangle(slice(20, 40), slice(20, 40)))
+    ids = [each["id"] for seed in "ab" for each in to_changed(region, parts, 0.5, seed)]
+    assert ids == [each["id"] for seed in "ab" for each in to_changed(region, parts, 0.5, seed)]
+    assert ids[0] == ids[2] == region["id"]
+    assert ids[1] != ids[3]
+    del region["id"]
+    nameless = {each["id"] for seed in "ab" for each in to_changed(region, parts, 0.5, seed)}
+    assert len(nameless) == 4
