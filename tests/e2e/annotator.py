@@ -21,7 +21,17 @@ SENTENCE = "the large building on the left"
 def open_task(page: Page, studio: Studio, project: Project, task: int) -> None:
     """Open a task as a click in the list does, and wait until its regions are there."""
     page.goto(f"{studio.base_url}/projects/{project.id}/data?task={task}")
-    page.wait_for_function("window.Htx?.annotationStore?.selected", timeout=120 * SECONDS)
+    wait_until_open(page)
+
+
+def wait_until_open(page: Page) -> None:
+    """Wait until the editor has an annotation with regions, and all of them are drawn.
+
+    Label Studio shows a prediction first, then the annotation that it makes of one.
+    """
+    page.wait_for_function(
+        "window.Htx?.annotationStore?.selected?.type === 'annotation'", timeout=120 * SECONDS
+    )
     page.wait_for_function(f"{SELECTED}.regionStore.regions.length > 0", timeout=120 * SECONDS)
     wait_until_drawn(page, REGIONS)
 

@@ -26,11 +26,10 @@ CHROMIUM_FLAGS = [
 
 
 @contextlib.contextmanager
-def logged_in(studio: Studio, folder: Path) -> Iterator[BrowserContext]:
-    """Chromium, logged in to Label Studio, with every host cut off but this machine.
+def chromium(folder: Path) -> Iterator[BrowserContext]:
+    """Chromium, with every host cut off but this machine.
 
     Args:
-        studio: Label Studio.
         folder: for the browser's own files.
 
     Raises:
@@ -49,16 +48,32 @@ def logged_in(studio: Studio, folder: Path) -> Iterator[BrowserContext]:
             viewport={"width": 1440, "height": 1000},
         )
         context.route(lambda url: urlsplit(url).hostname != LOOPBACK, lambda route: route.abort())
-        _log_in(context, studio)
         yield context
         context.close()
 
 
-def _log_in(context: BrowserContext, studio: Studio) -> None:
+@contextlib.contextmanager
+def logged_in(studio: Studio, folder: Path) -> Iterator[BrowserContext]:
+    """Chromium, logged in to Label Studio; see `chromium`.
+
+    Args:
+        studio: Label Studio.
+        folder: for the browser's own files.
+
+    Raises:
+        StartError: there is no Chromium.
+    """
+    with chromium(folder) as context:
+        log_in(context, studio.base_url, studio.account.email, studio.account.password)
+        yield context
+
+
+def log_in(context: BrowserContext, base_url: str, user: str, password: str) -> None:
+    """Log in to the Label Studio at an address, in a tab that is closed again."""
     page = context.new_page()
-    page.goto(f"{studio.base_url}/user/login/")
-    page.fill("input[name=email]", studio.account.email)
-    page.fill("input[name=password]", studio.account.password)
+    page.goto(f"{base_url}/user/login/")
+    page.fill("input[name=email]", user)
+    page.fill("input[name=password]", password)
     page.click("button[type=submit]")
     page.wait_for_url(lambda url: "/login" not in url, wait_until="commit")
     page.close()

@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from samples.processes import free_port
-from samples.servers import ROOT, Studio, dgl_rsis, label_studio
-from tests.e2e.browser import logged_in
+from samples.servers import ROOT, Backend, Studio, dgl_rsis, label_studio
+from tests.e2e.browser import chromium, log_in
 from tests.e2e.projects import Project, connection_of, make_project
 
 
@@ -35,11 +35,17 @@ def studio(first_start: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="session")
-def backend(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of `dgl-rsis up`, which knows Label Studio by a personal access token."""
+def served(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """`dgl-rsis up`, which knows Label Studio by a personal access token."""
     connection = connection_of(studio, studio.account.personal_token)
     with dgl_rsis(tmp_path_factory.mktemp("backend"), free_port(0), connection) as backend:
-        yield backend.base_url
+        yield backend
+
+
+@pytest.fixture(scope="session")
+def backend(served: Backend) -> str:
+    """Its address."""
+    return served.base_url
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +55,17 @@ def project(studio: Studio, backend: str) -> Project:
 
 
 @pytest.fixture(scope="session")
-def browser(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """Chromium, logged in to Label Studio, with every host cut off but this machine."""
-    with logged_in(studio, tmp_path_factory.mktemp("chromium")) as context:
+def anonymous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """Chromium with every host cut off but this machine, until `browser` logs in."""
+    with chromium(tmp_path_factory.mktemp("chromium")) as context:
         yield context
+
+
+@pytest.fixture(scope="session")
+def browser(studio: Studio, anonymous: BrowserContext) -> BrowserContext:
+    """Chromium, logged in to Label Studio."""
+    log_in(anonymous, studio.base_url, studio.account.email, studio.account.password)
+    return anonymous
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from label_studio_sdk.converter.brush import decode_rle
 from numpy.typing import NDArray
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from samples.servers import Studio
 from tests.e2e.annotator import (
@@ -69,6 +69,8 @@ def take_smart_tool(page: Page) -> None:
     """Take the smart keypoint into the hand."""
     page.locator(".lsf-tool_smart:visible").last.hover()  # the other smart tools fly out
     page.locator(".lsf-tool_smart[aria-label=key-point-tool]:visible").last.click()
+    page.mouse.move(0, 0)  # they lie over the image as long as the mouse is there
+    expect(page.locator(".lsf-tool_smart:visible")).to_have_count(1)
 
 
 def take_label(page: Page) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+import requests
+from playwright.sync_api import Page, expect
 
 from samples.processes import free_port
 from samples.servers import Studio, dgl_rsis
-from samples.studio import connect_backend, import_images, sample_images
+from samples.studio import LABEL_CONFIG, connect_backend, import_images, sample_images
 from tests.e2e.annotator import SECONDS
 from tests.e2e.predictions import (
     accept,
@@ -105,6 +106,31 @@ def test_a_correction_brings_new_predictions_and_reset_takes_them_back(
     assert len(predictions(studio, project)) == len(project.tasks) + len(others)
 
 
+def test_the_page_forgets_what_a_project_learnt(
+    studio: Studio, quick: Backend, page: Page, screenshots: Path
+) -> None:
+    project = make_project(studio, "forgotten", quick.url, images=1)
+    retrieve(studio, project)
+    wait_for_predictions(studio, project)
+    base = served(quick, project)
+    correct(studio, project.tasks[0])
+    wait_until(lambda: served(quick, project).startswith(f"{base}+p"))
+    assert f"project {project.id} learnt" in adapt(quick, "status", project.id)
+
+    page.goto(f"{quick.url}/projects/{project.id}")
+    page.get_by_text("Forget all…").click()
+    page.get_by_role("button", name="Yes, forget it").click()
+    expect(page.get_by_role("status")).to_have_text("Done.")
+    expect(page.locator("#learnt")).to_contain_text("Nothing yet")
+    page.screenshot(path=screenshots / "e2e-forgotten.png")
+
+    assert served(quick, project) == base
+    status = adapt(quick, "status", project.id)
+    assert "learnt" not in status
+    _, line = status.splitlines()
+    assert line.split() == [str(project.id), "yes", "-", "0", "0", "0", "KiB"]
+
+
 def test_the_label_stream_still_asks_for_new_tasks(studio: Studio, quick: Backend) -> None:
     project = make_project(studio, "label stream", quick.url, images=1)
     retrieve(studio, project)
@@ -140,6 +166,13 @@ def shown(studio: Studio, project: Project) -> str:
     return version
 
 
+def served(backend: Backend, project: Project) -> str:
+    """The version that /setup reports for a project."""
+    body = {"project": f"{project.id}.1", "schema": LABEL_CONFIG}
+    answer = requests.post(f"{backend.url}/setup", json=body, timeout=10)
+    return str(answer.json()["model_version"])
+
+
 def correct(studio: Studio, task: int) -> None:
     """Submit a task's prediction without its first region."""
     prediction = newest(studio, task)
@@ -148,10 +181,13 @@ def correct(studio: Studio, task: int) -> None:
     studio.api("POST", f"/api/tasks/{task}/annotations/", json=body)
 
 
-def adapt(backend: Backend, *words: Any) -> None:
-    """Run `dgl-rsis adapt` for a backend; others run beside it."""
+def adapt(backend: Backend, *words: Any) -> str:
+    """Run `dgl-rsis adapt` for a backend, since others run beside it; what it prints."""
     command = [str(Path(sys.executable).with_name("dgl-rsis")), "adapt", *map(str, words)]
     address = running_server(backend.queue)
     assert address is not None
     environment = os.environ | {"REDIS_URL": address, "REFRESH_SECONDS": "1"}
-    subprocess.run(command, env=environment, timeout=60, check=True)
+    done = subprocess.run(
+        command, env=environment, timeout=60, check=True, text=True, stdout=subprocess.PIPE
+    )
+    return done.stdout
