@@ -44,6 +44,10 @@ class RefinementParameters:
             contradicted it; n clicks that do leave 1 / (1 + n) of it.
         prior_part: share of a prior that its largest connected part has to hold for that: one of
             many parts is no object, and clicks on one of them say nothing of the others.
+        anew: share of the image that labelling everything anew may change of a prior, or
+            `anew_pixels` of a small image: what would change more is no one thing, as a road with
+            all its side streets, and is changed around the points alone.
+        anew_pixels: see `anew`.
         snap: pixels by which GrabCut may move the edge; 0 for not at all.
         snap_pixels: the largest window that GrabCut is used in; it takes time.
     """
@@ -60,6 +64,8 @@ class RefinementParameters:
     prior_weight: float = 8.0
     prior_trust: float = 8.0
     prior_part: float = 0.8
+    anew: float = 0.02
+    anew_pixels: int = 4096
     snap: int = 4
     snap_pixels: int = 200_000
 
@@ -183,7 +189,8 @@ def _corrected(
     # Leaves on the side that most of them had keep their pixels: a line drawn by hand stays.
     changed = at_full_size(tree, inside != (2 * held > area))
     corrected: Mask = np.where(changed, at_full_size(tree, inside), prior)
-    return corrected
+    most = max(parameters.anew * prior.size, parameters.anew_pixels)
+    return corrected if int((corrected ^ prior).sum()) <= most else mask
 
 
 def _with_middle(mask: Mask, points: Points, tree: RegionTree) -> Points:

@@ -104,6 +104,16 @@ def test_clicks_get_the_better_of_a_prior_that_they_contradict():
     assert iou(refined(clicked, stubborn), ROOF) < iou(refined(clicked), ROOF)
 
 
+def test_one_click_does_not_undo_a_large_mask_that_is_no_single_thing():
+    """All that is no roof, as a class mask: what is not part of it goes, and nothing else."""
+    ground = ~ROOF
+    clicked = Prompt(negative=points((70, 72)), prior=ground)
+    careful = replace(DEFAULT, anew_pixels=1000)
+    assert iou(refined(clicked, careful), ground & ~OTHER) > 0.95
+    careless = replace(careful, anew=1.0)
+    assert iou(refined(clicked, careless), ground & ~OTHER) < 0.5, "else this shows nothing"
+
+
 def test_a_box_takes_what_fits_it():
     assert iou(refined(Prompt(box=(18, 18, 46, 42))), ROOF) > 0.85
     assert iou(refined(Prompt(box=(62, 42, 18, 18))), ROOF | WING) > 0.85  # drawn backwards
