@@ -54,7 +54,7 @@ def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig,
             raise NoSuggestionError(
                 "the mask that was found is too small for a region, or its label has none"
             )
-    score = max((region["score"] for region in regions), default=0.0)
+    score = max((region.get("score") or 0.0 for region in regions), default=0.0)
     if prompt.correction is not None:
         regions += _with_new_shapes(prompt.correction.written, regions)
     return {"result": regions, "score": score, "model_version": reply.model_version}
@@ -113,13 +113,21 @@ def _corrected(
     untouched = before if right else before & ~from_runs(correction.prior)
     if best is None and not after.any():
         raise NoSuggestionError(f"{reason or 'nothing was found'}, or delete the mask")
-    changed = writing.to_changed(target.region, to_runs(after), score, f"{seed}\n0")
+    changed = _redrawn(target, after, score, f"{seed}\n0")
     if not changed:
         raise NoSuggestionError("too little is left of the mask for a region: delete it instead")
     for number, other in enumerate(correction.others, 1):
         mask = _moved(from_runs(other.runs), before & ~after, after & ~untouched)
-        changed += writing.to_changed(other.region, to_runs(mask), score, f"{seed}\n{number}")
+        changed += _redrawn(other, mask, score, f"{seed}\n{number}")
     return changed
+
+
+def _redrawn(stored_mask: StoredMask, mask: Mask, score: float, seed: str) -> list[Json]:
+    """A stored mask with other pixels; as it is, corner by corner, where they are the same."""
+    runs = to_runs(mask)
+    if runs == stored_mask.runs and isinstance(stored_mask.region.get("id"), str):
+        return [stored_mask.region]
+    return writing.to_changed(stored_mask.region, runs, score, seed)
 
 
 def _with_new_shapes(written: Sequence[Json], changed: Sequence[Json]) -> list[Json]:

@@ -25,7 +25,7 @@ from backend.project.tasks import TaskError
 from backend.prompts import stored
 from backend.prompts.memory import Signs
 from backend.prompts.stored import StoredMask
-from backend.regions import geometry, reading
+from backend.regions import geometry
 from backend.regions.shapes import Size
 from dgl_rsis.runs import Runs
 from dgl_rsis.types import Json
@@ -129,7 +129,7 @@ def _masks(
     masks = []
     newest = clicks[-1].at
     others = any(not click.present for click in clicks[:-1])
-    for mask in stored.stored(regions, size, lambda region: _has(region, label)):
+    for mask in stored.stored(regions, size, lambda names: _has(names, label)):
         if stored.holds(mask.runs, newest):
             masks.append(mask)
             if not others:
@@ -178,7 +178,7 @@ def _correction(
     if own and negative:
         others = tuple(
             mask
-            for mask in stored.stored(regions, size, lambda region: _has_other(region, own))
+            for mask in stored.stored(regions, size, lambda names: _has_other(names, own))
             if any(stored.holds(mask.runs, point) for point in negative)
         )
     prior: Runs | None = None
@@ -204,16 +204,15 @@ def _held(clicks: Sequence[Click], masks: Sequence[StoredMask]) -> StoredMask | 
 
 def _nearest(point: Point, regions: Sequence[Json], label: str, size: Size) -> StoredMask | None:
     """The stored mask of a label that lies nearest to a point."""
-    masks = stored.stored(regions, size, lambda region: _has(region, label))
+    masks = stored.stored(regions, size, lambda names: _has(names, label))
     return min(masks, key=lambda mask: stored.distance(mask.runs, point), default=None)
 
 
-def _has(region: Json, label: str) -> bool:
-    """Whether a region has a label; empty for any."""
-    return not label or label in reading.labels_of(region)
+def _has(names: Sequence[str], label: str) -> bool:
+    """Whether a label is among some; empty for any."""
+    return not label or label in names
 
 
-def _has_other(region: Json, label: str) -> bool:
-    """Whether a region has labels, and not this one."""
-    names = reading.labels_of(region)
+def _has_other(names: Sequence[str], label: str) -> bool:
+    """Whether there are labels, and not this one among them."""
     return bool(names) and label not in names

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from backend.project.tasks import LONGEST_ID
 from dgl_rsis.types import Json
@@ -49,7 +50,7 @@ class _Suggestion:
     Attributes:
         regions: what was suggested.
         asked_by: ids of the regions of its prompt.
-        at: when, monotonic seconds.
+        at: when, seconds since the epoch.
     """
 
     regions: tuple[Json, ...]
@@ -61,12 +62,12 @@ class Suggestions:
     """The last answers to prompts, by task. Safe for threads.
 
     Args:
-        clock: monotonic seconds.
+        clock: seconds since the epoch, to be compared with Label Studio's.
         most: tasks.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, most: int = REMEMBERED_TASKS
+        self, clock: Callable[[], float] = time.time, most: int = REMEMBERED_TASKS
     ) -> None:
         self._clock = clock
         self._most = most
@@ -94,7 +95,7 @@ class Suggestions:
                 self._last.popitem(last=False)
 
     def recent(self, task_id: str, asked_by: Collection[str]) -> list[Json]:
-        """What was suggested so lately that no draft can hold it, and is not pending; newest first.
+        """What was suggested so lately that no draft may hold it, and is not pending; newest first.
 
         The keypoints of a prompt go when its suggestion is accepted or rejected. While one of them
         is there, the suggestion is still pending, and what is asked now takes its place.
@@ -102,15 +103,20 @@ class Suggestions:
         Args:
             task_id: Label Studio's id of the task.
             asked_by: ids of the regions of the present prompt.
+
+        Returns:
+            Each as Label Studio has drafts: `result` and `updated_at`.
         """
         since = self._clock() - UNSAVED_SECONDS
         with self._lock:
             last = list(self._last.get(task_id, []))
         return [
-            region
+            {
+                "result": list(suggestion.regions),
+                "updated_at": datetime.fromtimestamp(suggestion.at, UTC).isoformat(),
+            }
             for suggestion in last
             if suggestion.at >= since and suggestion.asked_by.isdisjoint(asked_by)
-            for region in suggestion.regions
         ]
 
 

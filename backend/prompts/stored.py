@@ -18,7 +18,14 @@ import cv2
 import numpy as np
 
 from backend.regions import reading
-from backend.regions.geometry import MOST_PIXELS, RegionError, form_of, size_of, value_of
+from backend.regions.geometry import (
+    MOST_PIXELS,
+    RegionError,
+    form_of,
+    kind_of,
+    size_of,
+    value_of,
+)
 from backend.regions.shapes import Size
 from dgl_rsis.runs import Runs, from_runs, lengths, to_runs
 from dgl_rsis.types import Json
@@ -30,6 +37,7 @@ LOG = logging.getLogger(__name__)
 # ellipses are no masks that somebody wants better, but what smart tools were asked with.
 HELD = {"brush": "rle", "bitmask": "imageDataURL", "polygon": "points"}
 
+LABELS = "labels"  # type of a result that labels the shape of the same id
 PATCH = 8  # neighbours by corners, too, as in outlines
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -59,22 +67,24 @@ class StoredMask:
 
     Attributes:
         region: as Label Studio has it.
+        labels: its own, or those of the result beside it (`<Labels>` and a shape are two).
         runs: its pixels.
     """
 
     region: Json
+    labels: tuple[str, ...]
     runs: Runs
 
     @property
     def label(self) -> str:
         """The first of its labels; empty when it has none."""
-        return next(iter(reading.labels_of(self.region)), "")
+        return next(iter(self.labels), "")
 
 
 def stored(
-    regions: Iterable[Json],
+    regions: Sequence[Json],
     size: Size,
-    wanted: Callable[[Json], bool],
+    wanted: Callable[[Sequence[str]], bool],
     budget: Budget = BUDGET,
 ) -> Iterator[StoredMask]:
     """Those of some regions that are masks, decoded one by one as they are asked for.
@@ -82,20 +92,25 @@ def stored(
     Args:
         regions: of one task, see `newest_regions`.
         size: height and width of the prompt's image, pixels.
-        wanted: whether a region may be the one that is sought, by what it says of itself.
+        wanted: whether a region may be the one that is sought, by its labels.
         budget: where the search ends, which the log says.
     """
     left, items = budget.masks, budget.items
+    beside = {each.get("id"): each for each in regions if kind_of(each) == LABELS}
     for number, region in enumerate(regions):
         if number >= budget.regions or left <= 0:
             LOG.info("not all stored masks were searched for the one that a click corrects")
             return
-        cost = _cost(region, size) if wanted(region) else None
-        if cost is None or cost > items:
+        labels = reading.labels_of(region) or reading.labels_of(beside.get(region.get("id"), {}))
+        cost = _cost(region, size) if wanted(labels) else None
+        if cost is None:
+            continue
+        if cost > items:
+            LOG.info("a stored mask is too large to be searched for a click: %d items", cost)
             continue
         left, items = left - 1, items - cost
         try:
-            yield StoredMask(region, reading.mask(region, size))
+            yield StoredMask(region, tuple(labels), reading.mask(region, size))
         except RegionError as error:
             LOG.info("a stored mask cannot be read: %r", str(error))
 
@@ -105,10 +120,10 @@ def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iter
 
     Args:
         task: as Label Studio sends it.
-        recent: what was answered so lately that no draft can hold it yet, newest first.
+        recent: what was answered so lately that no draft may hold it, as drafts.
     """
     seen: set[str] = set()
-    for state in (recent, *_states(task)):
+    for state in _states(task, recent):
         newer = frozenset(seen)
         for region in state:
             name = region.get("id")
@@ -175,7 +190,7 @@ def parts_at(runs: Runs, points: Sequence[Point]) -> Runs:
     return to_runs(np.isin(numbered, list(wanted)))
 
 
-def _states(task: Mapping[str, Any]) -> Iterator[list[Json]]:
+def _states(task: Mapping[str, Any], recent: Sequence[Json]) -> Iterator[list[Json]]:
     """The regions of whatever nothing newer was made of, the newest first within each kind."""
     drafts, annotations, predictions = (
         _newest_first(task.get(kind)) for kind in ("drafts", "annotations", "predictions")
@@ -189,7 +204,7 @@ def _states(task: Mapping[str, Any]) -> Iterator[list[Json]]:
         for each in predictions
         if each.get("id", "?") not in made_of and not any(_time(each) < other for other in begun)
     ]
-    for held in (*drafts, *annotations, *predictions):
+    for held in (*_newest_first([*recent, *drafts]), *annotations, *predictions):
         result = held.get("result")
         every = reversed(result if isinstance(result, list) else [])
         yield [region for region in every if isinstance(region, dict)]

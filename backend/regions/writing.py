@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backend.project.label_config import Control, LabelConfig
-from backend.regions import brush
-from dgl_rsis.runs import Runs, area, cropped, from_runs
+from backend.regions import brush, shapes
+from dgl_rsis.runs import Runs, area, cropped, from_runs, to_runs
 from dgl_rsis.types import Json
 from workers.messages import SegmentReply, SegmentResult
 
@@ -127,7 +127,7 @@ def to_changed(region: Json, runs: Runs, score: float, seed: str) -> list[Json]:
     kept = {key: each for key, each in region.items() if key not in ("is_positive", "value")}
     changed = kept | {"origin": CHANGED, "score": _unit(score)}
     regions = []
-    for number, value in enumerate(_geometry(form, runs, largest_only=False)):
+    for number, value in enumerate(_changed_geometry(form, runs)):
         name = str(region.get("id", ""))
         name = _region_id(f"{seed}\n{name}\n{number}") if number or not name else name
         regions.append({**changed, "id": name, "value": {**value, **names}})
@@ -185,6 +185,16 @@ def _geometry(form: str, runs: Runs, *, largest_only: bool) -> Iterator[Json]:
             yield make(outline, size)
 
 
+def _changed_geometry(form: str, runs: Runs) -> Iterator[Json]:
+    """As `_geometry`, but outlines have holes: a click may have made one."""
+    if form != "polygon":
+        yield from _geometry(form, runs, largest_only=False)
+        return
+    size = np.array([runs.width, runs.height])
+    for outline in _outlines_with_holes(runs):
+        yield {"points": np.round(outline / size * 100, DIGITS).tolist(), "closed": True}
+
+
 def _data_url(runs: Runs) -> str:
     """PNG with black pixels on a transparent ground: a palette of two, one bit a pixel."""
     image = Image.fromarray(from_runs(runs).view(np.uint8), mode="P")
@@ -214,11 +224,45 @@ def _outlines(runs: Runs, *, largest_only: bool) -> list[Outline]:
     return outlines[:1] if largest_only else outlines
 
 
-def _polygon(outline: Outline, size: NDArray[np.int_]) -> Json:
-    """The outline with fewer points, in percent of the image."""
+def _outlines_with_holes(runs: Runs) -> list[Outline]:
+    """Outlines of the connected parts of a mask, largest first, in few points.
+
+    A hole is joined to the outline by a line there and back, which covers nothing: Label Studio's
+    polygons are a single ring. Holes of fewer than `SMALLEST_OUTLINE` pixels are filled.
+    """
+    size = (runs.height, runs.width)
+    count, numbered = cv2.connectedComponents(from_runs(runs).view(np.uint8), connectivity=8)
+    parts = [numbered == number for number in range(1, count)]
+    rings = []
+    for part in sorted(parts, key=np.count_nonzero, reverse=True):
+        for outline in _outlines(to_runs(part), largest_only=True):
+            filled = from_runs(shapes.polygon(outline.astype(np.float64), size))
+            ring = _simple(outline)
+            for hole in _outlines(to_runs(filled & ~part), largest_only=False):
+                ring = _bridged(ring, _simple(hole))
+            rings.append(ring)
+    return rings
+
+
+def _bridged(ring: Outline, hole: Outline) -> Outline:
+    """A ring with a hole in it, entered and left at the two corners that are nearest."""
+    apart = ((ring[:, None] - hole[None]) ** 2).sum(axis=2)  # (N, M)
+    at, to = np.unravel_index(int(apart.argmin()), apart.shape)
+    around = np.roll(hole, -int(to), axis=0)
+    joined = np.concatenate([ring[: at + 1], around, around[:1], ring[at:]])
+    return joined.reshape(-1, 2)
+
+
+def _simple(outline: Outline) -> Outline:
+    """The outline with fewer points."""
     simple = cv2.approxPolyDP(outline, POLYGON_TOLERANCE, closed=True).reshape(-1, 2)
     # A strip that is no wider than the tolerance would collapse into a line.
-    points = simple if len(simple) >= 3 else outline
+    return np.asarray(simple, dtype=np.int32).reshape(-1, 2) if len(simple) >= 3 else outline
+
+
+def _polygon(outline: Outline, size: NDArray[np.int_]) -> Json:
+    """The outline with fewer points, in percent of the image."""
+    points = _simple(outline)
     return {"points": np.round(points / size * 100, DIGITS).tolist(), "closed": True}
 
 

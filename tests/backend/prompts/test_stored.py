@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,10 @@ def masks_of(
 ) -> Iterator[Runs]:
     """The masks of a label, or of any."""
 
-    def has(region: dict[str, Any]) -> bool:
-        return not label or label in reading.labels_of(region)
+    def has(labels: Sequence[str]) -> bool:
+        return not label or label in labels
 
-    for mask in stored.stored(stored.newest_regions(task), size, has, budget):
+    for mask in stored.stored(list(stored.newest_regions(task)), size, has, budget):
         yield mask.runs
 
 
@@ -68,9 +68,30 @@ def test_of_the_regions_with_one_id_the_newest_is_the_mask() -> None:
     task |= holding(brush(square(20, 0), "water", id="a"), kind="drafts")
     (only,) = masks_of(task, "ship", SIZE)
     assert from_runs(only)[9, 9]
-    recent = [brush(square(30, 30), id="b")]
-    names = [region["id"] for region in stored.newest_regions(task, recent)]
-    assert names == ["b", "a"]
+    corrected = brush(square(30, 30), id="b")
+    answered = {"result": [corrected], "updated_at": "2026-01-01T00:00:05+00:00"}
+    regions = list(stored.newest_regions(task, [answered]))
+    assert [region["id"] for region in regions] == ["b", "a"]
+    assert regions[0] is corrected
+
+
+def test_a_draft_that_was_saved_after_an_answer_is_newer() -> None:
+    erased = brush(square(9, 9), id="b")
+    task = {"id": 1, "drafts": [{"result": [erased], "updated_at": "2026-01-01T00:00:06Z"}]}
+    answered = {
+        "result": [brush(square(30, 30), id="b")], "updated_at": "2026-01-01T00:00:05+00:00",
+    }  # fmt: skip
+    assert list(stored.newest_regions(task, [answered])) == [erased]
+
+
+def test_a_shape_has_the_labels_of_the_result_beside_it() -> None:
+    shape = brush(square(9, 9), id="a")
+    shape["type"] = "brush"
+    del shape["value"]["brushlabels"]
+    labels = {"id": "a", "type": "labels", "value": {"labels": ["ship"]}}
+    (runs,) = masks_of(holding(shape, labels), "ship", SIZE)
+    assert from_runs(runs)[9, 9]
+    assert not list(masks_of(holding(shape, labels), "water", SIZE))
 
 
 def held(name: str, at: str, **more: Any) -> dict[str, Any]:

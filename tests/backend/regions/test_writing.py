@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from label_studio_sdk.converter.brush import decode_rle
 from label_studio_sdk.label_interface import LabelInterface
+from numpy.typing import NDArray
 from PIL import Image
 
 from backend.project import label_config
 from backend.regions import reading
 from backend.regions.writing import to_changed, to_prediction, to_predictions
 from dgl_rsis import runs
-from dgl_rsis.runs import to_runs
+from dgl_rsis.runs import from_runs, to_runs
 from dgl_rsis.types import Json, Mask
 from workers.messages import SegmentReply, SegmentResult
 
@@ -300,6 +301,36 @@ def test_a_changed_region_keeps_its_id_its_control_and_its_labels(tag: str) -> N
     assert "is_positive" not in changed
     prediction = {"result": [changed], "score": 0.7, "model_version": "v1"}
     assert errors(xml, prediction) == []
+
+
+def test_a_hole_that_a_click_made_is_a_hole_of_the_outline() -> None:
+    xml = single("PolygonLabels", "semantic")
+    (region,) = predict(xml, ("ship", 0.9, "class", rectangle(slice(5, 45), slice(5, 65))))[
+        "result"
+    ]
+    holed = rectangle(slice(5, 45), slice(5, 65))
+    holed &= ~rectangle(slice(15, 25), slice(10, 20))
+    holed &= ~rectangle(slice(20, 40), slice(40, 60))
+    island = rectangle(slice(26, 34), slice(46, 54))
+    changed = to_changed(region, to_runs(holed | island), 0.7, "s")
+    assert [reading.mask(each, SHIP.shape) for each in changed] == [to_runs(holed), to_runs(island)]
+    prediction = {"result": changed, "score": 0.7, "model_version": "v1"}
+    assert errors(xml, prediction) == []
+
+
+@given(arrays(np.bool_, (12, 16)))
+def test_outlines_with_holes_are_the_mask_to_a_pixel(
+    coarse: NDArray[np.bool_],
+) -> None:
+    mask = np.kron(coarse, np.ones((5, 5), dtype=np.bool_))  # no part and no hole below 25 pixels
+    (region,) = predict(single("PolygonLabels", "semantic"), ("ship", 0.9, "class", SHIP))["result"]
+    region |= {"original_height": mask.shape[0], "original_width": mask.shape[1]}
+    drawn = np.zeros_like(mask)
+    for each in to_changed(region, to_runs(mask), 0.5, "s"):
+        drawn |= from_runs(reading.mask(each, (mask.shape[0], mask.shape[1])))
+    around = np.ones((3, 3), dtype=np.uint8)
+    assert not (drawn & ~cv2.dilate(mask.view(np.uint8), around).view(np.bool_)).any()
+    assert not (~drawn & cv2.erode(mask.view(np.uint8), around).view(np.bool_)).any()
 
 
 def test_an_outline_that_falls_apart_is_several_regions_the_largest_under_the_old_id() -> None:
