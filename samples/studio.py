@@ -18,6 +18,7 @@ from rich.console import Console
 from backend.project.interface import Wanted, write
 from samples.processes import StartError, free_port
 from samples.servers import ROOT, STUDIO_PYTHON, Backend, Studio, dgl_rsis, label_studio
+from samples.updating import update
 
 LOG = logging.getLogger(__name__)
 
@@ -151,10 +152,12 @@ def _run_demo(options: argparse.Namespace) -> None:
 
 
 def _demo_project(studio: Studio) -> int:
-    """The demo project with every image of samples/ imported; made the first time."""
+    """The demo project with every image of samples/ imported; made the first time, then updated."""
     project = find_project(studio, TITLE)
     if project is None:
         project = create_project(studio, TITLE, LABEL_CONFIG, INSTRUCTION)
+    elif said := update(studio, project, LABEL_CONFIG, INSTRUCTION):
+        LOG.info("%s", said)
     if not studio.api("GET", f"/api/projects/{project}/")["task_number"]:
         import_images(studio, project, sample_images())
     return project

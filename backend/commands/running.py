@@ -1,7 +1,8 @@
 """The `dgl-rsis up` that run on this machine for this user: other commands find their queues here.
 
 Each leaves a file where the user's running programs do: in `XDG_RUNTIME_DIR`, or else in
-`XDG_STATE_HOME`. A file whose process is gone, or whose queue does not answer, counts for nothing.
+`XDG_STATE_HOME`. Others look in both, since what cron started has no runtime folder, and a desktop
+has. A file whose process is gone, or whose queue does not answer, counts for nothing.
 """
 
 import contextlib
@@ -41,7 +42,7 @@ class Running:
 @contextlib.contextmanager
 def leaving_word(running: Running) -> Iterator[None]:
     """Let other commands of this user find a queue for the length of a `with` block."""
-    path = _folder() / f"up-{running.pid}.json"
+    path = _folders()[0] / f"up-{running.pid}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.unlink(missing_ok=True)
@@ -59,15 +60,16 @@ def leaving_word(running: Running) -> Iterator[None]:
 
 def running() -> list[Running]:
     """Those whose process lives and whose queue answers, by process id."""
-    paths = sorted(_folder().glob("up-*.json"))
-    every = [each for path in paths if (each := _read(path)) is not None]
+    paths = [path for folder in _folders() for path in folder.glob("up-*.json")]
+    every = {each for path in paths if (each := _read(path)) is not None}
     return sorted(filter(_answers, every), key=lambda each: each.pid)
 
 
-def _folder() -> Path:
+def _folders() -> list[Path]:
+    """Where word may lie; it is left in the first."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(runtime or state) / "dgl-rsis"
+    return [Path(each) / "dgl-rsis" for each in (runtime, state) if each]
 
 
 def _read(path: Path) -> Running | None:

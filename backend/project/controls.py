@@ -47,5 +47,5 @@ PREDICTED: Mapping[str, Mode] = {name: kind.mode for name, kind in KINDS.items()
 *_FIRST, _LAST = (KINDS[name].tag for name in PREDICTED)
 USABLE = f"{', '.join(_FIRST)} or {_LAST}"  # for messages
 SMART = frozenset(name for name, kind in KINDS.items() if kind.smart)
-REASON = "reason"  # name of a TextArea that shows why a prompt got no mask
+REASON = "reason"  # name of the TextArea, closed to people, that shows why a prompt got no mask
 FORMS = frozenset(kind.form for kind in KINDS.values())

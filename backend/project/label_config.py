@@ -57,7 +57,8 @@ class LabelConfig:
             "expression" shows, else "expression".
         problems: sentences for the log: what is ignored and why.
         colours: name → CSS colour of the labels whose `background` attribute gives one.
-        reason_on: what a <TextArea> called "reason" belongs to, its `toName`; empty for none.
+        reason_on: what the <TextArea> for reasons belongs to, its `toName`; empty for none. It is
+            called "reason", and nobody can type into it: `maxSubmissions="0"`.
     """
 
     controls: tuple[Control, ...]
@@ -151,7 +152,10 @@ class _Reading:
     def _reason_on(self) -> str:
         for element in self.root.iter():
             if markup.tag(element) == "textarea" and element.get("name") == REASON:
-                return "" if markup.is_true(element.get("perRegion")) else element.get("toName", "")
+                # Where somebody can type, the field and what stands in it are that person's.
+                closed = element.get("maxSubmissions", "").strip() == "0"
+                if closed and not markup.is_true(element.get("perRegion")):
+                    return element.get("toName", "")
         return ""
 
     def _useless(self, cause: str) -> LabelConfig:

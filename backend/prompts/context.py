@@ -70,7 +70,7 @@ def read(
         raise TaskError("The context holds no list of regions under 'result'.")
     drawn = [region for region in regions if form_of(region) in FORMS]
     label = _own_label(drawn[-1]) if drawn else _label(regions)
-    text = _text(regions)
+    text = _text(regions, config)
     if not drawn and not text:
         kinds = {(kind_of(region) or "unknown")[:40] for region in regions} or {"nothing"}
         raise TaskError(
@@ -195,15 +195,15 @@ def _answerable(config: LabelConfig) -> frozenset[str]:
     return frozenset(name for control in config.controls for name in control.labels)
 
 
-def _text(regions: Sequence[Json]) -> str:
+def _text(regions: Sequence[Json], config: LabelConfig) -> str:
     """The last line: each further line of a TextArea is a further prompt.
 
     Raises:
         TaskError: too long to be one sentence.
     """
     asked = [region for region in regions if kind_of(region) == "textarea"]
-    # What the last answer said why there is no mask comes along, too.
-    asked = [region for region in asked if region.get("from_name") != REASON]
+    if config.reason_on:  # what the last answer said why there is no mask comes along, too
+        asked = [region for region in asked if region.get("from_name") != REASON]
     texts = [text for region in asked for text in _lines(region)]
     return short_expression(texts[-1], "The prompt") if texts else ""
 

@@ -5,7 +5,8 @@ The data manager's score column, and ordering by it, take the predictions of the
 blank; with a plain version there, the label stream does not ask the backend any more. Where the
 title of the backend is the version, both work: renaming a backend moves the project along.
 
-What a person chose and this project never made is left as it is.
+What a person chose and this project never made is left as it is, and so is what another of our
+servers on the same project made: each would undo the other's choice after all that it learnt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from backend.studio.client import StudioClient, StudioError
 from dgl_rsis.types import Json
-from workers.messages import is_ours
+from workers.messages import base_of, is_ours
 
 SCORES = "so that the data manager's prediction score is that of the newest predictions"
 NOT_ALLOWED = (401, 403, 404)
@@ -107,7 +108,9 @@ def change_for(stands: Standing, version: str) -> Change:
         if stands.shown and not is_ours(stands.shown):
             return Change(note=by_hand(version, stands))
         return Change(chosen=stands.shown != version)
-    backend = next((each for each in ours if each.get("title") == stands.shown), ours[0])
+    backend = ours[0] if len(ours) == 1 else _serving(version, ours, stands.shown)
+    if backend is None:
+        return Change(note=_several(version, ours))
     title = str(backend.get("title") or "")
     if stands.shown and stands.shown == title:  # the project moves along
         return Change(renamed=None if title == version else backend)
@@ -116,6 +119,24 @@ def change_for(stands: Standing, version: str) -> Change:
     if is_ours(stands.shown):
         return Change(chosen=stands.shown != version, note=_not_asked(title))
     return Change(note=by_hand(version, stands))
+
+
+def _serving(version: str, ours: Sequence[Json], shown: str) -> Json | None:
+    """Of several of ours the backend that serves a version; None where only a person can say.
+
+    So it is where none or more than one could be it, or where another one is shown.
+    """
+    base = base_of(version)
+    serving = [each for each in ours if base_of(each["model_version"]) == base]
+    others = [each for each in ours if base_of(each["model_version"]) != base]
+    for each in serving:
+        if each.get("title") == shown:
+            return each
+    theirs = {each.get("title") for each in others if each.get("title")}
+    bases = {base_of(each["model_version"]) for each in others}
+    if len(serving) != 1 or shown in theirs or base_of(shown) in bases:
+        return None
+    return serving[0]
 
 
 def by_hand(version: str, stands: Standing | None = None) -> str:
@@ -145,4 +166,14 @@ def _not_asked(title: str) -> str:
         f"The label stream shows stored predictions only, since the backend “{title}” is not "
         "chosen: to have it asked for new tasks, in Label Studio, project → Settings → Annotation "
         f"→ “Select which predictions or which model you want to use”, choose {title}"
+    )
+
+
+def _several(version: str, ours: Sequence[Json]) -> str:
+    titles = ", ".join(f"“{each.get('title') or ''}”" for each in ours)
+    return (
+        f"{len(ours)} backends of DGL-RSIS are connected to the project ({titles}), and which of "
+        "them it shows is yours to say: in Label Studio, project → Settings → Model, delete those "
+        f"that are not wanted, or in Settings → Annotation → “Select which predictions or which "
+        f"model you want to use” choose {version}, {SCORES}"
     )

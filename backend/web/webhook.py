@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import IO, Any
 
 from backend.project import label_config
+from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, image_of, task_id_of
 from backend.regions.findings import Findings
 from backend.regions.reading import image_size, read_regions
@@ -183,8 +184,8 @@ def _correction(event: Mapping[str, Any]) -> LearnRequest:
     project = event.get("project")
     xml = project.get("label_config") if isinstance(project, Mapping) else None
     config = label_config.parse(xml if isinstance(xml, str) else "")
-    result = [] if annotation.get("was_cancelled") else annotation.get("result")
-    taught = touched(result, _predicted(annotation))
+    result = [] if annotation.get("was_cancelled") else _answers(annotation.get("result"), config)
+    taught = touched(result, _answers(_predicted(annotation), config))
     return LearnRequest(
         project=_id(event, "project"),
         annotation=_id(event, "annotation"),
@@ -205,6 +206,23 @@ def _predicted(annotation: Mapping[str, Any]) -> Any:
     if not isinstance(held, Mapping) or (parent is not None and held.get("id") != parent):
         return None
     return held.get("result")
+
+
+def _answers(result: Any, config: LabelConfig) -> Any:
+    """What stands in controls that get predictions, and what does not say where it stands.
+
+    The rest is no answer to what the model is asked: a box or a point that a prompt left behind, a
+    mask in a control for people alone.
+    """
+    if not isinstance(result, list):
+        return result
+    known = {None, *(control.name for control in config.controls)}
+    return [region for region in result if _from_name(region) in known]
+
+
+def _from_name(region: Any) -> str | None:
+    name = region.get("from_name") if isinstance(region, Mapping) else None
+    return name if isinstance(name, str) else None
 
 
 def _regions(

@@ -21,6 +21,7 @@ MakeApp = Callable[..., FlaskClient]
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Settings come from each test, not from whoever runs it, nor from what runs beside it."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 

@@ -77,13 +77,7 @@ def answer(
         FetchError, ImageError: its image cannot be had, or is none.
         InputError: it cannot be answered as it is.
     """
-    expected = versioned(segmenter.model_version, request.prototypes)
-    if request.model_version != expected:
-        # Its reply would be stored, and shown in Label Studio, under the wrong version.
-        raise OtherModelError(
-            f"this is for the model {request.model_version}, but the worker has "
-            f"{expected}: retrieve the prediction again"
-        )
+    _check_version(request, segmenter)
     picture, seconds = pictures.open(request.image)
     used, learnt = recall.prototypes(request.prototypes) if recall is not None else ("", None)
     if request.pointed is not None:
@@ -109,6 +103,21 @@ def to_results(
     by_class = [_result(item, "class") for item in segmentation.classes] if classes else []
     by_object = [_result(item, "object") for item in segmentation.objects] if objects else []
     return (*by_class, *by_object)
+
+
+def _check_version(request: SegmentRequest, segmenter: "Segmenter") -> None:
+    """See that a request is for this model.
+
+    Raises:
+        OtherModelError: its reply would be stored, and shown in Label Studio, under the wrong
+            version.
+    """
+    expected = versioned(segmenter.model_version, request.prototypes)
+    if request.model_version != expected:
+        raise OtherModelError(
+            f"this is for the model {request.model_version}, but the worker has "
+            f"{expected}: retrieve the prediction again"
+        )
 
 
 def _segmented(

@@ -39,10 +39,19 @@ def test_without_a_runtime_folder_it_is_in_that_of_states(
     here: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with leaving_word(here):
         assert (tmp_path / "state" / "dgl-rsis" / f"up-{here.pid}.json").exists()
         assert running() == [here]
+
+
+def test_one_that_cron_started_is_seen_from_a_desktop(
+    here: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    with leaving_word(here):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+        assert running() == [here]
+    assert running() == []
 
 
 def test_one_whose_process_is_gone_does_not_count(valkey: str) -> None:

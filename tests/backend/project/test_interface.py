@@ -67,6 +67,7 @@ def test_a_field_for_reasons_takes_no_line() -> None:
     reason = LabelInterface(written("road")).get_control("reason")
     assert (reason.tag, reason.to_name) == ("TextArea", ["image"])
     assert element(written("road"), "reason").get("maxSubmissions") == "0"
+    assert label_config.parse(written("road")).reason_on == "image"
 
 
 def test_all_tools_stand_before_the_image() -> None:

@@ -54,6 +54,22 @@ def test_the_recorded_config() -> None:
     assert parsed.controls[1].labels == {"ship"}
 
 
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ('maxSubmissions="0"', "image"),
+        ("", ""),
+        ('maxSubmissions="1"', ""),
+        ('editable="false"', ""),
+        ('maxSubmissions="0" perRegion="true"', ""),
+    ],
+)
+def test_reasons_go_where_nobody_can_type(attributes: str, expected: str) -> None:
+    field = f'<TextArea name="reason" toName="image" {attributes}/>'
+    assert config(brush('<Label value="ship"/>') + field).reason_on == expected
+    assert config(field).reason_on == expected
+
+
 def test_the_sdk_reads_the_same_controls_and_labels() -> None:
     parsed = parse(RECORDED)
     interface = LabelInterface(RECORDED)

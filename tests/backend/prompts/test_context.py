@@ -98,6 +98,18 @@ def test_the_last_line_is_the_prompt() -> None:
     ) == InteractivePrompt("the grey ship")
 
 
+@pytest.mark.parametrize(
+    ("attributes", "expected"), [('maxSubmissions="0"', "the ship"), ("", "the reason")]
+)
+def test_only_a_field_that_nobody_can_type_into_is_no_prompt(
+    attributes: str, expected: str
+) -> None:
+    field = f'<TextArea name="reason" toName="image" {attributes}/>'
+    config = label_config.parse(XML.replace("</View>", f"{field}</View>"))
+    sent = {"result": [textarea("the ship"), textarea("the reason") | {"from_name": "reason"}]}
+    assert context.read(sent, config, task(1), Memory()).text == expected
+
+
 def test_a_click_is_a_point_with_the_label_of_the_mask() -> None:
     assert read(keypoint("water")) == InteractivePrompt(
         "", "water", VisualPrompt(positive=((0.25, 0.5),))

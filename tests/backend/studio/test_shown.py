@@ -8,6 +8,7 @@ from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 
 BASE = "dgl-rsis-0.1.0-starter-0123abcd"
 VERSION = f"{BASE}+p01234567"
+OTHER = "dgl-rsis-0.1.0-vit-l-89abcdef"  # of another server
 
 
 @pytest.fixture
@@ -82,6 +83,15 @@ def backend(title: str, version: str = BASE) -> dict[str, Any]:
         (Standing("", False, {}, [backend("x")]), None, False, "turn on"),
         (Standing("b", True, {}, [backend("a"), backend("b")]), "b", False, ""),
         (Standing("b", True, {}, [backend("a", "yolo"), backend("b")]), "b", False, ""),
+        # Of two of our servers each has its own.
+        (Standing("a", True, {}, [backend("b", OTHER), backend("a")]), "a", False, ""),
+        (Standing("", True, {}, [backend("b", OTHER), backend("a")]), "a", True, ""),
+        (Standing("b", True, {}, [backend("a"), backend("b", OTHER)]), None, False, "2 backends"),
+        (Standing(OTHER, True, {}, [backend(BASE), backend(OTHER, OTHER)]), None, False, "“"),
+        (Standing(f"{OTHER}+p1", True, {}, [backend(BASE), backend("b", OTHER)]), None, False, "“"),
+        (Standing(BASE, True, {}, [backend(BASE), backend(OTHER, OTHER)]), BASE, False, ""),
+        (Standing("b", True, {}, [backend("b", OTHER), backend("c", OTHER)]), None, False, "“"),
+        (Standing("", True, {}, [backend("a"), backend("b")]), None, False, "2 backends"),
     ],
 )
 def test_what_is_set_and_what_is_left_to_a_person(
@@ -90,3 +100,16 @@ def test_what_is_set_and_what_is_left_to_a_person(
     change = change_for(stands, VERSION)
     assert (change.renamed and change.renamed["title"], change.chosen) == (renamed, chosen)
     assert (note in change.note) if note else change.note == ""
+
+
+def test_two_of_our_servers_do_not_rename_in_turn(rest: StudioClient, studio: FakeStudio) -> None:
+    studio.add({"task": 2, "result": [], "score": 0.5, "model_version": OTHER})
+    studio.connect("DGL-RSIS", BASE)
+    studio.connect("nice model", OTHER)
+    studio.shown = "nice model"
+    assert "“nice model”" in shown(rest)
+    assert [each["title"] for each in studio.backends] == ["DGL-RSIS", "nice model"]
+    assert show(rest, 1, standing(rest, 1), OTHER) == ""
+    assert [each["title"] for each in studio.backends] == ["DGL-RSIS", OTHER]
+    assert OTHER in shown(rest)
+    assert studio.shown == OTHER

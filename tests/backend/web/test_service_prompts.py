@@ -154,7 +154,9 @@ def test_a_text_prompt_goes_to_the_front_and_may_be_late(announced: Redis) -> No
     assert failure.message.startswith("no mask in time")
 
 
-REASONED = XML.replace("</View>", '<TextArea name="reason" toName="image"/></View>')
+FIELD = '<TextArea name="reason" toName="image" maxSubmissions="0"/>'
+REASONED = XML.replace("</View>", f"{FIELD}</View>")
+OPEN = REASONED.replace(' maxSubmissions="0"', "")
 
 
 def test_a_project_with_a_field_for_reasons_shows_why_there_is_no_mask(announced: Redis) -> None:
@@ -194,6 +196,20 @@ def test_a_reason_is_no_sentence_and_a_sentence_leaves_no_point(announced: Redis
     (answer,) = service(announced).predict(PROJECT, REASONED, [task(1)], sent)
     assert isinstance(answer, dict)
     assert answer["result"][0]["value"]["text"] == ["None."]
+
+
+def test_a_field_into_which_people_type_is_left_to_them(announced: Redis) -> None:
+    nothing = replace(candidates(), reason="too dark.")
+    first, second = VisualPrompt(((0.25, 0.5),)), VisualPrompt(((0.25, 0.5), (0.75, 0.5)))
+    replies.store_reply(announced, pointed(first).key, nothing, 3600)
+    replies.store_reply(announced, pointed(second).key, candidates(0.8), 3600)
+    serving = service(announced)
+    sent = {"result": [clicked(25, is_positive=True)]}
+    assert list(serving.predict(PROJECT, OPEN, [task(1)], sent)) == [NO_MASK]
+    sent = {"result": [clicked(25), clicked(75, is_positive=True)]}
+    (answer,) = serving.predict(PROJECT, OPEN, [task(1)], sent)
+    assert isinstance(answer, dict)
+    assert [region["type"] for region in answer["result"]] == ["brushlabels"]
 
 
 def test_nothing_is_said_when_the_last_point_was_taken_away(announced: Redis) -> None:

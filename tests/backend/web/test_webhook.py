@@ -157,6 +157,50 @@ def test_only_classes_that_the_person_touched_teach(changed: Any, taught: list[s
     assert [label for label, _ in request.regions] == taught
 
 
+BOX = {
+    **brush_region(type="rectanglelabels", id="stray", from_name="box", origin="manual"),
+    "value": {"x": 0, "y": 0, "width": 100, "height": 100, "rectanglelabels": ["ship"]},
+}
+POINT = {
+    **BOX,
+    "type": "keypointlabels",
+    "value": {"x": 25, "y": 25, "width": 1, "keypointlabels": ["ship"]},
+}
+OVAL = {
+    **BOX,
+    "type": "ellipselabels",
+    "value": {"x": 50, "y": 50, "radiusX": 20, "radiusY": 20, "ellipselabels": ["ship"]},
+}
+ASKING = XML.replace(
+    "</View>",
+    '<RectangleLabels name="box" toName="image" smart="true" model_skip="true">'
+    '<Label value="ship"/></RectangleLabels></View>',
+)
+
+
+@pytest.mark.parametrize("stray", [BOX, POINT, OVAL])
+@pytest.mark.parametrize("known", [True, False], ids=["with prediction", "without"])
+def test_what_a_prompt_left_behind_neither_teaches_nor_changes(stray: Any, known: bool) -> None:
+    content = event(
+        result=[*PREDICTED, stray],
+        prediction={"id": 3, "result": PREDICTED} if known else None,
+        parent_prediction=3,
+    )
+    content["project"]["label_config"] = ASKING
+    taught = learn_request(content).regions
+    assert [(label, from_runs(runs).sum()) for label, runs in taught] == [
+        ("ship", 600),
+        ("water", 256),
+    ]
+
+
+def test_what_does_not_say_where_it_stands_counts() -> None:
+    assert learn_request(event(brush_region(from_name="elsewhere"))).regions == ()
+    nowhere = brush_region()
+    del nowhere["from_name"]
+    assert [label for label, _ in learn_request(event(nowhere)).regions] == ["ship"]
+
+
 def test_a_prediction_that_it_did_not_start_from_is_not_compared_with() -> None:
     held = {"id": 3, "result": PREDICTED}
     content = event(result=[brush_region(id="x")], prediction=held, parent_prediction=4)
