@@ -40,7 +40,8 @@ INSTRUCTION = """<p>1. Look at the masks that are there (<b>Ctrl + H</b> hides a
 one of the wrong class? Select it and press the digit of the right one.</p>
 <p>2. Switch on <b>Auto-Annotation</b> at the bottom of the page, once.</p>
 <p>3. Repair a mask: press <b>K</b>, then the letter of its class (<b>a</b>, <b>s</b>, <b>d</b> …),
-and <b>Ctrl + click</b> where it lacks something or <b>Ctrl + Alt + click</b> where it is wrong.</p>
+then <b>Ctrl + click</b> on it and where it goes on, or <b>Ctrl + Alt + click</b> where it is
+wrong.</p>
 <p>4. Add a thing: the same click beside all masks of its class, a box (<b>R</b>,
 <b>Shift + letter</b>), words in the field <i>Find by words</i>, or the brush (<b>B</b>; eraser
 <b>E</b>).</p>

@@ -46,7 +46,7 @@ from workers.queue.replies import Answer
 from workers.queue.running import Running, in_hand
 
 FIRST_POLL_SECONDS = 0.01
-LAST_POLL_SECONDS = 0.5
+LAST_POLL_SECONDS = 0.15  # somebody may be waiting
 POLL_GROWTH = 1.3  # a click that takes 100 ms must not be seen at 160
 # Label Studio may be down for a night: 19 hours in all.
 DELIVERY_RETRY_SECONDS = (10, 30, 60, 300, 900, 1800, *[3600] * 18)
