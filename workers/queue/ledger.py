@@ -39,7 +39,6 @@ RATE_SECONDS = 300.0
 CHUNK = 1000  # tasks of one script: some milliseconds of the server
 LONGEST_REASON = 500
 KEY_BYTES, CONFIG_BYTES, TIME_BYTES = 16, 32, 4
-TAIL_BYTES = KEY_BYTES + CONFIG_BYTES + TIME_BYTES
 
 
 @dataclass(frozen=True)
