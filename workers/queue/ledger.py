@@ -245,10 +245,10 @@ class Ledger:
         return self._read(project, [(as_text(task), changed) for task, changed in placed])
 
     @reaching_redis()
-    def oldest(self, project: str, state: State, count: int) -> list[Entry]:
-        """The tasks that are in a state for the longest time."""
+    def oldest(self, project: str, state: State, count: int, start: int = 0) -> list[Entry]:
+        """The tasks that are in a state for the longest time, from the `start`-th on."""
         with self._redis.pipeline(transaction=False) as pipe:  # whose answers have no types
-            pipe.zrange(_set(project, state), 0, count - 1, withscores=True)
+            pipe.zrange(_set(project, state), start, start + count - 1, withscores=True)
             (placed,) = pipe.execute()
         return self._read(project, [(as_text(task), changed) for task, changed in placed])
 

@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 from werkzeug.test import TestResponse
 
+from backend.web import actions
 from backend.web.app import create_app
 from backend.web.settings import Settings
 from dgl_rsis.types import Label
@@ -98,6 +99,25 @@ def test_all_failed_ones_are_tried_again(make_app: MakeApp, announced: Redis) ->
     assert not announced.exists(f"dgl:failure:{keys[0]}")
     assert said(press(client, "/projects/1/retry")) == ("refused", "1")
     assert "open them in Label Studio" in client.get("/projects/1?said=refused&count=1").text
+
+
+def test_what_cannot_be_tried_again_does_not_hold_up_what_can(
+    make_app: MakeApp, announced: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "PART", 2)
+    monkeypatch.setattr(actions, "MOST_AGAIN", 2)
+    client = make_app(**STUDIO)
+    retrieve(client, *range(1, 10))
+    keys = [fail(announced, number) for number in range(1, 10)]
+    announced.delete(*(f"dgl:retry:{key}" for key in keys[:5]))
+    assert said(press(client, "/projects/1/retry")) == ("retried", "2")
+    assert [state(announced, number) for number in (5, 6, 7, 8)] == [
+        "failed",
+        *["queued"] * 2,
+        "failed",
+    ]
+    assert said(press(client, "/projects/1/retry")) == ("retried", "2")
+    assert said(press(client, "/projects/1/retry")) == ("refused", "5")
 
 
 def test_the_queue_of_a_project_is_cancelled(make_app: MakeApp, announced: Redis) -> None:
