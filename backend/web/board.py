@@ -27,7 +27,7 @@ FILTERS: Mapping[str, tuple[State, ...]] = {
 }
 ADVICE: Mapping[str, str] = {
     "ready": "Open the task in Label Studio: its masks are there.",
-    "delivery": "Nothing to do while it is tried again; see that Label Studio is up.",
+    "delivery": "See that Label Studio is up; it is tried again by itself.",
     "failed": "Put the cause right, then retry.",
     "given-up": "Put the cause right, then retry: the masks are kept.",
     "cancelled": "Retry, or open the task in Label Studio.",

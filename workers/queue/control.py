@@ -74,9 +74,10 @@ class Control:
 
     @reaching_redis()
     def retry(self, project: str, entries: Sequence[Entry], update: Update) -> Retried:
-        """Try tasks again that ended without masks in Label Studio; others are left alone.
+        """Try tasks again that are without masks in Label Studio; others are left alone.
 
-        Where the masks are there, only their delivery.
+        Where the masks are there, only their delivery: one that waits for its next try goes at
+        once.
 
         Args:
             project: Label Studio's id of theirs.
@@ -113,7 +114,7 @@ class Control:
 
     @reaching_redis()
     def refusal(self, entry: Entry) -> str:
-        """Why a task that ended without masks cannot be tried again; empty when it can."""
+        """Why a task that is without masks cannot be tried again; empty when it can."""
         if not entry.key:
             return NO_REQUEST
         if entry.config and self._delivers and self._client.answered([entry.key]):

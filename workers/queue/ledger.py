@@ -30,7 +30,7 @@ Argument = bytes | str | int | float  # of a script
 STATES: tuple[State, ...] = get_args(State)  # in the order of `LETTERS`
 OPEN: tuple[State, ...] = ("queued", "delivery")  # somebody works on these
 DONE: tuple[State, ...] = ("answered", "delivered")
-RETRIABLE: tuple[State, ...] = ("failed", "given-up", "cancelled")
+RETRIABLE: tuple[State, ...] = ("delivery", "failed", "given-up", "cancelled")
 
 LEDGER_KEY = "dgl:ledger"
 MOST_TASKS = 200_000  # of a project; beyond, those that ended first are forgotten

@@ -120,6 +120,23 @@ def test_what_cannot_be_tried_again_does_not_hold_up_what_can(
     assert said(press(client, "/projects/1/retry")) == ("refused", "5")
 
 
+def test_a_task_between_two_tries_of_its_delivery_can_be_retried_and_cancelled(
+    make_app: MakeApp, announced: Redis
+) -> None:
+    client = make_app(**STUDIO)
+    retrieve(client, 5)
+    entry = SegmentClient(announced).ledger.entry("1", "5")
+    assert entry is not None
+    store_reply(announced, entry.key, SegmentReply(1, 1, VERSION, ()), 60)
+    settle(announced, "5", "delivery", "try 2 of 25: Label Studio is away", entry.key)
+    for page in ("/projects/1", "/tasks/1/5"):
+        text = client.get(page).text
+        assert 'action="/tasks/1/5/retry"' in text
+        assert 'action="/tasks/1/5/cancel"' in text
+    assert said(press(client, "/tasks/1/5/retry")) == ("retried", "1")
+    assert state(announced, 5) == "delivery"
+
+
 def test_the_queue_of_a_project_is_cancelled(make_app: MakeApp, announced: Redis) -> None:
     client = make_app(**STUDIO)
     retrieve(client, *range(1, 31))

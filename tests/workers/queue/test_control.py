@@ -215,6 +215,26 @@ def test_what_was_not_delivered_is_only_delivered_again(
     assert client.waiting() == {SEGMENT_QUEUE: 0, DELIVERY_QUEUE: 1}
 
 
+def test_a_delivery_that_waits_for_its_next_try_goes_at_once(
+    redis: Redis, client: SegmentClient, control: Control, worker: ModelWorker, deliveries: Queue
+) -> None:
+    asked = request("bright")
+    ask(client, asked)
+    worker.run(burst=True)
+    job = delivery_job_id(7, asked.key)
+    deliveries.remove(job)
+    redis.hset(f"rq:job:{job}", "status", "scheduled")
+    redis.zadd(deliveries.scheduled_job_registry.key, {job: 2e9})
+    settle(client, asked, "delivery")
+    assert control.refusal(entry(client)) == ""
+    assert control.retry("1", [entry(client)], same) == Retried(1)
+    assert deliveries.scheduled_job_registry.count == 0
+    assert deliveries.job_ids == [job]
+    control.retry("1", [entry(client)], same)  # twice is as once
+    assert deliveries.job_ids == [job]
+    assert (entry(client).state, entry(client).config) == ("delivery", CONFIG)
+
+
 def test_what_is_not_kept_cannot_be_tried_again(
     redis: Redis, client: SegmentClient, control: Control
 ) -> None:
