@@ -19,8 +19,9 @@ from werkzeug.wrappers import Response as AnyResponse
 from backend.web.forgery import FormToken, StaleFormError, check_json
 from backend.web.learning import Learning
 from backend.web.service import PredictionService
+from workers.queue.cancelling import PART
 from workers.queue.connection import STORED_TASK
-from workers.queue.control import PART, Control, Retried
+from workers.queue.control import Control, Retried
 from workers.queue.ledger import OPEN, Entry, State
 
 LOG = logging.getLogger(__name__)

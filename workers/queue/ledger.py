@@ -230,6 +230,33 @@ class Ledger:
         ]
 
     @reaching_redis()
+    def superseded(self, project: str, keys: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """What waits to be delivered for some tasks under another key than that now asked for.
+
+        Args:
+            project: Label Studio's id; empty for nothing.
+            keys: task ids, each with the key of its new request.
+
+        Returns:
+            Ids of tasks, each with its former key.
+        """
+        wanted = {t: k for t, k in keys if STORED_TASK.fullmatch(t)} if project else {}
+        if not wanted:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(_key(project, "tasks"), list(wanted))
+            (held,) = pipe.execute()
+        # Without a config nobody delivers it: who asked waits in a call, and is not let down.
+        return [
+            (task, former.key)
+            for (task, key), value in zip(wanted.items(), held, strict=True)
+            if value is not None
+            and (former := _entry(task, value, 0.0, None)).state in OPEN
+            and former.config
+            and former.key != key
+        ]
+
+    @reaching_redis()
     def entries(
         self, project: str, states: Sequence[State] = STATES, start: int = 0, count: int = 50
     ) -> list[Entry]:

@@ -15,6 +15,7 @@ from tests.backend.web.boards import ask, settle, token_of
 from tests.backend.worker_end import VERSION, predict_body, task, waiting
 from workers.messages import SegmentReply, SegmentRequest
 from workers.queue.client import SegmentClient
+from workers.queue.heartbeats import Announcement, announce
 from workers.queue.ledger import Entry
 from workers.queue.prototypes import PrototypeStore
 from workers.queue.replies import keep_request, store_failure, store_reply
@@ -144,6 +145,17 @@ def test_the_queue_of_a_project_is_cancelled(make_app: MakeApp, announced: Redis
     assert said(press(client, "/projects/1/cancel")) == ("cancelled", "30")
     assert waiting(announced) == {"segment": 0, "delivery": 0}
     assert said(press(client, "/projects/1/cancel")) == ("nothing", "0")
+
+
+def test_all_is_cancelled_after_a_change_of_the_model(make_app: MakeApp, announced: Redis) -> None:
+    retrieve(make_app(**STUDIO), 5, 6)
+    announce(announced, Announcement("newer", "cpu", 0.0))
+    client = make_app(**STUDIO)
+    retrieve(client, 5, 6)
+    assert waiting(announced)["segment"] == 2
+    assert said(press(client, "/projects/1/cancel")) == ("cancelled", "2")
+    assert waiting(announced) == {"segment": 0, "delivery": 0}
+    assert not announced.exists("rq:deferred:delivery")
 
 
 def test_a_retry_asks_the_present_model(make_app: MakeApp, announced: Redis) -> None:
