@@ -77,7 +77,10 @@ def press_task(project: str, task: str, wish: str) -> AnyResponse:
 def press_learning(project: str, wish: str) -> AnyResponse:
     """A button about what a project learns."""
     _check(project)
-    return _pressed(f"/projects/{project}", partial(_learn, project, wish))
+    # Of a project without tasks nothing may be left to show.
+    gone = wish == "reset" and _service().client.ledger.project(project) is None
+    back = "/status" if gone else f"/projects/{project}"
+    return _pressed(back, partial(_learn, project, wish))
 
 
 def call_project(project: str, wish: str) -> Response:

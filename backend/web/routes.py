@@ -125,7 +125,10 @@ def _projects() -> list[ProjectView]:
 def _project(project: str) -> ProjectView:
     view = _board().project(project) if STORED_TASK.fullmatch(project) else None
     if view is None:
-        raise NotFound("Nothing is known of this project: no task of it was asked for, of late.")
+        raise NotFound(
+            "Nothing is known of this project: no task of it was asked for, of late, and it "
+            "learnt nothing."
+        )
     return view
 
 

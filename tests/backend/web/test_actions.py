@@ -307,6 +307,36 @@ def test_what_a_project_learnt_is_shown_switched_and_forgotten(
     assert client.get("/api/projects/1").json["learnt"]["annotations"] == []
 
 
+def test_what_a_project_without_tasks_learnt_is_shown_switched_and_forgotten(
+    make_app: MakeApp, announced: Redis
+) -> None:
+    client, queue = make_app(), SegmentClient(announced)
+    ask(announced, "5")
+    queue.corrections.switch("77", on=False)
+    page = client.get("/projects/77")
+    assert page.status_code == 200
+    assert "switched off" in page.text
+    assert "no tasks asked for, of late" in page.text
+    assert "learning is switched off" in client.get("/status").text
+    told = client.get("/api/projects/77").json
+    assert (told["total"], told["changed"], told["learns"]) == (0, None, False)
+    listed = client.get("/api/projects").json["projects"]
+    assert [each["project"] for each in listed] == ["1", "77"]
+    assert client.get("/api/projects/77/tasks").json["tasks"] == []
+    assert said(press(client, "/projects/77/learning/on", page="/projects/77")) == ("changed", "1")
+    store = PrototypeStore(announced)
+    store.expect("77", "9", 1, "5")
+    store.put("77", "9", 1, b"share")
+    overview = client.get("/status").text
+    assert "learnt from 1 annotation</a>" in overview
+    assert 'href="/projects/77#learnt"' in overview
+    assert "switched off" not in overview
+    response = press(client, "/projects/77/learning/reset", page="/projects/77")
+    assert said(response) == ("changed", "1")
+    assert client.get(response.location).status_code == 200
+    assert client.get("/projects/77").status_code == 404
+
+
 def test_predicting_anew_is_offered_where_the_queue_can(
     make_app: MakeApp, announced: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
