@@ -159,11 +159,27 @@ def test_a_worker_that_eats_the_memory_is_ended(name: str):
 
 
 def test_as_many_workers_for_who_waits_are_started_as_asked_for():
-    assert SERVICES["clicks"]["deploy"]["replicas"] == "1"
+    assert SERVICES["clicks"]["scale"] == "1"
     asked = compose({**GIVEN, "INTERACTIVE_WORKERS": "2"})["services"]["clicks"]
-    assert asked["deploy"]["replicas"] == "2"
+    assert asked["scale"] == "2"
     assert asked["command"] == ["worker", "--interactive"]
     assert asked["volumes"] == SERVICES["worker"]["volumes"]  # what one computes, the other finds
+
+
+def test_a_gpu_is_every_workers():
+    text = (ROOT / "docker-compose.yml").read_text()
+    given, count = re.subn(
+        r"^(    )# (deploy:\n)((?:    #  .*\n)+)", _uncommented, text, flags=re.M
+    )
+    assert count == 1
+    services = yaml.safe_load(given)["services"]
+    for name in ("worker", "clicks"):
+        (device,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
+        assert device["capabilities"] == ["gpu"]
+
+
+def _uncommented(match: re.Match[str]) -> str:
+    return re.sub(r"^    # ", "    ", match[0], flags=re.M)
 
 
 def test_what_is_mounted_is_declared():

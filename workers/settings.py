@@ -33,6 +33,7 @@ class SharedSettings(BaseSettings):
         learn: take what annotators submit as examples, and use it; `adapt off` is for one project.
         refresh_seconds: how long a project must have learnt nothing before its open tasks get new
             predictions.
+        requests_ca_bundle: file of certificate authorities to trust instead of the built-in ones.
     """
 
     # An empty variable is what docker compose passes for an unset one. An error about one variable
@@ -47,6 +48,12 @@ class SharedSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     learn: bool = True
     refresh_seconds: float = Field(default=20.0, ge=0, le=3600)
+    requests_ca_bundle: Path | None = None
+
+    @property
+    def verify(self) -> bool | str:
+        """Whom to trust, as requests takes it: True, or a file of certificate authorities."""
+        return True if self.requests_ca_bundle is None else str(self.requests_ca_bundle)
 
     @field_validator("label_studio_url")
     @classmethod
@@ -81,7 +88,6 @@ class WorkerSettings(SharedSettings):
         max_image_bytes: cap of a download or a file.
         max_image_pixels: cap of height · width, checked before decoding.
         fetch_seconds: cap of the whole transfer of one image.
-        requests_ca_bundle: file of certificate authorities to trust instead of the built-in ones.
     """
 
     model: str = "starter"
@@ -95,7 +101,6 @@ class WorkerSettings(SharedSettings):
     max_image_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     max_image_pixels: int = Field(default=PIXEL_BUDGET, ge=1)
     fetch_seconds: float = Field(default=60.0, gt=0)
-    requests_ca_bundle: Path | None = None
 
     @field_validator("allowed_image_hosts", mode="before")
     @classmethod

@@ -70,8 +70,7 @@ def studio(settings: WorkerSettings, kind: type[Client]) -> Client:
     url, key = settings.label_studio_url, settings.label_studio_api_key
     if url is None or key is None:
         refuse("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for --project")
-    bundle = settings.requests_ca_bundle
-    return kind(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))
+    return kind(url, key.get_secret_value(), verify=settings.verify)
 
 
 def queue_url(settings: SharedSettings, instead: str = "") -> str:

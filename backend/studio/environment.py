@@ -21,5 +21,4 @@ def studio_of_environment() -> StudioClient:
             "LABEL_STUDIO_API_KEY, as the web server",
             retry=True,
         )
-    bundle = settings.requests_ca_bundle
-    return StudioClient(url, key.get_secret_value(), verify=True if bundle is None else str(bundle))
+    return StudioClient(url, key.get_secret_value(), verify=settings.verify)

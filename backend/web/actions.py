@@ -5,7 +5,8 @@ back to its page (303), so that loading that anew asks for nothing.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
@@ -18,8 +19,9 @@ from werkzeug.wrappers import Response as AnyResponse
 from backend.web.forgery import FormToken, StaleFormError, check_json
 from backend.web.learning import Learning
 from backend.web.service import PredictionService
+from workers.queue.cancelling import PART
 from workers.queue.connection import STORED_TASK
-from workers.queue.control import PART, Control
+from workers.queue.control import Control, Retried
 from workers.queue.ledger import OPEN, Entry, State
 
 LOG = logging.getLogger(__name__)
@@ -75,7 +77,10 @@ def press_task(project: str, task: str, wish: str) -> AnyResponse:
 def press_learning(project: str, wish: str) -> AnyResponse:
     """A button about what a project learns."""
     _check(project)
-    return _pressed(f"/projects/{project}", partial(_learn, project, wish))
+    # Of a project without tasks nothing may be left to show.
+    gone = wish == "reset" and _service().client.ledger.project(project) is None
+    back = "/status" if gone else f"/projects/{project}"
+    return _pressed(back, partial(_learn, project, wish))
 
 
 def call_project(project: str, wish: str) -> Response:
@@ -121,9 +126,7 @@ def _called(wish: Callable[[], Done]) -> Response:
 
 def _of_project(project: str, wish: str) -> Done:
     if wish == "retry":
-        ledger = _service().client.ledger
-        failed = [each for state in FAILED for each in ledger.oldest(project, state, MOST_AGAIN)]
-        return _retry(project, failed)
+        return _retried(project, _retry_failed(project))
     if wish == "cancel":
         return _said("cancelled", sum(_cancel_all(project)))
     raise NotFound(UNKNOWN)
@@ -134,7 +137,7 @@ def _of_task(project: str, task: str, wish: str) -> Done:
     if wish not in ("retry", "cancel") or entry is None:
         raise NotFound(UNKNOWN)
     if wish == "retry":
-        return _retry(project, [entry])
+        return _retried(project, [_retry(project, [entry])])
     return _said("cancelled", _control().cancel(project, [entry]))
 
 
@@ -146,17 +149,39 @@ def _learn(project: str, wish: str) -> Done:
     return Done("changed", 1)
 
 
-def _retry(project: str, entries: Sequence[Entry]) -> Done:
-    service, control = _service(), _control()
-    update = partial(service.renewed, project)
-    parts = [entries[start : start + PART] for start in range(0, len(entries), PART)]
-    results = [control.retry(project, part, update) for part in parts]
-    again = sum(each.again for each in results)
-    refused = [pair for each in results for pair in each.refused]
-    LOG.info("project %s: %d tasks are tried again, %d cannot be", project, again, len(refused))
-    if refused and not again:
-        return Done("refused", len(refused), refused[:MOST_TOLD])
-    return replace(_said("retried", again), refused=refused[:MOST_TOLD])
+def _retry(project: str, entries: Sequence[Entry]) -> Retried:
+    return _control().retry(project, entries, partial(_service().renewed, project))
+
+
+def _retry_failed(project: str) -> Iterator[Retried]:
+    """Try again what failed until now, the oldest first.
+
+    What cannot be tried again stays where it is: it is passed over, or nothing behind it would
+    ever have its turn.
+    """
+    ledger, began, again = _service().client.ledger, time.time(), 0
+    for state in FAILED:
+        passed = 0
+        while again < MOST_AGAIN:
+            part = ledger.oldest(project, state, min(PART, MOST_AGAIN - again), passed)
+            if not part or part[0].changed >= began:
+                break
+            retried = _retry(project, part)
+            yield retried
+            again += retried.again
+            passed += len(retried.refused)
+
+
+def _retried(project: str, results: Iterable[Retried]) -> Done:
+    again, refusals, told = 0, 0, list[tuple[str, str]]()
+    for each in results:
+        again += each.again
+        refusals += len(each.refused)
+        told += each.refused[: MOST_TOLD - len(told)]
+    LOG.info("project %s: %d tasks are tried again, %d cannot be", project, again, refusals)
+    if refusals and not again:
+        return Done("refused", refusals, told)
+    return replace(_said("retried", again), refused=told)
 
 
 def _cancel_all(project: str) -> Iterator[int]:

@@ -24,7 +24,7 @@ from backend.web.errors import RequestError
 from backend.web.forgery import FormToken
 from backend.web.learning import Learning
 from backend.web.metrics import Metrics
-from backend.web.pages import FOLDER
+from backend.web.pages import FOLDER, prefers_html
 from backend.web.service import Answer, PredictionService, open_client
 from backend.web.settings import Settings
 from backend.web.webhook import Corrections, head_of
@@ -77,7 +77,7 @@ def _add_routes(app: Flask) -> None:
 
 def root() -> Response | dict[str, str]:
     """The page for a browser; for all others, Label Studio among them, the same as /health."""
-    return routes.show_overview() if routes.prefers_html() else health()
+    return routes.show_overview() if prefers_html() else health()
 
 
 def health() -> dict[str, str]:

@@ -9,6 +9,7 @@ from workers.queue.client import SegmentClient
 from workers.queue.connection import STORED_TASK
 from workers.queue.control import NO_REQUEST, Control
 from workers.queue.ledger import RETRIABLE, STATES, Entry, State, Summary
+from workers.queue.prototypes import Amount
 from workers.queue.running import Running
 
 MOST_PROJECTS = 50
@@ -27,7 +28,7 @@ FILTERS: Mapping[str, tuple[State, ...]] = {
 }
 ADVICE: Mapping[str, str] = {
     "ready": "Open the task in Label Studio: its masks are there.",
-    "delivery": "Nothing to do while it is tried again; see that Label Studio is up.",
+    "delivery": "See that Label Studio is up; it is tried again by itself.",
     "failed": "Put the cause right, then retry.",
     "given-up": "Put the cause right, then retry: the masks are kept.",
     "cancelled": "Retry, or open the task in Label Studio.",
@@ -75,23 +76,28 @@ class ProjectView:
         project: Label Studio's id.
         title: Label Studio's; empty where it is not known.
         url: in Label Studio; empty without its address.
-        changed: when anything changed last, seconds since the epoch.
+        changed: when anything changed last, seconds since the epoch; None where no task is known,
+            as of one that `prelabel` alone asks for.
         counts: tasks by state, "running" among them.
         total: tasks.
         done: those that Label Studio has masks of.
         per_minute: tasks that come to be done; None for too few.
         seconds_left: until none is open; None where that cannot be said.
+        annotations: how many it learnt from.
+        learns: it is not switched off.
     """
 
     project: str
     title: str
     url: str
-    changed: float
+    changed: float | None
     counts: Mapping[str, int]
     total: int
     done: int
     per_minute: float | None
     seconds_left: float | None
+    annotations: int
+    learns: bool
 
 
 @dataclass(frozen=True)
@@ -129,18 +135,20 @@ class Board:
         self._studio = settings.label_studio_url
 
     def projects(self) -> list[ProjectView]:
-        """The projects in which something changed last."""
+        """The projects in which something changed last, then others that learnt something."""
         summaries = self._client.ledger.projects(MOST_PROJECTS)
-        running = self._asked([each.project for each in summaries], self.running())
-        return [self._project(each, running.get(each.project, 0)) for each in summaries]
+        known = {each.project for each in summaries}
+        others = [each for each in self._client.corrections.projects() if each not in known]
+        summaries += map(_without_tasks, others[: MOST_PROJECTS - len(summaries)])
+        return self._projects(summaries)
 
     def project(self, project: str) -> ProjectView | None:
         """One project; None when nothing is known of it."""
         self._control.look_after(project)
         summary = self._client.ledger.project(project)
-        if summary is None:
-            return None
-        return self._project(summary, self._asked([project], self.running()).get(project, 0))
+        if summary is None and project in self._client.corrections.projects():
+            summary = _without_tasks(project)
+        return None if summary is None else self._projects([summary])[0]
 
     def tasks(self, project: ProjectView, state: str = "all", page: int = 1) -> TaskPage:
         """A page of a project's tasks, newest change first.
@@ -200,7 +208,16 @@ class Board:
             counts[project] = counts.get(project, 0) + 1
         return counts
 
-    def _project(self, summary: Summary, running: int) -> ProjectView:
+    def _projects(self, summaries: Sequence[Summary]) -> list[ProjectView]:
+        projects = [each.project for each in summaries]
+        running = self._asked(projects, self.running())
+        learnt = self._client.corrections.amounts(projects)
+        return [
+            self._project(each, running.get(each.project, 0), amount)
+            for each, amount in zip(summaries, learnt, strict=True)
+        ]
+
+    def _project(self, summary: Summary, running: int, learnt: Amount) -> ProjectView:
         counts: dict[str, int] = {str(state): count for state, count in summary.counts.items()}
         counts[RUNNING] = min(running, counts["queued"])
         counts["queued"] -= counts[RUNNING]
@@ -208,12 +225,14 @@ class Board:
             project=summary.project,
             title=self._titles.of(summary.project),
             url=self.link(summary.project),
-            changed=summary.changed,
+            changed=summary.changed or None,
             counts=counts,
             total=summary.total,
             done=summary.done,
             per_minute=summary.per_minute,
             seconds_left=summary.seconds_left,
+            annotations=learnt.annotations,
+            learns=not learnt.off,
         )
 
     def _running_entries(self, project: str, running: Sequence[Running]) -> list[Entry]:
@@ -255,6 +274,10 @@ def _shown(entry: Entry, held: Running | None, ready: set[str]) -> str:
     if entry.state == "queued" and entry.key in ready:
         return "delivery" if entry.config else "ready"
     return entry.state
+
+
+def _without_tasks(project: str) -> Summary:
+    return Summary(project, 0.0, dict.fromkeys(STATES, 0), None)
 
 
 def _count(project: ProjectView, state: str) -> int:

@@ -1,11 +1,15 @@
-"""From exception to HTTP answer: one table. No traceback and no text of an unknown error leaves."""
+"""From exception to HTTP answer: one table. No traceback and no text of an unknown error leaves.
+
+A browser gets a page, programs JSON.
+"""
 
 import logging
 import uuid
 
-from flask import Flask, Response, g, jsonify
+from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from backend.web.pages import page, prefers_html
 from workers.queue.connection import QueueError
 
 LOG = logging.getLogger(__name__)
@@ -24,7 +28,7 @@ ERRORS: tuple[tuple[type[Exception], int, str | None], ...] = (
 
 
 def install(app: Flask) -> None:
-    """Give each request an id and each error a JSON answer that names it."""
+    """Give each request an id and each error an answer that names it."""
     app.before_request(_identify)
     app.after_request(_name)
     app.register_error_handler(HTTPException, _http_error)
@@ -59,6 +63,11 @@ def _error(error: Exception) -> Response:
 
 
 def _answer(status: int, message: str) -> Response:
-    response = jsonify(error=message, request_id=g.request_id)
+    if prefers_html() and not request.path.startswith("/api/"):
+        again = status == 503 and request.method == "GET"
+        told = {"status": status, "message": message, "again": again}
+        response = page("error.html", request_id=g.request_id, **told)
+    else:
+        response = jsonify(error=message, request_id=g.request_id)
     response.status_code = status
     return response

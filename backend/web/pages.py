@@ -11,8 +11,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask, Response, current_app, make_response, render_template
+from flask import Flask, Response, current_app, make_response, render_template, request
 
+HTML, JSON = "text/html", "application/json"
 FOLDER = "web/templates"  # below the folder of the package `backend`
 POLICY = (
     "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
@@ -67,6 +68,11 @@ def install(app: Flask) -> None:
     app.extensions["dgl_policy"] = POLICY.format(
         style=_digest(app, "style.html"), script=_digest(app, "script.html")
     )
+
+
+def prefers_html() -> bool:
+    """Whether a browser asks: it names HTML, where programs say `*/*`, or nothing."""
+    return request.accept_mimetypes.best_match([JSON, HTML]) == HTML
 
 
 def page(template: str, **values: Any) -> Response:

@@ -16,8 +16,6 @@ from backend.web.learning import Learning
 from backend.web.service import PredictionService
 from workers.queue.connection import STORED_TASK, QueueError
 
-HTML, JSON = "text/html", "application/json"
-
 
 def install(app: Flask, board: Board, learning: Learning, token: FormToken) -> None:
     """Add what can be looked at."""
@@ -36,14 +34,9 @@ def install(app: Flask, board: Board, learning: Learning, token: FormToken) -> N
     app.add_url_rule("/api/projects/<project>/tasks/<task>", view_func=tell_task, methods=get)
 
 
-def prefers_html() -> bool:
-    """Whether a browser asks: it names HTML, where programs say `*/*`, or nothing."""
-    return request.accept_mimetypes.best_match([JSON, HTML]) == HTML
-
-
 def _prefers_json() -> bool:
     """Whether a program asks a page for JSON: it names that, and HTML later or not at all."""
-    return request.accept_mimetypes.best_match([HTML, JSON]) == JSON
+    return request.accept_mimetypes.best_match([pages.HTML, pages.JSON]) == pages.JSON
 
 
 def show_overview() -> Response:
@@ -132,7 +125,10 @@ def _projects() -> list[ProjectView]:
 def _project(project: str) -> ProjectView:
     view = _board().project(project) if STORED_TASK.fullmatch(project) else None
     if view is None:
-        raise NotFound("Nothing is known of this project: no task of it was asked for, of late.")
+        raise NotFound(
+            "Nothing is known of this project: no task of it was asked for, of late, and it "
+            "learnt nothing."
+        )
     return view
 
 

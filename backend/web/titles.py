@@ -45,7 +45,7 @@ class Titles:
         if url is None or key is None:
             return
         try:
-            studio = StudioClient(url, key.get_secret_value(), READ_SECONDS)
+            studio = StudioClient(url, key.get_secret_value(), READ_SECONDS, self._settings.verify)
             title = str(studio.project(int(project)).get("title", ""))
         except StudioError as error:
             LOG.info("the title of project %s is not known: %s", project, error)

@@ -33,9 +33,7 @@ class Fetcher:
     @classmethod
     def from_settings(cls, settings: WorkerSettings) -> Self:
         """The fetcher that the environment describes."""
-        bundle = settings.requests_ca_bundle
-        verify = str(bundle) if bundle is not None else True
-        url, key = settings.label_studio_url, settings.label_studio_api_key
+        url, key, verify = settings.label_studio_url, settings.label_studio_api_key, settings.verify
         downloader = Downloader(
             label_studio_url=url,
             credentials=Credentials(url, key.get_secret_value(), verify) if url and key else None,

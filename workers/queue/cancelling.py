@@ -1,11 +1,29 @@
-"""The script that takes tasks out of the queues: in the server, so that nothing comes between."""
+"""Taking tasks out of the queues: by a script, in the server, so that nothing comes between."""
+
+from collections.abc import Sequence
+
+from redis import Redis
+
+from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE
+from workers.queue.claims import claim_key
+from workers.queue.connection import (
+    AllowedJob,
+    asker,
+    delivery_job_id,
+    open_queue,
+    segment_job_id,
+)
+from workers.queue.replies import MOST_KEPT_BYTES, retry_key
+
+PART = 1000  # tasks at a time
+CANCELLED_SECONDS = 24 * 3600  # how long what was cancelled can be asked for again here
 
 # KEYS: delivery queue, its deferred and its scheduled jobs, segment queue, its scheduled jobs; then
 # for each task: delivery job, its dependencies, claim, segment job, its dependents, and where its
 # request is kept. ARGV: how long that is, and up to which size; then for each task: id of the
 # delivery job, id of the segment job, the task's field in it. A queue is gone over once, however
 # many leave it. Returns 1 for each task that is not being delivered at this moment.
-CANCEL = """
+_CANCEL = """
 local gone_deliveries, gone_segments, outcome = {}, {}, {}
 local deliveries, segments = 0, 0
 local held = {}
@@ -68,3 +86,52 @@ if deliveries > 0 then leave(KEYS[1], gone_deliveries) end
 if segments > 0 then leave(KEYS[4], gone_segments) end
 return outcome
 """
+
+
+class Cancelling:
+    """Takes the jobs of tasks out of the queues; those that others wait for stay.
+
+    Args:
+        redis: the queue's server; without `decode_responses`.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        delivery, segment = open_queue(DELIVERY_QUEUE, redis), open_queue(SEGMENT_QUEUE, redis)
+        self._script = redis.register_script(_CANCEL)
+        self._queues = [
+            delivery.key,
+            delivery.deferred_job_registry.key,
+            delivery.scheduled_job_registry.key,
+            segment.key,
+            segment.scheduled_job_registry.key,
+        ]
+
+    def cancel(self, tasks: Sequence[tuple[str, str]], *, keep: bool) -> list[bool]:
+        """Take tasks out.
+
+        Args:
+            tasks: ids, each with the key of its request.
+            keep: their requests can be asked for again, for `CANCELLED_SECONDS`.
+
+        Returns:
+            For each whether it was not too late: its delivery is not at work.
+        """
+        parts = [tasks[start : start + PART] for start in range(0, len(tasks), PART)]
+        return [bool(free) for part in parts for free in self._cancel(part, keep=keep)]
+
+    def _cancel(self, tasks: Sequence[tuple[str, str]], *, keep: bool) -> Sequence[int]:
+        keys = list(self._queues)
+        arguments: list[str | int] = [CANCELLED_SECONDS, MOST_KEPT_BYTES if keep else 0]
+        for task, key in tasks:
+            delivery, segment = delivery_job_id(int(task), key), segment_job_id(key)
+            keys += [
+                AllowedJob.key_for(delivery),
+                f"{AllowedJob.redis_job_namespace_prefix}:{delivery}:dependencies",
+                claim_key(task, key),
+                AllowedJob.key_for(segment),
+                AllowedJob.dependents_key_for(segment),
+                retry_key(key),
+            ]
+            arguments += [delivery, segment, asker(task)]
+        freed: Sequence[int] = self._script(keys, arguments)
+        return freed

@@ -1,6 +1,6 @@
 """The web side's only door to the queue: submit, wait, look up, deliver, claim.
 
-Every method is one or two round trips whatever the number of requests, and raises `QueueError` when
+Every method is a few round trips whatever the number of requests, and raises `QueueError` when
 Redis cannot be reached, which the web side turns into "nothing yet".
 """
 
@@ -25,6 +25,7 @@ from workers.messages import (
     versioned,
 )
 from workers.queue import failures, heartbeats, replies
+from workers.queue.cancelling import Cancelling
 from workers.queue.claims import WAIT_SECONDS, Claims, claim_key
 from workers.queue.connection import (
     FAILED_SECONDS,
@@ -146,6 +147,7 @@ class SegmentClient(Claims):
         self._segment = open_queue(SEGMENT_QUEUE, redis)
         self._interactive = open_queue(INTERACTIVE_QUEUE, redis)
         self._delivery = open_queue(DELIVERY_QUEUE, redis)
+        self._cancelling = Cancelling(redis)
         self._submit = redis.register_script(_SUBMIT)
         self._deliver = redis.register_script(_DELIVER)
 
@@ -238,6 +240,9 @@ class SegmentClient(Claims):
     ) -> None:
         """Have requests answered; what is answered, failed lately or waiting is left alone.
 
+        What waits to be delivered for one of these tasks under another key, as of an older label
+        config or model version, is taken back: nobody could cancel it any more.
+
         Args:
             requests: any number; equal ones count once.
             at_front: before all others, for a person who waits.
@@ -248,15 +253,18 @@ class SegmentClient(Claims):
         reserved = interactive and self._is_reserved()
         queue = self._interactive if reserved else self._segment
         push = "LPUSH" if interactive or at_front else "RPUSH"
+        tasks = [(each.task_id, each.key) for each in requests]
+        former = self.ledger.superseded(project, tasks)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.sadd(queue.redis_queues_keys, queue.key)
-            self.ledger.ask(pipe, project, [(each.task_id, each.key) for each in requests])
+            self.ledger.ask(pipe, project, tasks)
             for request in requests:
                 job = self._segment_job(request, queue)
                 answers = [replies.reply_key(request.key), replies.failure_key(request.key)]
                 head = [job.id, push, asker(request.task_id)]
                 self._submit([job.key, queue.key, *answers], [*head, *_fields(job)], pipe)
             pipe.execute()
+        self._cancelling.cancel(former, keep=False)
 
     def _is_reserved(self) -> bool:
         """Whether a worker reserved for people who wait serves now."""

@@ -9,31 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE, DeliveryRequest, SegmentRequest
-from workers.queue.cancelling import CANCEL
-from workers.queue.claims import claim_key
+from workers.messages import DeliveryRequest, SegmentRequest
+from workers.queue.cancelling import Cancelling
 from workers.queue.client import SegmentClient
-from workers.queue.connection import (
-    AllowedJob,
-    asker,
-    delivery_job_id,
-    open_queue,
-    reaching_redis,
-    segment_job_id,
-)
+from workers.queue.connection import AllowedJob, reaching_redis, segment_job_id
 from workers.queue.ledger import OPEN, RETRIABLE, Entry, Outcome
-from workers.queue.replies import (
-    MOST_KEPT_BYTES,
-    attempts_key,
-    failure_key,
-    kept_requests,
-    reply_key,
-    retry_key,
-)
+from workers.queue.replies import attempts_key, failure_key, kept_requests, reply_key
 
-PART = 1000  # tasks at a time
 LOOKED_AT = 100  # of the longest waiting, when it is looked what was lost
-CANCELLED_SECONDS = 24 * 3600  # how long what was cancelled can be asked for again here
 LEAST_AGE_SECONDS = 60.0  # of what may be lost: a job and its note are not written at once
 GONE = "open the task in Label Studio again: what was asked is no longer kept"
 NO_REQUEST = "correct the task's data in Label Studio and open it again"
@@ -68,15 +51,14 @@ class Control:
         redis = self._redis = client.server
         self._client = client
         self._delivers = delivers
-        self._segment = open_queue(SEGMENT_QUEUE, redis)
-        self._delivery = open_queue(DELIVERY_QUEUE, redis)
-        self._cancel = redis.register_script(CANCEL)
+        self._cancelling = Cancelling(redis)
 
     @reaching_redis()
     def retry(self, project: str, entries: Sequence[Entry], update: Update) -> Retried:
-        """Try tasks again that ended without masks in Label Studio; others are left alone.
+        """Try tasks again that are without masks in Label Studio; others are left alone.
 
-        Where the masks are there, only their delivery.
+        Where the masks are there, only their delivery: one that waits for its next try goes at
+        once.
 
         Args:
             project: Label Studio's id of theirs.
@@ -113,7 +95,7 @@ class Control:
 
     @reaching_redis()
     def refusal(self, entry: Entry) -> str:
-        """Why a task that ended without masks cannot be tried again; empty when it can."""
+        """Why a task that is without masks cannot be tried again; empty when it can."""
         if not entry.key:
             return NO_REQUEST
         if entry.config and self._delivers and self._client.answered([entry.key]):
@@ -127,27 +109,7 @@ class Control:
         wanted = [each for each in entries if each.state in OPEN and each.key]
         if not wanted:
             return 0
-        keys = [
-            self._delivery.key,
-            self._delivery.deferred_job_registry.key,
-            self._delivery.scheduled_job_registry.key,
-            self._segment.key,
-            self._segment.scheduled_job_registry.key,
-        ]
-        arguments: list[str | int] = [CANCELLED_SECONDS, MOST_KEPT_BYTES]
-        for each in wanted:
-            delivery = delivery_job_id(int(each.task_id), each.key)
-            segment = segment_job_id(each.key)
-            keys += [
-                AllowedJob.key_for(delivery),
-                f"{AllowedJob.redis_job_namespace_prefix}:{delivery}:dependencies",
-                claim_key(each.task_id, each.key),
-                AllowedJob.key_for(segment),
-                AllowedJob.dependents_key_for(segment),
-                retry_key(each.key),
-            ]
-            arguments += [delivery, segment, asker(each.task_id)]
-        freed = self._cancel(keys, arguments)
+        freed = self._cancelling.cancel([(each.task_id, each.key) for each in wanted], keep=True)
         outcomes = [
             Outcome(each.task_id, each.key, "cancelled")
             for each, free in zip(wanted, freed, strict=True)

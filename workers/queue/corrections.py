@@ -11,7 +11,7 @@ from redis import Redis
 from workers.messages import LEARN_FUNCTION, SEGMENT_QUEUE, LearnRequest, learn_job_id, names
 from workers.queue.connection import FAILED_SECONDS, FINISHED_SECONDS, open_queue, reaching_redis
 from workers.queue.following import FollowingClient
-from workers.queue.prototypes import Learnt, PrototypeStore
+from workers.queue.prototypes import Amount, Learnt, PrototypeStore
 
 # A job that waits or runs is left alone: its content is its name. KEYS: job, queue.
 _PUSH = """
@@ -85,6 +85,11 @@ class CorrectionsClient:
     def projects(self) -> list[str]:
         """Those that learnt something or were switched off."""
         return self._store.projects()
+
+    @reaching_redis()
+    def amounts(self, projects: Sequence[str]) -> list[Amount]:
+        """How much each of some projects learnt, and whether it is switched off."""
+        return self._store.amounts(projects)
 
     @reaching_redis()
     def learnt(self, project: str) -> Learnt:

@@ -30,7 +30,7 @@ Argument = bytes | str | int | float  # of a script
 STATES: tuple[State, ...] = get_args(State)  # in the order of `LETTERS`
 OPEN: tuple[State, ...] = ("queued", "delivery")  # somebody works on these
 DONE: tuple[State, ...] = ("answered", "delivered")
-RETRIABLE: tuple[State, ...] = ("failed", "given-up", "cancelled")
+RETRIABLE: tuple[State, ...] = ("delivery", "failed", "given-up", "cancelled")
 
 LEDGER_KEY = "dgl:ledger"
 MOST_TASKS = 200_000  # of a project; beyond, those that ended first are forgotten
@@ -39,7 +39,6 @@ RATE_SECONDS = 300.0
 CHUNK = 1000  # tasks of one script: some milliseconds of the server
 LONGEST_REASON = 500
 KEY_BYTES, CONFIG_BYTES, TIME_BYTES = 16, 32, 4
-TAIL_BYTES = KEY_BYTES + CONFIG_BYTES + TIME_BYTES
 
 
 @dataclass(frozen=True)
@@ -231,6 +230,33 @@ class Ledger:
         ]
 
     @reaching_redis()
+    def superseded(self, project: str, keys: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """What waits to be delivered for some tasks under another key than that now asked for.
+
+        Args:
+            project: Label Studio's id; empty for nothing.
+            keys: task ids, each with the key of its new request.
+
+        Returns:
+            Ids of tasks, each with its former key.
+        """
+        wanted = {t: k for t, k in keys if STORED_TASK.fullmatch(t)} if project else {}
+        if not wanted:
+            return []
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(_key(project, "tasks"), list(wanted))
+            (held,) = pipe.execute()
+        # Without a config nobody delivers it: who asked waits in a call, and is not let down.
+        return [
+            (task, former.key)
+            for (task, key), value in zip(wanted.items(), held, strict=True)
+            if value is not None
+            and (former := _entry(task, value, 0.0, None)).state in OPEN
+            and former.config
+            and former.key != key
+        ]
+
+    @reaching_redis()
     def entries(
         self, project: str, states: Sequence[State] = STATES, start: int = 0, count: int = 50
     ) -> list[Entry]:
@@ -246,10 +272,10 @@ class Ledger:
         return self._read(project, [(as_text(task), changed) for task, changed in placed])
 
     @reaching_redis()
-    def oldest(self, project: str, state: State, count: int) -> list[Entry]:
-        """The tasks that are in a state for the longest time."""
+    def oldest(self, project: str, state: State, count: int, start: int = 0) -> list[Entry]:
+        """The tasks that are in a state for the longest time, from the `start`-th on."""
         with self._redis.pipeline(transaction=False) as pipe:  # whose answers have no types
-            pipe.zrange(_set(project, state), 0, count - 1, withscores=True)
+            pipe.zrange(_set(project, state), start, start + count - 1, withscores=True)
             (placed,) = pipe.execute()
         return self._read(project, [(as_text(task), changed) for task, changed in placed])
 

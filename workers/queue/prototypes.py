@@ -124,6 +124,19 @@ class Learnt:
     tasks: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Amount:
+    """How much is kept of a project, without reading it.
+
+    Attributes:
+        annotations: how many have a share.
+        off: it is switched off.
+    """
+
+    annotations: int
+    off: bool
+
+
 class PrototypeStore:
     """Shares of projects; what changes them is one script of Redis.
 
@@ -191,6 +204,15 @@ class PrototypeStore:
     def projects(self) -> list[str]:
         """Those that learnt something or were switched off."""
         return sorted((as_text(each) for each in self._redis.smembers(PROJECTS_KEY)), key=by_number)
+
+    def amounts(self, projects: Sequence[str]) -> list[Amount]:
+        """How much is kept of each of some projects, in one round trip."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for project in projects:
+                pipe.hlen(_key(project, "shares"))
+                pipe.exists(_key(project, "off"))
+            held = pipe.execute()
+        return [Amount(n, bool(off)) for n, off in zip(held[::2], held[1::2], strict=True)]
 
     def learnt(self, project: str) -> Learnt:
         """How a project stands."""

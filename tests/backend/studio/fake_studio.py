@@ -105,11 +105,14 @@ class FakeStudio:
 
 
 @contextmanager
-def fake_studio(port: int = 0) -> Iterator[FakeStudio]:
-    """Serve on loopback while the context lasts; `port` 0 takes a free one."""
+def fake_studio(port: int = 0, certificate: tuple[str, str] | None = None) -> Iterator[FakeStudio]:
+    """Serve on loopback while the context lasts; `port` 0 takes a free one.
+
+    With files of a certificate and its key it serves HTTPS.
+    """
     studio = FakeStudio()
-    server = make_server("127.0.0.1", port, _app(studio), threaded=True)
-    studio.url = f"http://127.0.0.1:{server.server_port}"
+    server = make_server("127.0.0.1", port, _app(studio), threaded=True, ssl_context=certificate)
+    studio.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
     thread.start()
     try:

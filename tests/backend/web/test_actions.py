@@ -6,6 +6,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 from werkzeug.test import TestResponse
 
+from backend.web import actions
 from backend.web.app import create_app
 from backend.web.settings import Settings
 from dgl_rsis.types import Label
@@ -14,6 +15,7 @@ from tests.backend.web.boards import ask, settle, token_of
 from tests.backend.worker_end import VERSION, predict_body, task, waiting
 from workers.messages import SegmentReply, SegmentRequest
 from workers.queue.client import SegmentClient
+from workers.queue.heartbeats import Announcement, announce
 from workers.queue.ledger import Entry
 from workers.queue.prototypes import PrototypeStore
 from workers.queue.replies import keep_request, store_failure, store_reply
@@ -100,6 +102,42 @@ def test_all_failed_ones_are_tried_again(make_app: MakeApp, announced: Redis) ->
     assert "open them in Label Studio" in client.get("/projects/1?said=refused&count=1").text
 
 
+def test_what_cannot_be_tried_again_does_not_hold_up_what_can(
+    make_app: MakeApp, announced: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "PART", 2)
+    monkeypatch.setattr(actions, "MOST_AGAIN", 2)
+    client = make_app(**STUDIO)
+    retrieve(client, *range(1, 10))
+    keys = [fail(announced, number) for number in range(1, 10)]
+    announced.delete(*(f"dgl:retry:{key}" for key in keys[:5]))
+    assert said(press(client, "/projects/1/retry")) == ("retried", "2")
+    assert [state(announced, number) for number in (5, 6, 7, 8)] == [
+        "failed",
+        *["queued"] * 2,
+        "failed",
+    ]
+    assert said(press(client, "/projects/1/retry")) == ("retried", "2")
+    assert said(press(client, "/projects/1/retry")) == ("refused", "5")
+
+
+def test_a_task_between_two_tries_of_its_delivery_can_be_retried_and_cancelled(
+    make_app: MakeApp, announced: Redis
+) -> None:
+    client = make_app(**STUDIO)
+    retrieve(client, 5)
+    entry = SegmentClient(announced).ledger.entry("1", "5")
+    assert entry is not None
+    store_reply(announced, entry.key, SegmentReply(1, 1, VERSION, ()), 60)
+    settle(announced, "5", "delivery", "try 2 of 25: Label Studio is away", entry.key)
+    for page in ("/projects/1", "/tasks/1/5"):
+        text = client.get(page).text
+        assert 'action="/tasks/1/5/retry"' in text
+        assert 'action="/tasks/1/5/cancel"' in text
+    assert said(press(client, "/tasks/1/5/retry")) == ("retried", "1")
+    assert state(announced, 5) == "delivery"
+
+
 def test_the_queue_of_a_project_is_cancelled(make_app: MakeApp, announced: Redis) -> None:
     client = make_app(**STUDIO)
     retrieve(client, *range(1, 31))
@@ -107,6 +145,17 @@ def test_the_queue_of_a_project_is_cancelled(make_app: MakeApp, announced: Redis
     assert said(press(client, "/projects/1/cancel")) == ("cancelled", "30")
     assert waiting(announced) == {"segment": 0, "delivery": 0}
     assert said(press(client, "/projects/1/cancel")) == ("nothing", "0")
+
+
+def test_all_is_cancelled_after_a_change_of_the_model(make_app: MakeApp, announced: Redis) -> None:
+    retrieve(make_app(**STUDIO), 5, 6)
+    announce(announced, Announcement("newer", "cpu", 0.0))
+    client = make_app(**STUDIO)
+    retrieve(client, 5, 6)
+    assert waiting(announced)["segment"] == 2
+    assert said(press(client, "/projects/1/cancel")) == ("cancelled", "2")
+    assert waiting(announced) == {"segment": 0, "delivery": 0}
+    assert not announced.exists("rq:deferred:delivery")
 
 
 def test_a_retry_asks_the_present_model(make_app: MakeApp, announced: Redis) -> None:
@@ -256,6 +305,36 @@ def test_what_a_project_learnt_is_shown_switched_and_forgotten(
     assert not store.is_off("1")
     press(client, "/projects/1/learning/reset")
     assert client.get("/api/projects/1").json["learnt"]["annotations"] == []
+
+
+def test_what_a_project_without_tasks_learnt_is_shown_switched_and_forgotten(
+    make_app: MakeApp, announced: Redis
+) -> None:
+    client, queue = make_app(), SegmentClient(announced)
+    ask(announced, "5")
+    queue.corrections.switch("77", on=False)
+    page = client.get("/projects/77")
+    assert page.status_code == 200
+    assert "switched off" in page.text
+    assert "no tasks asked for, of late" in page.text
+    assert "learning is switched off" in client.get("/status").text
+    told = client.get("/api/projects/77").json
+    assert (told["total"], told["changed"], told["learns"]) == (0, None, False)
+    listed = client.get("/api/projects").json["projects"]
+    assert [each["project"] for each in listed] == ["1", "77"]
+    assert client.get("/api/projects/77/tasks").json["tasks"] == []
+    assert said(press(client, "/projects/77/learning/on", page="/projects/77")) == ("changed", "1")
+    store = PrototypeStore(announced)
+    store.expect("77", "9", 1, "5")
+    store.put("77", "9", 1, b"share")
+    overview = client.get("/status").text
+    assert "learnt from 1 annotation</a>" in overview
+    assert 'href="/projects/77#learnt"' in overview
+    assert "switched off" not in overview
+    response = press(client, "/projects/77/learning/reset", page="/projects/77")
+    assert said(response) == ("changed", "1")
+    assert client.get(response.location).status_code == 200
+    assert client.get("/projects/77").status_code == 404
 
 
 def test_predicting_anew_is_offered_where_the_queue_can(

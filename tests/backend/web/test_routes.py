@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from markupsafe import escape
 from redis import Redis
 
+from backend.web.app import create_app
+from backend.web.settings import Settings
 from tests.backend.conftest import MakeApp
 from tests.backend.web.boards import CHROME, CONFIG, KEY, ask, settle
 from tests.backend.worker_end import VERSION, predict_body, task
@@ -138,10 +141,38 @@ def test_lists_have_pages_and_filters(make_app: MakeApp, announced: Redis) -> No
 )
 def test_what_is_not_known(make_app: MakeApp, announced: Redis, path: str) -> None:
     ask(announced, "5")
-    response = make_app().get(path, headers={"Accept": CHROME})
-    assert response.status_code == 404
-    assert response.mimetype == "application/json"
-    assert response.json["error"]
+    client = make_app()
+    shown, told = client.get(path, headers={"Accept": CHROME}), client.get(path)
+    assert shown.status_code == told.status_code == 404
+    assert told.mimetype == "application/json"
+    if path.startswith("/api/"):
+        assert shown.json["error"] == told.json["error"]
+    else:
+        assert shown.mimetype == "text/html"
+        assert str(escape(told.json["error"])) in shown.text
+        assert shown.headers["X-Request-ID"] in shown.text
+        assert 'href="/status"' in shown.text
+        assert "default-src 'none'" in shown.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/projects/1", "/tasks/1/5"])
+def test_without_redis_a_browser_gets_a_page_that_loads_itself_anew(path: str) -> None:
+    client = create_app(Settings(redis_url="redis://127.0.0.1:1/0")).test_client()
+    shown = client.get(path, headers={"Accept": CHROME})
+    assert (shown.status_code, shown.mimetype) == (503, "text/html")
+    assert "The queue does not answer." in shown.text
+    assert 'http-equiv="refresh"' in shown.text
+    for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
+        told = client.get(path, headers=headers)
+        assert (told.status_code, told.mimetype) == (503, "application/json")
+
+
+def test_a_refused_button_answers_with_a_page(make_app: MakeApp, announced: Redis) -> None:
+    evil = {"Accept": CHROME, "Sec-Fetch-Site": "cross-site"}
+    refused = make_app().post("/projects/1/cancel", data={"token": "x"}, headers=evil)
+    assert (refused.status_code, refused.mimetype) == (403, "text/html")
+    assert "another site" in refused.text
+    assert 'http-equiv="refresh"' not in refused.text  # would be loaded as a page, which it is not
 
 
 def test_links_lead_to_label_studio_where_its_address_is_known(

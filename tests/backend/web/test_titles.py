@@ -1,8 +1,13 @@
+import shutil
+import subprocess
 import time
+from pathlib import Path
+
+import pytest
 
 from backend.web.settings import Settings
 from backend.web.titles import Titles
-from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
+from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
 
 
 def titles(url: str) -> Titles:
@@ -28,6 +33,19 @@ def test_a_title_comes_from_label_studio_and_nobody_waits_for_it(studio: FakeStu
     calls = len(studio.calls)
     assert known.of("1")
     assert len(studio.calls) == calls
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_a_title_comes_from_behind_a_private_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = str(tmp_path / "own.pem"), str(tmp_path / "own.key")
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    subprocess.run([*made, "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate)
+    with fake_studio(certificate=(certificate, key)) as studio:
+        assert until_known(titles(studio.url), "1")
 
 
 def test_a_project_that_is_gone_and_a_label_studio_that_is_away_have_no_titles(

@@ -131,6 +131,42 @@ def test_the_queue_of_a_project_is_cancelled_and_others_keep_their_order(
     assert queue.job_ids == [segment_job_id(each.key) for each in others]
 
 
+def test_what_is_asked_for_anew_takes_the_place_of_what_waits(
+    redis: Redis, client: SegmentClient, control: Control, queue: Queue, deliveries: Queue
+) -> None:
+    former = [request("bright", image=f"{n}.png", task=str(n)) for n in (7, 8)]
+    newer = [replace(each, model_version="newer") for each in former]
+    ask(client, *former)
+    ask(client, *newer)
+    assert queue.job_ids == [segment_job_id(each.key) for each in newer]
+    waits = {delivery_job_id(int(each.task_id), each.key) for each in newer}
+    assert set(deliveries.deferred_job_registry.get_job_ids()) == waits
+    assert control.cancel("1", client.ledger.entries("1")) == 2
+    assert client.waiting() == {SEGMENT_QUEUE: 0, DELIVERY_QUEUE: 0}
+    assert deliveries.deferred_job_registry.count == 0
+    assert not redis.exists(*(retry_key(each.key) for each in former))
+
+
+def test_what_is_asked_for_anew_leaves_the_job_of_another_task(
+    client: SegmentClient, queue: Queue
+) -> None:
+    first, second = request("bright", task="7"), request("bright", task="8")
+    ask(client, first, second)
+    newer = replace(first, model_version="newer")
+    ask(client, newer)
+    assert queue.job_ids == [segment_job_id(each.key) for each in (second, newer)]
+
+
+def test_what_is_asked_for_anew_leaves_who_waits_in_a_call(
+    client: SegmentClient, queue: Queue
+) -> None:
+    opened = request("bright", task="7")
+    ask(client, opened, delivers=False)
+    newer = replace(opened, model_version="newer")
+    ask(client, newer)
+    assert queue.job_ids == [segment_job_id(each.key) for each in (opened, newer)]
+
+
 def test_a_job_in_work_is_not_interrupted_and_not_delivered(
     redis: Redis, client: SegmentClient, control: Control, worker: ModelWorker, deliveries: Queue
 ) -> None:
@@ -213,6 +249,26 @@ def test_what_was_not_delivered_is_only_delivered_again(
     settle(client, asked, "given-up")
     assert control.retry("1", [entry(client)], same) == Retried(1)
     assert client.waiting() == {SEGMENT_QUEUE: 0, DELIVERY_QUEUE: 1}
+
+
+def test_a_delivery_that_waits_for_its_next_try_goes_at_once(
+    redis: Redis, client: SegmentClient, control: Control, worker: ModelWorker, deliveries: Queue
+) -> None:
+    asked = request("bright")
+    ask(client, asked)
+    worker.run(burst=True)
+    job = delivery_job_id(7, asked.key)
+    deliveries.remove(job)
+    redis.hset(f"rq:job:{job}", "status", "scheduled")
+    redis.zadd(deliveries.scheduled_job_registry.key, {job: 2e9})
+    settle(client, asked, "delivery")
+    assert control.refusal(entry(client)) == ""
+    assert control.retry("1", [entry(client)], same) == Retried(1)
+    assert deliveries.scheduled_job_registry.count == 0
+    assert deliveries.job_ids == [job]
+    control.retry("1", [entry(client)], same)  # twice is as once
+    assert deliveries.job_ids == [job]
+    assert (entry(client).state, entry(client).config) == ("delivery", CONFIG)
 
 
 def test_what_is_not_kept_cannot_be_tried_again(
