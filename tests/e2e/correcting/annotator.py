@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tests.e2e.correcting.canvas import Canvas, Shape
-from tests.e2e.correcting.drawing import Drawing, Drawings, Patch, wrong_patches
+from tests.e2e.correcting.drawing import Drawing, Drawings
 from tests.e2e.correcting.pace import Pace
+from tests.e2e.correcting.patches import Patch, wrong_patches
 
 LEAST_GAIN = 400  # pixels, of something that is worth doing
 MOST_ACTIONS = 400

@@ -8,7 +8,6 @@ strokes of a brush; and every object of the truth likewise, alone and closed ove
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -18,9 +17,8 @@ from skimage.morphology import skeletonize
 from dgl_rsis.types import Mask
 from tests.e2e.correcting.canvas import NOTHING, Canvas, Shape, shape_of
 from tests.e2e.correcting.pace import Corners, Pace
+from tests.e2e.correcting.patches import Patch, parts
 
-SMALLEST = 150  # pixels of a patch or an object that is looked at
-PATCHES = 40  # the largest ones, of one look
 SLACK = (0, 6, 20, 60)  # pixels around a patch, where it is of the same class
 CLOSED = (0, 8, 25)  # pixels over which parts of an object are drawn as one
 TOLERANCES = (2.0, 4.0, 8.0)  # pixels between a border and the polygon
@@ -40,35 +38,6 @@ class Drawing:
 
     shape: Shape
     seconds: float
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A connected part of one class, as it is or as it should be.
-
-    Attributes:
-        label: number of the true class.
-        top: first row of `mask` in the image.
-        left: first column.
-        mask: (h, w) bool.
-    """
-
-    label: int
-    top: int
-    left: int
-    mask: Mask
-
-    @property
-    def area(self) -> int:
-        """Its pixels."""
-        return int(self.mask.sum())
-
-    @cached_property
-    def deepest(self) -> tuple[int, int, float]:
-        """Row and column of the pixel farthest from its border, and how far that is."""
-        depth = cv2.distanceTransform(np.pad(self.mask.view(np.uint8), 1), cv2.DIST_L2, 5)
-        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-        return self.top + int(row) - 1, self.left + int(column) - 1, float(depth.max())
 
 
 class Drawings:
@@ -185,24 +154,6 @@ class Drawings:
         shape = shape_of(patch.label, mask[1:-1, 1:-1], patch.top, patch.left)
         if shape is not None:
             yield Drawing(shape, self._pace.strokes(lengths, STROKE))
-
-
-def wrong_patches(canvas: Canvas) -> list[Patch]:
-    """The largest connected parts that should be of a class and are not, largest first."""
-    wrong = canvas.wrong
-    labels = range(int(canvas.truth.max()) + 1)
-    each = [one for label in labels for one in parts(wrong & (canvas.truth == label), label)]
-    return sorted(each, key=lambda patch: -patch.area)[:PATCHES]
-
-
-def parts(mask: Mask, label: int) -> Iterator[Patch]:
-    """The connected parts of a mask that are large enough."""
-    count, numbered, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    for number in range(1, count):
-        left, top, width, height, area = (int(value) for value in statistics[number])
-        if area >= SMALLEST:
-            inner = numbered[top : top + height, left : left + width] == number
-            yield Patch(label, top, left, inner)
 
 
 def _most(wrong: NDArray[np.int64], drawing: Drawing) -> float:
