@@ -91,7 +91,8 @@ def _made(path: Path) -> dict[str, Pair]:
 
 
 def _course(row: Mapping[str, Any]) -> Course:
-    return Course([Moment(**each) for each in row["moments"]], row["actions"])
+    moments = [Moment(**each) for each in row["moments"]]
+    return Course(moments, row["actions"], row["unprepared"])
 
 
 def _measured(samples: Sequence[Sample]) -> Iterator[tuple[str, Pair]]:
@@ -123,12 +124,12 @@ def _both(
     waited = open_from_list(page, studio, empty, masks=False)
     drawn = annotate(Canvas(truth), drawings, pace, waited=waited)
     # The first time it is opened its masks are made, which bulk runs do before anyone comes.
-    first = open_from_list(page, studio, masked)
+    unprepared = open_from_list(page, studio, masked)
     editor = BrowserEditor(page, studio, masked, NAMES, sample.truth.shape)
     canvas = Canvas(truth)
     canvas.put(editor.regions.items())
     corrected = annotate(canvas, drawings, pace, editor=editor, clicks=clicks, waited=editor.waited)
-    corrected.actions["seconds of the first opening"] = round(first)
+    corrected.unprepared = unprepared
     page.close()
     return drawn, corrected
 
@@ -159,7 +160,8 @@ def _say(name: str, pair: Pair, console: Console) -> None:
         told.append(f"{title} {' / '.join(seconds)} s")
     console.print(
         f"{name}: pre-labels {corrected.moments[0].accuracy:.3f}, end {_levels(pair)[-1][1]:.3f}; "
-        f"drawn / corrected: {', '.join(told)}; {drawn.actions}, {corrected.actions}"
+        f"drawn / corrected: {', '.join(told)}; {drawn.actions}, {corrected.actions}; "
+        f"opened unprepared in {corrected.unprepared:.0f} s"
     )
 
 

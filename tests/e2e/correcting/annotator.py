@@ -47,10 +47,13 @@ class Course:
     Attributes:
         moments: the first before anything was done.
         actions: how often what was done.
+        unprepared: seconds of opening the task when its masks were not made before; not counted in
+            `moments`.
     """
 
     moments: list[Moment]
     actions: dict[str, int] = field(default_factory=dict)
+    unprepared: float = 0.0
 
 
 class Editor(Protocol):

@@ -12,21 +12,13 @@ from backend.regions.findings import Findings
 from backend.regions.reading import read_regions
 from dgl_rsis.runs import from_runs
 from samples.servers import Studio
-from tests.e2e.annotator import (
-    REGIONS,
-    SECONDS,
-    SELECTED,
-    SUGGESTED,
-    wait_until_drawn,
-    wait_until_painted,
-)
+from tests.e2e.annotator import REGIONS, SECONDS, SELECTED, SUGGESTED, wait_until_painted
 from tests.e2e.correcting.canvas import Shape, shape_of
-from tests.e2e.smart_tools import accept, auto_annotate, mask_of, suggestions, take_smart_tool
+from tests.e2e.smart_tools import auto_annotate, mask_of, suggestions, take_smart_tool
 
-SCREEN: ViewportSize = {
-    "width": 1600,
-    "height": 1400,
-}  # the labels and all of the image, without scrolling
+# The labels and all of the image, without scrolling.
+SCREEN: ViewportSize = {"width": 1600, "height": 1400}
+KEEP = "bottombar-accept-suggestions-button"
 DROP = "bottombar-reject-suggestions-button"
 
 
@@ -53,7 +45,7 @@ def open_from_list(page: Page, studio: Studio, project: int, *, masks: bool = Tr
     if masks:
         some = f"{SELECTED}.regionStore.regions.length > 0"
         page.wait_for_function(some, timeout=180 * SECONDS)
-        wait_until_drawn(page, REGIONS)
+        _wait_until_shown(page)
     wait_until_painted(page)
     return time.monotonic() - started
 
@@ -116,7 +108,9 @@ class BrowserEditor:
     def keep(self) -> float:
         """Press the tick; seconds until the answer's masks are drawn."""
         started = time.monotonic()
-        accept(self._page)
+        self._page.get_by_test_id(KEEP).click()
+        self._page.wait_for_function(f"{SELECTED}.suggestions.size === 0", timeout=30 * SECONDS)
+        _wait_until_shown(self._page)
         return time.monotonic() - started
 
     def drop(self) -> float:
@@ -127,5 +121,12 @@ class BrowserEditor:
             self._page.wait_for_function(f"{SELECTED}.suggestions.size === 0")
         else:
             self._page.keyboard.press("Control+z")
-        wait_until_drawn(self._page, REGIONS)
+        _wait_until_shown(self._page)
         return time.monotonic() - started
+
+
+def _wait_until_shown(page: Page) -> None:
+    """Wait until all masks are drawn, also those of so few pixels that none is on the screen."""
+    drawn = f"{REGIONS}.every(r => r.type !== 'brushregion' || r.imageData)"
+    page.wait_for_function(drawn, timeout=60 * SECONDS)
+    wait_until_painted(page)
