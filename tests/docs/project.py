@@ -198,7 +198,8 @@ class Project:
         """Options that a script of the project declares."""
         path = dotted.replace(".", "/")
         name = f"{path}.py" if f"{path}.py" in self.files else f"{path}/__main__.py"
-        return {"--help", *_added_arguments(self._trees[name])}
+        tree = ast.parse((self.root / name).read_text("utf-8"))  # of tests, too
+        return {"--help", *_added_arguments(tree)}
 
     @cached_property
     def targets(self) -> Collection[str]:
