@@ -59,6 +59,7 @@ class LabelConfig:
         colours: name → CSS colour of the labels whose `background` attribute gives one.
         reason_on: what the <TextArea> for reasons belongs to, its `toName`; empty for none. It is
             called "reason", and nobody can type into it: `maxSubmissions="0"`.
+        skipped: names of the controls with model_skip, which are for people and prompts alone.
     """
 
     controls: tuple[Control, ...]
@@ -68,6 +69,7 @@ class LabelConfig:
     expression_key: str = EXPRESSION
     colours: Mapping[str, str] = field(default_factory=dict)
     reason_on: str = ""
+    skipped: frozenset[str] = frozenset()
 
     def to_request(self, task: Mapping[str, Any], model_version: str) -> SegmentRequest:
         """The segmentation that this task asks for.
@@ -138,7 +140,14 @@ class _Reading:
         colours = {tag.label.name: tag.colour for tag in tags if tag.colour}
         problems, expression_key = tuple(self.problems), self._expression_key()
         return LabelConfig(
-            controls, labels, key, problems, expression_key, colours, self._reason_on()
+            controls,
+            labels,
+            key,
+            problems,
+            expression_key,
+            colours,
+            self._reason_on(),
+            self._skipped(),
         )
 
     def _expression_key(self) -> str:
@@ -158,8 +167,18 @@ class _Reading:
                     return element.get("toName", "")
         return ""
 
+    def _skipped(self) -> frozenset[str]:
+        """Controls, not labels, which have no toName."""
+        return frozenset(
+            element.get("name", "")
+            for element in self.root.iter()
+            if element.get("toName") and markup.is_true(element.get("model_skip"))
+        )
+
     def _useless(self, cause: str) -> LabelConfig:
-        return LabelConfig((), (), "", (*self.problems, cause), reason_on=self._reason_on())
+        reason_on, skipped = self._reason_on(), self._skipped()
+        problems = (*self.problems, cause)
+        return LabelConfig((), (), "", problems, reason_on=reason_on, skipped=skipped)
 
     def _note(self, problem: str) -> None:
         """Remember a problem, unless there are too many already to read them."""

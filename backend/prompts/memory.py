@@ -105,7 +105,8 @@ class Suggestions:
             asked_by: ids of the regions of the present prompt.
 
         Returns:
-            Each as Label Studio has drafts: `result` and `updated_at`.
+            Each as Label Studio has drafts: `result` and `updated_at`; and `asked_by`, the ids of
+            the regions of its prompt.
         """
         since = self._clock() - UNSAVED_SECONDS
         with self._lock:
@@ -114,6 +115,7 @@ class Suggestions:
             {
                 "result": list(suggestion.regions),
                 "updated_at": datetime.fromtimestamp(suggestion.at, UTC).isoformat(),
+                "asked_by": suggestion.asked_by,
             }
             for suggestion in last
             if suggestion.at >= since and suggestion.asked_by.isdisjoint(asked_by)

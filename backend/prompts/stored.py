@@ -120,7 +120,8 @@ def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iter
 
     Args:
         task: as Label Studio sends it.
-        recent: what was answered so lately that no draft may hold it, as drafts.
+        recent: what was answered so lately that no draft may hold it, newest first; see
+            `memory.Suggestions.recent`.
     """
     seen: set[str] = set()
     for state in _states(task, recent):
@@ -204,10 +205,22 @@ def _states(task: Mapping[str, Any], recent: Sequence[Json]) -> Iterator[list[Js
         for each in predictions
         if each.get("id", "?") not in made_of and not any(_time(each) < other for other in begun)
     ]
-    for held in (*_newest_first([*recent, *drafts]), *annotations, *predictions):
+    open_ones = [each for each in recent if not any(_decided(each, draft) for draft in drafts)]
+    for held in (*open_ones, *drafts, *annotations, *predictions):
         result = held.get("result")
         every = reversed(result if isinstance(result, list) else [])
         yield [region for region in every if isinstance(region, dict)]
+
+
+def _decided(suggested: Json, draft: Json) -> bool:
+    """Whether a draft was saved after a suggestion was accepted or rejected, and so tells which.
+
+    While it was only suggested, the points of its prompt were there.
+    """
+    result = draft.get("result")
+    every = result if isinstance(result, list) else []
+    names = {str(region.get("id")) for region in every if isinstance(region, dict)}
+    return _time(draft) > _time(suggested) and names.isdisjoint(suggested["asked_by"])
 
 
 def _newest_first(held: Any) -> list[Json]:

@@ -209,20 +209,18 @@ def _predicted(annotation: Mapping[str, Any]) -> Any:
 
 
 def _answers(result: Any, config: LabelConfig) -> Any:
-    """What stands in controls that get predictions, and what does not say where it stands.
+    """What stands in controls that the model is asked about.
 
-    The rest is no answer to what the model is asked: a box or a point that a prompt left behind, a
-    mask in a control for people alone.
+    A box that a prompt left behind, or a mask in a control with model_skip, is no answer to that.
     """
     if not isinstance(result, list):
         return result
-    known = {None, *(control.name for control in config.controls)}
-    return [region for region in result if _from_name(region) in known]
+    return [region for region in result if _from_name(region) not in config.skipped]
 
 
-def _from_name(region: Any) -> str | None:
+def _from_name(region: Any) -> str:
     name = region.get("from_name") if isinstance(region, Mapping) else None
-    return name if isinstance(name, str) else None
+    return name if isinstance(name, str) else ""
 
 
 def _regions(

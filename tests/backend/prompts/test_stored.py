@@ -69,19 +69,35 @@ def test_of_the_regions_with_one_id_the_newest_is_the_mask() -> None:
     (only,) = masks_of(task, "ship", SIZE)
     assert from_runs(only)[9, 9]
     corrected = brush(square(30, 30), id="b")
-    answered = {"result": [corrected], "updated_at": "2026-01-01T00:00:05+00:00"}
-    regions = list(stored.newest_regions(task, [answered]))
+    regions = list(stored.newest_regions(task, [answered(corrected)]))
     assert [region["id"] for region in regions] == ["b", "a"]
     assert regions[0] is corrected
 
 
-def test_a_draft_that_was_saved_after_an_answer_is_newer() -> None:
-    erased = brush(square(9, 9), id="b")
-    task = {"id": 1, "drafts": [{"result": [erased], "updated_at": "2026-01-01T00:00:06Z"}]}
-    answered = {
-        "result": [brush(square(30, 30), id="b")], "updated_at": "2026-01-01T00:00:05+00:00",
-    }  # fmt: skip
-    assert list(stored.newest_regions(task, [answered])) == [erased]
+def answered(*regions: dict[str, Any]) -> dict[str, Any]:
+    """What was suggested for a click."""
+    at = "2026-01-01T00:00:05+00:00"
+    return {"result": list(regions), "updated_at": at, "asked_by": frozenset({"click"})}
+
+
+def saved(second: int, *regions: dict[str, Any]) -> dict[str, Any]:
+    """A task with a draft."""
+    at = f"2026-01-01T00:00:0{second}Z"
+    return {"id": 1, "drafts": [{"result": list(regions), "updated_at": at}]}
+
+
+def test_a_draft_that_was_saved_after_the_decision_tells_what_became_of_a_suggestion() -> None:
+    suggestion, erased = brush(square(30, 30), id="b"), brush(square(9, 9), id="b")
+    point = {"id": "click", "type": "keypointlabels"}
+
+    def newest(task: dict[str, Any]) -> list[dict[str, Any]]:
+        regions = stored.newest_regions(task, [answered(suggestion)])
+        return [region for region in regions if region is not point]
+
+    assert newest(saved(6, erased)) == [erased], "accepted, and changed since"
+    assert newest(saved(6)) == [], "rejected"
+    assert newest(saved(6, erased, point)) == [suggestion], "saved while it was only suggested"
+    assert newest(saved(4)) == [suggestion], "saved before"
 
 
 def test_a_shape_has_the_labels_of_the_result_beside_it() -> None:
