@@ -176,11 +176,7 @@ def _correction(
     others: tuple[StoredMask, ...] = ()
     own = label or (target.label if target else "")
     if own and negative:
-        others = tuple(
-            mask
-            for mask in stored.stored(regions, size, lambda names: _has_other(names, own))
-            if any(stored.holds(mask.runs, point) for point in negative)
-        )
+        others = _others(negative, regions, own, size)
     prior: Runs | None = None
     if target is not None:
         prior = stored.parts_at(target.runs, points)
@@ -191,6 +187,18 @@ def _correction(
         return None
     written = [each for mask in (target, *others) for each in stored.written(regions, mask)]
     return Correction(target, prior, others, tuple(written))
+
+
+def _others(
+    negative: Sequence[Point], regions: Sequence[Json], label: str, size: Size
+) -> tuple[StoredMask, ...]:
+    """The masks of other labels that hold a negative click, each in one state."""
+    held: dict[str, StoredMask] = {}
+    masks = stored.stored(regions, size, lambda names: _has_other(names, label))
+    for number, mask in enumerate(masks):
+        if any(stored.holds(mask.runs, point) for point in negative):
+            held.setdefault(str(mask.region.get("id", f"?{number}")), mask)
+    return tuple(held.values())
 
 
 def _held(clicks: Sequence[Click], masks: Sequence[StoredMask]) -> StoredMask | None:

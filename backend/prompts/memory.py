@@ -18,7 +18,7 @@ REMEMBERED_SIGNS = 20_000
 REMEMBERED_REASONS = 20_000
 REMEMBERED_TASKS = 64  # each with a few masks
 REMEMBERED_ANSWERS = 4  # of a task
-UNSAVED_SECONDS = 10.0  # the editor's draft, and the way here
+UNSAVED_SECONDS = 6.0  # the editor's draft, and the way here
 
 
 class Signs:

@@ -118,13 +118,20 @@ def stored(
 def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iterator[Json]:
     """The regions of a task, each in its newest state: drafts first, newest first.
 
+    Before them comes what was suggested a moment ago. Whether it was accepted no draft tells yet:
+    so the stored state of such a mask comes, too, for a click that the suggestion does not hold.
+
     Args:
         task: as Label Studio sends it.
         recent: what was answered so lately that no draft may hold it, newest first; see
             `memory.Suggestions.recent`.
     """
+    drafts = _newest_first(task.get("drafts"))
+    for suggested in recent:
+        if not any(_decided(suggested, draft) for draft in drafts):
+            yield from filter(is_mask, suggested["result"])
     seen: set[str] = set()
-    for state in _states(task, recent):
+    for state in _states(task):
         newer = frozenset(seen)
         for region in state:
             name = region.get("id")
@@ -191,7 +198,7 @@ def parts_at(runs: Runs, points: Sequence[Point]) -> Runs:
     return to_runs(np.isin(numbered, list(wanted)))
 
 
-def _states(task: Mapping[str, Any], recent: Sequence[Json]) -> Iterator[list[Json]]:
+def _states(task: Mapping[str, Any]) -> Iterator[list[Json]]:
     """The regions of whatever nothing newer was made of, the newest first within each kind."""
     drafts, annotations, predictions = (
         _newest_first(task.get(kind)) for kind in ("drafts", "annotations", "predictions")
@@ -205,8 +212,7 @@ def _states(task: Mapping[str, Any], recent: Sequence[Json]) -> Iterator[list[Js
         for each in predictions
         if each.get("id", "?") not in made_of and not any(_time(each) < other for other in begun)
     ]
-    open_ones = [each for each in recent if not any(_decided(each, draft) for draft in drafts)]
-    for held in (*open_ones, *drafts, *annotations, *predictions):
+    for held in (*drafts, *annotations, *predictions):
         result = held.get("result")
         every = reversed(result if isinstance(result, list) else [])
         yield [region for region in every if isinstance(region, dict)]

@@ -151,6 +151,19 @@ def test_a_mask_that_was_just_accepted_is_corrected_although_no_draft_holds_it()
     assert accepted[0]["id"] not in pending
 
 
+def test_what_was_just_taken_away_counts_until_a_click_says_otherwise() -> None:
+    memory, task = Memory(), holding(brush(A | C, id="ships"))
+    out = click(8, 8, "1", positive=False)
+    prompt = context.read({"result": [out]}, CONFIG, task, memory)
+    first = answers.suggest(reply(), prompt, CONFIG, "s")["result"]
+    memory.suggestions.remember("1", first, prompt.asked_by)
+    smaller = square(30, 4, 3)
+    changed = suggest(task, reply(smaller), click(34, 8, "2", positive=False), memory=memory)
+    assert_masks(changed, ships=smaller)  # the next click does not bring back what the last took
+    changed = suggest(task, reply(A), click(6, 6, "3"), memory=memory)
+    assert_masks(changed, ships=A | C)  # it was not taken: somebody points at it
+
+
 def test_what_was_asked_for_by_hand_is_told_from_what_nobody_looked_at() -> None:
     for task in ({"id": 1}, holding(brush(A))):
         prompt = context.read({"result": [click(6, 6)]}, CONFIG, task, Memory())
