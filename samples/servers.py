@@ -163,15 +163,23 @@ def _account(path: Path) -> Account:
             f"{path} is gone, and with it the login: delete {path.parent} to begin anew"
         )
     account = Account("demo@example.com", secrets.token_urlsafe(9), secrets.token_hex(20))
+    # Of the keys that Label Studio makes itself one in fifty begins with a $, which it takes for
+    # the name of a variable when it reads it again: then no token is valid any more.
+    _write_private(path.with_name(".env"), f"SECRET_KEY={secrets.token_hex(32)}\n")
     _keep(account, path)
     return account
 
 
 def _keep(account: Account, path: Path) -> None:
     """Write the account so that only its owner can read it."""
+    _write_private(path, json.dumps(asdict(account)))
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(account), file)
+        file.write(text)
 
 
 def _with_personal_token(studio: Studio, path: Path) -> Account:
