@@ -34,6 +34,7 @@ from workers.queue.connection import (
     asker,
     connect,
     delivery_job_id,
+    fields_of,
     open_queue,
     reaching_redis,
     segment_job_id,
@@ -262,7 +263,7 @@ class SegmentClient(Claims):
                 job = self._segment_job(request, queue)
                 answers = [replies.reply_key(request.key), replies.failure_key(request.key)]
                 head = [job.id, push, asker(request.task_id)]
-                self._submit([job.key, queue.key, *answers], [*head, *_fields(job)], pipe)
+                self._submit([job.key, queue.key, *answers], [*head, *fields_of(job)], pipe)
             pipe.execute()
         self._cancelling.cancel(former, keep=False)
 
@@ -360,7 +361,7 @@ class SegmentClient(Claims):
                     self._delivery.deferred_job_registry.key,
                     self._delivery.scheduled_job_registry.key,
                 ]
-                arguments = [job.id, segment_id, int(time.time()), WAIT_SECONDS, *_fields(job)]
+                arguments = [job.id, segment_id, int(time.time()), WAIT_SECONDS, *fields_of(job)]
                 self._deliver(keys, arguments, pipe)
             pipe.execute()
 
@@ -386,11 +387,6 @@ class SegmentClient(Claims):
             depends_on=Dependency([segment_job_id(delivery.key)], allow_failure=True),
             retry=Retry(max=len(DELIVERY_RETRY_SECONDS), interval=list(DELIVERY_RETRY_SECONDS)),
         )
-
-
-def _fields(job: Job) -> list[str | bytes | int]:
-    """A job's hash as the flat list that HSET takes."""
-    return [part for item in job.to_dict().items() for part in item]
 
 
 def _alike(

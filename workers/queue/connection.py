@@ -128,6 +128,11 @@ def reaching_redis() -> Iterator[None]:
         ) from error
 
 
+def fields_of(job: Job) -> list[str | bytes | int]:
+    """A job's hash as the flat list that HSET takes."""
+    return [part for item in job.to_dict().items() for part in item]
+
+
 def segment_job_id(key: str) -> str:
     """Id of the job that answers `SegmentRequest.key`."""
     return f"segment-{key}"

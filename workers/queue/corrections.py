@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from redis import Redis
 
 from workers.messages import LEARN_FUNCTION, SEGMENT_QUEUE, LearnRequest, learn_job_id, names
-from workers.queue.connection import FAILED_SECONDS, FINISHED_SECONDS, open_queue, reaching_redis
+from workers.queue.connection import (
+    FAILED_SECONDS,
+    FINISHED_SECONDS,
+    fields_of,
+    open_queue,
+    reaching_redis,
+)
 from workers.queue.following import FollowingClient
 from workers.queue.prototypes import Amount, Learnt, PrototypeStore
 
@@ -65,10 +71,9 @@ class CorrectionsClient:
             result_ttl=FINISHED_SECONDS,
             failure_ttl=FAILED_SECONDS,
         )
-        fields = [part for item in job.to_dict().items() for part in item]
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.sadd(self._queue.redis_queues_keys, self._queue.key)
-            self._push([job.key, self._queue.key], [job.id, *fields], pipe)
+            self._push([job.key, self._queue.key], [job.id, *fields_of(job)], pipe)
             pipe.execute()
         return True
 

@@ -28,6 +28,7 @@ from workers.queue.connection import (
     FAILED_SECONDS,
     FINISHED_SECONDS,
     AllowedJob,
+    fields_of,
     open_queue,
     reaching_redis,
 )
@@ -178,12 +179,11 @@ class FollowingClient:
         latest = round(now + LONGEST_WAIT * seconds)
         push = "LPUSH" if front else "RPUSH"
         scheduled = self._queue.scheduled_job_registry.key
-        fields = [part for item in job.to_dict().items() for part in item]
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.sadd(self._queue.redis_queues_keys, self._queue.key)
             self._ask(
                 [key_of(project, "job"), self._queue.key, scheduled],
-                [job.id, due, int(quiet), latest, AllowedJob.key_for(""), push, *fields],
+                [job.id, due, int(quiet), latest, AllowedJob.key_for(""), push, *fields_of(job)],
                 pipe,
             )
             pipe.execute()
