@@ -9,15 +9,8 @@ from dataclasses import dataclass
 from redis import Redis
 from rq.utils import as_text
 
-from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE
-from workers.queue.claims import PUSH, claim_key
-from workers.queue.connection import (
-    JOB_SECONDS,
-    AllowedJob,
-    delivery_job_id,
-    open_queue,
-    segment_job_id,
-)
+from workers.queue.cancelling import Cancelling
+from workers.queue.connection import JOB_SECONDS
 from workers.queue.following import CALLED_SECONDS, key_of
 
 # KEYS: busy, waiting. ARGV: job, seconds. A job that was recovered passes again.
@@ -26,19 +19,6 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-return 1
-"""
-
-# KEYS: queue, segment job, its dependents, delivery, its dependencies, deferred, claim. ARGV: ids
-# of both. A job that somebody else waits for, or that has begun, stays.
-_DROP = """
-if redis.call('SCARD', KEYS[3]) ~= 1 or redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then
-  return 0
-end
-if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-redis.call('ZREM', KEYS[6], ARGV[2])
-if redis.call('GET', KEYS[7]) == ARGV[3] then redis.call('DEL', KEYS[7]) end
 return 1
 """
 
@@ -100,9 +80,8 @@ class Following:
 
     def restart(self, version: str) -> None:
         """Follow another version: what waits for the former one is dropped."""
-        for task, key in self.progress().missing.items():
-            if key:
-                self._drop(task, key)
+        waiting = [(str(task), key) for task, key in self.progress().missing.items() if key]
+        Cancelling(self._redis).cancel(waiting, keep=False)
         with self._redis.pipeline() as pipe:
             pipe.delete(key_of(self._project, "missing"))
             state: list[str | int] = ["version", version, "after", 0, "walked", 0, "wait", 0]
@@ -138,20 +117,6 @@ class Following:
         else:
             self._redis.delete(name)
         return bool(note) and (before is None or as_text(before) != note)
-
-    def _drop(self, task: int, key: str) -> None:
-        segment, delivery = segment_job_id(key), delivery_job_id(task, key)
-        delivering = open_queue(DELIVERY_QUEUE, self._redis)
-        keys = [
-            open_queue(SEGMENT_QUEUE, self._redis).key,
-            AllowedJob.key_for(segment),
-            AllowedJob.dependents_key_for(segment),
-            AllowedJob.key_for(delivery),
-            f"{AllowedJob.key_for(delivery)}:dependencies",
-            delivering.deferred_job_registry.key,
-            claim_key(task, key),
-        ]
-        self._redis.register_script(_DROP)(keys, [segment, delivery, PUSH])
 
 
 def _texts(held: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from redis import Redis
@@ -166,6 +167,21 @@ def test_a_newer_version_drops_what_waits_for_an_older_one(
     assert {request.model_version for request in asked(announced)} == {version}
     assert len(asked(announced)) == 3
     assert open_queue(DELIVERY_QUEUE, announced).deferred_job_registry.count == 3
+
+
+def test_what_somebody_waits_for_is_not_dropped(
+    client: SegmentClient, announced: Redis, studio: FakeStudio
+) -> None:
+    """Somebody opened another task of the same image, and no delivery says so."""
+    learn(announced)
+    client.follow_now(PROJECT)
+    deliver(announced)
+    awaited, *_ = asked(announced)
+    client.submit([replace(awaited, task_id="99")], project=PROJECT)
+    learn(announced, "12")
+    client.follow_now(PROJECT)
+    deliver(announced)
+    assert awaited.key in {request.key for request in asked(announced)}
 
 
 def test_the_former_version_comes_back_without_any_work(
