@@ -23,7 +23,7 @@ from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, as_task, one_line, task_id_of
 from backend.regions import writing
 from backend.web.metrics import Metrics
-from backend.web.prompting import PromptService
+from backend.web.prompting import NO_WORKER, PromptService
 from backend.web.settings import Settings
 from dgl_rsis.types import Json
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest
@@ -127,7 +127,7 @@ class PredictionService:
                 LOG.warning("the model version may be an old one: %s", error)
                 self._asks_again_at = time.monotonic() + OUTAGE_SECONDS
         if served is None:
-            LOG.warning("no segment worker has announced its model yet; start `dgl-rsis worker`")
+            LOG.warning(NO_WORKER)
             return f"dgl-rsis-{package_version('dgl-rsis')}-no-worker-yet"
         return served.version
 
@@ -171,12 +171,7 @@ class PredictionService:
         number = _id_of(project)
         served = self._served(number)
         if served is None:
-            LOG.error(
-                "project %s: %d tasks get []: no segment worker has announced its model yet, "
-                "start `dgl-rsis worker`",
-                one_line(project),
-                len(tasks),
-            )
+            LOG.error("project %s: %d tasks get []: %s", one_line(project), len(tasks), NO_WORKER)
             return iter([NOTHING] * len(tasks))
         single = len(tasks) == 1
         asks = self._submit(number, xml, tasks, served, at_front=single)
