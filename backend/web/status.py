@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from workers.messages import DELIVERY_QUEUE, INTERACTIVE_QUEUE, SEGMENT_QUEUE
 from workers.queue.client import SegmentClient
-from workers.queue.connection import QueueError
+from workers.queue.connection import QueueError, task_of_delivery
 from workers.queue.failures import TaskFailure
 from workers.queue.heartbeats import Heartbeat
 from workers.queue.running import Running
@@ -16,7 +16,6 @@ DUTIES: Mapping[str, str] = {
     INTERACTIVE_QUEUE: "answers clicks",
     DELIVERY_QUEUE: "delivers to Label Studio",
 }
-DELIVERY = "delivery-"  # what ids of its jobs begin with; then the task's and the key
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,11 @@ def _views(beats: Sequence[Heartbeat], running: Sequence[Running]) -> list[Worke
 
 
 def _view(worker: Heartbeat, held: Running | None) -> WorkerView:
-    task, stage = (held.task_id, held.stage) if held else _delivering(worker.job)
+    if held:
+        task, stage = held.task_id, held.stage
+    else:
+        task = task_of_delivery(worker.job)
+        stage = "delivering" if task else ""
     return WorkerView(
         name=worker.name,
         duty=DUTIES.get(worker.queue, worker.queue),
@@ -106,10 +109,3 @@ def _view(worker: Heartbeat, held: Running | None) -> WorkerView:
         stage=stage if worker.is_live else "",
         since=held.since if held and worker.is_live else None,
     )
-
-
-def _delivering(job: str) -> tuple[str, str]:
-    """Task and stage of a delivery worker's job."""
-    if not job.startswith(DELIVERY):
-        return "", ""
-    return job.removeprefix(DELIVERY).rpartition("-")[0], "delivering"
