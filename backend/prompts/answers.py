@@ -107,10 +107,10 @@ def _corrected(
     """
     target, score = correction.target, 0.0 if best is None else best.score
     before = from_runs(target.runs)
-    right = _is_right(target, prompt)
-    after = before if right else _replaced(before, correction, best)
     # Where masks lie on each other, the clicks say whose the place is: of what they touched.
+    right = _is_right(target, prompt)
     untouched = before if right else before & ~from_runs(correction.prior)
+    after = untouched if right or best is None else untouched | from_runs(best.runs)
     if best is None and not after.any():
         raise NoSuggestionError(f"{reason or 'nothing was found'}, or delete the mask")
     changed = _redrawn(target, after, score, f"{seed}\n0")
@@ -150,12 +150,6 @@ def _is_right(target: StoredMask, prompt: InteractivePrompt) -> bool:
     assert prompt.pointed is not None
     points = (*prompt.pointed.positive, *prompt.pointed.negative)
     return not any(stored.holds(target.runs, point) for point in points)
-
-
-def _replaced(before: Mask, correction: Correction, best: SegmentResult | None) -> Mask:
-    """A mask with the answer in the place of the parts that were touched."""
-    untouched = before & ~from_runs(correction.prior)
-    return untouched if best is None else untouched | from_runs(best.runs)
 
 
 def _moved(other: Mask, given_up: Mask, taken: Mask) -> Mask:

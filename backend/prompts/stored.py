@@ -19,6 +19,7 @@ import numpy as np
 
 from backend.regions import reading
 from backend.regions.geometry import (
+    LABELS,
     MOST_PIXELS,
     RegionError,
     form_of,
@@ -37,7 +38,6 @@ LOG = logging.getLogger(__name__)
 # ellipses are no masks that somebody wants better, but what smart tools were asked with.
 HELD = {"brush": "rle", "bitmask": "imageDataURL", "polygon": "points"}
 
-LABELS = "labels"  # type of a result that labels the shape of the same id
 PATCH = 8  # neighbours by corners, too, as in outlines
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -131,7 +131,7 @@ def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iter
         if not any(_decided(suggested, draft) for draft in drafts):
             yield from filter(is_mask, suggested["result"])
     seen: set[str] = set()
-    for state in _states(task):
+    for state in _states(drafts, task):
         newer = frozenset(seen)
         for region in state:
             name = region.get("id")
@@ -198,10 +198,10 @@ def parts_at(runs: Runs, points: Sequence[Point]) -> Runs:
     return to_runs(np.isin(numbered, list(wanted)))
 
 
-def _states(task: Mapping[str, Any]) -> Iterator[list[Json]]:
+def _states(drafts: Sequence[Json], task: Mapping[str, Any]) -> Iterator[list[Json]]:
     """The regions of whatever nothing newer was made of, the newest first within each kind."""
-    drafts, annotations, predictions = (
-        _newest_first(task.get(kind)) for kind in ("drafts", "annotations", "predictions")
+    annotations, predictions = (
+        _newest_first(task.get(kind)) for kind in ("annotations", "predictions")
     )
     changed = {draft.get("annotation") for draft in drafts}
     made_of = {each.get("parent_prediction") for each in annotations}

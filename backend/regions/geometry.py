@@ -31,6 +31,7 @@ MOST_CORNERS = 10_000
 MOST_PIXELS = 2**26  # of a mask that is drawn: 8192²
 MOST_TOUCH_NUMBERS = 200_000
 ERASER = "eraser"
+LABELS = "labels"  # the kind of a label beside its shape: two results of one id
 
 
 class RegionError(ValueError):

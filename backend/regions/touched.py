@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.regions.geometry import RegionError, form_of, kind_of, size_of, value_of
+from backend.regions.geometry import LABELS, RegionError, form_of, kind_of, size_of, value_of
 from backend.regions.reading import READERS, labels_of, mask
 from dgl_rsis.types import Json
 
 UNTOUCHED = "prediction"
-LABELS = "labels"  # the kind of a label beside its shape: two results of one id
 DIGITS = 3  # of percents: an editor writes more of them than it was given
 
 
