@@ -12,16 +12,15 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlencode
 
-from flask import Flask, Response, current_app, jsonify, redirect, request
+from flask import Flask, Response, jsonify, redirect, request
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
-from backend.web.forgery import FormToken, StaleFormError, check_json
-from backend.web.learning import Learning
-from backend.web.service import PredictionService
+from backend.web import parts
+from backend.web.forgery import StaleFormError, check_json
 from workers.queue.cancelling import PART
 from workers.queue.connection import STORED_TASK
-from workers.queue.control import Control, Retried
+from workers.queue.control import Retried
 from workers.queue.ledger import OPEN, Entry, State
 
 LOG = logging.getLogger(__name__)
@@ -47,9 +46,8 @@ class Done:
     refused: Sequence[tuple[str, str]] = ()
 
 
-def install(app: Flask, control: Control) -> None:
-    """Add what can be asked for; `routes.install` brings the rest that is needed."""
-    app.extensions["dgl_control"] = control
+def install(app: Flask) -> None:
+    """Add what can be asked for."""
     post = ["POST"]
     project, task = "/projects/<project>", "/api/projects/<project>/tasks/<task>"
     learning = "/projects/<project>/learning/<wish>"
@@ -78,7 +76,7 @@ def press_learning(project: str, wish: str) -> AnyResponse:
     """A button about what a project learns."""
     _check(project)
     # Of a project without tasks nothing may be left to show.
-    gone = wish == "reset" and _service().client.ledger.project(project) is None
+    gone = wish == "reset" and parts.current().service.client.ledger.project(project) is None
     back = "/status" if gone else f"/projects/{project}"
     return _pressed(back, partial(_learn, project, wish))
 
@@ -103,9 +101,8 @@ def call_learning(project: str, wish: str) -> Response:
 
 def _pressed(back: str, wish: Callable[[], Done]) -> AnyResponse:
     """Do what a button wishes, and lead back to its page."""
-    token: FormToken = current_app.extensions["dgl_token"]
     try:
-        token.check_form(request)
+        parts.current().token.check_form(request)
         done = wish()
     except StaleFormError:
         done = Done("stale", 0)
@@ -133,24 +130,24 @@ def _of_project(project: str, wish: str) -> Done:
 
 
 def _of_task(project: str, task: str, wish: str) -> Done:
-    entry = _service().client.ledger.entry(project, task)
+    entry = parts.current().service.client.ledger.entry(project, task)
     if wish not in ("retry", "cancel") or entry is None:
         raise NotFound(UNKNOWN)
     if wish == "retry":
         return _retried(project, [_retry(project, [entry])])
-    return _said("cancelled", _control().cancel(project, [entry]))
+    return _said("cancelled", parts.current().control.cancel(project, [entry]))
 
 
 def _learn(project: str, wish: str) -> Done:
-    learning: Learning = current_app.extensions["dgl_learning"]
-    if not learning.change(project, wish):
+    if not parts.current().learning.change(project, wish):
         raise NotFound(UNKNOWN)
     LOG.info("project %s: learning: %s", project, wish)
     return Done("changed", 1)
 
 
 def _retry(project: str, entries: Sequence[Entry]) -> Retried:
-    return _control().retry(project, entries, partial(_service().renewed, project))
+    here = parts.current()
+    return here.control.retry(project, entries, partial(here.service.renewed, project))
 
 
 def _retry_failed(project: str) -> Iterator[Retried]:
@@ -159,7 +156,7 @@ def _retry_failed(project: str) -> Iterator[Retried]:
     What cannot be tried again stays where it is: it is passed over, or nothing behind it would
     ever have its turn.
     """
-    ledger, began, again = _service().client.ledger, time.time(), 0
+    ledger, began, again = parts.current().service.client.ledger, time.time(), 0
     for state in FAILED:
         passed = 0
         while again < MOST_AGAIN:
@@ -186,9 +183,10 @@ def _retried(project: str, results: Iterable[Retried]) -> Done:
 
 def _cancel_all(project: str) -> Iterator[int]:
     """Take back all that waits: the last first, so that workers take none of it meanwhile."""
+    here = parts.current()
     for state in OPEN:
-        while entries := _service().client.ledger.entries(project, (state,), 0, PART):
-            cancelled = _control().cancel(project, entries)
+        while entries := here.service.client.ledger.entries(project, (state,), 0, PART):
+            cancelled = here.control.cancel(project, entries)
             yield cancelled
             if not cancelled:  # the rest is being delivered at this moment
                 break
@@ -201,13 +199,3 @@ def _said(word: str, count: int) -> Done:
 def _check(*ids: str) -> None:
     if not all(STORED_TASK.fullmatch(each) for each in ids):
         raise NotFound(UNKNOWN)
-
-
-def _service() -> PredictionService:
-    service: PredictionService = current_app.extensions["dgl_service"]
-    return service
-
-
-def _control() -> Control:
-    control: Control = current_app.extensions["dgl_control"]
-    return control

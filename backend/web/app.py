@@ -14,17 +14,18 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from backend.web import actions, errors, routes, status
+from backend.web import actions, errors, parts, routes, status
 from backend.web.board import Board
 from backend.web.errors import RequestError
 from backend.web.forgery import FormToken
 from backend.web.learning import Learning
 from backend.web.metrics import Metrics
 from backend.web.pages import FOLDER, prefers_html
+from backend.web.parts import Parts
 from backend.web.service import Answer, PredictionService, open_client
 from backend.web.settings import Settings
 from backend.web.webhook import Corrections, head_of
@@ -50,17 +51,26 @@ def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask
     app = Flask("backend", static_folder=None, template_folder=FOLDER)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     metrics = Metrics()
-    app.extensions["dgl_service"] = PredictionService(client, settings, metrics)
-    app.extensions["dgl_corrections"] = Corrections(client, learns=settings.learn)
-    app.extensions["dgl_metrics"] = metrics
+    control = Control(client, delivers=settings.delivers)
+    parts.install(
+        app,
+        Parts(
+            service=PredictionService(client, settings, metrics),
+            corrections=Corrections(client, learns=settings.learn),
+            metrics=metrics,
+            board=Board(client, control, settings),
+            control=control,
+            learning=Learning(client),
+            token=FormToken(),
+        ),
+    )
     errors.install(app)
     app.after_request(_forbid_sniffing)
     _measure(app, metrics)
     _require_login(app, settings)
     _add_routes(app)
-    control = Control(client, delivers=settings.delivers)
-    routes.install(app, Board(client, control, settings), Learning(client), FormToken())
-    actions.install(app, control)
+    routes.install(app)
+    actions.install(app)
     return app
 
 
@@ -89,7 +99,7 @@ def setup() -> dict[str, str]:
     """The model version, under which Label Studio looks for stored predictions."""
     body = _body()
     xml = _text(body, "schema")
-    return {"model_version": _service().setup(str(body.get("project")), xml)}
+    return {"model_version": parts.current().service.setup(str(body.get("project")), xml)}
 
 
 def predict() -> Response:
@@ -101,41 +111,34 @@ def predict() -> Response:
     params = body.get("params")
     context = params.get("context") if isinstance(params, dict) else None
     xml, project = _text(body, "label_config"), str(body.get("project"))
-    answers = _service().predict(project, xml, tasks, context)
+    answers = parts.current().service.predict(project, xml, tasks, context)
     return Response(_stream(answers), mimetype="application/json")
 
 
 def webhook() -> tuple[dict[str, str], int]:
     """Take every event that Label Studio posts, and answer before it is looked at."""
-    corrections: Corrections = current_app.extensions["dgl_corrections"]
-    taken = corrections.accept(head_of(request.stream))
+    taken = parts.current().corrections.accept(head_of(request.stream))
     return {"status": "ignored" if taken is None else "accepted"}, 201
 
 
 def versions() -> dict[str, list[str]]:
     """Versions to choose from in Label Studio: the one that is served."""
-    return {"versions": [_service().model_version()]}
+    return {"versions": [parts.current().service.model_version()]}
 
 
 def expose_metrics() -> Response:
     """Prometheus' text format."""
-    state = status.read_state(_service().client)
-    metrics: Metrics = current_app.extensions["dgl_metrics"]
-    text = metrics.expose(state.segmenters, state.waiting, state.given_up)
+    state = status.read_state(parts.current().service.client)
+    text = parts.current().metrics.expose(state.segmenters, state.waiting, state.given_up)
     return Response(text, mimetype="text/plain")
 
 
 def ready() -> tuple[dict[str, Any], int]:
     """200 when a task would be served now: Redis answers and a segment worker is well."""
-    state = status.read_state(_service().client)
+    state = status.read_state(parts.current().service.client)
     if state.problem:
         return {"ready": False, "problem": state.problem}, 503
     return {"ready": True, "workers": state.segmenters, "waiting": state.waiting}, 200
-
-
-def _service() -> PredictionService:
-    service: PredictionService = current_app.extensions["dgl_service"]
-    return service
 
 
 def _body() -> dict[str, Any]:

@@ -6,22 +6,16 @@ An address of a page answers a program that prefers JSON with that.
 from dataclasses import asdict
 from typing import Any
 
-from flask import Flask, Response, current_app, jsonify, request
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
-from backend.web import pages, status
-from backend.web.board import FILTERS, Board, ProjectView, TaskPage, TaskView
-from backend.web.forgery import FormToken
-from backend.web.learning import Learning
-from backend.web.service import PredictionService
+from backend.web import pages, parts, status
+from backend.web.board import FILTERS, ProjectView, TaskPage, TaskView
 from workers.queue.connection import STORED_TASK, QueueError
 
 
-def install(app: Flask, board: Board, learning: Learning, token: FormToken) -> None:
+def install(app: Flask) -> None:
     """Add what can be looked at."""
-    app.extensions["dgl_board"] = board
-    app.extensions["dgl_learning"] = learning
-    app.extensions["dgl_token"] = token
     pages.install(app)
     get = ["GET"]
     app.add_url_rule("/status", view_func=show_overview, methods=get)
@@ -43,14 +37,14 @@ def show_overview() -> Response:
     """All projects, workers, queues and the last failures."""
     if _prefers_json():
         return tell_status()
-    state = status.read_state(_service().client)
+    state = status.read_state(parts.current().service.client)
     projects = _projects()
     return _page(
         "overview.html",
         state=state,
-        version=_service().model_version(),
+        version=parts.current().service.model_version(),
         projects=projects,
-        link=_board().link,
+        link=parts.current().board.link,
     )
 
 
@@ -64,9 +58,9 @@ def show_project(project: str) -> Response:
         project=view,
         tasks=_tasks(view),
         filters=FILTERS,
-        learnt=_learning().of(project),
-        note=_learning().note(project),
-        link=_board().link,
+        learnt=parts.current().learning.of(project),
+        note=parts.current().learning.note(project),
+        link=parts.current().board.link,
     )
 
 
@@ -79,11 +73,11 @@ def show_task(project: str, task: str) -> Response:
 
 def tell_status() -> Response:
     """The overview for programs."""
-    state = status.read_state(_service().client)
+    state = status.read_state(parts.current().service.client)
     return jsonify(
         ready=not state.problem,
         problem=state.problem,
-        model_version=_service().model_version(),
+        model_version=parts.current().service.model_version(),
         workers=[asdict(each) for each in state.workers],
         waiting=dict(state.waiting),
         failures=[asdict(each) for each in state.failures],
@@ -93,14 +87,16 @@ def tell_status() -> Response:
 
 def tell_projects() -> Response:
     """All projects for programs."""
-    return jsonify(projects=[asdict(each) for each in _board().projects()])
+    return jsonify(projects=[asdict(each) for each in parts.current().board.projects()])
 
 
 def tell_project(project: str) -> Response:
     """A project for programs."""
     view = _project(project)
     return jsonify(
-        **asdict(view), learnt=asdict(_learning().of(project)), note=_learning().note(project)
+        **asdict(view),
+        learnt=asdict(parts.current().learning.of(project)),
+        note=parts.current().learning.note(project),
     )
 
 
@@ -117,13 +113,13 @@ def tell_task(project: str, task: str) -> Response:
 def _projects() -> list[ProjectView]:
     """None while the queue does not answer: the page says why elsewhere."""
     try:
-        return _board().projects()
+        return parts.current().board.projects()
     except QueueError:
         return []
 
 
 def _project(project: str) -> ProjectView:
-    view = _board().project(project) if STORED_TASK.fullmatch(project) else None
+    view = parts.current().board.project(project) if STORED_TASK.fullmatch(project) else None
     if view is None:
         raise NotFound(
             "Nothing is known of this project: no task of it was asked for, of late, and it "
@@ -137,33 +133,17 @@ def _tasks(project: ProjectView) -> TaskPage:
     if state not in FILTERS:
         raise NotFound(f"There is no such state: use one of {', '.join(FILTERS)}.")
     number = int(page) if STORED_TASK.fullmatch(page) else 1
-    return _board().tasks(project, state, number)
+    return parts.current().board.tasks(project, state, number)
 
 
 def _task(project: str, task: str) -> TaskView:
     known = STORED_TASK.fullmatch(project) and STORED_TASK.fullmatch(task)
-    view = _board().task(project, task) if known else None
+    view = parts.current().board.task(project, task) if known else None
     if view is None:
         raise NotFound("Nothing is known of this task: it was not asked for, of late.")
     return view
 
 
 def _page(template: str, **values: Any) -> Response:
-    token: FormToken = current_app.extensions["dgl_token"]
     said = pages.said(request.args.get("said", ""), request.args.get("count", ""))
-    return pages.page(template, token=token.value, said=said, **values)
-
-
-def _service() -> PredictionService:
-    service: PredictionService = current_app.extensions["dgl_service"]
-    return service
-
-
-def _board() -> Board:
-    board: Board = current_app.extensions["dgl_board"]
-    return board
-
-
-def _learning() -> Learning:
-    learning: Learning = current_app.extensions["dgl_learning"]
-    return learning
+    return pages.page(template, token=parts.current().token.value, said=said, **values)
