@@ -194,9 +194,10 @@ def test_a_delivery_in_work_is_too_late_to_cancel(
     assert entry(client).state == "queued"
 
 
-def test_a_delivery_that_waits_for_its_next_try_is_cancelled(
-    redis: Redis, client: SegmentClient, control: Control, worker: ModelWorker, deliveries: Queue
-) -> None:
+def refused_once(
+    redis: Redis, client: SegmentClient, worker: ModelWorker, deliveries: Queue
+) -> tuple[SegmentRequest, str]:
+    """What was segmented, and the id of its delivery, which waits for its next try."""
     asked = request("bright")
     ask(client, asked)
     worker.run(burst=True)
@@ -205,6 +206,13 @@ def test_a_delivery_that_waits_for_its_next_try_is_cancelled(
     redis.hset(f"rq:job:{job}", "status", "scheduled")
     redis.zadd(deliveries.scheduled_job_registry.key, {job: 2e9})
     settle(client, asked, "delivery")
+    return asked, job
+
+
+def test_a_delivery_that_waits_for_its_next_try_is_cancelled(
+    redis: Redis, client: SegmentClient, control: Control, worker: ModelWorker, deliveries: Queue
+) -> None:
+    asked, job = refused_once(redis, client, worker, deliveries)
     assert control.cancel("1", [entry(client)]) == 1
     assert deliveries.scheduled_job_registry.count == 0
     assert not redis.exists(f"rq:job:{job}", claim_key(7, asked.key))
@@ -254,14 +262,7 @@ def test_what_was_not_delivered_is_only_delivered_again(
 def test_a_delivery_that_waits_for_its_next_try_goes_at_once(
     redis: Redis, client: SegmentClient, control: Control, worker: ModelWorker, deliveries: Queue
 ) -> None:
-    asked = request("bright")
-    ask(client, asked)
-    worker.run(burst=True)
-    job = delivery_job_id(7, asked.key)
-    deliveries.remove(job)
-    redis.hset(f"rq:job:{job}", "status", "scheduled")
-    redis.zadd(deliveries.scheduled_job_registry.key, {job: 2e9})
-    settle(client, asked, "delivery")
+    _, job = refused_once(redis, client, worker, deliveries)
     assert control.refusal(entry(client)) == ""
     assert control.retry("1", [entry(client)], same) == Retried(1)
     assert deliveries.scheduled_job_registry.count == 0
