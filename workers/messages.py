@@ -302,6 +302,24 @@ def versioned(base: str, prototypes: str) -> str:
     return f"{base}+p{prototypes.rpartition('@')[2]}" if prototypes else base
 
 
+@dataclass(frozen=True)
+class Served:
+    """What answers a project's tasks.
+
+    Attributes:
+        base: version of the model alone.
+        prototypes: as `SegmentRequest.prototypes`.
+    """
+
+    base: str
+    prototypes: str
+
+    @property
+    def version(self) -> str:
+        """Under which the predictions stand."""
+        return versioned(self.base, self.prototypes)
+
+
 def base_of(version: str) -> str:
     """The version of the model alone; `versioned` adds to it what a project learnt."""
     return version.partition("+p")[0]

@@ -21,8 +21,8 @@ from backend.studio.client import StudioClient, StudioError, versions_of
 from backend.studio.environment import studio_of_environment
 from backend.studio.shown import Standing, by_hand, show, standing
 from dgl_rsis.types import Json
-from workers.messages import DeliveryRequest, SegmentRequest, base_of
-from workers.queue.client import SegmentClient, Served
+from workers.messages import DeliveryRequest, SegmentRequest, Served, base_of
+from workers.queue.client import SegmentClient
 from workers.queue.progress import Following, Progress
 from workers.settings import WorkerSettings
 

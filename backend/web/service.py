@@ -26,8 +26,8 @@ from backend.web.metrics import Metrics
 from backend.web.prompting import NO_WORKER, PromptService
 from backend.web.settings import Settings
 from dgl_rsis.types import Json
-from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest
-from workers.queue.client import SegmentClient, Served
+from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest, Served
+from workers.queue.client import SegmentClient
 from workers.queue.connection import STORED_TASK, QueueError
 from workers.queue.failures import TaskFailure
 from workers.queue.ledger import Outcome, State

@@ -7,7 +7,6 @@ Redis cannot be reached, which the web side turns into "nothing yet".
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Self
 
 from redis import Redis
@@ -22,7 +21,7 @@ from workers.messages import (
     SEGMENT_QUEUE,
     DeliveryRequest,
     SegmentRequest,
-    versioned,
+    Served,
 )
 from workers.queue import failures, heartbeats, replies
 from workers.queue.cancelling import Cancelling
@@ -102,24 +101,6 @@ else
 end
 return 1
 """
-
-
-@dataclass(frozen=True)
-class Served:
-    """What answers a project's tasks.
-
-    Attributes:
-        base: version of the model alone.
-        prototypes: as `SegmentRequest.prototypes`.
-    """
-
-    base: str
-    prototypes: str
-
-    @property
-    def version(self) -> str:
-        """Under which the predictions stand."""
-        return versioned(self.base, self.prototypes)
 
 
 class SegmentClient(Claims):
