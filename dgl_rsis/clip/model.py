@@ -120,7 +120,7 @@ def _from_folder(name: str, folder: Path, device: str) -> ClipModel:
 
 
 def _with_pixels(clip: ClipModel, file: Path) -> ClipModel:
-    tower = pixel_tower.load(file, int(clip.visual.output_dim), clip.patch, clip.device)
+    tower = pixel_tower.load(file, int(clip.visual.output_dim), clip.device)
     both = hashlib.sha256(f"{clip.fingerprint} {fingerprint(file)}".encode()).hexdigest()
     return replace(clip, pixels=tower, fingerprint=both)
 
