@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from dgl_rsis.classes.scales import Extent
 from dgl_rsis.names import names_background, normal_name
 from dgl_rsis.types import Label
 
@@ -25,10 +26,13 @@ class ClassPhrases:
     Attributes:
         label: the label; for the implicit background a label of that name.
         phrases: at least one; the class's probability is that of its best phrase.
+        extents: of each phrase, how wide the smallest and the largest things of that name are,
+            metres; None where nobody knows.
     """
 
     label: Label
     phrases: tuple[str, ...]
+    extents: tuple[Extent | None, ...]
 
 
 def phrases(labels: Sequence[Label], *, enrich: bool = True) -> tuple[ClassPhrases, ...]:
@@ -44,16 +48,27 @@ def phrases(labels: Sequence[Label], *, enrich: bool = True) -> tuple[ClassPhras
         that one sees from above are covered by no label, one entry more, with `background` set.
     """
     if not enrich:
-        return tuple(ClassPhrases(x, _unique([x.name, *x.synonyms])) for x in labels)
+        return tuple(_class(x, _unique([x.name, *x.synonyms])) for x in labels)
     covered = _covered(labels)
     remaining = [name for name in _knowledge()["background"] if name not in covered]
     surroundings = _unique([p for name in remaining for p in _classes()[name]["phrases"]])
-    asked = [
-        ClassPhrases(x, _background(x, surroundings) if x.background else _own(x)) for x in labels
-    ]
+    asked = [_class(x, _background(x, surroundings) if x.background else _own(x)) for x in labels]
     if surroundings and not any(x.background for x in labels):
-        asked.append(ClassPhrases(Label(BACKGROUND, background=True), surroundings))
+        asked.append(_class(Label(BACKGROUND, background=True), surroundings))
     return tuple(asked)
+
+
+def _class(label: Label, words: tuple[str, ...]) -> ClassPhrases:
+    """A phrase that no table has is as wide as its label says."""
+    own = None if label.background else extent(label.name)
+    return ClassPhrases(label, words, tuple(extent(word) or own for word in words))
+
+
+def extent(name: str) -> Extent | None:
+    """How wide the smallest and the largest things of a name are, metres; None where unknown."""
+    entry = _entry(name) or _by_phrase().get(name)
+    widths = _classes()[entry].get("metres") if entry else None
+    return (float(widths[0]), float(widths[1])) if widths else None
 
 
 def templates() -> tuple[str, ...]:
@@ -154,3 +169,10 @@ def _by_name() -> dict[str, str]:
         for entry, data in _classes().items()
         for n in data["names"]
     }
+
+
+@cache
+def _by_phrase() -> dict[str, str]:
+    """The first table of each phrase."""
+    tables = reversed(_classes().items())
+    return {phrase: entry for entry, data in tables for phrase in data["phrases"]}

@@ -24,9 +24,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import masks
-from dgl_rsis.classes import knowledge, matching, prototypes, vocabulary
+from dgl_rsis.classes import knowledge, matching, prototypes, scales, vocabulary
 from dgl_rsis.classes.matching import MapParameters, SemanticMap
 from dgl_rsis.classes.prototypes import Prototypes
+from dgl_rsis.classes.scales import Phrases, Weighting
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import crops, features, mask_features
 from dgl_rsis.clip.crops import CropParameters
@@ -38,6 +39,7 @@ from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
 from dgl_rsis.weights import identity
 
+LEAST_PRESENCE = 1e-3  # what is less likely to be there than this is no less likely
 MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
 
 
@@ -65,6 +67,8 @@ class OvssParameters:
         remember: use the model's own prototypes, where it has some and they know all labels.
         min_object: pixels; smaller connected parts are no objects.
         max_objects: of each class, the largest.
+        presence: exponent of the probability that the image shows a phrase at all, where the model
+            has a head for that; 0: no say.
         margin: only masks whose two best classes are closer than this, [0, 1], are also encoded as
             crops; the others keep their mask feature. 1 encodes all of them, 0 none.
         batch: crops encoded at a time; does not change the answer.
@@ -82,6 +86,7 @@ class OvssParameters:
     remember: bool = True
     min_object: int = 32
     max_objects: int = 300
+    presence: float = 1.0
     margin: float = 1.0
     batch: int = 64
 
@@ -94,7 +99,8 @@ class EncodedImage:
         image: (H, W, 3) uint8.
         proposed: its mask proposals, N.
         dense: of one pass over the image.
-        by_mask: (N, D) float32, mask-guided features, L2 norm 1.
+        by_mask: (K, N, D) float32, mask-guided features at each size that the image was seen at,
+            L2 norm 1.
         seconds: wall-clock seconds of each stage.
         by_crop: (N, D) float32, features of all context-aware crops, where `with_crops` made them
             in advance; None: made when needed, for the masks that need them.
@@ -225,8 +231,7 @@ def pixel_classes(
     """The probabilities of all classes, at the size of the masks; its stages add their seconds."""
     proposed = encoded.proposed
     with timed(seconds, "crops"):
-        fused = fuse(encoded, clip, words.texts, words.owners, parameters)
-    cosines = (fused @ words.texts.T).cpu().numpy()  # (N, P)
+        cosines = match_regions(encoded, clip, words.phrases, parameters)  # (N, P)
     known = [each for each in (words.known, learnt) if each is not None]
     if known:
         with timed(seconds, "prototypes"):
@@ -288,12 +293,12 @@ def encode_masks(
     clip: ClipModel,
     parameters: OvssParameters,
 ) -> Tensor:
-    """Mask-guided features of proposals: (N, D) float32, L2 norm 1."""
+    """Mask-guided features of proposals: (K, N, D) float32, L2 norm 1."""
     if parameters.mask_feature == "pooling":  # from the dense values that are here already
-        return features.mask_features(clip, dense, proposed.masks, parameters.pixel_share)
+        return features.pyramid_features(clip, dense, proposed.masks, parameters.pixel_share)
     return mask_features.mask_guided(
         clip, image, proposed.masks, parameters.mask_feature, parameters.batch
-    )
+    )[None]
 
 
 def with_crops(encoded: EncodedImage, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
@@ -301,34 +306,68 @@ def with_crops(encoded: EncodedImage, clip: ClipModel, parameters: OvssParameter
     return replace(encoded, by_crop=encode_crops(clip, encoded, parameters))
 
 
+def weigh(
+    encoded: EncodedImage, clip: ClipModel, phrases: Phrases, parameters: OvssParameters
+) -> Weighting:
+    """What counts for each phrase: the sizes that suit it, and whether it is there at all."""
+    dense, texts = encoded.dense, phrases.texts
+    factors = dense.factors[: len(encoded.by_mask)]
+    weighting = Weighting(
+        scales.shares(phrases.extents, dense.resolution, factors),
+        np.zeros(len(texts), dtype=np.float32),
+    )
+    likely = features.presence(clip, dense, texts, weighting.shares)
+    if likely is None or not parameters.presence:
+        return weighting
+    doubt = np.log(np.maximum(likely, LEAST_PRESENCE))
+    return replace(weighting, priors=parameters.presence * doubt / temperature_of(clip, parameters))
+
+
+def match_regions(
+    encoded: EncodedImage, clip: ClipModel, phrases: Phrases, parameters: OvssParameters
+) -> Floats:
+    """Cosines of all proposals and phrases, each as it counts in this image: (N, P)."""
+    weighting = weigh(encoded, clip, phrases, parameters)
+    fused = fuse(encoded, clip, phrases, weighting, parameters)  # (K, N, D)
+    return scales.cosines(fused, phrases.texts, weighting)
+
+
 def fuse(
     encoded: EncodedImage,
     clip: ClipModel,
-    texts: Tensor,
-    owner: Sequence[int],
+    phrases: Phrases,
+    weighting: Weighting,
     parameters: OvssParameters,
 ) -> Tensor:
-    """v_i = β · v_mask,i + (1 − β) · v_crop,i, normalised: (N, D) float32.
+    """v_i = β · v_mask,i + (1 − β) · v_crop,i, normalised: (K, N, D) float32.
 
     Where pixel features are in v_mask, they are spared: crops weigh (1 − φ) · (1 − β).
 
     [ours] the fast path: a crop costs a forward pass, so with a `margin` below 1 only those masks
     get one that their mask feature leaves in doubt.
+
+    Args:
+        encoded: the image.
+        clip: the model.
+        phrases: P of them.
+        weighting: of the phrases in this image.
+        parameters: that it was encoded with.
     """
     share, by_mask = mask_share(clip, parameters), encoded.by_mask
     if share == 1:
         return by_mask
-    chosen: NDArray[np.int64] = np.arange(len(by_mask))
+    chosen: NDArray[np.int64] = np.arange(by_mask.shape[1])
     if parameters.margin < 1:
+        cosines = scales.cosines(by_mask, phrases.texts, weighting)
         temperature = temperature_of(clip, parameters)
-        classes = np.sort(matching.match(by_mask, texts, owner, temperature), axis=1)  # (N, C)
+        classes = np.sort(matching.best_phrase(cosines, phrases.owners, temperature), axis=1)
         second = classes[:, -2] if classes.shape[1] > 1 else 0.0
         chosen = np.flatnonzero(classes[:, -1] - second < parameters.margin)
     fused = by_mask.clone()
     if len(chosen):
         by_crop = encode_crops(clip, encoded, parameters, chosen)
         index = torch.from_numpy(chosen).to(by_mask.device)
-        fused[index] = F.normalize(share * by_mask[index] + (1 - share) * by_crop, dim=-1)
+        fused[:, index] = F.normalize(share * by_mask[:, index] + (1 - share) * by_crop, dim=-1)
     return fused
 
 

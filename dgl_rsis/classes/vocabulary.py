@@ -12,6 +12,7 @@ from torch import Tensor
 from dgl_rsis.classes import knowledge, prototypes
 from dgl_rsis.classes.knowledge import ClassPhrases
 from dgl_rsis.classes.prototypes import Prototypes
+from dgl_rsis.classes.scales import Phrases
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.types import Floats, InputError, Label
@@ -33,6 +34,12 @@ class Vocabulary:
     asked: tuple[ClassPhrases, ...]
     texts: Tensor
     known: Prototypes | None = None
+
+    @property
+    def phrases(self) -> Phrases:
+        """What regions are compared with."""
+        extents = [extent for entry in self.asked for extent in entry.extents]
+        return Phrases(self.texts, self.owners, extents)
 
     @property
     def owners(self) -> list[int]:
@@ -110,14 +117,20 @@ def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
     return named[int((texts[1:] @ texts[0]).argmax())].name
 
 
-def rivals(nouns: Sequence[str], clip: ClipModel) -> Tensor:
+def rivals(nouns: Sequence[str], clip: ClipModel, owner: int) -> Phrases:
     """What else the things that nouns mean could be [ours, as CLIP-ES has a set of its own].
 
-    Returns:
-        (P, D) float32, L2 norm 1.
+    Args:
+        nouns: that are asked for.
+        clip: the model.
+        owner: the class index of all of these.
     """
-    known = _every(clip)
-    return torch.stack([known[phrase] for phrase in knowledge.rivals(nouns)])
+    known, phrases = _every(clip), knowledge.rivals(nouns)
+    return Phrases(
+        torch.stack([known[phrase] for phrase in phrases]),
+        [owner] * len(phrases),
+        [knowledge.extent(phrase) for phrase in phrases],
+    )
 
 
 @lru_cache(maxsize=2)

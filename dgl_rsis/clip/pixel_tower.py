@@ -28,6 +28,7 @@ REACH = 160  # pixels; what lies farther away has hardly a say in a feature
 RANK = 64
 WIDTHS = (48, 64, 96, 128, 128)  # of the pyramid's levels, the finest first
 SHARPNESS = 4.0  # of the soft maximum over the cells of the presence map
+WINDOW = 8  # cells along a window of it
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ class PixelTower(nn.Module):
         widths: channels of the pyramid's levels, the finest first.
     """
 
-    def __init__(
-        self, dimensions: int, rank: int = RANK, widths: tuple[int, ...] = WIDTHS
-    ) -> None:
+    def __init__(self, dimensions: int, rank: int = RANK, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         self.backbone = timm.create_model(BACKBONE, features_only=True, pretrained=False)
         channels = self.backbone.feature_info.channels()
@@ -98,10 +97,25 @@ class PixelTower(nn.Module):
         return TowerOutput(self.read(x), outline, presence, scale)
 
     def presence_logits(self, presence: Tensor, texts: Tensor) -> Tensor:
-        """Whether images show what texts name: (B, R, h, w) and (P, D) → (B, P) logits."""
-        by_cell = torch.einsum("brhw,pr->bphw", presence, texts @ self.basis.T).flatten(2)
-        soft = torch.logsumexp(SHARPNESS * by_cell, dim=2) - torch.tensor(by_cell.shape[2]).log()
-        return soft / SHARPNESS + self.presence_bias
+        """Whether images show what texts name, anywhere.
+
+        The soft maximum over the cells of each window of the size that training saw, and of the
+        windows the greatest: a ship makes a large image no less a picture of a ship than a small.
+
+        Args:
+            presence: (B, R, h, w), of the output.
+            texts: (P, D) float32.
+
+        Returns:
+            (B, P) logits.
+        """
+        by_cell = torch.einsum("brhw,pr->bphw", presence, texts @ self.basis.T)
+        most = by_cell.amax(dim=(2, 3), keepdim=True)  # (B, P, 1, 1)
+        size = [min(WINDOW, side) for side in by_cell.shape[2:]]
+        step = [max(1, side // 2) for side in size]
+        mean = F.avg_pool2d((SHARPNESS * (by_cell - most)).exp(), size, step)
+        best = mean.amax(dim=(2, 3)).clamp_min(1e-30).log() / SHARPNESS
+        return best + most[:, :, 0, 0] + self.presence_bias
 
 
 def _layer(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis.classes import pipeline, vocabulary
+from dgl_rsis.classes import pipeline, scales, vocabulary
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters, timed
+from dgl_rsis.classes.scales import Phrases
 from dgl_rsis.clip import features, gradcam
 from dgl_rsis.clip.gradcam import CamParameters, CrossScaleCam
 from dgl_rsis.clip.model import ClipModel
@@ -110,15 +111,13 @@ class _Question:
 
     Attributes:
         decoupled: noun and modifiers.
-        texts: (P, D) float32, phrases of the noun, of the anchors and of everything else.
-        owners: P class indices: 0 is the noun, then the anchors.
+        phrases: of the noun, which is class 0, of the anchors and of everything else.
         classes: anchor's noun → its class index.
         sentence: (1, D) float32.
     """
 
     decoupled: Decoupled
-    texts: Tensor
-    owners: Sequence[int]
+    phrases: Phrases
     classes: Mapping[str, int]
     sentence: Tensor
 
@@ -171,10 +170,9 @@ def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Questi
     words = vocabulary.prepare([Label(noun) for noun in nouns], clip, remember=False)
     classes = {noun: i for i, noun in enumerate(nouns)}
     sentence = features.text_features(clip, [(expression,)])
-    rivals = vocabulary.rivals(nouns, clip)
-    other = len(nouns)  # rivals and the implicit background are one class: everything else
-    texts, owners = torch.cat([words.texts, rivals]), [*words.owners, *[other] * len(rivals)]
-    return _Question(decoupled, texts, owners, classes, sentence)
+    # Rivals and the implicit background are one class: everything else.
+    phrases = scales.joined(words.phrases, vocabulary.rivals(nouns, clip, len(nouns)))
+    return _Question(decoupled, phrases, classes, sentence)
 
 
 def _similarity(
@@ -186,9 +184,9 @@ def _similarity(
     if parameters.mode == "clip":
         visual = pipeline.encode_crops(clip, encoded, encoding)
     else:
-        visual = pipeline.fuse(encoded, clip, question.texts, question.owners, encoding)
-        own = torch.tensor([owner == 0 for owner in question.owners], device=text.device)
-        noun = F.normalize(question.texts[own].mean(dim=0), dim=-1)
+        weighting = pipeline.weigh(encoded, clip, question.phrases, encoding)
+        visual = pipeline.fuse(encoded, clip, question.phrases, weighting, encoding)[0]
+        noun = F.normalize(question.phrases.texts[_of(question, 0)].mean(dim=0), dim=-1)
         text = 0.5 * text + 0.5 * noun
     cosines = (visual @ text).cpu().numpy()  # (N,)
     stretched: Floats = (cosines - cosines.min()) / max(float(np.ptp(cosines)), 1e-6)
@@ -207,7 +205,7 @@ def _by_stages(
         seen = candidates.find(
             encoded,
             clip,
-            Query(question.texts, question.owners, len(question.classes) > 1),
+            Query(question.phrases, len(question.classes) > 1),
             parameters.encoding,
             parameters.candidates,
         )
@@ -220,9 +218,9 @@ def _by_stages(
         cam = gradcam.cross_scale(
             clip,
             encoded.image,
-            F.normalize(question.texts[_of(question, 0)].mean(dim=0), dim=-1),
+            F.normalize(question.phrases.texts[_of(question, 0)].mean(dim=0), dim=-1),
             question.sentence[0],
-            question.texts[~_of(question, 0)],
+            question.phrases.texts[~_of(question, 0)],
             parameters.cam,
             encoded.dense,
         )
@@ -247,7 +245,8 @@ def _by_stages(
 
 def _of(question: _Question, index: int) -> Tensor:
     """(P,) bool: which phrases belong to a class."""
-    return torch.tensor([o == index for o in question.owners], device=question.texts.device)
+    phrases = question.phrases
+    return torch.tensor([o == index for o in phrases.owners], device=phrases.texts.device)
 
 
 def _geometry(

@@ -8,36 +8,43 @@ JMLR 2011). Concepts exclude each other; wider words, as "vegetation", stand for
 
 from collections.abc import Mapping
 
-CONCEPTS: Mapping[str, tuple[str, ...]] = {
-    "building": ("building", "house", "rooftop", "roof"),
-    "greenhouse": ("greenhouse", "greenhouses"),
-    "road": ("road", "street", "highway", "asphalt road"),
-    "roundabout": ("roundabout", "traffic circle"),
-    "runway": ("runway", "taxiway"),
-    "bridge": ("bridge", "overpass"),
-    "parking lot": ("parking lot", "car park"),
-    "pier": ("pier", "dock", "jetty"),
-    "bare land": ("bare land", "bare soil", "sand", "bare ground", "barren"),
-    "beach": ("beach", "sandy shore"),
+from dgl_rsis.classes import knowledge
+
+# Concept → its words: those of tables of `knowledge.toml`, or words of its own.
+_TABLES: Mapping[str, str | tuple[str, ...]] = {
+    "building": "building",
+    "greenhouse": "greenhouse",
+    "road": "road",
+    "roundabout": "roundabout",
+    "runway": "runway",
+    "bridge": "bridge",
+    "parking lot": "parking lot",
+    "pier": "pier",
+    "bare land": "bare land",
+    "beach": "beach",
     "tree": ("tree", "trees"),
-    "forest": ("forest", "woodland"),
-    "grassland": ("grass", "grassland", "lawn", "meadow", "low vegetation"),
-    "farmland": ("farmland", "agricultural field", "crops", "agricultural land"),
-    "shrub": ("shrub", "bushes", "chaparral"),
-    "water": ("water", "sea", "lake", "river", "pond"),
-    "swimming pool": ("swimming pool", "pool", "turquoise pool"),
-    "car": ("car", "small vehicle"),
-    "large vehicle": ("truck", "bus", "large vehicle"),
-    "ship": ("ship", "boat", "vessel"),
-    "airplane": ("airplane", "aircraft", "plane"),
-    "helicopter": ("helicopter", "helicopter with rotor blades"),
-    "storage tank": ("storage tank", "round oil tank", "oil tank"),
-    "tennis court": ("tennis court", "court with white lines"),
-    "baseball field": ("baseball field", "baseball diamond"),
-    "ground track field": ("ground track field", "running track"),
-    "solar panel": ("solar panel", "photovoltaic panels"),
-    "wind turbine": ("wind turbine", "windmill"),
-}  # fmt: skip
+    "forest": ("forest", "woodland", "woods"),
+    "grassland": "low vegetation",
+    "farmland": "agriculture",
+    "shrub": "shrub",
+    "water": "water",
+    "swimming pool": "swimming pool",
+    "car": "car",
+    "large vehicle": "large vehicle",
+    "ship": "ship",
+    "airplane": "airplane",
+    "helicopter": "helicopter",
+    "storage tank": "storage tank",
+    "tennis court": "tennis court",
+    "baseball field": "baseball field",
+    "ground track field": "ground track field",
+    "solar panel": "solar panel",
+    "wind turbine": "windmill",
+}
+CONCEPTS: Mapping[str, tuple[str, ...]] = {
+    concept: knowledge.words(words) if isinstance(words, str) else words
+    for concept, words in _TABLES.items()
+}
 NAMES = tuple(CONCEPTS)
 NUMBERS = {name: number for number, name in enumerate(NAMES)}
 
@@ -61,7 +68,7 @@ NATURE = EVERY - THINGS - {"building", "parking lot"}
 WIDER: Mapping[frozenset[str], tuple[str, ...]] = {
     VEGETATION: ("vegetation", "plants", "green area"),
     WOODS: ("trees", "tree", "forest"),
-    GROUND: ("land", "unpaved area", "bare land", "ground"),
+    GROUND: ("land", "unpaved area", "bare land", "ground", "sand"),
     PAVED: ("road", "impervious surface", "pavement"),
     PAVED - {"parking lot"}: ("road", "street"),
     VEHICLES: ("vehicle", "car"),

@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starter.training.concepts import (
-    EVERY, GROUND, NATURE, PAVED, THINGS, VEGETATION, VEHICLES, WOODS, Judgements,
+    EVERY,
+    GROUND,
+    NATURE,
+    PAVED,
+    THINGS,
+    VEGETATION,
+    VEHICLES,
+    WOODS,
+    Judgements,
 )  # fmt: skip
 
 Truth = NDArray[np.uint8]  # (H, W) numbers of judgements
@@ -175,9 +183,7 @@ def _naip(folder: Path, known: Judgements, validation: bool) -> list[Photograph]
     no_plants = EVERY - VEGETATION - absent
     read = []
     for path in files_of(folder, source, validation):
-        boxes = [
-            (tuple(box[:4]), box[4]) for box in things.get(path.stem, ()) if box[4] in EVERY
-        ]
+        boxes = [(tuple(box[:4]), box[4]) for box in things.get(path.stem, ()) if box[4] in EVERY]
         shown = {name for _, name in boxes}
         # Dark pools were missed, and then the mask says "no vegetation" of them.
         dry = no_plants if path.stem not in pools else no_plants - {"swimming pool"}
@@ -230,7 +236,9 @@ def _ships(folder: Path, known: Judgements, validation: bool) -> list[Photograph
         mask = read_mask(folder / source / "masks" / f"{path.stem}.png")
         truth = np.full(mask.shape, other, np.uint8)
         for left, top, right, bottom, _ in of_image.get(path.stem, ()):
-            truth[max(0, int(top) - 1) : int(bottom) + 2, max(0, int(left) - 1) : int(right) + 2] = either
+            truth[
+                max(0, int(top) - 1) : int(bottom) + 2, max(0, int(left) - 1) : int(right) + 2
+            ] = either
         truth[mask == 1] = ship
         read.append(Photograph(source, path.stem, read_image(path), truth, 10.0))
     return read
@@ -272,7 +280,10 @@ def _boxed(
 
 LAND_USE: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     # EuroSAT's kinds: what their pixels may be, and what is surely among them.
-    "AnnualCrop": (frozenset({"farmland", "bare land", "grassland", "road", "tree"}), frozenset({"farmland"})),
+    "AnnualCrop": (
+        frozenset({"farmland", "bare land", "grassland", "road", "tree"}),
+        frozenset({"farmland"}),
+    ),
     "Forest": (WOODS, frozenset({"forest"})),
     "HerbaceousVegetation": (VEGETATION | GROUND | {"road"}, frozenset({"grassland"})),
     "Highway": (NATURE | {"building", "bridge", "parking lot"}, frozenset({"road"})),
@@ -310,10 +321,19 @@ def _eurosat(folder: Path, known: Judgements, validation: bool) -> list[Photogra
 PLACES: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "agricultural": (VEGETATION | {"bare land", "road"}, frozenset({"farmland"})),
     "airplane": (EVERY - {"ship", "pier", "wind turbine", "tennis court"}, frozenset({"airplane"})),
-    "baseballdiamond": (frozenset({"baseball field", "ground track field", "tennis court"}), frozenset({"baseball field"})),
+    "baseballdiamond": (
+        frozenset({"baseball field", "ground track field", "tennis court"}),
+        frozenset({"baseball field"}),
+    ),
     "beach": (NATURE | {"building"}, frozenset({"water"})),
-    "buildings": (frozenset({"swimming pool", "tennis court", "storage tank"}), frozenset({"building"})),
-    "chaparral": (frozenset({"shrub", "bare land", "grassland", "tree", "road"}), frozenset({"shrub"})),
+    "buildings": (
+        frozenset({"swimming pool", "tennis court", "storage tank"}),
+        frozenset({"building"}),
+    ),
+    "chaparral": (
+        frozenset({"shrub", "bare land", "grassland", "tree", "road"}),
+        frozenset({"shrub"}),
+    ),
     "denseresidential": (frozenset({"swimming pool", "tennis court"}), frozenset({"building"})),
     "forest": (WOODS | {"grassland", "shrub", "bare land", "road"}, frozenset({"tree"})),
     "freeway": (frozenset({"bridge"}), frozenset({"road", "car"})),
@@ -384,9 +404,7 @@ READERS = {
 }
 
 
-def draw_boxes(
-    photograph: Photograph, boxes: list[tuple[Box, str]], known: Judgements
-) -> None:
+def draw_boxes(photograph: Photograph, boxes: list[tuple[Box, str]], known: Judgements) -> None:
     """Boxes as judgements: surely the thing, the thing or what was said of the place, no more.
 
     A box says that its thing touches all four sides; which of its pixels are the thing depends on
@@ -451,7 +469,9 @@ def _cut_out(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArra
         return none
     found = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.uint8)
     found = cv2.erode(found, np.ones((3, 3), np.uint8))
-    small = cv2.resize(found, (image[window].shape[1], image[window].shape[0]), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        found, (image[window].shape[1], image[window].shape[0]), interpolation=cv2.INTER_AREA
+    )
     inside = small[y0 : y0 + height, x0 : x0 + width] > 0
     share = inside.mean()
     return inside if 0.1 < share < 0.85 else none
@@ -479,6 +499,8 @@ def read_dubai(folder: Path, tiles: tuple[int, ...], known: Judgements) -> list[
     for sample in samples.dubai(folder, list(tiles)):
         truth = np.where(sample.truth == IGNORE, 0, table[np.minimum(sample.truth, len(table) - 1)])
         read.append(
-            Photograph("dubai", str(sample.name), np.asarray(sample.image), truth.astype(np.uint8), None)
+            Photograph(
+                "dubai", str(sample.name), np.asarray(sample.image), truth.astype(np.uint8), None
+            )
         )
     return read

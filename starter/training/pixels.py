@@ -25,7 +25,6 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,7 +35,7 @@ from dgl_rsis.clip.pixel_tower import PixelTower
 from dgl_rsis.weights.checkpoints import load_state
 from starter.scenes.evaluation import LAND
 from starter.scenes.types import CLASSES
-from starter.training import concepts, photographs, sampling, train, vocabularies
+from starter.training import photographs, sampling, train, vocabularies
 from starter.training.concepts import COMMON, CONCEPTS, EVERY, NAMES, NUMBERS, WIDER, Judgements
 from starter.training.photographs import Photograph
 from starter.training.sampling import Batch, Source
@@ -118,7 +117,9 @@ def main() -> None:
     pictures = photographs.read_dubai(options.dubai, tuple(options.tiles), known)
     pictures += photographs.read_open(options.open, known)
     scenes, borders = generated(options.scenes, known, options.state)
-    log.info("%d photographs, %d scenes, %d judgements", len(pictures), len(scenes), len(known.sets))
+    log.info(
+        "%d photographs, %d scenes, %d judgements", len(pictures), len(scenes), len(known.sets)
+    )
     arguments = (plan, pictures, scenes, borders, known, options.backbone, options.weights,
                  options.state, options.out)  # fmt: skip
     launch(train_tower, options.processes, options.state, *arguments)
@@ -297,8 +298,7 @@ class Objective:
         self.templates = (*knowledge.templates(), *vocabularies.EXTRA_TEMPLATES)
 
     def losses(self, batch: Batch) -> list[Tensor]:
-        """Of pixels over all concepts and over a vocabulary, of bags, presence, scale, borders
-        and of texts that moved."""
+        """Of pixels twice, of bags, presence, scale, borders, and of texts that moved."""
         tower = self.towers.tower
         # Statistics of ImageNet are better than those of a few windows.
         tower.backbone.eval()
@@ -343,7 +343,9 @@ class Objective:
                 if not group & taken and self.random.random() < 0.5:
                     groups.append(group)
                     taken |= group
-            groups += [frozenset({n}) for n in NAMES if n not in taken and self.random.random() < 0.9]
+            groups += [
+                frozenset({n}) for n in NAMES if n not in taken and self.random.random() < 0.9
+            ]
         return [(self._word(group), group) for group in groups]
 
     def _word(self, group: frozenset[str]) -> str:

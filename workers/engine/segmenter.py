@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dgl_rsis.classes import matching, pipeline, prototypes, vocabulary
+from dgl_rsis.classes import matching, pipeline, prototypes, scales, vocabulary
 from dgl_rsis.classes.pipeline import ClassSegmentation, EncodedImage, OvssParameters, timed
 from dgl_rsis.classes.prototypes import Prototypes
+from dgl_rsis.classes.scales import Weighting
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
 from dgl_rsis.clip.features import DenseFeatures, PixelFeatures
@@ -190,10 +191,14 @@ class Segmenter:
             return named[0].name
         dense = self._dense(picture, batch)
         share = self._classes.pixel_share
-        feature = features.mask_features(self.clip, dense, mask[None], share)
+        feature = features.pyramid_features(self.clip, dense, mask[None], share)
         words = self._vocabulary(labels)
         temperature = self._classes.temperature or self.clip.temperature
-        scores = matching.match(feature, words.texts, words.owners, temperature)[0]
+        shares = scales.shares(words.phrases.extents, dense.resolution, dense.factors)
+        # A person points at it: whatever it is, it is there.
+        there = Weighting(shares, np.zeros(len(words.texts), dtype=np.float32))
+        cosines = scales.cosines(feature, words.texts, there)
+        scores = matching.best_phrase(cosines, words.owners, temperature)[0]
         best = max(range(len(labels)), key=lambda i: (not labels[i].background, scores[i]))
         return labels[best].name
 
@@ -224,23 +229,16 @@ class Segmenter:
 
         def make() -> Arrays:
             made = features.dense_features(clip, picture.pixels, batch)
-            arrays = {"values": made.values, "states": made.states}
-            if made.pixels is not None:  # halves already: nothing is lost
-                pixels, outline = made.pixels.coordinates.half(), made.pixels.outline.half()
-                arrays |= {"pixels": pixels, "outline": outline}
-            return {name: x.cpu().numpy() for name, x in arrays.items() if x is not None}
+            return {
+                f"{name}{number}": value
+                for number, level in enumerate(made.levels)
+                for name, value in _arrays(level).items()
+            }
 
         arrays = self._remembered.get(picture, "dense", (clip.fingerprint, clip.dense_side), make)
-        values, states = torch.from_numpy(arrays["values"]), arrays.get("states")
-        height, width = picture.pixels.shape[:2]
-        return DenseFeatures(
-            values.to(clip.device),
-            height,
-            width,
-            clip.patch,
-            None if states is None else torch.from_numpy(states),  # few questions need them
-            _pixels(arrays, clip.device),
-        )
+        count = sum(name.startswith("size") for name in arrays)
+        levels = [_level(arrays, number, clip) for number in range(count)]
+        return replace(levels[0], smaller=tuple(levels[1:]))
 
     def _features(
         self, picture: Picture, kind: str, encoded: EncodedImage, parameters: OvssParameters
@@ -288,11 +286,40 @@ def _unheard(stage: str) -> None:
     """For whom no one listens."""
 
 
-def _pixels(arrays: Arrays, device: str) -> PixelFeatures | None:
-    if "pixels" not in arrays:
-        return None
-    tensors = (torch.from_numpy(arrays[name]).to(device).float() for name in ("pixels", "outline"))
-    return PixelFeatures(*tensors)
+def _arrays(dense: DenseFeatures) -> Arrays:
+    """What is kept of one size that an image was seen at."""
+    tensors = {"values": dense.values}
+    if dense.states is not None:
+        tensors["states"] = dense.states
+    if (pixels := dense.pixels) is not None:  # halves already: nothing is lost
+        tensors |= {
+            "pixels": pixels.coordinates.half(),
+            "outline": pixels.outline.half(),
+            "presence": pixels.presence.half(),
+            "scale": pixels.scale,
+        }
+    arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    return arrays | {"size": np.array([dense.height, dense.width])}
+
+
+def _level(arrays: Arrays, number: int, clip: ClipModel) -> DenseFeatures:
+    """`_arrays` read back."""
+    own = {
+        name: torch.from_numpy(arrays[f"{name}{number}"])
+        for name in _KEPT
+        if f"{name}{number}" in arrays
+    }
+    height, width = own["size"].tolist()
+    pixels = None
+    if "pixels" in own:
+        read = (own[n].to(clip.device).float() for n in ("pixels", "outline", "presence", "scale"))
+        pixels = PixelFeatures(*read)
+    # Few questions need the states: they stay where they are.
+    values = own["values"].to(clip.device)
+    return DenseFeatures(values, height, width, clip.patch, own.get("states"), pixels)
+
+
+_KEPT = ("size", "values", "states", "pixels", "outline", "presence", "scale")
 
 
 def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) -> Segmenter:
