@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dgl_rsis.formats import PIXEL_BUDGET
+from dgl_rsis.resolution import parse_metres
 
 Hosts = Annotated[tuple[str, ...], NoDecode]  # a comma list, not JSON
 
@@ -88,6 +89,8 @@ class WorkerSettings(SharedSettings):
         max_image_bytes: cap of a download or a file.
         max_image_pixels: cap of height · width, checked before decoding.
         fetch_seconds: cap of the whole transfer of one image.
+        metres_per_pixel: of all images whose task does not say it, as "0.3" or "30 cm"; None leaves
+            it to what the files say.
     """
 
     model: str = "starter"
@@ -101,6 +104,7 @@ class WorkerSettings(SharedSettings):
     max_image_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     max_image_pixels: int = Field(default=PIXEL_BUDGET, ge=1)
     fetch_seconds: float = Field(default=60.0, gt=0)
+    metres_per_pixel: Annotated[float, BeforeValidator(parse_metres)] | None = None
 
     @field_validator("allowed_image_hosts", mode="before")
     @classmethod
