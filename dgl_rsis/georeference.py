@@ -55,7 +55,7 @@ def resolution_at_centre(
         return None
     column, row = width / 2, height / 2
     pixels = ((column, row), (column + STEP, row), (column, row + STEP))
-    points = [transform * pixel for pixel in pixels]
+    points = [transform @ pixel for pixel in pixels]
     if not all(abs(place) <= FARTHEST for point in points for place in point):
         return None
     try:
@@ -67,9 +67,10 @@ def resolution_at_centre(
 
 def _fitted(gcps: Sequence[GroundControlPoint]) -> Affine | None:
     try:
-        return from_gcps(gcps)
+        fitted: Affine = from_gcps(gcps)
     except RasterioError:  # all on one line
         return None
+    return fitted
 
 
 def _square_metres(points: Sequence[tuple[float, float]], crs: CRS) -> float:

@@ -68,6 +68,9 @@ class Resolution:
                 'or the unit, as in "30 cm"'
             )
 
+    def __str__(self) -> str:
+        return f"{self.metres:.3g} m/px by {self.source}"
+
     def to_json(self) -> dict[str, Any]:
         """Metres a pixel and source, for people and programs."""
         return {"metres_per_pixel": float(f"{self.metres:.4g}"), "source": self.source}

@@ -78,9 +78,8 @@ def metres_of(task: Mapping[str, Any]) -> float | None:
     Raises:
         TaskError: it says something that is no resolution.
     """
-    data = task.get("data")
-    for key in METRES if isinstance(data, Mapping) else ():
-        value = data.get(key)
+    for key in METRES:
+        value = _look_up(task.get("data"), key)
         if value is None or (isinstance(value, str) and not value.strip()):
             continue  # an empty cell of a table
         try:

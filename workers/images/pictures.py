@@ -120,6 +120,8 @@ def _decoded(data: bytes, max_pixels: int) -> Arrays:
 
 def _said(kept: Arrays) -> Resolution | None:
     """The resolution among what `_decoded` made."""
-    return next(
-        (Resolution(*kept[source].tolist(), source) for source in SOURCES if source in kept), None
-    )
+    for source in SOURCES:
+        if source in kept:
+            metres, spread = kept[source].tolist()
+            return Resolution(metres, spread, source)
+    return None
