@@ -81,7 +81,7 @@ def test_metres_as_people_write_them(written: object, metres: float) -> None:
     ["", "high", "0,3", "30 in", "0.3 m 2", "1e-1", "-0.3", True, None, [0.3], "nan", "٣"],
 )
 def test_what_cannot_be_understood_is_named(written: object) -> None:
-    with pytest.raises(InputError, match='are no metres a pixel: write .*"30 cm"'):
+    with pytest.raises(InputError, match=r'are no metres a pixel: write .*"30 cm"'):
         parse_metres(written)
 
 
