@@ -36,6 +36,7 @@ ADDRESSES = tuple(
     re.compile(pattern, re.ASCII | re.IGNORECASE)
     for pattern in (
         rf"(?:^|/){ZOOM}/(?P<x>{NUMBER})/(?P<y>{NUMBER})(?:@2x)?{SUFFIX}$",
+        rf"(?:^|[/_-])z{ZOOM}_(?P<x>{NUMBER})_(?P<y>{NUMBER}){SUFFIX}$",
         rf"(?:^|[/_-])OAM-(?P<x>{NUMBER})-(?P<y>{NUMBER})-{ZOOM}{SUFFIX}$",
     )
 )
@@ -148,9 +149,9 @@ def tile_address(reference: str) -> TileAddress | None:
     """The map tile that a path or an address names without doubt; None for any other.
 
     Args:
-        reference: ends in `zoom/x/y.png` or `OAM-x-y-zoom.png` (or another suffix of images),
-            perhaps as the `d` of a local file of Label Studio; or a data: URL with
-            `TileAddress.inline`. Without a suffix y may come before x, so that says nothing.
+        reference: ends in `zoom/x/y.png`, `z<zoom>_x_y.png` or `OAM-x-y-zoom.png` (or another
+            suffix of images), perhaps as the `d` of a local file of Label Studio; or a data: URL
+            with `TileAddress.inline`. Without a suffix y may come before x: that says nothing.
     """
     if reference[:5].lower() == "data:":
         matches = [INLINE.search(reference[5:].partition(",")[0])]

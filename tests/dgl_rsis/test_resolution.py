@@ -26,6 +26,7 @@ from dgl_rsis.resolution import (
     tile_address,
 )
 from dgl_rsis.types import InputError
+from tests.paths import SHARED
 
 METRES = st.floats(LEAST, MOST)
 ZANZIBAR = "OAM-1254820-542016-21.jpg"
@@ -122,6 +123,7 @@ def test_every_form_of_an_address_is_read(address: TileAddress, before: str) -> 
     zoom, x, y = address
     assert tile_address(f"{before}{zoom}/{x}/{y}.png") == address
     assert tile_address(f"{before}{zoom}/{x}/{y}@2x.JPG") == address
+    assert tile_address(f"{before}zanzibar_z{zoom}_{x}_{y}.jpg") == address
     assert tile_address(f"{before}OAM-{x}-{y}-{zoom}.tif") == address
     assert tile_address(f"/data/upload/1/1a2b3c4d-OAM-{x}-{y}-{zoom}.png") == address
     assert tile_address(f"https://a.org/{zoom}/{x}/{y}.webp?token=1/2/3.png") == address
@@ -134,6 +136,8 @@ def test_what_might_be_something_else_is_no_address(address: TileAddress) -> Non
     for name in (
         f"{zoom}/{x}/{y}",  # some have y before x
         f"{zoom}-{x}-{y}.png",
+        f"{zoom}_{x}_{y}.png",
+        f"jazz{zoom}_{x}_{y}.png",
         f"{zoom}/{x + 2**zoom}/{y}.png",
         f"{zoom}/{x}/{y + 2**zoom}.png",
         f"{zoom}/0{x}/{y}.png",
@@ -170,3 +174,14 @@ def test_a_tile_that_is_known() -> None:
     assert found is not None
     assert found.metres == pytest.approx(0.2986, abs=5e-5)
     assert found.to_json() == {"metres_per_pixel": 0.2986, "source": "tile"}
+
+
+def test_real_tiles_have_the_metres_that_their_authors_say() -> None:
+    folder = SHARED / "open" / "oam_buildings" / "images"
+    if not folder.is_dir():
+        pytest.skip(f"the tiles of {folder} are not there")
+    said = {"z19": 0.27, "z20": 0.15, "z21": 0.07}
+    for path in folder.iterdir():
+        found = of_tile(path.as_posix(), 256, 256)
+        assert found is not None
+        assert found.metres == pytest.approx(said[path.name.split("_")[1]], abs=0.03)
