@@ -60,7 +60,7 @@ def resolution_at_centre(
         return None
     try:
         area = _square_metres(points, crs)
-    except CPLE_BaseError:
+    except (CPLE_BaseError, RasterioError):  # outside its domain, or a CRS that is damaged
         return None
     return plausible(math.sqrt(area) / STEP, "transform")
 

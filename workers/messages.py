@@ -97,8 +97,8 @@ class SegmentRequest:
             none.
         model_version: the version that the web side reports in /setup; part of `key`.
         task_id: for the log only; not part of `key`.
-        metres: of the ground that a pixel of the image shows, as the task says; None where it does
-            not, and then no part of `key`.
+        metres: of the ground that a pixel of the image shows, as the task or whoever asks says;
+            None where nobody does, and then no part of `key`.
     """
 
     image: str

@@ -4,11 +4,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dgl_rsis.formats import PIXEL_BUDGET
-from dgl_rsis.resolution import parse_metres
 
 Hosts = Annotated[tuple[str, ...], NoDecode]  # a comma list, not JSON
 
@@ -104,7 +103,7 @@ class WorkerSettings(SharedSettings):
     max_image_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     max_image_pixels: int = Field(default=PIXEL_BUDGET, ge=1)
     fetch_seconds: float = Field(default=60.0, gt=0)
-    metres_per_pixel: Annotated[float, BeforeValidator(parse_metres)] | None = None
+    metres_per_pixel: float | None = None
 
     @field_validator("allowed_image_hosts", mode="before")
     @classmethod
@@ -112,6 +111,15 @@ class WorkerSettings(SharedSettings):
         if isinstance(value, str):
             return tuple(host.strip().lower() for host in value.split(",") if host.strip())
         return value
+
+    @field_validator("metres_per_pixel", mode="before")
+    @classmethod
+    def _parse_metres(cls, value: object) -> object:
+        if value is None:
+            return None
+        from dgl_rsis.resolution import parse_metres  # NumPy comes with it, which few need
+
+        return parse_metres(value)
 
     @field_validator("local_files_document_root")
     @classmethod

@@ -12,8 +12,6 @@ from pydantic import ValidationError
 
 from backend.commands.refusals import refuse
 from backend.commands.running import running
-from dgl_rsis.resolution import parse_metres
-from dgl_rsis.types import InputError
 from workers.settings import SharedSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -126,9 +124,11 @@ def metres(text: str) -> float | None:
     """The metres of "0.3" or "30 cm"; None for an empty text. Anything else ends the command."""
     if not text.strip():
         return None
+    from dgl_rsis.resolution import parse_metres  # NumPy comes with it, which few commands need
+
     try:
         return parse_metres(text)
-    except InputError as error:
+    except ValueError as error:
         refuse(f"--metres-per-pixel: {error}")
 
 
