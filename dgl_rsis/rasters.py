@@ -8,23 +8,29 @@ palette, nodata and alpha are decided here for both.
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from dgl_rsis.bands import Stretch, checked_bands, default_bands, palette
+from dgl_rsis.exif import flight_resolution
 from dgl_rsis.formats import IMAGE_FORMATS, PIXEL_BUDGET
-from dgl_rsis.headers import TIFF_STARTS, as_image_error, orientation_of, tiff_tags
+from dgl_rsis.georeference import resolution_at_centre
+from dgl_rsis.headers import DAMAGES, TIFF_STARTS, as_image_error, orientation_of, tiff_tags
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import RGB, ImageError, InputError, Mask
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -240,6 +246,31 @@ def read_rgb(data: bytes, max_pixels: int = PIXEL_BUDGET) -> RGB:
         return _decode(data, max_pixels)
 
 
+def read_resolution(data: bytes) -> Resolution | None:
+    """What a photo says of its ground: a TIFF by its place, any other by the flight of a drone.
+
+    Args:
+        data: of a file that `read_rgb` reads; its pixels are not decoded.
+
+    Returns:
+        None where it says nothing, or its metadata are damaged: the picture is none the worse.
+    """
+    with warnings.catch_warnings(action="ignore"), suppress(RasterioError, *DAMAGES):
+        if data.startswith(TIFF_STARTS):
+            with _opened(data, "GTiff") as dataset:
+                return resolution_at_centre(dataset.width, dataset.height, *placement(dataset))
+        with Image.open(io.BytesIO(data), formats=tuple(IMAGE_FORMATS)) as image:
+            return flight_resolution(image)
+    return None
+
+
+def placement(dataset: Any) -> tuple[CRS | None, Affine | None, tuple[GroundControlPoint, ...]]:
+    """CRS, transform and ground control points; GDAL says "no transform" by the identity."""
+    gcps, gcp_crs = dataset.gcps
+    transform = None if dataset.transform == Affine.identity() else dataset.transform
+    return dataset.crs or gcp_crs, transform, tuple(gcps)
+
+
 def cause(error: BaseException) -> str:
     """What GDAL said first; rasterio's own message only points there."""
     while error.__cause__ is not None:
@@ -263,14 +294,21 @@ def _decode(data: bytes, max_pixels: int) -> RGB:
             return np.asarray(upright.convert("RGB"))
 
 
-def _read_whole(data: bytes, driver: str, max_pixels: int) -> RGB:
-    """A photo as a raster, by one driver of GDAL and from memory alone: (H, W, 3) uint8."""
+@contextmanager
+def _opened(data: bytes, driver: str) -> Iterator[Any]:
+    """A file in memory as a dataset."""
     with (
         warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
         rasterio.Env(**GDAL_OPTIONS),
         MemoryFile(data, filename="image") as file,
         file.open(driver=driver) as dataset,
     ):
+        yield dataset
+
+
+def _read_whole(data: bytes, driver: str, max_pixels: int) -> RGB:
+    """A photo as a raster, by one driver of GDAL and from memory alone: (H, W, 3) uint8."""
+    with _opened(data, driver) as dataset:
         width, height = dataset.width, dataset.height
         _check_size(width, height, max_pixels)
         _check_blocks(dataset, max_pixels)

@@ -97,6 +97,8 @@ class SegmentRequest:
             none.
         model_version: the version that the web side reports in /setup; part of `key`.
         task_id: for the log only; not part of `key`.
+        metres: of the ground that a pixel of the image shows, as the task or whoever asks says;
+            None where nobody does, and then no part of `key`.
     """
 
     image: str
@@ -109,12 +111,15 @@ class SegmentRequest:
     label: str = ""
     prototypes: str = ""
     task_id: str = ""
+    metres: float | None = None
 
     @cached_property
     def key(self) -> str:
         """32 hex digits, the same for every request that must give the same answer."""
         content = self.to_json()
         del content["task_id"]
+        if self.metres is None:
+            del content["metres"]
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 

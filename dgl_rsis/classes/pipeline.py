@@ -36,6 +36,7 @@ from dgl_rsis.clip.mask_features import MaskFeature
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
 from dgl_rsis.weights import identity
 
@@ -104,6 +105,7 @@ class EncodedImage:
         seconds: wall-clock seconds of each stage.
         by_crop: (N, D) float32, features of all context-aware crops, where `with_crops` made them
             in advance; None: made when needed, for the masks that need them.
+        resolution: of the pixels of `image`; None where nobody knows.
     """
 
     image: RGB
@@ -112,6 +114,7 @@ class EncodedImage:
     by_mask: Tensor
     seconds: Mapping[str, float]
     by_crop: Tensor | None = None
+    resolution: Resolution | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,8 @@ def segment_classes(
     labels: Sequence[Label],
     clip: ClipModel,
     parameters: OvssParameters | None = None,
+    *,
+    resolution: Resolution | None = None,
 ) -> ClassSegmentation:
     """Open-vocabulary semantic segmentation: a class for every pixel.
 
@@ -178,6 +183,7 @@ def segment_classes(
         labels: the vocabulary; names are distinct.
         clip: the model.
         parameters: default `OvssParameters()`.
+        resolution: of the image; None where nobody knows.
 
     Raises:
         InputError: no labels, a name twice, or an image too small to have regions.
@@ -188,7 +194,8 @@ def segment_classes(
         words = vocabulary.prepare(
             labels, clip, enrich=parameters.knowledge, remember=parameters.remember
         )
-    segmentation = classify(encode_image(image, clip, parameters), words, clip, parameters)
+    encoded = encode_image(image, clip, parameters, resolution=resolution)
+    segmentation = classify(encoded, words, clip, parameters)
     return replace(segmentation, seconds=seconds | segmentation.seconds)
 
 
@@ -249,7 +256,13 @@ def pixel_classes(
         )
 
 
-def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
+def encode_image(
+    image: RGB,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    *,
+    resolution: Resolution | None = None,
+) -> EncodedImage:
     """Proposals, and everything about them that takes one pass over the image.
 
     Raises:
@@ -259,7 +272,7 @@ def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> Enc
     seconds: dict[str, float] = {}
     with timed(seconds, "proposals"):
         proposed = proposals.propose(image, parameters.regions)
-    return encode_proposed(image, proposed, clip, parameters, seconds)
+    return encode_proposed(image, proposed, clip, parameters, seconds, resolution=resolution)
 
 
 def encode_proposed(
@@ -268,13 +281,15 @@ def encode_proposed(
     clip: ClipModel,
     parameters: OvssParameters,
     seconds: Mapping[str, float],
+    *,
+    resolution: Resolution | None = None,
 ) -> EncodedImage:
     """`encode_image` of an image whose masks are there, after so many seconds of other stages."""
     spent = dict(seconds)
     with timed(spent, "dense"):
         dense = features.dense_features(clip, image, parameters.batch)
         by_mask = encode_masks(image, proposed, dense, clip, parameters)
-    return EncodedImage(image, proposed, dense, by_mask, spent)
+    return EncodedImage(image, proposed, dense, by_mask, spent, resolution=resolution)
 
 
 def check_size(image: RGB) -> None:

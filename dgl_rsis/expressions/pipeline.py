@@ -31,6 +31,7 @@ from dgl_rsis.expressions.selection import Ranking, SelectionParameters
 from dgl_rsis.expressions.shapes import Shapes
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import RGB, Decoupled, Floats, InputError, Label, Mask, Proposals
 
 Mode = Literal["clip", "global-local", "dgl", "geometry"]
@@ -123,7 +124,12 @@ class _Question:
 
 
 def segment_expression(
-    image: RGB, expression: str, clip: ClipModel, parameters: ResParameters | None = None
+    image: RGB,
+    expression: str,
+    clip: ClipModel,
+    parameters: ResParameters | None = None,
+    *,
+    resolution: Resolution | None = None,
 ) -> ExpressionSegmentation:
     """The masks that an expression means, best first.
 
@@ -132,13 +138,14 @@ def segment_expression(
         expression: "the small white tank left of the road".
         clip: the model.
         parameters: default `ResParameters()`.
+        resolution: of the image; None where nobody knows.
 
     Raises:
         InputError: an empty expression, or an image too small to have regions.
     """
     parameters = parameters or ResParameters()
     encoding = parameters.encoding
-    encoded = pipeline.encode_image(image, clip, encoding)
+    encoded = pipeline.encode_image(image, clip, encoding, resolution=resolution)
     return refer(encoded, expression, clip, parameters)
 
 

@@ -19,6 +19,7 @@ from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import tiled
 from dgl_rsis.regions import proposals
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes import blending, regions
 from dgl_rsis.scenes.blending import Axis, Blender, Block
 from dgl_rsis.scenes.reading import Scene
@@ -82,6 +83,7 @@ def segment_scene(
     windows: WindowParameters | None = None,
     propose: Propose | None = None,
     progress: Progress | None = None,
+    resolution: Resolution | None = None,
 ) -> Iterator[SceneBlock]:
     """Segment a scene; blocks come row by row and together cover it once.
 
@@ -93,6 +95,7 @@ def segment_scene(
         windows: default `WindowParameters()`.
         propose: masks of a window; None for the hierarchy of regions with the scene's own cuts.
         progress: called with the pixels that are done and those of the whole scene.
+        resolution: of all windows; None for the scene's own, which its place says.
 
     Raises:
         InputError: no labels, a name twice, a scene or windows too small, or a damaged file.
@@ -104,6 +107,7 @@ def segment_scene(
     # Masks at full size: in a window that is shrunk, regions would be larger than in another.
     whole = max(parameters.regions.max_side, windows.side + 2 * windows.surroundings)
     parameters = replace(parameters, regions=replace(parameters.regions, max_side=whole))
+    known = resolution or scene.grid.resolution
     plan = _plan(scene, clip, parameters, windows, sampled=propose is None)
     blender = Blender(*plan.inner, len(words.asked))
     done, total = 0, scene.grid.width * scene.grid.height
@@ -113,7 +117,11 @@ def segment_scene(
         if shot.valid[shot.kept.slices].any():
             # In one breath: the masks of a window must be gone before those of the next are made.
             scores = _scores(
-                _encoded(shot, clip, parameters, plan.costs, propose), shot, words, clip, parameters
+                _encoded(shot, clip, parameters, plan.costs, propose, known),
+                shot,
+                words,
+                clip,
+                parameters,
             )
         block = _finished(blender.add(row, column, scores), words, parameters)
         yield block
@@ -231,6 +239,7 @@ def _encoded(
     parameters: OvssParameters,
     costs: tuple[float, ...],
     propose: Propose | None,
+    resolution: Resolution | None,
 ) -> EncodedImage:
     """A window and its masks; what is not valid is in none of them."""
     window = shot.window
@@ -242,7 +251,9 @@ def _encoded(
         proposed = regions.propose(shot.image, parameters.regions, costs, window, kept)
     else:
         proposed = proposals.propose(image, parameters.regions)
-    return pipeline.encode_proposed(image, _only(proposed, shot.valid), clip, parameters, {})
+    return pipeline.encode_proposed(
+        image, _only(proposed, shot.valid), clip, parameters, {}, resolution=resolution
+    )
 
 
 def _only(proposed: Proposals, valid: Mask) -> Proposals:

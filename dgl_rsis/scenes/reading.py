@@ -20,7 +20,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import DatasetReader
 
 from dgl_rsis.bands import Stretch
-from dgl_rsis.rasters import GDAL_OPTIONS, Raster, cause
+from dgl_rsis.georeference import resolution_at_centre
+from dgl_rsis.rasters import GDAL_OPTIONS, Raster, cause, placement
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import InputError
 
 LOG = logging.getLogger(__name__)
@@ -62,6 +64,11 @@ class Grid:
         if code is not None and CRS.from_epsg(code) == self.crs:
             return f"EPSG:{code}"
         return str(self.crs.to_wkt())
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """Ground sample distance in its middle; None where its place does not say it."""
+        return resolution_at_centre(self.width, self.height, self.crs, self.transform, self.gcps)
 
     def transform_at(self, column: int, row: int) -> Affine | None:
         """The transform of a window whose first pixel is this one."""
@@ -163,7 +170,5 @@ def _open(path: Path) -> Any:
 
 
 def _grid(dataset: Any) -> Grid:
-    """The grid of an open dataset; GDAL says "no transform" by the identity."""
-    gcps, gcp_crs = dataset.gcps
-    transform = None if dataset.transform == Affine.identity() else dataset.transform
-    return Grid(dataset.width, dataset.height, dataset.crs or gcp_crs, transform, tuple(gcps))
+    """The grid of an open dataset."""
+    return Grid(dataset.width, dataset.height, *placement(dataset))

@@ -39,6 +39,7 @@ REQUESTS = st.builds(
     st.booleans(),
     st.booleans(),
     TEXT,
+    metres=st.none() | st.floats(0.01, 100),
 )
 
 
@@ -70,10 +71,17 @@ def test_tasks_with_the_same_image_have_the_same_key() -> None:
         {"model_version": "v2"},
         {"classes": False},
         {"objects": True},
+        {"metres": 0.3},
     ],
 )
 def test_whatever_changes_the_answer_changes_the_key(change: dict[str, object]) -> None:
     assert replace(REQUEST, **change).key != REQUEST.key  # type: ignore[arg-type]
+
+
+def test_without_metres_the_key_is_what_it_was_before_there_were_any() -> None:
+    assert REQUEST.key == "f3b2188910530559f8bd6c32340021f8"
+    former = {name: value for name, value in REQUEST.to_json().items() if name != "metres"}
+    assert SegmentRequest.from_json(former) == REQUEST
 
 
 def test_a_request_of_another_release_is_refused() -> None:

@@ -78,7 +78,7 @@ def answer(
         InputError: it cannot be answered as it is.
     """
     _check_version(request, segmenter)
-    picture, seconds = pictures.open(request.image)
+    picture, seconds = pictures.open(request.image, request.metres)
     used, learnt = recall.prototypes(request.prototypes) if recall is not None else ("", None)
     if request.pointed is not None:
         outcome = _pointed(segmenter, picture, request)

@@ -20,6 +20,7 @@ from dgl_rsis.clip.features import DenseFeatures, PixelFeatures
 from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
+from dgl_rsis.resolution import Resolution, stated
 from dgl_rsis.types import RGB, InputError, Label, Mask, Prompt, Proposals, Refined
 from dgl_rsis.weights.checkpoints import ModelError
 from workers.engine.providers import REGIONS, MaskProvider, Provider, RegionProvider, Remembered
@@ -39,14 +40,23 @@ class Segmenter:
         clip: the model.
         provider: of masks.
         remembered: the cache; the provider's own.
+        setting: resolution of all images whose task does not say it; None for none.
 
     Attributes:
         clip: the model.
+        setting: see above; a part of the version, so that nothing of another setting answers.
         say: is told which stage begins, in words for people; by default nobody is.
     """
 
-    def __init__(self, clip: ClipModel, provider: MaskProvider, remembered: Remembered) -> None:
+    def __init__(
+        self,
+        clip: ClipModel,
+        provider: MaskProvider,
+        remembered: Remembered,
+        setting: Resolution | None = None,
+    ) -> None:
         self.clip = clip
+        self.setting = setting
         self.say: Callable[[str], None] = _unheard
         self._provider = provider
         self._remembered = remembered
@@ -65,9 +75,11 @@ class Segmenter:
 
     @cached_property
     def model_version(self) -> str:
-        """A name that changes when weights, parameters, provider or package change."""
-        identity = self._provider.identity
-        version = pipeline.model_version(self.clip, self._classes, self._referring, *identity)
+        """A name that changes when weights, parameters, provider, setting or package change."""
+        others = [self._referring, *self._provider.identity]
+        if self.setting is not None:
+            others.append(self.setting)
+        version = pipeline.model_version(self.clip, self._classes, *others)
         provider = self._made_by
         if provider.name == REGIONS:
             return version
@@ -216,7 +228,14 @@ class Segmenter:
         self.say("encoding the image")
         with timed(seconds, "dense"):
             dense = self._dense(picture, parameters.batch)
-            encoded = EncodedImage(picture.pixels, proposed, dense, torch.empty(0), seconds)
+            encoded = EncodedImage(
+                picture.pixels,
+                proposed,
+                dense,
+                torch.empty(0),
+                seconds,
+                resolution=picture.resolution,
+            )
             by_mask = self._features(picture, "mask", encoded, parameters)
         encoded = replace(encoded, by_mask=by_mask)
         if parameters.margin < 1 or pipeline.mask_share(self.clip, parameters) == 1:
@@ -326,7 +345,7 @@ def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) ->
     """Load the CLIP model and the provider of masks that the settings name.
 
     Args:
-        settings: of MODEL, PROPOSALS, DEVICE and MODELS_DIR.
+        settings: of MODEL, PROPOSALS, DEVICE, MODELS_DIR and METRES_PER_PIXEL.
         cache: None to remember nothing.
 
     Raises:
@@ -335,7 +354,8 @@ def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) ->
     remembered = Remembered(cache if cache is not None else ImageCache(0))
     try:
         clip = load_clip(resolve_clip(settings.model, settings.models_dir), settings.device)
-        return Segmenter(clip, load_provider(settings, remembered), remembered)
+        setting = stated(settings.metres_per_pixel, "setting")
+        return Segmenter(clip, load_provider(settings, remembered), remembered, setting)
     except RegistryError as error:
         raise ModelError(str(error)) from None
 

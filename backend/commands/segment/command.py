@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from backend.commands import options
-from backend.commands.options import Bands, Config, Device, Labels, Model
+from backend.commands.options import Bands, Config, Device, Labels, Metres, Model
 from backend.commands.refusals import refuse, refuse_known
 
 
@@ -38,6 +38,7 @@ def segment(
     overlap: Annotated[
         int | None, typer.Option(min=0, help="GeoTIFF: of neighbouring pieces, pixels.")
     ] = None,
+    metres: Metres = "",
     model: Model = None,
     device: Device = None,
 ) -> None:
@@ -51,7 +52,7 @@ def segment(
     from backend.commands.segment.scene_work import SceneOptions
     from backend.commands.segment.scenes import segment_classes
 
-    settings = options.local(model, device)
+    settings = options.local(model, device, metres)
     scene_options = SceneOptions(
         options.bands(bands), polygons, min_area, probability, window, overlap
     )

@@ -9,6 +9,7 @@ from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes.pipeline import SceneBlock, WindowParameters, segment_scene
 from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import RGB, InputError, Label, Proposals
@@ -138,3 +139,25 @@ def test_what_cannot_be_segmented_is_said(clip: ClipModel, tmp_path, shape, wind
     path = write_scene(tmp_path / "a.tif", picture(*shape))
     with pytest.raises(InputError, match=message):
         segment(path, clip, windows=windows)
+
+
+def test_windows_know_the_pixels_of_their_scene(clip: ClipModel, tmp_path, monkeypatch):
+    path, told = write_scene(tmp_path / "a.tif", picture(300, 300)), Resolution(2, 0.05, "setting")
+    known = []
+    encode = pipeline.encode_proposed
+
+    def noted(*args, **options):
+        encoded = encode(*args, **options)
+        known.append(encoded.resolution)
+        return encoded
+
+    monkeypatch.setattr(pipeline, "encode_proposed", noted)
+    segment(path, clip, windows=WINDOWS)
+    with open_scene(path) as scene:
+        own = scene.grid.resolution
+    assert own is not None
+    assert len(known) > 1
+    assert set(known) == {own}
+    known.clear()
+    segment(path, clip, windows=WINDOWS, resolution=told)
+    assert set(known) == {told}

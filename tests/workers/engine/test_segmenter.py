@@ -13,6 +13,7 @@ from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.expressions.pipeline import ResParameters
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import InputError, Label, Prompt
 from dgl_rsis.weights.checkpoints import ModelError
 from workers.engine import providers
@@ -169,6 +170,27 @@ def test_the_version_tells_the_provider(model_folder: Path) -> None:
     segmenter = _segmenter(model_folder)
     assert segmenter.model_version == _segmenter(model_folder, ImageCache(1)).model_version
     assert "regions" not in segmenter.model_version
+
+
+def test_a_setting_of_the_resolution_has_a_version_of_its_own(model_folder: Path) -> None:
+    versions = {
+        load_segmenter(
+            WorkerSettings(model=str(model_folder), metres_per_pixel=metres)
+        ).model_version
+        for metres in (None, 0.3, 0.5)
+    }
+    assert len(versions) == 3
+    assert _segmenter(model_folder).model_version in versions
+
+
+def test_the_resolution_of_the_picture_reaches_the_encoded_image(
+    model_folder: Path, picture: Picture
+) -> None:
+    known = Resolution(0.3, 0.05, "exif")
+    segmenter = _segmenter(model_folder)
+    encoded = segmenter.encode(replace(picture, resolution=known), segmenter.parameters)
+    assert encoded.resolution == known
+    assert segmenter.encode(picture, segmenter.parameters).resolution is None
 
 
 def test_scenes_cut_the_regions_themselves(model_folder: Path) -> None:
