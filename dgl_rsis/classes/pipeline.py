@@ -105,7 +105,8 @@ class EncodedImage:
         seconds: wall-clock seconds of each stage.
         by_crop: (N, D) float32, features of all context-aware crops, where `with_crops` made them
             in advance; None: made when needed, for the masks that need them.
-        resolution: of the pixels of `image`; None where nobody knows.
+        resolution: of the pixels of `image`, where it is known; else the picture's own look
+            decides, `DenseFeatures.resolution`.
     """
 
     image: RGB
@@ -328,7 +329,7 @@ def weigh(
     dense, texts = encoded.dense, phrases.texts
     factors = dense.factors[: len(encoded.by_mask)]
     weighting = Weighting(
-        scales.shares(phrases.extents, dense.resolution, factors),
+        scales.shares(phrases.extents, encoded.resolution or dense.resolution, factors),
         np.zeros(len(texts), dtype=np.float32),
     )
     likely = features.presence(clip, dense, texts, weighting.shares)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import Floats
 
 BEST_WIDTHS = (12.0, 96.0)  # pixels
@@ -63,15 +64,14 @@ def joined(first: Phrases, second: Phrases) -> Phrases:
 
 def shares(
     extents: Sequence[Extent | None],
-    resolution: tuple[float, float] | None,
+    resolution: Resolution | None,
     factors: Sequence[float],
 ) -> Floats:
     """The weight of each scale for each phrase.
 
     Args:
         extents: of P phrases; None where nobody knows, or the size says nothing.
-        resolution: ln(metres a pixel) of the image and the standard deviation of that; None where
-            neither is known.
+        resolution: of the image; None where nobody knows.
         factors: K, how much smaller the image was made, 1 for not at all; the first is 1.
 
     Returns:
@@ -82,8 +82,7 @@ def shares(
     weights[0] = 1.0
     if resolution is None or len(factors) == 1:
         return weights
-    mean, spread = resolution
-    metres = np.exp(mean + spread * NODES)  # (nodes,)
+    metres = resolution.metres * np.exp(resolution.spread * NODES)  # (nodes,)
     for phrase, extent in enumerate(extents):
         if extent is None:
             continue

@@ -23,6 +23,7 @@ from dgl_rsis.clip import pixel_tower, towers
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import Tiling, padded, pyramid, tiled
 from dgl_rsis.masks import cells
+from dgl_rsis.resolution import Resolution, plausible
 from dgl_rsis.types import RGB, Floats, Mask
 
 FACTORS = (0.5, 0.25)  # of the smaller sizes that an image is seen at, too
@@ -80,12 +81,12 @@ class DenseFeatures:
         return (self, *self.smaller)
 
     @property
-    def resolution(self) -> tuple[float, float] | None:
-        """ln(metres a pixel), by the picture alone, and the standard deviation of that."""
+    def resolution(self) -> Resolution | None:
+        """As the picture looks; None where the model cannot tell."""
         if self.pixels is None:
             return None
         mean, spread = self.pixels.scale.tolist()
-        return mean, math.exp(spread)
+        return plausible(math.exp(mean), "picture", math.exp(spread))
 
     @property
     def factors(self) -> tuple[float, ...]:

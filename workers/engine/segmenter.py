@@ -206,7 +206,8 @@ class Segmenter:
         feature = features.pyramid_features(self.clip, dense, mask[None], share)
         words = self._vocabulary(labels)
         temperature = self._classes.temperature or self.clip.temperature
-        shares = scales.shares(words.phrases.extents, dense.resolution, dense.factors)
+        known = picture.resolution or dense.resolution
+        shares = scales.shares(words.phrases.extents, known, dense.factors)
         # A person points at it: whatever it is, it is there.
         there = Weighting(shares, np.zeros(len(words.texts), dtype=np.float32))
         cosines = scales.cosines(feature, words.texts, there)
