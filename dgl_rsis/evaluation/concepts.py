@@ -121,8 +121,8 @@ def evaluate_concepts(
         for name, each in alone.items():
             tallies[name].add(each.hits, each.claimed, each.real)
             known[name] += int(np.count_nonzero(image.judgements[name] != UNKNOWN))
-        _calibrate(image, predicted, found, verdicts(image, predicted.class_map, labels, concepts),
-                   pixels, masks)  # fmt: skip
+        verdict = verdicts(image, predicted.class_map, labels, concepts)
+        _calibrate(image, predicted, found, verdict, pixels, masks)
         score = mean(each.iou for each in alone.values())
         if kept.wants(score):
             kept.add(_case(image, found, score))
