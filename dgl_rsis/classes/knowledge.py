@@ -101,6 +101,17 @@ def named(noun: str, labels: Sequence[Label]) -> str | None:
     return None
 
 
+def means(name: str, other: str) -> bool:
+    """Whether what one name says is the class of the other, or a part of it.
+
+    "house" means building, "grass" means vegetation, but vegetation does not mean grass.
+    """
+    if normal_name(name) == normal_name(other):
+        return True
+    entry = _entry(name)
+    return entry is not None and entry in _covered([Label(other)])
+
+
 def rivals(nouns: Sequence[str]) -> tuple[str, ...]:
     """One phrase for every known class that none of the nouns means, contains or is part of."""
     meant = _covered([Label(noun) for noun in nouns])

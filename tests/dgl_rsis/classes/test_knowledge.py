@@ -113,3 +113,20 @@ def test_rivals_are_all_known_classes_but_those_that_are_meant():
     green = knowledge.rivals(["vegetation"])
     assert not {"trees", "grass", "farmland", "vegetation"} & set(green)
     assert "vegetation" not in knowledge.rivals(["tree"])
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "expected"),
+    [
+        ("Houses", "building", True),
+        ("grass", "vegetation", True),
+        ("vegetation", "grass", False),
+        ("sand", "land", True),
+        ("storage_tank", "oil tank", True),
+        ("water tower", "water towers", True),  # not in the data: by its spelling
+        ("water tower", "chimney", False),
+        ("water tower", "beacon", False),
+    ],
+)
+def test_what_means_the_same_or_a_part_of_it(name: str, other: str, expected: bool):
+    assert knowledge.means(name, other) is expected

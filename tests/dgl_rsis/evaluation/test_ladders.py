@@ -63,10 +63,11 @@ def test_evaluate_ovss(options: Options, tmp_path: Path):
     told: list[str] = []
     report = ladders.evaluate_ovss(data, options, told.append)
     assert told == ["a", "bb"]
-    title, ladder, per_class, theirs = report.text.split("\n\n")
+    title, ladder, per_class, calibration, theirs = report.text.split("\n\n")
     assert title.startswith("three fields: 2 images, dgl-rsis-")
     assert len(ladder.splitlines()) == 1 + 5
     assert len(per_class.splitlines()) == 1 + 3
+    assert calibration.startswith("expected calibration error: 0.")
     assert theirs.startswith("Published by others")
     assert "SegEarth-OV3" not in title + ladder + per_class
     assert list(report.json["rungs"]) == [
