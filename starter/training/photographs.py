@@ -139,11 +139,9 @@ def _amazon(folder: Path, known: Judgements, validation: bool) -> list[Photograp
 
 
 def _roads(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
-    never = THINGS - VEHICLES - {"roundabout", "bridge"}
     rare = {"airplane", "helicopter", "wind turbine", "ship", "storage tank", "runway"}
-    road = known.number((PAVED - {"runway"}) | VEHICLES)
+    road = known.number({"road", "roundabout", "bridge"} | VEHICLES)
     other = known.number(EVERY - {"road", "roundabout"} - rare)
-    assert never
     return masked("gsi_road_japan", {1: road, 0: other}, 0.2)(folder, known, validation)
 
 
@@ -227,21 +225,9 @@ def _estonia(folder: Path, known: Judgements, validation: bool) -> list[Photogra
 
 
 def _ships(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
-    source = "sen2ships"
-    of_image = json.loads((folder / source / "boxes.json").read_text("utf-8"))
-    other = known.number((EVERY - THINGS) | {"pier", "bridge"})
-    ship, either = known.number("ship"), known.number("ship", "water", "pier")
-    read = []
-    for path in files_of(folder, source, validation):
-        mask = read_mask(folder / source / "masks" / f"{path.stem}.png")
-        truth = np.full(mask.shape, other, np.uint8)
-        for left, top, right, bottom, _ in of_image.get(path.stem, ()):
-            truth[
-                max(0, int(top) - 1) : int(bottom) + 2, max(0, int(left) - 1) : int(right) + 2
-            ] = either
-        truth[mask == 1] = ship
-        read.append(Photograph(source, path.stem, read_image(path), truth, 10.0))
-    return read
+    """Its boxes; the masks of the copy at hand are empty."""
+    elsewhere = (EVERY - THINGS) | {"pier", "bridge"}
+    return _boxed("sen2ships", 10.0, elsewhere, folder, known, validation)
 
 
 def _aircraft(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
@@ -490,7 +476,7 @@ def read_dubai(folder: Path, tiles: tuple[int, ...], known: Judgements) -> list[
     of_class = {
         "building": known.number("building"),
         "land": known.number(GROUND),
-        "road": known.number(PAVED, VEHICLES),
+        "road": known.number({"road", "roundabout", "bridge"} | VEHICLES),
         "vegetation": known.number(VEGETATION),
         "water": known.number("water", "swimming pool", "ship"),
     }
