@@ -28,11 +28,14 @@ class ClassPhrases:
         phrases: at least one; the class's probability is that of its best phrase.
         extents: of each phrase, how wide the smallest and the largest things of that name are,
             metres; None where nobody knows.
+        largest: of each phrase, how wide the things that it names can be, metres; None for what is
+            no thing that a place may lack, as land is none.
     """
 
     label: Label
     phrases: tuple[str, ...]
     extents: tuple[Extent | None, ...]
+    largest: tuple[float | None, ...]
 
 
 def phrases(labels: Sequence[Label], *, enrich: bool = True) -> tuple[ClassPhrases, ...]:
@@ -60,15 +63,32 @@ def phrases(labels: Sequence[Label], *, enrich: bool = True) -> tuple[ClassPhras
 
 def _class(label: Label, words: tuple[str, ...]) -> ClassPhrases:
     """A phrase that no table has is as wide as its label says."""
-    own = None if label.background else extent(label.name)
-    return ClassPhrases(label, words, tuple(extent(word) or own for word in words))
+    own = "" if label.background else label.name
+    return ClassPhrases(
+        label,
+        words,
+        tuple(extent(word) or extent(own) for word in words),
+        tuple(largest(word) or largest(own) for word in words),
+    )
 
 
 def extent(name: str) -> Extent | None:
-    """How wide the smallest and the largest things of a name are, metres; None where unknown."""
-    entry = _entry(name) or _by_phrase().get(name)
-    widths = _classes()[entry].get("metres") if entry else None
+    """How wide the smallest and the largest usual things of a name are, metres; None if unknown."""
+    widths = _table(name).get("metres")
     return (float(widths[0]), float(widths[1])) if widths else None
+
+
+def largest(name: str) -> float | None:
+    """How wide a thing of a name can be, metres; None for what is no such thing."""
+    most = _table(name).get("largest")
+    return None if most is None else float(most)
+
+
+def _table(name: str) -> dict[str, Any]:
+    """The table of a name or a phrase; empty where there is none."""
+    entry = _entry(name) or _by_phrase().get(name)
+    table: dict[str, Any] = _classes()[entry] if entry else {}
+    return table
 
 
 def templates() -> tuple[str, ...]:

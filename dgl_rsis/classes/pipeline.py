@@ -237,23 +237,33 @@ def pixel_classes(
     learnt: Prototypes | None = None,
 ) -> SemanticMap:
     """The probabilities of all classes, at the size of the masks; its stages add their seconds."""
-    proposed = encoded.proposed
+    proposed, phrases = encoded.proposed, words.phrases
     with timed(seconds, "crops"):
-        cosines = match_regions(encoded, clip, words.phrases, parameters)  # (N, P)
+        weighting = weigh(encoded, clip, phrases, parameters)
+        cosines = match_regions(encoded, clip, phrases, parameters, weighting)  # (N, P)
+    taught = None
     known = [each for each in (words.known, learnt) if each is not None]
     if known:
         with timed(seconds, "prototypes"):
             keys, joined = prototypes.describe(encoded.image, proposed), prototypes.joined(known)
             evidence = prototypes.judge(keys, joined, [label.name for label in words.labels])
             temperature = temperature_of(clip, parameters)
-            cosines = prototypes.apply(cosines, words.owners, temperature, evidence)
+            taught = prototypes.apply(cosines, words.owners, temperature, evidence) - cosines
+    mapping = map_parameters(proposed, clip, parameters)
     with timed(seconds, "map"):
+        if clip.pixels is not None and parameters.pixel_share == 1:
+            levels = encoded.dense.pixel_levels
+            directions = words.texts @ clip.pixels.basis.T  # (P, R)
+            pixels = scales.pixel_cosines(levels, directions, phrases.owners, weighting)
+            return matching.pixel_probabilities(
+                proposed.masks, cosines, pixels, phrases.owners, mapping, taught
+            )
         return matching.class_probabilities(
             proposed.masks,
-            cosines,
+            cosines if taught is None else cosines + taught,
             features.patch_features(clip, encoded.dense) @ words.texts.T,
             words.owners,
-            map_parameters(proposed, clip, parameters),
+            mapping,
         )
 
 
@@ -335,15 +345,21 @@ def weigh(
     likely = features.presence(clip, dense, texts, weighting.shares)
     if likely is None or not parameters.presence:
         return weighting
-    doubt = np.log(np.maximum(likely, LEAST_PRESENCE))
+    # Of land there is nearly always some; whether there are things is what the head is good at.
+    things = np.array([most is not None for most in phrases.largest])
+    doubt = np.where(things, np.log(np.maximum(likely, LEAST_PRESENCE)), 0.0).astype(np.float32)
     return replace(weighting, priors=parameters.presence * doubt / temperature_of(clip, parameters))
 
 
 def match_regions(
-    encoded: EncodedImage, clip: ClipModel, phrases: Phrases, parameters: OvssParameters
+    encoded: EncodedImage,
+    clip: ClipModel,
+    phrases: Phrases,
+    parameters: OvssParameters,
+    weighting: Weighting | None = None,
 ) -> Floats:
     """Cosines of all proposals and phrases, each as it counts in this image: (N, P)."""
-    weighting = weigh(encoded, clip, phrases, parameters)
+    weighting = weighting or weigh(encoded, clip, phrases, parameters)
     fused = fuse(encoded, clip, phrases, weighting, parameters)  # (K, N, D)
     return scales.cosines(fused, phrases.texts, weighting)
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from dgl_rsis.clip.features import PixelFeatures
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import Floats
 
@@ -33,11 +35,14 @@ class Phrases:
         texts: (P, D) float32, L2 norm 1.
         owners: P class indices, 0 … C − 1, each class at least once.
         extents: of the P phrases; None where nobody knows, or the size says nothing.
+        largest: of the P phrases, how wide the things that it names can be, metres; None for what
+            is no thing.
     """
 
     texts: Tensor
     owners: Sequence[int]
     extents: Sequence[Extent | None]
+    largest: Sequence[float | None]
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ def joined(first: Phrases, second: Phrases) -> Phrases:
         torch.cat([first.texts, second.texts]),
         [*first.owners, *second.owners],
         [*first.extents, *second.extents],
+        [*first.largest, *second.largest],
     )
 
 
@@ -115,3 +121,34 @@ def cosines(by_mask: Tensor, texts: Tensor, weighting: Weighting) -> Floats:
     fused = (each * torch.from_numpy(weighting.shares).to(each)[:, None]).sum(dim=0)
     weighted: Floats = fused.cpu().numpy() + weighting.priors
     return weighted
+
+
+def pixel_cosines(
+    levels: Sequence[PixelFeatures],
+    directions: Tensor,
+    owners: Sequence[int],
+    weighting: Weighting,
+) -> Tensor:
+    """`cosines` of every pixel with the best phrase of each class.
+
+    Args:
+        levels: K, of the image at each size that it was seen at, the largest first.
+        directions: (P, R) float32, the phrases in the coordinates of the pixels.
+        owners: P class indices, 0 … C − 1.
+        weighting: of the phrases.
+
+    Returns:
+        (C, h, w) float32, on the grid of the largest level.
+    """
+    of_phrase = torch.tensor(owners, device=directions.device)
+    fine = levels[0].coordinates.shape[:2]
+    weights = torch.from_numpy(weighting.shares).to(directions)  # (K, P)
+    total: Tensor | None = None
+    for level, shares in zip(levels, weights, strict=True):
+        planes = (level.coordinates @ (directions * shares[:, None]).T).permute(2, 0, 1)
+        if total is None:
+            total = planes + torch.from_numpy(weighting.priors).to(planes)[:, None, None]
+        else:
+            total = total + F.interpolate(planes[None], size=fine, mode="bilinear")[0]
+    assert total is not None  # (P, h, w)
+    return torch.stack([total[of_phrase == owner].amax(dim=0) for owner in range(max(owners) + 1)])

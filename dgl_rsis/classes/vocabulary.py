@@ -39,7 +39,8 @@ class Vocabulary:
     def phrases(self) -> Phrases:
         """What regions are compared with."""
         extents = [extent for entry in self.asked for extent in entry.extents]
-        return Phrases(self.texts, self.owners, extents)
+        largest = [most for entry in self.asked for most in entry.largest]
+        return Phrases(self.texts, self.owners, extents, largest)
 
     @property
     def owners(self) -> list[int]:
@@ -130,6 +131,7 @@ def rivals(nouns: Sequence[str], clip: ClipModel, owner: int) -> Phrases:
         torch.stack([known[phrase] for phrase in phrases]),
         [owner] * len(phrases),
         [knowledge.extent(phrase) for phrase in phrases],
+        [knowledge.largest(phrase) for phrase in phrases],
     )
 
 

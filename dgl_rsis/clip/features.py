@@ -81,6 +81,11 @@ class DenseFeatures:
         return (self, *self.smaller)
 
     @property
+    def pixel_levels(self) -> list["PixelFeatures"]:
+        """What the pixel tower says at each level; empty where the model has none."""
+        return [level.pixels for level in self.levels if level.pixels is not None]
+
+    @property
     def resolution(self) -> Resolution | None:
         """As the picture looks; None where the model cannot tell."""
         if self.pixels is None:
@@ -354,8 +359,8 @@ def presence(
     """
     if clip.pixels is None:
         return None
-    levels = [level.pixels.presence for level in dense.levels if level.pixels is not None]
-    logits = [clip.pixels.presence_logits(level[None], texts)[0] for level in levels]
+    pixels = clip.pixels
+    logits = [pixels.presence_logits(x.presence[None], texts)[0] for x in dense.pixel_levels]
     shares = torch.from_numpy(weights).to(texts)  # (K, P)
     likely: Floats = (torch.stack(logits) * shares).sum(dim=0).sigmoid().cpu().numpy()
     return likely

@@ -87,7 +87,7 @@ def of_noun(
     assert clip.pixels is not None
     assert dense.pixels is not None
     texts, owners = phrases.texts, phrases.owners
-    levels = [level.pixels for level in dense.levels if level.pixels is not None]
+    levels = dense.pixel_levels
     directions = texts @ clip.pixels.basis.T  # (P, R)
     probability = likely(levels, directions, owners, weighting, temperature, shape)
     border = borders(dense.pixels, shape)
@@ -152,21 +152,9 @@ def likely(
         temperature: τ of the softmax.
         shape: H and W.
     """
-    of_phrase = torch.tensor(owners, device=directions.device)
-    fine = levels[0].coordinates.shape[:2]
-    total: Tensor | None = None
-    weights = torch.from_numpy(weighting.shares).to(directions)  # (K, P)
-    for level, shares in zip(levels, weights, strict=True):
-        cosines = level.coordinates @ (directions * shares[:, None]).T  # (h, w, P)
-        planes = cosines.permute(2, 0, 1)
-        if total is not None:
-            planes = F.interpolate(planes[None], size=fine, mode="bilinear")[0]
-        total = planes if total is None else total + planes
-    assert total is not None
-    total = total + torch.from_numpy(weighting.priors).to(total)[:, None, None]
-    best = [total[of_phrase == owner].amax(dim=0) for owner in range(max(owners) + 1)]
+    best = scales.pixel_cosines(levels, directions, owners, weighting)  # (C, h, w)
     # As `matching.best_phrase`, whose arrays of all phrases would take most of the time.
-    probabilities = (temperature * torch.stack(best)).softmax(dim=0)  # (C, h, w)
+    probabilities = (temperature * best).softmax(dim=0)
     return _resized(probabilities[0].cpu(), shape)
 
 

@@ -32,6 +32,8 @@ Truth = NDArray[np.uint8]  # (H, W) numbers of judgements
 Box = tuple[float, float, float, float]  # XYXY pixels
 
 ZOOM_0 = 156543.034  # metres a pixel of 256-pixel Web Mercator tiles at the equator
+# Nobody says it; by the widths of lanes and villas, and as DubaiSat-2 sees.
+DUBAI_METRES = 1.0
 LATITUDE = {"banepa": 27.63, "zanzibar": -6.16}
 
 
@@ -486,7 +488,11 @@ def read_dubai(folder: Path, tiles: tuple[int, ...], known: Judgements) -> list[
         truth = np.where(sample.truth == IGNORE, 0, table[np.minimum(sample.truth, len(table) - 1)])
         read.append(
             Photograph(
-                "dubai", str(sample.name), np.asarray(sample.image), truth.astype(np.uint8), None
+                "dubai",
+                str(sample.name),
+                np.asarray(sample.image),
+                truth.astype(np.uint8),
+                DUBAI_METRES,
             )
         )
     return read

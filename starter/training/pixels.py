@@ -50,7 +50,7 @@ OBJECTS = frozenset(CLASSES) - LAND
 # Share of the windows, and source pixels along a pixel of a window, at least and at most.
 SHARES: Mapping[str, tuple[float, tuple[float, float]]] = {
     "scenes": (0.24, (0.7, 3.0)),
-    "dubai": (0.12, (0.5, 2.5)),
+    "dubai": (0.18, (0.5, 2.5)),
     "oam_buildings": (0.12, (0.6, 4.0)),
     "naip_urban_trees": (0.13, (0.5, 2.0)),
     "ucmerced": (0.14, (0.6, 2.5)),

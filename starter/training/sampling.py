@@ -174,14 +174,14 @@ def draw(
 def weathered(images: Tensor) -> Tensor:
     """Another sensor, season, sun and air: gains, gamma, saturation, cast, haze, blur and noise.
 
-    A third hardly at all; the others by anything up to what makes a place look like another.
+    Half of them hardly at all; the others by anything up to what makes a place look like another.
 
     Args:
         images: (B, 3, S, S) float32 in [0, 1].
     """
     count = len(images)
     strength = torch.rand(count, 1, 1, 1) * 0.9 + 0.1
-    strength = torch.where(torch.rand(count, 1, 1, 1) < 0.35, 0.08, strength)
+    strength = torch.where(torch.rand(count, 1, 1, 1) < 0.5, 0.08, strength)
 
     def change(reach: float, channels: int = 1) -> Tensor:
         return torch.empty(count, channels, 1, 1).uniform_(-reach, reach) * strength
