@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from dgl_rsis.classes.indices import Tie
 from dgl_rsis.classes.scales import Extent
 from dgl_rsis.names import names_background, normal_name
 from dgl_rsis.types import Label
@@ -69,6 +70,21 @@ def extent(name: str) -> Extent | None:
     entry = _entry(name) or _by_phrase().get(name)
     widths = _classes()[entry].get("metres") if entry else None
     return (float(widths[0]), float(widths[1])) if widths else None
+
+
+def ties(asked: ClassPhrases) -> tuple[dict[str, Tie], ...]:
+    """What spectral indices say of each phrase: index → threshold and softness; mostly nothing.
+
+    A phrase that no table has is tied as its label is.
+    """
+    own = {} if asked.label.background else _tied(asked.label.name)
+    return tuple(_tied(phrase) or own for phrase in asked.phrases)
+
+
+def _tied(name: str) -> dict[str, Tie]:
+    entry = _entry(name) or _by_phrase().get(name)
+    table = _classes()[entry].get("evidence", {}) if entry else {}
+    return {index: (float(tie[0]), float(tie[1])) for index, tie in table.items()}
 
 
 def templates() -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import masks
-from dgl_rsis.classes import knowledge, matching, prototypes, scales, vocabulary
+from dgl_rsis.classes import indices, knowledge, matching, prototypes, scales, vocabulary
 from dgl_rsis.classes.matching import MapParameters, SemanticMap
 from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.classes.scales import Phrases, Weighting
@@ -71,6 +71,8 @@ class OvssParameters:
             has a head for that; 0: no say.
         margin: only masks whose two best classes are closer than this, [0, 1], are also encoded as
             crops; the others keep their mask feature. 1 encodes all of them, 0 none.
+        index_weight: of what spectral indices say, where there are any; 1 takes their log-odds as
+            they are, 0 leaves the picture alone.
         batch: crops encoded at a time; does not change the answer.
     """
 
@@ -88,6 +90,7 @@ class OvssParameters:
     max_objects: int = 300
     presence: float = 1.0
     margin: float = 1.0
+    index_weight: float = 1.0
     batch: int = 64
 
 
@@ -104,6 +107,8 @@ class EncodedImage:
         seconds: wall-clock seconds of each stage.
         by_crop: (N, D) float32, features of all context-aware crops, where `with_crops` made them
             in advance; None: made when needed, for the masks that need them.
+        indices: (H, W) float32 in [-1, 1] of each spectral index that is known, NaN where it is
+            not; none for a photo.
     """
 
     image: RGB
@@ -112,6 +117,7 @@ class EncodedImage:
     by_mask: Tensor
     seconds: Mapping[str, float]
     by_crop: Tensor | None = None
+    indices: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -239,6 +245,9 @@ def pixel_classes(
             evidence = prototypes.judge(keys, joined, [label.name for label in words.labels])
             temperature = temperature_of(clip, parameters)
             cosines = prototypes.apply(cosines, words.owners, temperature, evidence)
+    if encoded.indices:
+        with timed(seconds, "indices"):
+            cosines = weigh_indices(cosines, encoded, words, clip, parameters)
     with timed(seconds, "map"):
         return matching.class_probabilities(
             proposed.masks,
@@ -247,6 +256,20 @@ def pixel_classes(
             words.owners,
             map_parameters(proposed, clip, parameters),
         )
+
+
+def weigh_indices(
+    cosines: Floats,
+    encoded: EncodedImage,
+    words: Vocabulary,
+    clip: ClipModel,
+    parameters: OvssParameters,
+) -> Floats:
+    """The cosines of regions and phrases, (N, P), changed as the spectral indices say."""
+    ties = [tie for asked in words.asked for tie in knowledge.ties(asked)]
+    logits = indices.evidence(encoded.indices, encoded.proposed, ties)
+    changed: Floats = cosines + parameters.index_weight * logits / temperature_of(clip, parameters)
+    return changed
 
 
 def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:

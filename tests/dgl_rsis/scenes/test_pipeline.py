@@ -12,6 +12,7 @@ from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.scenes.pipeline import SceneBlock, WindowParameters, segment_scene
 from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import RGB, InputError, Label, Proposals
+from tests.small_raster import raster
 from tests.small_scene import picture, write_scene
 
 LABELS = [Label("building"), Label("land"), Label("road"), Label("vegetation"), Label("water")]
@@ -138,3 +139,17 @@ def test_what_cannot_be_segmented_is_said(clip: ClipModel, tmp_path, shape, wind
     path = write_scene(tmp_path / "a.tif", picture(*shape))
     with pytest.raises(InputError, match=message):
         segment(path, clip, windows=windows)
+
+
+def test_infrared_decides_what_is_green_and_its_absence_changes_nothing(clip: ClipModel, tmp_path):
+    image = picture(90, 130)
+    infrared = np.where(np.arange(130) < 65, 255, 0).astype(np.uint8) * np.ones((90, 1), np.uint8)
+    values = np.concatenate([image.transpose(2, 0, 1), infrared[None]])
+    path = raster(tmp_path / "a.tif", values, photometric="minisblack")
+    (without,) = segment(write_scene(tmp_path / "b.tif", image), clip)
+    (unnamed,) = segment(path, clip)
+    with open_scene(path, nir=4) as scene:
+        (block,) = segment_scene(scene, LABELS, clip)
+    assert (unnamed.scores == without.scores).all()
+    vegetation = block.scores[..., 3] - without.scores[..., 3]
+    assert vegetation[:, :65].mean() > 0.1 > 0 > vegetation[:, 65:].mean()
