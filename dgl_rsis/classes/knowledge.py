@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from dgl_rsis.classes.indices import Tie
 from dgl_rsis.classes.scales import Extent
 from dgl_rsis.names import names_background, normal_name
 from dgl_rsis.types import Label
@@ -89,6 +90,20 @@ def _table(name: str) -> dict[str, Any]:
     entry = _entry(name) or _by_phrase().get(name)
     table: dict[str, Any] = _classes()[entry] if entry else {}
     return table
+
+
+def ties(asked: ClassPhrases) -> tuple[dict[str, Tie], ...]:
+    """What spectral indices say of each phrase: index → threshold and softness; mostly nothing.
+
+    A phrase that no table has is tied as its label is.
+    """
+    own = {} if asked.label.background else _tied(asked.label.name)
+    return tuple(_tied(phrase) or own for phrase in asked.phrases)
+
+
+def _tied(name: str) -> dict[str, Tie]:
+    ties = _table(name).get("evidence", {})
+    return {index: (float(tie[0]), float(tie[1])) for index, tie in ties.items()}
 
 
 def templates() -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import masks
-from dgl_rsis.classes import knowledge, matching, prototypes, scales, vocabulary
+from dgl_rsis.classes import indices, knowledge, matching, prototypes, scales, vocabulary
 from dgl_rsis.classes.matching import MapParameters, SemanticMap
 from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.classes.scales import Phrases, Weighting
@@ -72,6 +72,8 @@ class OvssParameters:
             has a head for that; 0: no say.
         margin: only masks whose two best classes are closer than this, [0, 1], are also encoded as
             crops; the others keep their mask feature. 1 encodes all of them, 0 none.
+        index_weight: of what spectral indices say, where there are any; 1 takes their log-odds as
+            they are, 0 leaves the picture alone.
         batch: crops encoded at a time; does not change the answer.
     """
 
@@ -89,6 +91,7 @@ class OvssParameters:
     max_objects: int = 300
     presence: float = 1.0
     margin: float = 1.0
+    index_weight: float = 1.0
     batch: int = 64
 
 
@@ -107,6 +110,8 @@ class EncodedImage:
             in advance; None: made when needed, for the masks that need them.
         resolution: of the pixels of `image`, where it is known; else the picture's own look
             decides, `DenseFeatures.resolution`.
+        indices: (H, W) float32 in [-1, 1] of each spectral index that is known, NaN where it is
+            not; none for a photo.
     """
 
     image: RGB
@@ -116,6 +121,7 @@ class EncodedImage:
     seconds: Mapping[str, float]
     by_crop: Tensor | None = None
     resolution: Resolution | None = None
+    indices: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -249,6 +255,10 @@ def pixel_classes(
             evidence = prototypes.judge(keys, joined, [label.name for label in words.labels])
             temperature = temperature_of(clip, parameters)
             taught = prototypes.apply(cosines, words.owners, temperature, evidence) - cosines
+    if encoded.indices:
+        with timed(seconds, "indices"):
+            seen = weigh_indices(encoded, words, clip, parameters)
+            taught = seen if taught is None else taught + seen
     mapping = map_parameters(proposed, clip, parameters)
     with timed(seconds, "map"):
         if clip.pixels is not None and parameters.pixel_share == 1:
@@ -265,6 +275,19 @@ def pixel_classes(
             words.owners,
             mapping,
         )
+
+
+def weigh_indices(
+    encoded: EncodedImage,
+    words: Vocabulary,
+    clip: ClipModel,
+    parameters: OvssParameters,
+) -> Floats:
+    """What the spectral indices add to the cosines of regions and phrases: (N, P)."""
+    ties = [tie for asked in words.asked for tie in knowledge.ties(asked)]
+    logits = indices.evidence(encoded.indices, encoded.proposed, ties)
+    added: Floats = parameters.index_weight * logits / temperature_of(clip, parameters)
+    return added
 
 
 def encode_image(

@@ -6,13 +6,13 @@ everywhere (`scenes.regions`); only the inner part of a window counts where two 
 the class probabilities are blended before the best class is chosen.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dgl_rsis.classes import pipeline, vocabulary
+from dgl_rsis.classes import indices, pipeline, vocabulary
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
@@ -173,12 +173,15 @@ class _Shot:
         window: the window, in pixels of `image`.
         valid: (H, W) bool, of the window.
         kept: the part of the window that counts, in pixels of the window.
+        indices: (H, W) float32 in [-1, 1] of each spectral index that the scene's bands allow, NaN
+            where it is not defined.
     """
 
     image: RGB
     window: Kept
     valid: Mask
     kept: Kept
+    indices: Mapping[str, Floats]
 
 
 def _shot(scene: Scene, plan: _Plan, row: int, column: int) -> _Shot:
@@ -191,7 +194,18 @@ def _shot(scene: Scene, plan: _Plan, row: int, column: int) -> _Shot:
         image = image.copy()
         image[~valid] = image[valid].mean(axis=0).astype(np.uint8)
     inside = window.seen_from(-top, -left)
-    return _Shot(image, inside, valid[inside.slices], kept.seen_from(-window.top, -window.left))
+    return _Shot(
+        image,
+        inside,
+        valid[inside.slices],
+        kept.seen_from(-window.top, -window.left),
+        _indices(scene, window),
+    )
+
+
+def _indices(scene: Scene, window: Kept) -> dict[str, Floats]:
+    width, height = window.right - window.left, window.bottom - window.top
+    return indices.indices(scene.spectrum(window.left, window.top, width, height))
 
 
 def _area(rows: Axis, columns: Axis, row: int, column: int) -> Kept:
@@ -251,9 +265,10 @@ def _encoded(
         proposed = regions.propose(shot.image, parameters.regions, costs, window, kept)
     else:
         proposed = proposals.propose(image, parameters.regions)
-    return pipeline.encode_proposed(
+    encoded = pipeline.encode_proposed(
         image, _only(proposed, shot.valid), clip, parameters, {}, resolution=resolution
     )
+    return replace(encoded, indices=shot.indices)
 
 
 def _only(proposed: Proposals, valid: Mask) -> Proposals:

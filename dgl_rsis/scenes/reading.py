@@ -87,10 +87,8 @@ class Scene(Raster):
         grid: where its pixels lie.
     """
 
-    def __init__(
-        self, dataset: Any, path: Path, bands: Sequence[int] | None, stretch: Stretch | None
-    ) -> None:
-        super().__init__(dataset, str(path), bands, stretch)
+    def __init__(self, dataset: Any, path: Path, **options: Any) -> None:
+        super().__init__(dataset, str(path), **options)
         self.path = path
         self.grid = _grid(dataset)
 
@@ -111,7 +109,11 @@ class Scene(Raster):
 
 
 def open_scene(
-    path: Path | str, bands: Sequence[int] | None = None, stretch: Stretch | None = None
+    path: Path | str,
+    bands: Sequence[int] | None = None,
+    stretch: Stretch | None = None,
+    nir: int | None = None,
+    swir: int | None = None,
 ) -> Scene:
     """Open a raster file.
 
@@ -120,6 +122,9 @@ def open_scene(
         bands: three numbers from 1, shown as red, green and blue; None leaves the choice to the
             file: see `bands.default_bands`.
         stretch: of what has more than 8 bits; None for the usual one.
+        nir: number of the near infrared band, from 1; None leaves it to the file, see
+            `bands.spectrum`.
+        swir: the same, of short-wave infrared.
 
     Raises:
         InputError: no such file, another format, damaged, of complex numbers, or without these
@@ -136,7 +141,7 @@ def open_scene(
             "JPEG, and if it is one, copy it again"
         ) from error
     try:
-        scene = Scene(dataset, path, bands, stretch)
+        scene = Scene(dataset, path, bands=bands, stretch=stretch, nir=nir, swir=swir)
     except BaseException:
         dataset.close()
         raise

@@ -20,7 +20,6 @@ from starter.training.concepts import (
     EVERY,
     GROUND,
     NATURE,
-    PAVED,
     THINGS,
     VEGETATION,
     VEHICLES,

@@ -23,6 +23,12 @@ def segment(
     top_k: Annotated[int, typer.Option(min=1, help="Candidates for the expression.")] = 3,
     explain: Annotated[bool, typer.Option(help="Draw the activation maps, too.")] = False,
     bands: Bands = "",
+    nir: Annotated[
+        int | None, typer.Option(help="GeoTIFF: number of the near infrared band, from 1.")
+    ] = None,
+    swir: Annotated[
+        int | None, typer.Option(help="GeoTIFF: number of the short-wave infrared band, from 1.")
+    ] = None,
     polygons: Annotated[
         Literal["gpkg", "geojson"] | None, typer.Option(help="GeoTIFF: polygons, too, as this.")
     ] = None,
@@ -54,7 +60,7 @@ def segment(
 
     settings = options.local(model, device, metres)
     scene_options = SceneOptions(
-        options.bands(bands), polygons, min_area, probability, window, overlap
+        options.bands(bands), polygons, min_area, probability, window, overlap, nir, swir
     )
     try:
         if expression:

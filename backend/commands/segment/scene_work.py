@@ -39,6 +39,7 @@ class SceneOptions:
         probability: write the probability of each pixel's class, too.
         window: side of a window, pixels; None for the usual one.
         overlap: of windows, pixels; None for the usual one.
+        nir, swir: numbers of the infrared bands, from 1; None leaves them to each file.
     """
 
     bands: tuple[int, ...] | None = None
@@ -47,6 +48,8 @@ class SceneOptions:
     probability: bool = False
     window: int | None = None
     overlap: int | None = None
+    nir: int | None = None
+    swir: int | None = None
 
     @property
     def windows(self) -> WindowParameters:
@@ -120,7 +123,9 @@ class LocalSceneSegmenter:
         legend = Legend(names, colours.colours(names, job.colours))
         seconds: dict[str, float] = {}
         with ExitStack() as stack:
-            scene = stack.enter_context(open_scene(path, options.bands))
+            scene = stack.enter_context(
+                open_scene(path, options.bands, nir=options.nir, swir=options.swir)
+            )
             stem = out / path.stem
             classes = stack.enter_context(
                 rasters.class_raster(

@@ -4,6 +4,7 @@ from importlib.resources import files
 import pytest
 
 from dgl_rsis.classes import knowledge
+from dgl_rsis.classes.indices import INDICES
 from dgl_rsis.types import Label
 
 DATA = tomllib.loads(files("dgl_rsis.classes").joinpath("knowledge.toml").read_text("utf-8"))
@@ -130,3 +131,25 @@ def test_rivals_are_all_known_classes_but_those_that_are_meant():
 )
 def test_what_means_the_same_or_a_part_of_it(name: str, other: str, expected: bool):
     assert knowledge.means(name, other) is expected
+
+
+def test_what_indices_say_is_known_of_each_phrase():
+    water, unlike = knowledge.phrases([Label("sea", synonyms=("brine",)), Label("car")])[:2]
+    assert all(tie["ndwi"] == (0.0, 0.1) for tie in knowledge.ties(water))
+    assert len(knowledge.ties(water)) == len(water.phrases)
+    assert not any(knowledge.ties(unlike))
+
+
+def test_a_background_is_tied_by_what_its_phrases_are():
+    background = knowledge.phrases([Label("water")])[-1]
+    tied = dict(zip(background.phrases, knowledge.ties(background), strict=True))
+    assert tied["trees"]["ndvi"][1] > 0 > tied["building"]["ndvi"][1]
+    assert tied["car"] == {}
+
+
+def test_evidence_names_indices_and_says_how_soft_its_threshold_is():
+    ties = [entry.get("evidence", {}) for entry in DATA["classes"].values()]
+    assert {name for tie in ties for name in tie} == set(INDICES)
+    for threshold, softness in (values for tie in ties for values in tie.values()):
+        assert -1 < threshold < 1
+        assert softness != 0

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dgl_rsis.classes import pipeline, vocabulary
+from dgl_rsis.classes import indices, pipeline, vocabulary
 from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions.proposals import RegionParameters
@@ -145,3 +145,35 @@ def test_crops_are_made_for_doubtful_masks_only(clip: ClipModel):
     assert 0 < doubtful.sum() < len(doubtful)
     assert some[doubtful].numpy() == pytest.approx(every[doubtful].numpy(), abs=1e-5)
     assert (some[~doubtful] == encoded.by_mask[~doubtful]).all()
+
+
+def with_ndvi(clip: ClipModel, value: float, parameters: OvssParameters) -> np.ndarray:
+    """(H, W, C) probabilities where NDVI is the same everywhere."""
+    encoded = pipeline.encode_image(IMAGE, clip, parameters)
+    if not np.isnan(value):
+        encoded = replace(encoded, indices={"ndvi": np.full((70, 90), value, np.float32)})
+    words = vocabulary.prepare(LABELS, clip)
+    semantic = pipeline.pixel_classes(encoded, words, clip, parameters, {})
+    return semantic.classes[semantic.cell]
+
+
+def test_an_index_moves_the_classes_that_are_tied_to_it(clip: ClipModel):
+    none, green, bare = (with_ndvi(clip, x, OvssParameters()) for x in (np.nan, 0.9, -0.9))
+    names = [label.name for label in LABELS]
+    vegetation, road, water = (names.index(x) for x in ("vegetation", "road", "water"))
+    assert (green[..., vegetation] > none[..., vegetation]).all()
+    assert (bare[..., vegetation] < none[..., vegetation]).all()
+    # Water has no say about NDVI: to it the road loses what the logits of the road lose.
+    lost = np.log(green[..., road] / green[..., water]) - np.log(none[..., road] / none[..., water])
+    most = np.log((1 - indices.DOUBT) / indices.DOUBT)
+    assert lost == pytest.approx(np.full_like(lost, -most), abs=0.1)
+
+
+def test_indices_of_no_weight_change_nothing(clip: ClipModel):
+    none = with_ndvi(clip, np.nan, OvssParameters())
+    assert (with_ndvi(clip, 0.9, OvssParameters(index_weight=0.0)) == none).all()
+
+
+def test_the_weight_of_indices_is_part_of_the_version(clip: ClipModel):
+    versions = {pipeline.model_version(clip, OvssParameters(index_weight=w)) for w in (0.0, 1.0)}
+    assert len(versions) == 2

@@ -13,6 +13,7 @@ from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes.pipeline import SceneBlock, WindowParameters, segment_scene
 from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import RGB, InputError, Label, Proposals
+from tests.small_raster import raster
 from tests.small_scene import picture, write_scene
 
 LABELS = [Label("building"), Label("land"), Label("road"), Label("vegetation"), Label("water")]
@@ -161,3 +162,17 @@ def test_windows_know_the_pixels_of_their_scene(clip: ClipModel, tmp_path, monke
     known.clear()
     segment(path, clip, windows=WINDOWS, resolution=told)
     assert set(known) == {told}
+
+
+def test_infrared_decides_what_is_green_and_its_absence_changes_nothing(clip: ClipModel, tmp_path):
+    image = picture(90, 130)
+    infrared = np.where(np.arange(130) < 65, 255, 0).astype(np.uint8) * np.ones((90, 1), np.uint8)
+    values = np.concatenate([image.transpose(2, 0, 1), infrared[None]])
+    path = raster(tmp_path / "a.tif", values, photometric="minisblack")
+    (without,) = segment(write_scene(tmp_path / "b.tif", image), clip)
+    (unnamed,) = segment(path, clip)
+    with open_scene(path, nir=4) as scene:
+        (block,) = segment_scene(scene, LABELS, clip)
+    assert (unnamed.scores == without.scores).all()
+    vegetation = block.scores[..., 3] - without.scores[..., 3]
+    assert vegetation[:, :65].mean() > 0.1 > 0 > vegetation[:, 65:].mean()
