@@ -36,7 +36,7 @@ class MapParameters:
     rows: float
     columns: float
     area_exponent: float = 0.0
-    pixel_area: float = 128.0
+    pixel_area: float = 512.0
 
 
 def match(features: Tensor, texts: Tensor, owners: Sequence[int], temperature: float) -> Floats:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import masks
-from dgl_rsis.classes import indices, knowledge, matching, prototypes, scales, vocabulary
+from dgl_rsis.classes import indices, knowledge, matching, prototypes, scales, sizes, vocabulary
 from dgl_rsis.classes.matching import MapParameters, SemanticMap
 from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.classes.scales import Phrases, Weighting
@@ -89,7 +89,7 @@ class OvssParameters:
     remember: bool = True
     min_object: int = 32
     max_objects: int = 300
-    presence: float = 1.0
+    presence: float = 0.1
     margin: float = 1.0
     index_weight: float = 1.0
     batch: int = 64
@@ -243,6 +243,26 @@ def pixel_classes(
     learnt: Prototypes | None = None,
 ) -> SemanticMap:
     """The probabilities of all classes, at the size of the masks; its stages add their seconds."""
+    semantic = _voted(encoded, words, clip, parameters, seconds, learnt)
+    if not parameters.knowledge:
+        return semantic
+    with timed(seconds, "sizes"):
+        known = encoded.resolution or encoded.dense.resolution
+        factor = semantic.cell.shape[1] / encoded.proposed.width
+        return sizes.possible(
+            semantic, sizes.limits(words.phrases, known, factor)[: len(words.labels)]
+        )
+
+
+def _voted(
+    encoded: EncodedImage,
+    words: Vocabulary,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    seconds: dict[str, float],
+    learnt: Prototypes | None,
+) -> SemanticMap:
+    """What regions and pixels say."""
     proposed, phrases = encoded.proposed, words.phrases
     with timed(seconds, "crops"):
         weighting = weigh(encoded, clip, phrases, parameters)

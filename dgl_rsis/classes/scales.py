@@ -21,6 +21,7 @@ from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import Floats
 
 BEST_WIDTHS = (12.0, 96.0)  # pixels
+SHARPNESS = 2.0  # exponent of that: what fits best is heard the most
 LEAST = 0.1  # weight of a scale where nothing of the class has a good width, before normalisation
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)  # of averages over a normal distribution
 
@@ -93,7 +94,8 @@ def shares(
         if extent is None:
             continue
         fitting = np.array([np.average(_fit(extent, metres / f), weights=WEIGHTS) for f in factors])
-        weights[:, phrase] = (fitting + LEAST) / (fitting + LEAST).sum()
+        fitting = (fitting + LEAST) ** SHARPNESS
+        weights[:, phrase] = fitting / fitting.sum()
     return weights
 
 

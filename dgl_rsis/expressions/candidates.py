@@ -4,13 +4,13 @@ Proposals know no noun. A map of the noun does: its connected parts are candidat
 proposals, and where a pixel tower draws it, instances of the noun are the only ones.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 
 from dgl_rsis import masks
-from dgl_rsis.classes import matching, pipeline, scales
+from dgl_rsis.classes import matching, pipeline, scales, sizes
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
 from dgl_rsis.classes.scales import Phrases
 from dgl_rsis.clip import features
@@ -128,6 +128,10 @@ def _instances(
     proposed = encoded.proposed
     if encoded.dense.pixels is None:
         return None
+    known = encoded.resolution or encoded.dense.resolution
+    factor = proposed.masks.shape[2] / proposed.width
+    least = sizes.limits(query.phrases, known, factor)[0].least
+    parameters = replace(parameters, smallest=max(parameters.smallest, round(least)))
     shown = instances.of_noun(
         clip,
         encoded.image,

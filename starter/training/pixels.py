@@ -49,13 +49,13 @@ OBJECTS = frozenset(CLASSES) - LAND
 
 # Share of the windows, and source pixels along a pixel of a window, at least and at most.
 SHARES: Mapping[str, tuple[float, tuple[float, float]]] = {
-    "scenes": (0.24, (0.7, 3.0)),
-    "dubai": (0.18, (0.5, 2.5)),
+    "scenes": (0.30, (0.7, 2.0)),
+    "dubai": (0.20, (0.5, 2.5)),
     "oam_buildings": (0.12, (0.6, 4.0)),
     "naip_urban_trees": (0.13, (0.5, 2.0)),
     "ucmerced": (0.14, (0.6, 2.5)),
     "estonia_ortho_objects": (0.06, (0.6, 3.0)),
-    "gsi_road_japan": (0.055, (0.6, 3.0)),
+    "gsi_road_japan": (0.07, (0.6, 3.0)),
     "gsi_solar_japan": (0.04, (0.6, 3.0)),
     "amazon_forest_s2": (0.025, (0.5, 1.5)),
     "eurosat_rgb": (0.015, (0.7, 1.2)),
