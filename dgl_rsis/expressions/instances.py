@@ -35,8 +35,6 @@ class InstanceParameters:
         smallest: pixels; smaller parts are none.
         most: parts, the largest, before borders part them and after.
         tree: of the regions.
-        like: IoU of a region and a part from which the region takes its place: regions have the
-            outlines of what is there, parts are where the noun is.
         margin: pixels around each part that regions may reach into.
     """
 
@@ -45,7 +43,6 @@ class InstanceParameters:
     reach: float = 3.0
     smallest: int = 24
     most: int = 400
-    like: float = 0.5
     tree: TreeParameters = field(default_factory=TreeParameters)
     margin: int = 8
 
@@ -55,7 +52,7 @@ class NounInstances:
     """What a noun's map shows.
 
     Attributes:
-        masks: (H, W) bool each, none empty: the region most like each part, or the part itself.
+        masks: (H, W) bool each, none empty: the region most like each part.
         classes: (M, C) float32, probabilities of each, rows sum to 1.
         ious: (M,) float32 in [0, 1], of each with that part.
     """
@@ -106,32 +103,19 @@ def of_noun(
     cutting = replace(parameters.tree, max_side=max(shape))
     tree = build_tree(small[window], cutting, border[window], near[window])
     nodes: dict[int, float] = {}
-    own: list[tuple[int, int]] = []  # parts that no region is like: of which numbering, number
-    for which, numbers in enumerate(kept):
-        best, overlaps = best_match(tree, by_numbers[which][window], numbers)
-        for number, node, iou in zip(numbers, best.tolist(), overlaps.tolist(), strict=True):
-            if iou >= parameters.like:
-                nodes[node] = max(iou, nodes.get(node, 0.0))
-            else:
-                own.append((which, number))
+    for labels, numbers in zip(by_numbers, kept, strict=True):
+        best, overlaps = best_match(tree, labels[window], numbers)
+        for node, iou in zip(best.tolist(), overlaps.tolist(), strict=True):
+            nodes[node] = max(iou, nodes.get(node, 0.0))
     chosen = list(nodes)
     leaves = np.zeros(shape, dtype=np.int32)  # 0 outside of the window
     leaves[window] = tree.leaves + 1
-    runs = [(leaves, tree.first[chosen] + 1, tree.last[chosen] + 1)]
-    for which, labels in enumerate(by_numbers):
-        own_numbers = np.array([n for w, n in own if w == which], dtype=np.int64)
-        runs.append((labels, own_numbers, own_numbers + 1))
-    pooled = torch.stack(
-        [torch.cat([pooled_runs(clip, pixels, *run) for run in runs]) for pixels in levels]
-    )  # (K, M, D)
-    classes = matching.best_phrase(scales.cosines(pooled, texts, weighting), owners, temperature)
-    masks_of_parts = [by_numbers[which] == number for which, number in sorted(own)]
-    ious = [*nodes.values(), *[parameters.like] * len(own)]
-    return NounInstances(
-        (*_placed(tree, chosen, shape, window), *masks_of_parts),
-        classes,
-        np.array(ious, dtype=np.float32),
-    )
+    first, last = tree.first[chosen] + 1, tree.last[chosen] + 1
+    pooled = [pooled_runs(clip, pixels, leaves, first, last) for pixels in levels]  # K of (M, D)
+    fused = scales.cosines(torch.stack(pooled), texts, weighting)
+    classes = matching.best_phrase(fused, owners, temperature)
+    ious = np.array(list(nodes.values()), dtype=np.float32)
+    return NounInstances(tuple(_placed(tree, chosen, shape, window)), classes, ious)
 
 
 def _around(seen: Mask) -> tuple[slice, slice]:

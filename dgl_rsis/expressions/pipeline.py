@@ -242,7 +242,10 @@ def _by_stages(
             else:
                 parts["whole"] = seen.whole
             parts["geometry"] = _geometry(encoded.image, seen, question, parameters)
-        ranking = _rank(proposed, parts, parameters)
+        ranking = _only_fitting(_rank(proposed, parts, parameters), parts, parameters)
+        if not len(ranking.order):
+            reason = f"what looks like {decoupled.noun!r} here is not as the sentence says"
+            return ExpressionSegmentation(decoupled, (), reason, cam, seconds)
         count = _target_count(decoupled, ranking, parameters)
         answers = _candidates(proposed, parts, ranking, max(count, parameters.top_k))
         if count > 1:
@@ -295,6 +298,17 @@ def _rank(proposed: Proposals, parts: Mapping[str, Floats], parameters: ResParam
     weighted = replace(parameters.selection, weights=MODES[parameters.mode])
     most = max(parameters.top_k, parameters.selection.most)
     return selection.rank(proposed.masks, parts, most, weighted)
+
+
+def _only_fitting(
+    ranking: Ranking, parts: Mapping[str, Floats], parameters: ResParameters
+) -> Ranking:
+    """Without candidates that are hardly of the class, or hardly as the modifiers say."""
+    limits = parameters.selection
+    kept = parts["class"][ranking.order] >= limits.least
+    if "geometry" in parts:
+        kept &= ranking.scores >= limits.fitting
+    return Ranking(ranking.order[kept], ranking.scores[kept])
 
 
 def _candidates(
