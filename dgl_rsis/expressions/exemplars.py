@@ -7,7 +7,7 @@ are multiplied, and what is not alike enough is left out: nothing is better than
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
 
 import cv2
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from dgl_rsis import masks
 from dgl_rsis.classes import pipeline, prototypes, scales
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
+from dgl_rsis.clip.features import PixelFeatures
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.expressions import instances, shapes
 from dgl_rsis.expressions.instances import InstanceParameters
@@ -29,7 +30,6 @@ from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.types import Floats, InputError, Mask, Proposals, Segment
 
 MEAN = slice(0, 3)  # of a key: the mean colour, CIELAB in `prototypes.MEAN_UNITS`
-LEAST_SPREAD = 1e-3  # of cosines: of less nobody can say what is alike
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class ExemplarParameters:
     Likeness in size, form and colour is exp(−d² / 2σ²) of the difference d.
 
     Attributes:
-        encoding: of the image; small things need many proposals, and crops would cost too much.
+        encoding: of the image, see `encoding`; its `objects` are those of a fitting size, and crops
+            would cost too much.
         examples: parts of the exemplar at most, the largest; each is an example by itself.
         fellow: share of the largest part's area that another example has at least.
         size: σ of ln(area).
@@ -52,7 +53,9 @@ class ExemplarParameters:
     """
 
     encoding: OvssParameters = field(
-        default_factory=lambda: OvssParameters(regions=RegionParameters(objects=400), margin=0.0)
+        default_factory=lambda: OvssParameters(
+            regions=RegionParameters(levels=(128, 32), objects=2000), margin=0.0
+        )
     )
     examples: int = 16
     fellow: float = 0.25
@@ -111,50 +114,69 @@ class _Things:
 
 @dataclass(frozen=True)
 class _Look:
-    """What examples look like, and what the image looks like beside them.
+    """What examples look like, each seen from the mean of the image.
+
+    Within one image all cosines are high; what it has in common says nothing of what is alike.
 
     Attributes:
         levels: M, index of the size of the image that suits each.
-        directions: (M, D) float32, L2 norm 1, their features there.
-        usual: (M,) float32, mean cosine with the image's proposals.
+        means: (M, D) float32, mean feature of the proposals there.
+        directions: (M, D) float32, L2 norm 1, from that mean to the example's feature.
     """
 
     levels: Sequence[int]
+    means: Tensor
     directions: Tensor
-    usual: Tensor
 
     def likeness(self, features: Tensor) -> Floats:
-        """How like each example masks are: (K, N, D) → (M, N) float32 in [0, 1].
+        """How like each example masks are: (K, N, D) → (M, N) float32 in [0, 1]."""
+        cosines = [
+            F.normalize(features[level] - mean, dim=-1) @ direction
+            for level, mean, direction in zip(self.levels, self.means, self.directions, strict=True)
+        ]
+        likeness: Floats = torch.stack(cosines).clamp(0, 1).cpu().numpy()
+        return likeness
 
-        1 is the same, 0 no more like it than the image usually is: cosines alone say little, since
-        those within one image are all high.
-        """
-        cosines = torch.stack(
-            [
-                features[level] @ direction
-                for level, direction in zip(self.levels, self.directions, strict=True)
-            ]
-        )
-        return self._above_usual(cosines).cpu().numpy()
-
-    def plane(self, levels: Sequence[Tensor], shape: tuple[int, int]) -> Floats:
+    def plane(
+        self, levels: Sequence[PixelFeatures], basis: Tensor, shape: tuple[int, int]
+    ) -> Floats:
         """How like the most similar example each pixel is: (H, W) float32 in [0, 1].
 
         Args:
-            levels: (h, w, M) float32 each, cosines of the pixels with the M directions.
+            levels: K, of the image at each size that it was seen at.
+            basis: (R, D) float32, of the coordinates.
             shape: H and W.
         """
-        planes = [
-            F.interpolate(levels[level][None, None, ..., i], size=shape, mode="bilinear")[0, 0]
-            for i, level in enumerate(self.levels)
-        ]
-        cosines = torch.stack(planes).flatten(1)  # (M, H · W)
-        likeness: Floats = self._above_usual(cosines).amax(dim=0).reshape(shape).cpu().numpy()
-        return likeness
+        best: Tensor | None = None
+        for level, mean, direction in zip(
+            self.levels, self.means @ basis.T, self.directions @ basis.T, strict=True
+        ):
+            apart = F.normalize(levels[level].coordinates - mean, dim=-1)  # (h, w, R)
+            cosines = (apart @ direction)[None, None]
+            sized = F.interpolate(cosines, size=shape, mode="bilinear")[0, 0]
+            best = sized if best is None else torch.maximum(best, sized)
+        assert best is not None
+        plane: Floats = best.clamp(0, 1).cpu().numpy()
+        return plane
 
-    def _above_usual(self, cosines: Tensor) -> Tensor:
-        usual = self.usual[:, None]
-        return ((cosines - usual) / (1 - usual).clamp_min(LEAST_SPREAD)).clamp(0, 1)
+
+def encoding(exemplar: Mask, parameters: ExemplarParameters) -> OvssParameters:
+    """How to encode an image to look for things like an exemplar: with all regions of its size.
+
+    The strongest regions of any size hold a half of the cars of a car park, all regions of a car's
+    size nearly each of them (docs/LOG.md).
+
+    Args:
+        exemplar: (H, W) bool.
+        parameters: see there.
+    """
+    general, regions = parameters.encoding, parameters.encoding.regions
+    shrunk = min(1.0, regions.max_side / max(exemplar.shape)) ** 2
+    areas = shrunk * np.array([np.count_nonzero(part) for part in _alone(exemplar, parameters)])
+    factor = np.exp(_reach(parameters.size, parameters.least))
+    least, most = (areas.min() / factor, areas.max() * factor) if len(areas) else (1, 1)
+    fitting = replace(regions, min_area=max(1, int(least)), max_area=int(most) + 1)
+    return replace(general, regions=fitting)
 
 
 def like(
@@ -167,7 +189,7 @@ def like(
     """All other things in an image that are like one, or like one of several.
 
     Args:
-        encoded: the image, with `parameters.encoding`.
+        encoded: the image, as `encoding` says.
         clip: the model.
         exemplar: (H, W) bool; each of its parts is an example.
         marked: (H, W) bool, where nothing is sought: what is known already.
@@ -190,15 +212,20 @@ def like(
 def _examples(
     encoded: EncodedImage, clip: ClipModel, exemplar: Mask, parameters: ExemplarParameters
 ) -> _Things:
-    """The parts of the exemplar, without those that are crumbs beside the largest."""
+    """The parts of the exemplar, and what is compared of them."""
     shown = _at_size(_checked(exemplar, "exemplar", encoded), encoded.proposed)
-    parts = list(islice(masks.components(shown, 1), parameters.examples))
+    parts = _alone(shown, parameters)
     if not parts:
         raise InputError("the exemplar is empty: draw or click one thing first")
-    least = parameters.fellow * np.count_nonzero(parts[0])
-    parts = list(takewhile(lambda part: np.count_nonzero(part) >= least, parts))
     found = proposals.of_masks(parts, *exemplar.shape)
     return _Things.of(encoded, found, _encode(encoded, clip, found, parameters))
+
+
+def _alone(exemplar: Mask, parameters: ExemplarParameters) -> list[Mask]:
+    """The parts of an exemplar, largest first, without crumbs."""
+    parts = list(islice(masks.components(exemplar, 1), parameters.examples))
+    least = parameters.fellow * np.count_nonzero(parts[0]) if parts else 0
+    return list(takewhile(lambda part: np.count_nonzero(part) >= least, parts))
 
 
 def _encode(
@@ -209,12 +236,11 @@ def _encode(
 
 
 def _look(encoded: EncodedImage, examples: _Things) -> _Look:
-    by_mask = encoded.by_mask  # (K, N, D)
-    factors = encoded.dense.factors[: len(by_mask)]
+    factors = encoded.dense.factors[: len(encoded.by_mask)]
     levels = [_level(area, factors) for area in examples.masks.areas.tolist()]
-    directions = torch.stack([examples.features[level, i] for i, level in enumerate(levels)])
-    usual = [(by_mask[k] @ own).mean() for k, own in zip(levels, directions, strict=True)]
-    return _Look(levels, directions, torch.stack(usual))
+    means = encoded.by_mask.mean(dim=1)[levels]  # (M, D)
+    features = torch.stack([examples.features[level, i] for i, level in enumerate(levels)])
+    return _Look(levels, means, F.normalize(features - means, dim=-1))
 
 
 def _level(area: float, factors: Sequence[float]) -> int:
@@ -249,8 +275,14 @@ def _candidates(
 def _fits(areas: Floats, examples: _Things, parameters: ExemplarParameters) -> NDArray[np.bool_]:
     """Whether masks of so many pixels of the image could be alike enough, by their size alone."""
     apart = np.log(np.maximum(areas, 1))[:, None] - np.log(examples.masks.areas)  # (N, M)
-    fits: NDArray[np.bool_] = (_near(apart, parameters.size) >= parameters.least).any(axis=1)
+    reach = _reach(parameters.size, parameters.least)
+    fits: NDArray[np.bool_] = (np.abs(apart) <= reach).any(axis=1)
     return fits
+
+
+def _reach(deviation: float, least: float) -> float:
+    """The difference at which likeness falls below the least."""
+    return float(deviation * np.sqrt(-2 * np.log(max(least, 1e-3))))
 
 
 def _parts(
@@ -266,9 +298,7 @@ def _parts(
         return []
     proposed = encoded.proposed
     rows, columns = proposed.masks.shape[1:]
-    directions = (look.directions @ clip.pixels.basis.T).T  # (R, M)
-    cosines = [level.coordinates @ directions for level in pixels]  # K of (h, w, M)
-    plane = look.plane(cosines, (rows, columns))
+    plane = look.plane(pixels, clip.pixels.basis, (rows, columns))
     border = instances.borders(pixels[0], (rows, columns))
     pixel = proposed.height * proposed.width / (rows * columns)
     parts = []
@@ -330,7 +360,8 @@ def _apart(
 
     for mask in examples.masks:
         take(mask)
-    boxes, kept = proposals.boxes_of_masks(candidates).tolist(), []
+    boxes = proposals.boxes_of_masks(candidates).tolist()
+    kept: list[int] = []
     for index in np.argsort(-scores, kind="stable").tolist():
         if scores[index] < parameters.least or len(kept) == parameters.most:
             break

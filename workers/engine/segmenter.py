@@ -179,10 +179,9 @@ class Segmenter:
         Raises:
             InputError: see `exemplars.like`, or an image too small to have regions.
         """
-        encoding = replace(self._exemplars.encoding, batch=batch)
-        wanted = replace(self._exemplars, encoding=encoding)
+        encoding = replace(exemplars.encoding(exemplar, self._exemplars), batch=batch)
         encoded = self.encode(picture, encoding)
-        return exemplars.like(encoded, self.clip, exemplar, marked, wanted)
+        return exemplars.like(encoded, self.clip, exemplar, marked, self._exemplars)
 
     def point(self, picture: Picture, prompt: Prompt) -> Refined:
         """The mask that somebody points at.
