@@ -59,11 +59,11 @@ class ExemplarParameters:
     )
     examples: int = 16
     fellow: float = 0.25
-    size: float = 0.7
-    form: float = 0.5
+    size: float = 0.5
+    form: float = 0.4
     colour: float = 2.5
     parts: InstanceParameters = field(default_factory=lambda: InstanceParameters(least=0.5))
-    least: float = 0.3
+    least: float = 0.6
     overlap: float = 0.3
     most: int = 50
 
