@@ -9,6 +9,7 @@ from dgl_rsis.runs import Runs
 from dgl_rsis.types import Label
 from workers.messages import (
     DeliveryRequest,
+    Exemplar,
     LearnRequest,
     SegmentReply,
     SegmentRequest,
@@ -50,6 +51,15 @@ def test_a_request_crosses_the_queue_unchanged(request: SegmentRequest) -> None:
     assert arrived.key == request.key
 
 
+def test_an_exemplar_crosses_the_queue_and_older_jobs_have_none() -> None:
+    shown = replace(REQUEST, exemplar=Exemplar(Runs(1, 2, (1, 1)), Runs(1, 2, (0, 2))))
+    assert SegmentRequest.from_json(json.loads(json.dumps(shown.to_json()))) == shown
+    assert (shown.awaited, REQUEST.awaited) == (True, False)
+    older = REQUEST.to_json()
+    del older["exemplar"]
+    assert SegmentRequest.from_json(older) == REQUEST
+
+
 def test_what_is_done_with_the_json_does_not_reach_the_request() -> None:
     REQUEST.to_json()["labels"][0]["name"] = "changed"
     assert REQUEST.labels[0].name == "rooftop"
@@ -72,6 +82,7 @@ def test_tasks_with_the_same_image_have_the_same_key() -> None:
         {"classes": False},
         {"objects": True},
         {"metres": 0.3},
+        {"exemplar": Exemplar(Runs(1, 2, (1, 1)), Runs(1, 2, (0, 2)))},
     ],
 )
 def test_whatever_changes_the_answer_changes_the_key(change: dict[str, object]) -> None:

@@ -18,7 +18,9 @@ from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
 from dgl_rsis.clip.features import DenseFeatures, PixelFeatures
 from dgl_rsis.clip.model import ClipModel, load_clip
+from dgl_rsis.expressions import exemplars
 from dgl_rsis.expressions import pipeline as referring
+from dgl_rsis.expressions.exemplars import Alike, ExemplarParameters
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
 from dgl_rsis.resolution import Resolution, stated
 from dgl_rsis.types import RGB, InputError, Label, Mask, Prompt, Proposals, Refined
@@ -61,6 +63,7 @@ class Segmenter:
         self._provider = provider
         self._remembered = remembered
         self._classes, self._referring = OvssParameters(), ResParameters()
+        self._exemplars = ExemplarParameters()
         self._vocabularies: OrderedDict[tuple[Label, ...], Vocabulary] = OrderedDict()
 
     @property
@@ -76,7 +79,7 @@ class Segmenter:
     @cached_property
     def model_version(self) -> str:
         """A name that changes when weights, parameters, provider, setting or package change."""
-        others = [self._referring, *self._provider.identity]
+        others = [self._referring, self._exemplars, *self._provider.identity]
         if self.setting is not None:
             others.append(self.setting)
         version = pipeline.model_version(self.clip, self._classes, *others)
@@ -174,6 +177,22 @@ class Segmenter:
         """
         encoded = self.encode(picture, parameters.encoding)
         return referring.refer(encoded, expression, self.clip, parameters)
+
+    def alike(self, picture: Picture, exemplar: Mask, marked: Mask, batch: int) -> Alike:
+        """Everything else in a picture that is like one thing.
+
+        Args:
+            picture: where to look.
+            exemplar: (H, W) bool, of that thing.
+            marked: (H, W) bool, where nothing is sought.
+            batch: crops at a time.
+
+        Raises:
+            InputError: see `exemplars.like`, or an image too small to have regions.
+        """
+        encoding = replace(exemplars.encoding(exemplar, self._exemplars), batch=batch)
+        encoded = self.encode(picture, encoding)
+        return exemplars.like(encoded, self.clip, exemplar, marked, self._exemplars)
 
     def point(self, picture: Picture, prompt: Prompt) -> Refined:
         """The mask that somebody points at.

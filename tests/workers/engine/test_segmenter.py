@@ -139,6 +139,29 @@ def test_other_workers_find_it_on_disk(
     assert (segmentation.class_map == expected.class_map).all()
 
 
+def test_all_like_one_are_found_in_a_picture_that_is_encoded_once(
+    model_folder: Path, calls: list[str]
+) -> None:
+    pixels = np.full((64, 96, 3), 60, dtype=np.uint8)
+    squares = np.zeros((3, 64, 96), dtype=np.bool_)
+    for square, left in zip(squares, (8, 40, 72), strict=True):
+        square[24:40, left : left + 16] = True
+        pixels[square] = (200, 90, 60)
+    shown = Picture(pixels, "squares")
+    segmenter = _segmenter(model_folder, ImageCache(16 * MIB))
+    segmenter.point(shown, _at(15, 30))
+    found = segmenter.alike(shown, squares[0], squares[0], 8)
+    masks = [segment.mask for segment in found.segments("roof")]
+    assert len(masks) == 2
+    assert all(max((mask & each).sum() / (mask | each).sum() for each in squares[1:]) > 0.8
+               for mask in masks)  # fmt: skip
+    assert calls.count("build_tree") == calls.count("dense_features") == 1
+    calls.clear()
+    (left,) = segmenter.alike(shown, squares[0], squares[0] | squares[2], 8).segments("roof")
+    assert (left.mask & squares[1]).any()
+    assert set(calls) == {"mask_features"}  # of the exemplar alone
+
+
 def test_nothing_is_remembered_of_another_file_or_of_the_self_test(
     model_folder: Path, picture: Picture, calls: list[str]
 ) -> None:
