@@ -65,7 +65,6 @@ bench: .venv/.ready  ## Measure quality, speed and memory (DUBAI=folder of the D
 starter: .venv/.ready  ## Train the starter weights (MINUTES=90 on 2 cores; resumes)
 	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python -m starter.training.train --dubai $(DUBAI) --minutes $(MINUTES)
 	$(BIN)/python -m starter.training.pixels --dubai $(DUBAI)
-	$(BIN)/python -m starter.training.prototypes --dubai $(DUBAI)
 
 lock: .venv/.ready  ## Pin the dependencies anew
 	requirements/lock.sh $(UV)

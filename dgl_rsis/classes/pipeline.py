@@ -38,7 +38,6 @@ from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
-from dgl_rsis.weights import identity
 
 LEAST_PRESENCE = 1e-3  # what is less likely to be there than this is no less likely
 MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
@@ -65,7 +64,6 @@ class OvssParameters:
             goes before it.
         knowledge: use the project's phrases, templates and implicit background; without it the
             bare class names are asked for.
-        remember: use the model's own prototypes, where it has some and they know all labels.
         min_object: pixels; smaller connected parts are no objects.
         max_objects: of each class, the largest.
         presence: exponent of the probability that the image shows a phrase at all, where the model
@@ -86,7 +84,6 @@ class OvssParameters:
     area_exponent: float = 1.0
     threshold: float = 0.0
     knowledge: bool = True
-    remember: bool = True
     min_object: int = 32
     max_objects: int = 300
     presence: float = 0.1
@@ -167,8 +164,6 @@ def model_version(clip: ClipModel, parameters: OvssParameters, *others: Any) -> 
     relevant = {key: value for key, value in asdict(parameters).items() if key != "batch"}
     relevant |= {type(other).__name__: asdict(other) for other in others}
     own = f"{clip.crop_side} {clip.dense_side} {clip.temperature}"
-    if clip.prototypes is not None:
-        own += f" {identity.fingerprint(clip.prototypes)}"
     content = f"{clip.fingerprint} {own} {knowledge.fingerprint()} {sorted(relevant.items())}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     stem = clip.name.replace(":", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
@@ -198,9 +193,7 @@ def segment_classes(
     parameters = parameters or OvssParameters()
     seconds: dict[str, float] = {}
     with timed(seconds, "text"):
-        words = vocabulary.prepare(
-            labels, clip, enrich=parameters.knowledge, remember=parameters.remember
-        )
+        words = vocabulary.prepare(labels, clip, enrich=parameters.knowledge)
     encoded = encode_image(image, clip, parameters, resolution=resolution)
     segmentation = classify(encoded, words, clip, parameters)
     return replace(segmentation, seconds=seconds | segmentation.seconds)
@@ -268,11 +261,10 @@ def _voted(
         weighting = weigh(encoded, clip, phrases, parameters)
         cosines = match_regions(encoded, clip, phrases, parameters, weighting)  # (N, P)
     taught = None
-    known = [each for each in (words.known, learnt) if each is not None]
-    if known:
+    if learnt is not None:
         with timed(seconds, "prototypes"):
-            keys, joined = prototypes.describe(encoded.image, proposed), prototypes.joined(known)
-            evidence = prototypes.judge(keys, joined, [label.name for label in words.labels])
+            keys = prototypes.describe(encoded.image, proposed)
+            evidence = prototypes.judge(keys, learnt, [label.name for label in words.labels])
             temperature = temperature_of(clip, parameters)
             taught = prototypes.apply(cosines, words.owners, temperature, evidence) - cosines
     if encoded.indices:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +26,7 @@ SHARPNESS = 2.0  # exponent of that: what fits best is heard the most
 LEAST = 0.1  # weight of a scale where nothing of the class has a good width, before normalisation
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)  # of averages over a normal distribution
 
+Doubles = NDArray[np.float64]
 Extent = tuple[float, float]  # metres; how wide the smallest and the largest are
 
 
@@ -99,12 +101,12 @@ def shares(
     return weights
 
 
-def _fit(extent: Extent, metres: Floats) -> Floats:
+def _fit(extent: Extent, metres: Doubles) -> Doubles:
     """Share of the sizes of a class that have a good width, by octaves: (nodes,) in [0, 1]."""
     least, most = math.log(extent[0]), math.log(max(extent[1], extent[0] * 1.25))
     low = np.maximum(least, math.log(BEST_WIDTHS[0]) + np.log(metres))
     high = np.minimum(most, math.log(BEST_WIDTHS[1]) + np.log(metres))
-    within: Floats = np.clip((high - low) / (most - least), 0, 1)
+    within: Doubles = np.clip((high - low) / (most - least), 0, 1)
     return within
 
 

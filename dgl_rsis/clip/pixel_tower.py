@@ -12,6 +12,7 @@ trained for, and without it the patches alone are asked.
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
@@ -60,7 +61,7 @@ class PixelTower(nn.Module):
 
     def __init__(self, dimensions: int, rank: int = RANK, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        self.backbone = timm.create_model(BACKBONE, features_only=True, pretrained=False)
+        self.backbone: Any = timm.create_model(BACKBONE, features_only=True, pretrained=False)
         channels = self.backbone.feature_info.channels()
         self.lateral = nn.ModuleList(
             _layer(i, o, kernel=1) for i, o in zip(channels, widths, strict=True)
@@ -132,9 +133,9 @@ def folded(tower: PixelTower) -> PixelTower:
     same = deepcopy(tower)
     with torch.no_grad():
         same.basis.copy_(rows.T)
-        for layer in (same.read, same.presence[-1]):
+        for layer in (same.read, cast(nn.Conv2d, same.presence[-1])):
             layer.weight.copy_(torch.einsum("qr,rihw->qihw", mixing, layer.weight))
-            layer.bias.copy_(mixing @ layer.bias)
+            cast(Tensor, layer.bias).copy_(mixing @ cast(Tensor, layer.bias))
     return same
 
 

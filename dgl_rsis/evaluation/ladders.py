@@ -77,26 +77,24 @@ class Report:
     plot: Callable[[Path], Sequence[Path]]
 
 
-def class_rungs(*, remembers: bool, pixels: bool = False) -> dict[str, OvssParameters]:
+def class_rungs(*, pixels: bool = False) -> dict[str, OvssParameters]:
     """The OVSS ladder above the majority class; the last rung is the default.
 
     Args:
-        remembers: the model has prototypes of its own, which are a rung, too.
-        pixels: it has a pixel tower, which is another.
+        pixels: the model has a pixel tower, which is a rung, too.
     """
     default = OvssParameters()
-    words = replace(default, remember=False)
-    crop = replace(words, crops=WHOLE_CROP, mask_share=0.0, pixel_share=0.0, knowledge=False)
+    crop = replace(default, crops=WHOLE_CROP, mask_share=0.0, pixel_share=0.0, knowledge=False)
     context = replace(crop, crops=default.crops)
     ladder = {
         "whole-crop CLIP": crop,
         "+ context-aware crop": context,
         "+ RS knowledge": replace(context, knowledge=True),
-        "+ mask-guided feature": replace(words, pixel_share=0.0) if pixels else words,
+        "+ mask-guided feature": replace(default, pixel_share=0.0) if pixels else default,
     }
     if pixels:
-        ladder["+ the pixel tower"] = words
-    return ladder | ({"+ the model's prototypes": default} if remembers else {})
+        ladder["+ the pixel tower"] = default
+    return ladder
 
 
 def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent) -> Report:
@@ -108,7 +106,7 @@ def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent
     clip = load_clip(options.model, options.device)
     labels = [Label(name, background=names_background(name)) for name in data.names]
     backgrounds = [i for i, label in enumerate(labels) if label.background]
-    rungs = class_rungs(remembers=clip.prototypes is not None, pixels=clip.pixels is not None)
+    rungs = class_rungs(pixels=clip.pixels is not None)
     scores = harness.evaluate_classes(
         islice(_pieces(data, options), options.limit),
         data.names,

@@ -174,7 +174,7 @@ def refer(
 def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Question:
     decoupled = decouple.decouple(expression)
     nouns = list(dict.fromkeys([decoupled.noun, *(a.noun for a in decoupled.anchors)]))
-    words = vocabulary.prepare([Label(noun) for noun in nouns], clip, remember=False)
+    words = vocabulary.prepare([Label(noun) for noun in nouns], clip)
     classes = {noun: i for i, noun in enumerate(nouns)}
     sentence = features.text_features(clip, [(expression,)])
     # Rivals and the implicit background are one class: everything else.

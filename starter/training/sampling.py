@@ -15,6 +15,8 @@ from starter.training.concepts import NUMBERS, Judgements
 from starter.training.photographs import Photograph
 
 PER_IMAGE = 40  # remembered pixels of each judgement in an image, for windows centred on them
+WIDEST = 4  # concepts of a judgement; windows are not centred on what may be more
+MOST_SEEN = 0.8  # of an image's longer side; a window that has so much shows what the image shows
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,25 @@ class Batch:
     metres: Tensor
     shows: Tensor
     borders: Tensor
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a photograph.
+
+    Attributes:
+        image: (S, S, 3) uint8.
+        truth: (S, S) uint8, numbers of judgements.
+        metres: a pixel; None where nobody knows.
+        shows: concepts that the photograph surely shows, where the window has nearly all of it.
+        borders: (S, S) bool, whether an object's border lies there; None where nobody knows.
+    """
+
+    image: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    metres: float | None
+    shows: frozenset[str]
+    borders: NDArray[np.bool_] | None
 
 
 class Source:
@@ -62,7 +83,7 @@ class Source:
         self.places: dict[int, list[tuple[int, int, int]]] = {}
         for index, each in enumerate(photographs):
             for number in np.unique(each.truth):
-                if len(known.sets[number]) > 4:
+                if len(known.sets[number]) > WIDEST:
                     continue
                 rows, columns = np.nonzero(each.truth == number)
                 some = rng.choice(len(rows), min(PER_IMAGE, len(rows)), replace=False)
@@ -70,20 +91,15 @@ class Source:
                     (index, int(rows[i]), int(columns[i])) for i in some
                 )
 
-    def window(
-        self, rng: np.random.Generator, side: int, balanced: float
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], float, Photograph, NDArray[np.bool_] | None]:
-        """One window: image, truth, metres a pixel, its photograph, borders."""
-        if self.places and rng.random() < balanced:
-            numbers = sorted(self.places)
-            places = self.places[numbers[int(rng.integers(len(numbers)))]]
-            index, row, column = places[int(rng.integers(len(places)))]
-            jitter = rng.uniform(-0.3, 0.3, 2) * side
-            row, column = row + jitter[0], column + jitter[1]
-        else:
-            index = int(rng.integers(len(self.photographs)))
-            height, width = self.photographs[index].truth.shape
-            row, column = rng.uniform(0, height), rng.uniform(0, width)
+    def window(self, rng: np.random.Generator, side: int, balanced: float) -> Window:
+        """One random window.
+
+        Args:
+            rng: of everything random.
+            side: S of the window, pixels.
+            balanced: share of windows that are centred on a judgement, drawn uniformly.
+        """
+        index, row, column = self._centre(rng, side, balanced)
         each = self.photographs[index]
         straight = rng.random() < self.straight
         low, high = (math.log(x) for x in self.reach)
@@ -91,34 +107,44 @@ class Source:
         angle = rng.integers(4) * math.pi / 2 if straight else rng.uniform(0, 2 * math.pi)
         mirror = 1 if rng.random() < 0.5 else -1
         height, width = each.truth.shape
-        reach = side * scale / 2
-        row = _within(row, reach, height)
-        column = _within(column, reach, width)
+        row = _within(row, side * scale / 2, height)
+        column = _within(column, side * scale / 2, width)
         if straight:
             row, column = round(row), round(column)
-        cos, sin = scale * math.cos(angle), scale * math.sin(angle)
-        centre = (side - 1) / 2
-        matrix = np.array([[cos * mirror, -sin, 0], [sin * mirror, cos, 0]])
-        offset = np.array([column - 0.5, row - 0.5]) - matrix[:, :2] @ [centre, centre]
-        matrix[:, 2] = offset
-        level = max(0, math.floor(math.log2(scale) + 0.25))
-        image = self._level(index, level)
-        shrunk = matrix / 2**level
-        shrunk[:, 2] += (0.5 / 2**level) - 0.5 if level else 0.0
-        flags = cv2.WARP_INVERSE_MAP
-        cut = cv2.warpAffine(
-            image, shrunk, (side, side),
-            flags=flags | (cv2.INTER_NEAREST if straight else cv2.INTER_LINEAR),
-            borderMode=cv2.BORDER_REFLECT_101,
-        )  # fmt: skip
-        nearest = {"flags": flags | cv2.INTER_NEAREST, "borderMode": cv2.BORDER_REFLECT_101}
-        truth = cv2.warpAffine(each.truth, matrix, (side, side), **nearest)
+        matrix = _placing(row, column, scale, angle, mirror, side)
         borders = None
         if self.borders is not None and straight:
-            plane = self.borders[index].view(np.uint8)
-            borders = cv2.warpAffine(plane, matrix, (side, side), **nearest).astype(np.bool_)
-        metres = math.nan if each.metres is None else each.metres * scale
-        return np.asarray(cut), np.asarray(truth), metres, each, borders
+            borders = _cut(self.borders[index].view(np.uint8), matrix, side).astype(np.bool_)
+        return Window(
+            self._image(index, matrix, scale, side, straight),
+            _cut(each.truth, matrix, side),
+            None if each.metres is None else each.metres * scale,
+            each.shows if side * scale >= MOST_SEEN * max(height, width) else frozenset(),
+            borders,
+        )
+
+    def _centre(
+        self, rng: np.random.Generator, side: int, balanced: float
+    ) -> tuple[int, float, float]:
+        """Number of a photograph, and the row and column around which to cut."""
+        if self.places and rng.random() < balanced:
+            numbers = sorted(self.places)
+            places = self.places[numbers[int(rng.integers(len(numbers)))]]
+            index, row, column = places[int(rng.integers(len(places)))]
+            down, across = rng.uniform(-0.3, 0.3, 2) * side
+            return index, row + down, column + across
+        index = int(rng.integers(len(self.photographs)))
+        height, width = self.photographs[index].truth.shape
+        return index, rng.uniform(0, height), rng.uniform(0, width)
+
+    def _image(
+        self, index: int, matrix: NDArray[np.float64], scale: float, side: int, straight: bool
+    ) -> NDArray[np.uint8]:
+        """(S, S, 3): cut from the image halved so often that hardly a pixel of it is skipped."""
+        level = max(0, math.floor(math.log2(scale) + 0.25))
+        shrunk = matrix / 2**level
+        shrunk[:, 2] += 0.5 / 2**level - 0.5  # a halved pixel's centre lies between two
+        return _cut(self._level(index, level), shrunk, side, smooth=not straight)
 
     def _level(self, index: int, level: int) -> NDArray[np.uint8]:
         """An image, halved so many times."""
@@ -130,6 +156,37 @@ class Source:
         return levels[level]
 
 
+def _placing(
+    row: float, column: float, scale: float, angle: float, mirror: int, side: int
+) -> NDArray[np.float64]:
+    """(2, 3), from a window's (x, y) to an image's, both at the centres of pixels.
+
+    Args:
+        row: of the window's centre, from the image's upper edge, pixels.
+        column: of it, from the left edge.
+        scale: source pixels along a pixel of the window.
+        angle: it is turned by, radians.
+        mirror: 1, or -1 for a mirrored one.
+        side: S of the window, pixels.
+    """
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
+    centre = (side - 1) / 2
+    offset = np.array([column - 0.5, row - 0.5]) - linear @ [centre, centre]
+    return np.concatenate([linear, offset[:, None]], axis=1)
+
+
+def _cut(
+    plane: NDArray[np.uint8], matrix: NDArray[np.float64], side: int, *, smooth: bool = False
+) -> NDArray[np.uint8]:
+    """A window: (S, S) or (S, S, 3), reflected where it reaches over the edge."""
+    flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST)
+    cut = cv2.warpAffine(
+        plane, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(cut, np.uint8)
+
+
 def _within(centre: float, reach: float, size: int) -> float:
     """A centre whose window lies inside, where it fits."""
     if 2 * reach >= size:
@@ -138,36 +195,42 @@ def _within(centre: float, reach: float, size: int) -> float:
 
 
 def draw(
-    sources: Mapping[str, tuple[Source, float]], count: int, side: int, balanced: float,
+    sources: Mapping[str, tuple[Source, float]],
+    count: int,
+    side: int,
+    balanced: float,
     rng: np.random.Generator,
-) -> Batch:  # fmt: skip
-    """A batch of windows, from each source as often as its share says."""
-    names = list(sources)
-    shares = np.array([sources[name][1] for name in names])
+) -> Batch:
+    """A batch of windows, from each source as often as its share says.
+
+    Args:
+        sources: each with its share, of any sum.
+        count: B of the batch.
+        side: S of a window, pixels.
+        balanced: see `Source.window`.
+        rng: of everything random but the weather, which is torch's.
+    """
+    shares = np.array([share for _, share in sources.values()])
     # Systematic sampling: the mix of a batch varies less than by independent draws.
     ends = np.cumsum(shares / shares.sum())
     picks = np.searchsorted(ends, (rng.random() + np.arange(count)) / count % 1)
-    images, truths, metres, borders = [], [], [], []
+    each = [source for source, _ in sources.values()]
+    windows = [each[min(int(pick), len(each) - 1)].window(rng, side, balanced) for pick in picks]
     shows = torch.zeros(count, len(NUMBERS), dtype=torch.bool)
-    for i, pick in enumerate(picks):
-        source = sources[names[min(int(pick), len(names) - 1)]][0]
-        image, truth, ground, photograph, border = source.window(rng, side, balanced)
-        images.append(torch.from_numpy(image))
-        truths.append(torch.from_numpy(truth))
-        metres.append(ground)
-        whole = side * ground / (photograph.metres or math.nan) >= 0.8 * max(truth.shape)
-        if whole:
-            for name in photograph.shows:
-                shows[i, NUMBERS[name]] = True
-        unknown = torch.full((side, side), math.nan)
-        borders.append(unknown if border is None else torch.from_numpy(border).float())
-    stacked = torch.stack(images).permute(0, 3, 1, 2).float() / 255
+    for row, window in zip(shows, windows, strict=True):
+        row[[NUMBERS[name] for name in window.shows]] = True
+    images = torch.from_numpy(np.stack([window.image for window in windows]))
+    unknown = np.full((side, side), math.nan, np.float32)
+    borders = [
+        unknown if window.borders is None else window.borders.astype(np.float32)
+        for window in windows
+    ]
     return Batch(
-        weathered(stacked),
-        torch.stack(truths).long(),
-        torch.tensor(metres, dtype=torch.float32),
+        weathered(images.permute(0, 3, 1, 2).float() / 255),
+        torch.from_numpy(np.stack([window.truth for window in windows])).long(),
+        torch.tensor([math.nan if x.metres is None else x.metres for x in windows]),
         shows,
-        torch.stack(borders),
+        torch.from_numpy(np.stack(borders)),
     )
 
 

@@ -312,9 +312,7 @@ class Segmenter:
         kept, wanted = self._vocabularies, tuple(labels)
         if wanted not in kept:
             classes = self._classes
-            kept[wanted] = vocabulary.prepare(
-                wanted, self.clip, enrich=classes.knowledge, remember=classes.remember
-            )
+            kept[wanted] = vocabulary.prepare(wanted, self.clip, enrich=classes.knowledge)
             if len(kept) > MOST_VOCABULARIES:
                 kept.popitem(last=False)
         kept.move_to_end(wanted)
