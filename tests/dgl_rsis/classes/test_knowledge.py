@@ -62,9 +62,28 @@ def test_what_the_labels_do_not_cover_is_the_background():
 
 
 def test_labels_that_cover_the_surroundings_leave_no_background():
-    names = ("building", "land", "road", "vegetation", "water", "cars")
+    names = ("building", "land", "road", "vegetation", "water")
+    *asked, background = knowledge.phrases([Label(name) for name in names])
+    assert [entry.label.name for entry in asked] == list(names)
+    assert {"car", "ship"} <= set(background.phrases)  # things stand on any ground
+    names = (*names, *background.phrases)
     entries = knowledge.phrases([Label(name) for name in names])
     assert [entry.label.name for entry in entries] == list(names)
+
+
+def test_a_phrase_without_a_size_is_as_wide_as_its_label():
+    car, unknown = knowledge.phrases([Label("car", ("jalopy",)), Label("zebra")])[:2]
+    assert car.extents[1] == car.extents[0] == knowledge.extent("car")
+    assert car.largest[1] == knowledge.largest("car")
+    assert (unknown.extents, unknown.largest) == ((None,), (None,))
+    assert knowledge.largest("land") is None  # of land no place is without any
+
+
+def test_the_widths_of_things_are_in_order():
+    for entry in DATA["classes"].values():
+        least, most = entry.get("metres", (1, 1))
+        assert 0 < least <= most
+        assert entry.get("largest", most) >= most
 
 
 def test_a_background_label_takes_the_surroundings():

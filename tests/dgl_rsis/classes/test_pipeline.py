@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from dgl_rsis.classes import indices, pipeline, vocabulary
 from dgl_rsis.classes.pipeline import OvssParameters
@@ -10,11 +11,12 @@ from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.types import InputError, Label
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+BARE = OvssParameters(knowledge=False)  # no implicit background: every pixel has a label
 LABELS = [Label("building"), Label("land"), Label("road"), Label("vegetation"), Label("water")]
 
 
 def test_every_pixel_gets_a_class_of_a_covering_vocabulary(clip: ClipModel):
-    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip)
+    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip, BARE)
     assert segmentation.class_map.shape == (70, 90)
     assert (segmentation.class_map > 0).all()
     assert sum(s.mask.sum() for s in segmentation.classes) == IMAGE[..., 0].size
@@ -80,7 +82,7 @@ def test_the_batch_does_not_change_the_answer(clip: ClipModel):
 
 def test_a_large_image_is_answered_at_its_own_size(clip: ClipModel):
     regions = RegionParameters(max_side=64)
-    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(regions=regions))
+    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip, replace(BARE, regions=regions))
     assert segmentation.class_map.shape == segmentation.probability.shape == (70, 90)
     assert (segmentation.class_map > 0).all()
 
@@ -124,27 +126,32 @@ def test_other_mask_features_give_other_vectors_of_the_same_form(clip: ClipModel
     pooled = pipeline.encode_image(IMAGE, clip, default)
     other = pipeline.encode_image(IMAGE, clip, replace(default, mask_feature=kind))
     assert other.by_mask.shape == pooled.by_mask.shape
-    assert other.by_mask.norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
+    assert other.by_mask.norm(dim=-1).numpy() == pytest.approx(1, abs=1e-5)
     assert (other.by_mask - pooled.by_mask).abs().max() > 1e-3
 
 
 def test_crops_are_made_for_doubtful_masks_only(clip: ClipModel):
     words = vocabulary.prepare(LABELS, clip)
-    texts, owners = words.texts, words.owners
     encoded = pipeline.encode_image(IMAGE, clip, OvssParameters())
-    every = pipeline.fuse(encoded, clip, texts, owners, OvssParameters())
-    none = pipeline.fuse(encoded, clip, texts, owners, OvssParameters(margin=0.0))
+    weighting = pipeline.weigh(encoded, clip, words.phrases, OvssParameters())
+
+    def fused(margin: float) -> torch.Tensor:
+        parameters = OvssParameters(margin=margin)
+        return pipeline.fuse(encoded, clip, words.phrases, weighting, parameters)
+
+    every, none = fused(1.0), fused(0.0)
     assert (none == encoded.by_mask).all()
     classes = np.sort(
-        pipeline.matching.match(encoded.by_mask, texts, owners, clip.temperature), axis=1
+        pipeline.matching.match(encoded.by_mask[0], words.texts, words.owners, clip.temperature),
+        axis=1,
     )
     margins = classes[:, -1] - classes[:, -2]
     limit = float(np.median(margins))
-    some = pipeline.fuse(encoded, clip, texts, owners, OvssParameters(margin=limit))
+    some = fused(limit)
     doubtful = margins < limit
     assert 0 < doubtful.sum() < len(doubtful)
-    assert some[doubtful].numpy() == pytest.approx(every[doubtful].numpy(), abs=1e-5)
-    assert (some[~doubtful] == encoded.by_mask[~doubtful]).all()
+    assert some[:, doubtful].numpy() == pytest.approx(every[:, doubtful].numpy(), abs=1e-5)
+    assert (some[:, ~doubtful] == encoded.by_mask[:, ~doubtful]).all()
 
 
 def with_ndvi(clip: ClipModel, value: float, parameters: OvssParameters) -> np.ndarray:
