@@ -55,6 +55,8 @@ def phrases(labels: Sequence[Label], *, enrich: bool = True) -> tuple[ClassPhras
         return tuple(_class(x, _unique([x.name, *x.synonyms])) for x in labels)
     covered = _covered(labels)
     remaining = [name for name in _knowledge()["background"] if name not in covered]
+    if remaining:
+        remaining += [name for name in _knowledge()["distractors"] if name not in covered]
     surroundings = _unique([p for name in remaining for p in _classes()[name]["phrases"]])
     asked = [_class(x, _background(x, surroundings) if x.background else _own(x)) for x in labels]
     if surroundings and not any(x.background for x in labels):
