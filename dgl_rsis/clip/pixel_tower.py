@@ -61,8 +61,8 @@ class PixelTower(nn.Module):
 
     def __init__(self, dimensions: int, rank: int = RANK, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        self.backbone: Any = timm.create_model(BACKBONE, features_only=True, pretrained=False)
-        channels = self.backbone.feature_info.channels()
+        self.backbone = timm.create_model(BACKBONE, features_only=True, pretrained=False)
+        channels = cast(Any, self.backbone.feature_info).channels()
         self.lateral = nn.ModuleList(
             _layer(i, o, kernel=1) for i, o in zip(channels, widths, strict=True)
         )

@@ -89,16 +89,17 @@ def test_bands_are_the_whole_image(seeing: ClipModel, monkeypatch: pytest.Monkey
     image = picture(608, 64)
     whole = features.pixel_features(seeing, image)
     monkeypatch.setattr(features, "BAND", 192 * 64)  # three bands and a rest
+    near = features.pixel_features(seeing, image)
+    monkeypatch.setattr(pixel_tower, "REACH", 608)
     bands = features.pixel_features(seeing, image)
     assert whole is not None
+    assert near is not None
     assert bands is not None
-    # Less than all of the image is seen around a band, which may change what is far from it.
-    alike = (whole.coordinates * bands.coordinates).sum(dim=-1)
-    assert alike.min() > 0.99
-    torch.testing.assert_close(whole.outline, bands.outline, rtol=0, atol=0.05)
-    assert bands.presence.shape == whole.presence.shape == (8, 19, 2)
-    torch.testing.assert_close(whole.presence, bands.presence, rtol=0, atol=0.3)
-    assert bands.scale.shape == whole.scale.shape == (2,)
+    for name in ("coordinates", "outline", "presence", "scale"):
+        torch.testing.assert_close(getattr(whole, name), getattr(bands, name), rtol=0, atol=4e-3)
+    # What lies farther away than the usual reach has hardly a say; without any it is 0.90.
+    alike = (whole.coordinates * near.coordinates).sum(dim=-1)
+    assert alike.mean() > 0.98
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (45, 33), (70, 131)])

@@ -97,7 +97,7 @@ def test_a_new_tower_has_the_weights_of_the_backbone_and_keeps_the_first_layers(
     tower = pixels.new_tower(load_clip(str(WEIGHTS)), backbone)
     theirs = torch.load(backbone, weights_only=True)
     assert torch.equal(tower.backbone.conv_stem.weight, theirs["their.conv_stem.weight"])
-    last = [name for name in tower.backbone.state_dict() if name.startswith("blocks.6.")][0]
+    last = next(name for name in tower.backbone.state_dict() if name.startswith("blocks.6."))
     assert torch.equal(tower.backbone.state_dict()[last], theirs[f"their.{last}"])
     assert not tower.backbone.conv_stem.weight.requires_grad
     assert tower.backbone.blocks[1][0].conv_pw.weight.requires_grad
