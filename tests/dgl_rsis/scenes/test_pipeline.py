@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dgl_rsis.classes import pipeline
+from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions import proposals
@@ -17,6 +18,7 @@ from tests.small_raster import raster
 from tests.small_scene import picture, write_scene
 
 LABELS = [Label("building"), Label("land"), Label("road"), Label("vegetation"), Label("water")]
+BARE = OvssParameters(knowledge=False)  # no implicit background: every pixel has a label
 WINDOWS = WindowParameters(side=208, overlap=64)  # of the small model's tiles: 64, every 48
 
 
@@ -49,7 +51,9 @@ def test_a_scene_of_one_window_is_segmented_as_an_image(clip: ClipModel, tmp_pat
 def test_windows_cover_the_scene_once_and_report_progress(clip: ClipModel, tmp_path):
     path = write_scene(tmp_path / "a.tif", picture(300, 411))
     seen: list[tuple[int, int]] = []
-    blocks = segment(path, clip, windows=WINDOWS, progress=lambda *x: seen.append(x))
+    blocks = segment(
+        path, clip, parameters=BARE, windows=WINDOWS, progress=lambda *x: seen.append(x)
+    )
     assert len(blocks) > 4
     classes = together(blocks, 300, 411)
     assert (classes > 0).all()
@@ -93,7 +97,7 @@ def test_pixels_that_are_not_valid_get_no_class_and_disturb_nothing(clip: ClipMo
         changed = image.copy()
         changed[~valid] = colour
         path = write_scene(tmp_path / name, changed, valid)
-        blocks = segment(path, clip, windows=WINDOWS)
+        blocks = segment(path, clip, parameters=BARE, windows=WINDOWS)
         maps.append(together(blocks, 300, 300))
         assert sum(block.valid.sum() for block in blocks) == valid.sum()
         for block in blocks:
@@ -113,7 +117,8 @@ def test_windows_without_a_valid_pixel_are_skipped(clip: ClipModel, tmp_path):
         proposed.append(image.shape)
         return proposals.propose(image, RegionParameters())
 
-    classes = together(segment(path, clip, windows=WINDOWS, propose=propose), 400, 400)
+    blocks = segment(path, clip, parameters=BARE, windows=WINDOWS, propose=propose)
+    classes = together(blocks, 400, 400)
     assert proposed == [(208, 208, 3)]
     assert ((classes > 0) == valid).all()
 
@@ -126,7 +131,8 @@ def test_a_scene_without_a_valid_pixel_has_no_class(clip: ClipModel, tmp_path):
 @pytest.mark.parametrize("shape", [(8, 700), (500, 9), (209, 257)])
 def test_scenes_of_odd_sizes(clip: ClipModel, tmp_path, shape):
     path = write_scene(tmp_path / "a.tif", picture(*shape))
-    assert (together(segment(path, clip, windows=WINDOWS), *shape) > 0).all()
+    blocks = segment(path, clip, parameters=BARE, windows=WINDOWS)
+    assert (together(blocks, *shape) > 0).all()
 
 
 @pytest.mark.parametrize(
