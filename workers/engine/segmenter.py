@@ -282,7 +282,7 @@ class Segmenter:
     def _features(
         self, picture: Picture, kind: str, encoded: EncodedImage, parameters: OvssParameters
     ) -> Tensor:
-        """Features of all masks, or of the crops around them: (N, D)."""
+        """Features of all masks, (K, N, D), or of the crops around them, (N, D)."""
         clip = self.clip
 
         def make() -> Tensor:

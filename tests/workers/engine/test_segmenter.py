@@ -186,7 +186,7 @@ def test_features_of_other_parameters_are_others(
     assert not (encoded.by_crop == tight.by_crop).all()
     few = segmenter.encode(picture, ResParameters().encoding)
     assert few.by_crop is None
-    assert len(few.by_mask) == len(few.proposed)
+    assert few.by_mask.shape[:2] == (1, len(few.proposed))
 
 
 def test_the_version_tells_the_provider(model_folder: Path) -> None:
