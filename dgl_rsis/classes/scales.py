@@ -96,18 +96,20 @@ def shares(
         if extent is None:
             continue
         fitting = np.array([np.average(_fit(extent, metres / f), weights=WEIGHTS) for f in factors])
-        fitting = (fitting + LEAST) ** SHARPNESS
+        fitting **= SHARPNESS
         weights[:, phrase] = fitting / fitting.sum()
     return weights
 
 
 def _fit(extent: Extent, metres: Doubles) -> Doubles:
-    """Share of the sizes of a class that have a good width, by octaves: (nodes,) in [0, 1]."""
+    """Share of the sizes of a class that have a good width, by octaves: (nodes,), above 0."""
     least, most = math.log(extent[0]), math.log(max(extent[1], extent[0] * 1.25))
     low = np.maximum(least, math.log(BEST_WIDTHS[0]) + np.log(metres))
     high = np.minimum(most, math.log(BEST_WIDTHS[1]) + np.log(metres))
-    within: Doubles = np.clip((high - low) / (most - least), 0, 1)
-    return within
+    within = np.clip((high - low) / (most - least), 0, 1)
+    # Where none has: the nearer to a good width, the better.
+    fit: Doubles = within + LEAST * np.exp(-np.maximum(low - high, 0))
+    return fit
 
 
 def cosines(by_mask: Tensor, texts: Tensor, weighting: Weighting) -> Floats:

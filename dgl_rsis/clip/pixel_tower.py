@@ -114,7 +114,7 @@ class PixelTower(nn.Module):
         most = by_cell.amax(dim=(2, 3), keepdim=True)  # (B, P, 1, 1)
         size = [min(WINDOW, side) for side in by_cell.shape[2:]]
         step = [max(1, side // 2) for side in size]
-        mean = F.avg_pool2d((SHARPNESS * (by_cell - most)).exp(), size, step)
+        mean = F.avg_pool2d((SHARPNESS * (by_cell - most)).exp(), size, step, ceil_mode=True)
         best = mean.amax(dim=(2, 3)).clamp_min(1e-30).log() / SHARPNESS
         return best + most[:, :, 0, 0] + self.presence_bias
 
