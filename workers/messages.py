@@ -147,8 +147,9 @@ class SegmentRequest:
         """32 hex digits, the same for every request that must give the same answer."""
         content = self.to_json()
         del content["task_id"]
-        if self.metres is None:
-            del content["metres"]
+        for name in ("metres", "exemplar"):  # what is not asked for is no part of the question
+            if content[name] is None:
+                del content[name]
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from backend.commands.labels import read_names
 from backend.commands.progress import counting
 from workers.registry import models
 from workers.settings import WorkerSettings
@@ -78,6 +77,7 @@ def run(task: EvaluationRun) -> int:
         OSError: a result cannot be written.
     """
     name, _, folder = task.dataset.partition(":")
+    from backend.commands.labels import read_names  # its readers of label configs are heavy
     from dgl_rsis.evaluation.ladders import Options
 
     settings = task.settings

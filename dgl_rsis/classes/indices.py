@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dgl_rsis.types import Floats, Proposals
+from dgl_rsis.types import Floats, Proposals, Tie
 
 # Each is (a − b) / (a + b) of two bands.
 INDICES = {"ndvi": ("nir", "red"), "ndwi": ("green", "nir"), "ndbi": ("swir", "nir")}
@@ -19,7 +19,6 @@ INDICES = {"ndvi": ("nir", "red"), "ndwi": ("green", "nir"), "ndbi": ("swir", "n
 DOUBT = 0.02
 
 # Threshold, and softness: how far from it the odds are e to 1. Negative: the class lies below.
-Tie = tuple[float, float]
 
 
 def normalised_difference(first: Floats, second: Floats) -> Floats:

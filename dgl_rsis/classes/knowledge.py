@@ -12,10 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from dgl_rsis.classes.indices import Tie
-from dgl_rsis.classes.scales import Extent
 from dgl_rsis.names import names_background, normal_name
-from dgl_rsis.types import Label
+from dgl_rsis.types import Extent, Label, Tie
 
 BACKGROUND = "background"
 

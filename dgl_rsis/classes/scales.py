@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from dgl_rsis.clip.features import PixelFeatures
 from dgl_rsis.resolution import Resolution
-from dgl_rsis.types import Floats
+from dgl_rsis.types import Extent, Floats
 
 BEST_WIDTHS = (12.0, 96.0)  # pixels
 SHARPNESS = 2.0  # exponent of that: what fits best is heard the most
@@ -27,7 +27,6 @@ LEAST = 0.1  # weight of a scale where nothing of the class has a good width, be
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)  # of averages over a normal distribution
 
 Doubles = NDArray[np.float64]
-Extent = tuple[float, float]  # metres; how wide the smallest and the largest are
 
 
 @dataclass(frozen=True)

@@ -176,5 +176,6 @@ def test_infrared_decides_what_is_green_and_its_absence_changes_nothing(clip: Cl
         (block,) = segment_scene(scene, LABELS, clip)
     assert (unnamed.scores == without.scores).all()
     vegetation = block.scores[..., 3] - without.scores[..., 3]
-    assert vegetation[:, :65].mean() - vegetation[:, 65:].mean() > 0.3  # regions straddle the line
-    assert vegetation[:, 65:].mean() < -0.3
+    # Regions straddle the line, so that some of what is against reaches the other side.
+    assert vegetation[:, :65].mean() - vegetation[:, 65:].mean() > 0.2
+    assert vegetation[:, 65:].mean() < -0.2
