@@ -5,6 +5,7 @@ UV := .venv/bin/uv
 STUDIO := .venv-studio
 CHROMIUM ?= /usr/bin/chromium
 DUBAI ?= ../shared/data/dubai
+OPEN ?= ../shared/data/open
 MINUTES ?= 90
 # Each worker needs 1 GB and some seconds to import: beyond four they cost more than they save.
 # One thread each, else all workers' threads fight for the processors.
@@ -62,10 +63,10 @@ e2e: .venv/.ready $(STUDIO)/.ready  ## Test in a real Label Studio with a real b
 bench: .venv/.ready  ## Measure quality, speed and memory (DUBAI=folder of the Dubai tiles)
 	$(BIN)/python -m benchmarks --dubai $(DUBAI)
 
-starter: .venv/.ready  ## Train the starter weights (MINUTES=90 on 2 cores; resumes)
+starter: .venv/.ready  ## Train the starter weights (MINUTES=90 on 2 cores for the first tower; resumes)
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/starter.txt
 	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python -m starter.training.train --dubai $(DUBAI) --minutes $(MINUTES)
-	$(BIN)/python -m starter.training.pixels --dubai $(DUBAI)
-	$(BIN)/python -m starter.training.prototypes --dubai $(DUBAI)
+	$(BIN)/python -m starter.training.pixels --dubai $(DUBAI) --open $(OPEN)
 
 lock: .venv/.ready  ## Pin the dependencies anew
 	requirements/lock.sh $(UV)

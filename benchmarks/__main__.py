@@ -14,6 +14,7 @@ import psutil
 import torch
 
 DATA = Path("../shared/data")
+CARS = DATA / "open" / "estonia_ortho_objects"
 SENTENCES = DATA / "expressions" / "rrsisd_train_val.jsonl"
 
 
@@ -46,6 +47,8 @@ def main() -> int:
         failed += _evaluate("clicks", f"fair:{options.fair}")
     if options.expressions.is_file():
         failed += _evaluate("parser", f"expressions:{options.expressions}")
+    if CARS.is_dir():
+        failed += _bench("exemplars", "--boxes", str(CARS))
     failed += _evaluate("ovss", "scenes", "--split", options.scenes)
     failed += _evaluate("res", "scenes", "--split", options.referred, "--per-image", "1")
     for name in (

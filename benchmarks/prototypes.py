@@ -69,7 +69,7 @@ class Draws:
 
     def _scored(self, learnt: Prototypes | None) -> Confusion:
         confusion = Confusion.empty(DUBAI_CLASSES)
-        words = vocabulary.prepare(LABELS, self.clip, remember=False)
+        words = vocabulary.prepare(LABELS, self.clip)
         for encoded, sample in self.tests:
             segmentation = pipeline.classify(encoded, words, self.clip, self.parameters, learnt)
             confusion.add(sample.truth, segmentation.class_map)

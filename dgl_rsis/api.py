@@ -35,6 +35,7 @@ from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
 from dgl_rsis.regions import refinement, tree
 from dgl_rsis.regions.refinement import RefinementParameters
 from dgl_rsis.regions.tree import TreeParameters
+from dgl_rsis.resolution import stated
 from dgl_rsis.sam import model as segment_anything
 from dgl_rsis.sam.model import SamModel
 from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Prompt, Refined
@@ -61,6 +62,7 @@ def segment(
     labels: Sequence[str | Label],
     model: ClipModel | None = None,
     parameters: OvssParameters | None = None,
+    metres_per_pixel: float | None = None,
 ) -> ClassSegmentation:
     """A class for every pixel.
 
@@ -69,6 +71,7 @@ def segment(
         labels: names of classes, any words; a `Label` also has synonyms and a threshold of its own.
         model: default `load()`.
         parameters: default `OvssParameters()`.
+        metres_per_pixel: of the image, 0.01 to 100; None where you do not know.
 
     Returns:
         `class_map`, (H, W) uint16: 0 where no label holds, i for the i-th label; `probability`,
@@ -76,13 +79,16 @@ def segment(
         probability for each label that was found; `objects`, their connected parts, one at a time.
 
     Raises:
-        InputError: no labels, a name twice, or no image as above.
+        InputError: no labels, a name twice, metres out of range, or no image as above.
         ModelError: see `load`.
     """
     if isinstance(labels, str):
         raise InputError(f"the labels are one string, {labels!r}: give a list of names")
     wanted = [Label(label) if isinstance(label, str) else label for label in labels]
-    return classes.segment_classes(_checked(image), wanted, model or load(), parameters)
+    resolution = stated(metres_per_pixel, "task")
+    return classes.segment_classes(
+        _checked(image), wanted, model or load(), parameters, resolution=resolution
+    )
 
 
 def refer(
@@ -90,6 +96,7 @@ def refer(
     expression: str,
     model: ClipModel | None = None,
     parameters: ResParameters | None = None,
+    metres_per_pixel: float | None = None,
 ) -> ExpressionSegmentation:
     """The masks that an expression may mean, best first.
 
@@ -98,16 +105,20 @@ def refer(
         expression: English, as "the small white tank left of the road".
         model: default `load()`.
         parameters: default `ResParameters()`; `top_k` is the number of answers.
+        metres_per_pixel: of the image, 0.01 to 100; None where you do not know.
 
     Returns:
         `candidates`, each with `mask`, (H, W) bool, and `score` in [0, 1], the best one first; none
         where nothing fits, and then `reason` says why. `decoupled` is what was understood.
 
     Raises:
-        InputError: an empty expression, or no image as above.
+        InputError: an empty expression, metres out of range, or no image as above.
         ModelError: see `load`.
     """
-    return expressions.segment_expression(_checked(image), expression, model or load(), parameters)
+    resolution = stated(metres_per_pixel, "task")
+    return expressions.segment_expression(
+        _checked(image), expression, model or load(), parameters, resolution=resolution
+    )
 
 
 def refine(

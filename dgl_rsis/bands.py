@@ -1,7 +1,8 @@
 """Which bands of a raster a person would look at, and how their values are spread. [ours]."""
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,33 @@ from dgl_rsis.types import InputError
 LOG = logging.getLogger(__name__)
 
 COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+INFRARED = {"nir": "near infrared", "swir": "short-wave infrared"}
+WORDS = {
+    "red": "red",
+    "green": "green",
+    "blue": "blue",
+    "nir": "nir",
+    "nir08": "nir",
+    "near infrared": "nir",
+    "near infra red": "nir",
+    "swir": "swir",
+    "swir1": "swir",
+    "swir 1": "swir",
+    "swir16": "swir",
+    "short wave infrared": "swir",
+    "shortwave infrared": "swir",
+    "short wave infrared 1": "swir",
+    "shortwave infrared 1": "swir",
+}
+# Sentinel-2's own names. Landsat 8, which has B10 but no B12, calls other bands B8 and B11.
+SENTINEL_2 = {"b2": "blue", "b3": "green", "b4": "red", "b8": "nir", "b8a": "nir", "b11": "swir"}
+KINDS = {
+    ColorInterp.red: "red",
+    ColorInterp.green: "green",
+    ColorInterp.blue: "blue",
+    ColorInterp.nir: "nir",
+    ColorInterp.swir: "swir",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +58,135 @@ class Stretch:
     low: float = 2.0
     high: float = 98.0
     always: bool = False
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Where a raster has what spectral indices compare.
+
+    Attributes:
+        red, green: numbers of bands from 1; None where nobody says.
+        nir, swir: the same, of near and short-wave infrared (about 0.8 and 1.6 µm).
+    """
+
+    red: int | None = None
+    green: int | None = None
+    nir: int | None = None
+    swir: int | None = None
+
+
+def spectrum(
+    dataset: Any, shown: Sequence[int], nir: int | None = None, swir: int | None = None
+) -> Spectrum:
+    """The infrared bands of a raster, and the colours that they are compared with.
+
+    Infrared is what somebody says, else what the file says by description or by colour
+    interpretation; never a guess, for a fourth band may be anything. Red and green are what the
+    file says, else what is shown as such; where near infrared is shown as red, red and green are
+    shown as green and blue, as is usual.
+
+    Args:
+        dataset: an open rasterio dataset.
+        shown: numbers of the bands shown, from 1: red, green and blue, or one.
+        nir: number of near infrared, if somebody gave it.
+        swir: the same, of short-wave infrared.
+
+    Returns:
+        All None where there is no near infrared, without which there is no index.
+
+    Raises:
+        InputError: a number that cannot be.
+    """
+    given = {name: band for name, band in (("nir", nir), ("swir", swir)) if band is not None}
+    for name, band in given.items():
+        _check_infrared(name, band, dataset)
+    by_kind, named = _by_kind(dataset), _named(dataset)
+    infrared = {name: by_kind.pop(name) for name in INFRARED if name in by_kind}
+    named = infrared | named | given
+    near = named.get("nir")
+    if near is None:
+        if swir is not None:
+            raise InputError(
+                f"--swir {swir}: it is compared with near infrared, and no band of "
+                f"{Path(dataset.name).name} is named so: say by --nir which one it is"
+            )
+        return Spectrum()
+    if near in by_kind.values():  # any three bands are stored as "red, green, blue"
+        by_kind = {}
+    named = _as_shown(shown, near) | by_kind | named
+    _check_distinct(named, given, Path(dataset.name).name)
+    return Spectrum(named.get("red"), named.get("green"), near, named.get("swir"))
+
+
+def _as_shown(shown: Sequence[int], near: int) -> dict[str, int]:
+    """Red and green of a picture in true colours or in colour infrared; nothing of another."""
+    if len(shown) != len(COLOURS) or near in shown[1:]:
+        return {}
+    red, green = shown[1:] if near == shown[0] else shown[:2]
+    return {"red": red, "green": green}
+
+
+def _by_kind(dataset: Any) -> dict[str, int]:
+    """Name → number of the first band of each kind that the file gives."""
+    pairs = list(zip(dataset.indexes, dataset.colorinterp, strict=True))
+    return {KINDS[kind]: index for index, kind in reversed(pairs) if kind in KINDS}
+
+
+def _named(dataset: Any) -> dict[str, int]:
+    """Name → number of the first band that its description calls so."""
+    texts = {i: _parts(dataset.descriptions[i - 1] or "") for i in dataset.indexes}
+    every = {part for parts in texts.values() for part in parts}
+    sentinel = bool(every & {"b8", "b8a"}) and ("b10" not in every or "b12" in every)
+    words = WORDS | (SENTINEL_2 if sentinel else {})
+    named: dict[str, int] = {}
+    for index, parts in texts.items():
+        for word in filter(words.__contains__, parts):
+            named.setdefault(words[word], index)
+    return named
+
+
+def _parts(description: str) -> list[str]:
+    """What a description says in turn: B08 - NIR (835 nm) is "b8", "nir" and "835 nm"."""
+    parts = re.split(r"[,:;()]|\s[-–]\s", description.lower())
+    spaced = (" ".join(re.split(r"[\s_-]+", part.strip())) for part in parts)
+    return [re.sub(r"^(?:b|band )0*(?=\d)", "b", part) for part in spaced if part]
+
+
+def _check_infrared(name: str, band: int, dataset: Any) -> None:
+    """See that a band that somebody gave is there, and no mask."""
+    file, what = Path(dataset.name).name, INFRARED[name]
+    if band not in dataset.indexes:
+        raise InputError(
+            f"--{name} {band}: {file} has no band {band}, it has {dataset.count} (from 1): give "
+            f"the number of its {what}, or leave the option out"
+        )
+    if dataset.colorinterp[band - 1] == ColorInterp.alpha:
+        raise InputError(
+            f"--{name} {band}: band {band} of {file} is its alpha mask, not {what}: give another "
+            "number, or leave the option out"
+        )
+
+
+def _check_distinct(named: Mapping[str, int], given: Mapping[str, int], file: str) -> None:
+    """See that no band that somebody gave stands for two things, and has what it is compared with.
+
+    Raises:
+        InputError: otherwise.
+    """
+    for name, band in given.items():
+        same = [
+            key for key in ("red", "green", *INFRARED) if key != name and named.get(key) == band
+        ]
+        if same:
+            raise InputError(
+                f"--{name} {band}: band {band} of {file} is {INFRARED.get(same[0], same[0])}: give "
+                "another number, or say by --bands which are red, green and blue"
+            )
+    if "nir" in given and not {"red", "green"} & set(named):
+        raise InputError(
+            f"--nir {given['nir']}: which bands of {file} are red and green is not known: give "
+            "--bands of red, green and blue, or of near infrared, red and green"
+        )
 
 
 def default_bands(dataset: Any) -> tuple[int, ...]:
@@ -50,7 +207,7 @@ def default_bands(dataset: Any) -> tuple[int, ...]:
     """
     name = Path(dataset.name).name
     kinds = dict(zip(dataset.indexes, dataset.colorinterp, strict=True))
-    names = {(dataset.descriptions[i - 1] or "").lower(): i for i in dataset.indexes}
+    names = _named(dataset)
     by_kind = {kind: index for index, kind in reversed(kinds.items())}
     if all(colour in by_kind for colour in COLOURS):
         return tuple(by_kind[colour] for colour in COLOURS)

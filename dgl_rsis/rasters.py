@@ -8,24 +8,31 @@ palette, nodata and alpha are decided here for both.
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from dgl_rsis.bands import Stretch, checked_bands, default_bands, palette
+from dgl_rsis.bands import Stretch, checked_bands, default_bands, palette, spectrum
+from dgl_rsis.exif import flight_resolution
 from dgl_rsis.formats import IMAGE_FORMATS, PIXEL_BUDGET
-from dgl_rsis.headers import TIFF_STARTS, as_image_error, orientation_of, tiff_tags
-from dgl_rsis.types import RGB, ImageError, InputError, Mask
+from dgl_rsis.georeference import resolution_at_centre
+from dgl_rsis.headers import DAMAGES, TIFF_STARTS, as_image_error, orientation_of, tiff_tags
+from dgl_rsis.resolution import Resolution
+from dgl_rsis.types import RGB, Floats, ImageError, InputError, Mask
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # place of the byte with the bits of a sample: the header comes first
@@ -55,6 +62,9 @@ class Raster:
         bands: three numbers from 1, shown as red, green and blue; None leaves the choice to the
             file, see `bands.default_bands`.
         stretch: of what has more than 8 bits; None for the usual one.
+        nir: number of the near infrared band, from 1; None leaves it to the file, see
+            `bands.spectrum`.
+        swir: the same, of short-wave infrared.
 
     Attributes:
         source: see above.
@@ -70,6 +80,8 @@ class Raster:
         source: str,
         bands: Sequence[int] | None = None,
         stretch: Stretch | None = None,
+        nir: int | None = None,
+        swir: int | None = None,
     ) -> None:
         chosen = default_bands(dataset) if bands is None else checked_bands(bands, dataset)
         kind = dataset.dtypes[chosen[0] - 1]
@@ -83,6 +95,7 @@ class Raster:
         self._palette = palette(dataset, chosen)  # (values, 4) uint8 or None
         self.source = source
         self.bands = chosen
+        self._spectrum = spectrum(dataset, chosen, nir, swir)
 
     @cached_property
     def limits(self) -> NDArray[np.float64] | None:
@@ -137,6 +150,35 @@ class Raster:
         rgb: RGB = np.where(valid[..., None], image[..., :3], np.uint8(0))
         return rgb, valid
 
+    def spectrum(self, column: int, row: int, width: int, height: int) -> dict[str, Floats]:
+        """What spectral indices compare, in a window inside the raster.
+
+        Values are those of the file, with its scale and offset: reflectances, where it holds such.
+
+        Returns:
+            (height, width) float32 of each of "red", "green", "nir" and "swir" that is known, NaN
+            where a pixel is not valid, as in `read`; nothing without near infrared.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
+        known = {name: band for name, band in asdict(self._spectrum).items() if band is not None}
+        if not known:
+            return {}
+        window = Window(column, row, width, height)
+        with self._reading():
+            _, shown = self._values(window)
+            values, valid = self._values(window, bands=list(known.values()))
+        valid &= shown
+        planes = {}
+        for (name, band), plane in zip(known.items(), values, strict=True):
+            scale, offset = (x[band - 1] for x in (self._dataset.scales, self._dataset.offsets))
+            scaled = (plane * scale + offset).astype(np.float32)
+            # 0 may be nodata and yet what infrared is over dark water.
+            empty = self._dataset.nodatavals[band - 1] or None
+            planes[name] = np.where(valid & (plane != empty), scaled, np.float32(np.nan))
+        return planes
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Read under our GDAL options; a damaged file is the user's business."""
@@ -155,10 +197,16 @@ class Raster:
             ) from error
 
     def _values(
-        self, window: Window | None = None, shape: tuple[int, int] | None = None
+        self,
+        window: Window | None = None,
+        shape: tuple[int, int] | None = None,
+        bands: Sequence[int] | None = None,
     ) -> tuple[Values, Mask]:
-        """(C, h, w) values of the bands and (h, w) bool, which are valid; shrunk to `shape`."""
-        bands = list(self.bands)
+        """(C, h, w) values of bands, by default those shown, and (h, w) bool, which are valid.
+
+        Shrunk to `shape`.
+        """
+        bands = list(bands or self.bands)
         shrunk = (len(bands), *shape) if shape else None
         values: Values = self._dataset.read(bands, window=window, out_shape=shrunk)
         flags = self._dataset.mask_flag_enums[bands[0] - 1]
@@ -240,6 +288,31 @@ def read_rgb(data: bytes, max_pixels: int = PIXEL_BUDGET) -> RGB:
         return _decode(data, max_pixels)
 
 
+def read_resolution(data: bytes) -> Resolution | None:
+    """What a photo says of its ground: a TIFF by its place, any other by the flight of a drone.
+
+    Args:
+        data: of a file that `read_rgb` reads; its pixels are not decoded.
+
+    Returns:
+        None where it says nothing, or its metadata are damaged: the picture is none the worse.
+    """
+    with warnings.catch_warnings(action="ignore"), suppress(RasterioError, *DAMAGES):
+        if data.startswith(TIFF_STARTS):
+            with _opened(data, "GTiff") as dataset:
+                return resolution_at_centre(dataset.width, dataset.height, *placement(dataset))
+        with Image.open(io.BytesIO(data), formats=tuple(IMAGE_FORMATS)) as image:
+            return flight_resolution(image)
+    return None
+
+
+def placement(dataset: Any) -> tuple[CRS | None, Affine | None, tuple[GroundControlPoint, ...]]:
+    """CRS, transform and ground control points; GDAL says "no transform" by the identity."""
+    gcps, gcp_crs = dataset.gcps
+    transform = None if dataset.transform == Affine.identity() else dataset.transform
+    return dataset.crs or gcp_crs, transform, tuple(gcps)
+
+
 def cause(error: BaseException) -> str:
     """What GDAL said first; rasterio's own message only points there."""
     while error.__cause__ is not None:
@@ -263,14 +336,21 @@ def _decode(data: bytes, max_pixels: int) -> RGB:
             return np.asarray(upright.convert("RGB"))
 
 
-def _read_whole(data: bytes, driver: str, max_pixels: int) -> RGB:
-    """A photo as a raster, by one driver of GDAL and from memory alone: (H, W, 3) uint8."""
+@contextmanager
+def _opened(data: bytes, driver: str) -> Iterator[Any]:
+    """A file in memory as a dataset."""
     with (
         warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
         rasterio.Env(**GDAL_OPTIONS),
         MemoryFile(data, filename="image") as file,
         file.open(driver=driver) as dataset,
     ):
+        yield dataset
+
+
+def _read_whole(data: bytes, driver: str, max_pixels: int) -> RGB:
+    """A photo as a raster, by one driver of GDAL and from memory alone: (H, W, 3) uint8."""
+    with _opened(data, driver) as dataset:
         width, height = dataset.width, dataset.height
         _check_size(width, height, max_pixels)
         _check_blocks(dataset, max_pixels)

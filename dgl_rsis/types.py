@@ -10,6 +10,8 @@ RGB = NDArray[np.uint8]  # (H, W, 3), 0-255
 Mask = NDArray[np.bool_]  # (H, W)
 Floats = NDArray[np.float32]
 Json = dict[str, Any]
+Extent = tuple[float, float]  # metres; how wide the smallest and the largest of a class are
+Tie = tuple[float, float]  # of a spectral index and a class: threshold and softness
 
 
 class InputError(ValueError):

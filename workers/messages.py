@@ -78,6 +78,32 @@ class VisualPrompt:
 
 
 @dataclass(frozen=True)
+class Exemplar:
+    """A mask that stands for all things like it; both at the size of the image.
+
+    Attributes:
+        mask: of one such thing, or of several apart.
+        marked: where nothing is sought: what has the same label already, the mask with it.
+    """
+
+    mask: Runs
+    marked: Runs
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON types; `from_json` inverts it."""
+        return {"mask": self.mask.to_json(), "marked": self.marked.to_json()}
+
+    @classmethod
+    def from_json(cls, payload: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or malformed.
+        """
+        return cls(Runs.from_json(payload["mask"]), Runs.from_json(payload["marked"]))
+
+
+@dataclass(frozen=True)
 class SegmentRequest:
     """Segmentation of one image: into classes, by a referring expression, or by pointing.
 
@@ -93,10 +119,14 @@ class SegmentRequest:
             meant, instead of classes and objects; with an expression, the object among its
             candidates. None for none.
         label: the label that such an answer gets; empty for the one that fits best.
+        exemplar: return everything else that is like it, instead of all the above, each a candidate
+            with `label`; None for none.
         prototypes: which visual prototypes of the project to use, `project@revision`; empty for
             none.
         model_version: the version that the web side reports in /setup; part of `key`.
         task_id: for the log only; not part of `key`.
+        metres: of the ground that a pixel of the image shows, as the task or whoever asks says;
+            None where nobody does, and then no part of `key`.
     """
 
     image: str
@@ -109,14 +139,24 @@ class SegmentRequest:
     label: str = ""
     prototypes: str = ""
     task_id: str = ""
+    metres: float | None = None
+    exemplar: Exemplar | None = None
 
     @cached_property
     def key(self) -> str:
         """32 hex digits, the same for every request that must give the same answer."""
         content = self.to_json()
         del content["task_id"]
+        for name in ("metres", "exemplar"):  # what is not asked for is no part of the question
+            if content[name] is None:
+                del content[name]
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody shows something, and waits: the answer is of use only soon."""
+        return self.pointed is not None or self.exemplar is not None
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it."""
@@ -124,6 +164,7 @@ class SegmentRequest:
         content = {each.name: getattr(self, each.name) for each in fields(self)}
         content["labels"] = [dict(vars(label)) for label in self.labels]
         content["pointed"] = None if self.pointed is None else self.pointed.to_json()
+        content["exemplar"] = None if self.exemplar is None else self.exemplar.to_json()
         return content
 
     @classmethod
@@ -136,12 +177,13 @@ class SegmentRequest:
         labels = tuple(
             Label(**{**label, "synonyms": tuple(label["synonyms"])}) for label in payload["labels"]
         )
-        pointed = payload["pointed"]
+        pointed, exemplar = payload["pointed"], payload.get("exemplar")
         return cls(
             **{
                 **payload,
                 "labels": labels,
                 "pointed": None if pointed is None else VisualPrompt.from_json(pointed),
+                "exemplar": None if exemplar is None else Exemplar.from_json(exemplar),
             }
         )
 
@@ -154,7 +196,7 @@ class SegmentResult:
         label: name of a label of the request.
         score: mean probability of the label inside the mask, [0, 1].
         level: "class" (all pixels of the class), "object" (one connected object) or "candidate"
-            (one answer to an expression or to pointing, best first).
+            (one answer to an expression, to pointing or to an exemplar, best first).
         runs: the mask at the size of the image as a browser shows it.
     """
 
@@ -175,7 +217,7 @@ class SegmentReply:
             has learnt or unlearnt since.
         segments: masks; empty when nothing was found.
         seconds: wall-clock seconds of each stage, in order.
-        reason: why nothing was found for an expression; empty otherwise.
+        reason: why nothing was found for a prompt; empty otherwise.
         margin: how sure the classes are: mean over the pixels of the difference between the
             probabilities of the two best classes, [0, 1]; None for answers that are no classes.
     """

@@ -88,6 +88,8 @@ class WorkerSettings(SharedSettings):
         max_image_bytes: cap of a download or a file.
         max_image_pixels: cap of height · width, checked before decoding.
         fetch_seconds: cap of the whole transfer of one image.
+        metres_per_pixel: of all images whose task does not say it, as "0.3" or "30 cm"; None leaves
+            it to what the files say.
     """
 
     model: str = "starter"
@@ -101,6 +103,7 @@ class WorkerSettings(SharedSettings):
     max_image_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     max_image_pixels: int = Field(default=PIXEL_BUDGET, ge=1)
     fetch_seconds: float = Field(default=60.0, gt=0)
+    metres_per_pixel: float | None = None
 
     @field_validator("allowed_image_hosts", mode="before")
     @classmethod
@@ -108,6 +111,15 @@ class WorkerSettings(SharedSettings):
         if isinstance(value, str):
             return tuple(host.strip().lower() for host in value.split(",") if host.strip())
         return value
+
+    @field_validator("metres_per_pixel", mode="before")
+    @classmethod
+    def _parse_metres(cls, value: object) -> object:
+        if value is None:
+            return None
+        from dgl_rsis.resolution import parse_metres  # NumPy comes with it, which few need
+
+        return parse_metres(value)
 
     @field_validator("local_files_document_root")
     @classmethod

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-Task = Literal["ovss", "res", "proposals", "parser", "clicks"]
+Task = Literal[
+    "ovss", "res", "proposals", "parser", "clicks", "objects", "presence", "absent", "claims"
+]
 SCENES = "scenes"
 
 
@@ -45,6 +47,7 @@ class EvaluationRun:
         min_area: pixels; smaller objects are left out.
         json: file for all numbers; None for none.
         plot: folder for pictures; None for none.
+        labels: names with commas between them, where the data set leaves them open; "" as usual.
         settings: of MODEL, DEVICE and MODELS_DIR.
     """
 
@@ -59,6 +62,7 @@ class EvaluationRun:
     min_area: int = 100
     json: Path | None = None
     plot: Path | None = None
+    labels: str = ""
     settings: WorkerSettings = field(default_factory=WorkerSettings)
 
 
@@ -73,6 +77,7 @@ def run(task: EvaluationRun) -> int:
         OSError: a result cannot be written.
     """
     name, _, folder = task.dataset.partition(":")
+    from backend.commands.labels import read_names  # its readers of label configs are heavy
     from dgl_rsis.evaluation.ladders import Options
 
     settings = task.settings
@@ -86,6 +91,7 @@ def run(task: EvaluationRun) -> int:
         piece=task.piece,
         top_k=task.top_k,
         min_area=task.min_area,
+        labels=tuple(read_names(task.labels)) if task.labels else None,
     )
     with counting(title) as done:
         report = measure(options, done)
@@ -102,7 +108,7 @@ def _measurement(task: EvaluationRun, name: str, folder: Path | None) -> "tuple[
 
     source = evaluation if name == SCENES else catalogue
     match task.task:
-        case "ovss":
+        case "ovss" if not task.labels and not catalogue.is_judged(name):
             data = source.open_classes(name, folder, task.split)
             return data.title, partial(ladders.evaluate_ovss, data)
         case "res":
@@ -117,6 +123,37 @@ def _measurement(task: EvaluationRun, name: str, folder: Path | None) -> "tuple[
         case "clicks":
             data = source.open_objects(name, folder, task.split, task.thing)
             return data.title, partial(click_ladder.evaluate_clicks, data)
+        case _:
+            return _partial_measurement(task, name, folder)
+
+
+def _partial_measurement(
+    task: EvaluationRun, name: str, folder: Path | None
+) -> "tuple[str, Measure]":
+    """Of what the truth does not say of every pixel, or not in the labels that are asked for."""
+    from dgl_rsis.evaluation import measures
+    from dgl_rsis.evaluation.datasets import catalogue
+    from starter.scenes import evaluation
+
+    match task.task:
+        case "objects":
+            boxed = catalogue.open_boxes(name, folder, task.split)
+            return boxed.title, partial(measures.evaluate_objects, boxed)
+        case "presence":
+            tagged = catalogue.open_presence(name, folder, task.split)
+            return tagged.title, partial(measures.evaluate_presence, tagged)
+        case "absent":
+            questions = catalogue.open_questions(name, folder)
+            return questions.title, partial(measures.evaluate_absent, questions)
+        case "claims":
+            large = catalogue.open_large(name, folder)
+            return large.title, partial(measures.evaluate_claims, large)
+    if catalogue.is_judged(name):
+        data = catalogue.open_judged(name, folder, task.split)
+    else:
+        source = evaluation if name == SCENES else catalogue
+        data = catalogue.as_judged(source.open_classes(name, folder, task.split), task.piece)
+    return data.title, partial(measures.evaluate_judged, data)
 
 
 def _write(report: "Report", task: EvaluationRun) -> None:

@@ -118,6 +118,9 @@ def evaluate(
     min_area: Annotated[int, typer.Option(min=1, help="Smaller objects do not count.")] = 100,
     json: Annotated[Path | None, typer.Option(help="File for all numbers.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Folder for pictures.")] = None,
+    labels: Annotated[
+        str, typer.Option(help="Asked for instead of those that are usual for the data set.")
+    ] = "",
     model: Model = None,
     device: Device = None,
 ) -> None:
@@ -125,7 +128,7 @@ def evaluate(
     settings = options.local(model, device)
     run = evaluation.EvaluationRun(
         task, dataset, split, limit, per_image, piece, top_k, thing, min_area, json, plot,
-        settings,
+        labels, settings,
     )  # fmt: skip
     try:
         status = evaluation.run(run)

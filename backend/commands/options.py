@@ -42,6 +42,13 @@ Bands = Annotated[
     str,
     typer.Option(help='GeoTIFF: shown as red, green and blue: "4,3,2"; else the file decides.'),
 ]
+Metres = Annotated[
+    str,
+    typer.Option(
+        "--metres-per-pixel",
+        help='Of the ground, as "0.3" or "30 cm"; else what tasks or files say.',
+    ),
+]
 
 
 def read(kind: type[AnySettings], **given: Any) -> AnySettings:
@@ -58,9 +65,10 @@ def read(kind: type[AnySettings], **given: Any) -> AnySettings:
         refuse("; ".join(f"{name}: {message}" if name else message for name, message in wrong))
 
 
-def local(model: str | None = None, device: str | None = None) -> WorkerSettings:
+def local(model: str | None = None, device: str | None = None, metres: str = "") -> WorkerSettings:
     """Settings of a command that works in this process; it logs for people."""
-    settings = read(WorkerSettings, model=model, device=device)
+    given = {"model": model, "device": device, "metres_per_pixel": metres or None}
+    settings = read(WorkerSettings, **given)
     log(settings.log_level, FOR_PEOPLE)
     return settings
 
@@ -110,6 +118,18 @@ def bands(text: str) -> tuple[int, ...] | None:
         return tuple(int(number) for number in text.split(","))
     except ValueError:
         refuse(f"--bands {text!r}: give three numbers from 1, as in 4,3,2")
+
+
+def metres(text: str) -> float | None:
+    """The metres of "0.3" or "30 cm"; None for an empty text. Anything else ends the command."""
+    if not text.strip():
+        return None
+    from dgl_rsis.resolution import parse_metres  # NumPy comes with it, which few commands need
+
+    try:
+        return parse_metres(text)
+    except ValueError as error:
+        refuse(f"--metres-per-pixel: {error}")
 
 
 def log(level: str, form: str) -> None:

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from backend.project import markup
 from backend.project.controls import PREDICTED, REASON, USABLE, Mode
-from backend.project.tasks import TaskError, expression_of, image_of, task_id_of
+from backend.project.tasks import TaskError, expression_of, image_of, metres_of, task_id_of
 from dgl_rsis.names import names_background
 from dgl_rsis.types import Label
 from workers.messages import SegmentRequest
@@ -75,7 +75,8 @@ class LabelConfig:
         """The segmentation that this task asks for.
 
         Raises:
-            TaskError: the config has no usable control, or the task has no usable image.
+            TaskError: the config has no usable control, or the task has no usable image, sentence
+                or resolution.
         """
         if not self.controls:
             raise TaskError(" ".join(self.problems))
@@ -88,6 +89,7 @@ class LabelConfig:
             objects="instance" in modes,
             expression=expression_of(task, self.expression_key),
             task_id=task_id_of(task),
+            metres=metres_of(task),
         )
 
 

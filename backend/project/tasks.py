@@ -4,9 +4,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from dgl_rsis.resolution import parse_metres
+from dgl_rsis.types import InputError
+
 LONGEST_ID = 64
 LONGEST_EXPRESSION = 500
 LONGEST_MESSAGE = 500
+METRES = ("metres_per_pixel", "gsd")  # keys of a task's data; the first one counts
 
 
 class TaskError(Exception):
@@ -66,6 +70,23 @@ def expression_of(task: Mapping[str, Any], key: str) -> str:
             f"The task's '{key}' is {type(value).__name__}, not a sentence that says what to find."
         )
     return short_expression(value, f"The task's '{key}'")
+
+
+def metres_of(task: Mapping[str, Any]) -> float | None:
+    """Metres of the ground that a pixel of the task's image shows; None where it does not say.
+
+    Raises:
+        TaskError: it says something that is no resolution.
+    """
+    for key in METRES:
+        value = _look_up(task.get("data"), key)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue  # an empty cell of a table
+        try:
+            return parse_metres(value)
+        except InputError as error:
+            raise TaskError(f"The task's '{key}': {error}.") from None
+    return None
 
 
 def short_expression(text: str, whose: str) -> str:

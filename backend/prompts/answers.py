@@ -30,7 +30,7 @@ class NoSuggestionError(Exception):
 
 
 def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig, seed: str) -> Json:
-    """The prediction that answers a prompt: the best candidate, or masks that it corrects.
+    """The prediction that answers a prompt: the best candidate, all of them, or masks corrected.
 
     Args:
         reply: to the prompt.
@@ -46,17 +46,19 @@ def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig,
         regions = _corrected(prompt, prompt.correction, best, reply.reason, seed)
     elif best is None:
         raise NoSuggestionError(reply.reason or "nothing was found")
+    elif prompt.meant is not None:
+        regions = _every(reply, config, seed)
     else:
-        regions = writing.to_regions(reply, best, config, seed)
-        # Accepted, it is what somebody asked for, not what nobody looked at: see `regions.touched`.
-        regions = [{**region, "origin": writing.CHANGED} for region in regions]
-        if not regions:
-            raise NoSuggestionError(
-                "the mask that was found is too small for a region, or its label has none"
-            )
+        regions = _new(reply, best, config, seed)
+    if not regions:
+        raise NoSuggestionError(
+            "the mask that was found is too small for a region, or its label has none"
+        )
     score = max((region.get("score") or 0.0 for region in regions), default=0.0)
     if prompt.correction is not None:
         regions += _with_new_shapes(prompt.correction.written, regions)
+    if prompt.meant is not None:
+        regions = [*prompt.meant.pending, *regions]
     return {"result": regions, "score": score, "model_version": reply.model_version}
 
 
@@ -91,6 +93,25 @@ def _reason(config: LabelConfig, text: Sequence[str]) -> Json:
         "type": "textarea",
         "value": {"text": list(text)},
     }
+
+
+def _new(
+    reply: SegmentReply, candidate: SegmentResult, config: LabelConfig, seed: str
+) -> list[Json]:
+    """A candidate as regions of its own."""
+    regions = writing.to_regions(reply, candidate, config, seed)
+    # Accepted, it is what somebody asked for, not what nobody looked at: see `regions.touched`.
+    return [{**region, "origin": writing.CHANGED} for region in regions]
+
+
+def _every(reply: SegmentReply, config: LabelConfig, seed: str) -> list[Json]:
+    """All candidates, each under ids that no other has."""
+    candidates = [each for each in reply.segments if each.level == "candidate"]
+    return [
+        region
+        for number, each in enumerate(candidates)
+        for region in _new(reply, each, config, f"{seed}\n{number}")
+    ]
 
 
 def _corrected(

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from backend.project.controls import FORMS, REASON
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, short_expression, task_id_of
-from backend.prompts import clicks, stored
+from backend.prompts import clicks, exemplars, stored
 from backend.prompts.clicks import Clicks, Correction
+from backend.prompts.exemplars import Meant
 from backend.prompts.memory import Memory
 from backend.regions import geometry, reading
 from backend.regions.geometry import RegionError, form_of, kind_of
@@ -41,6 +42,7 @@ class InteractivePrompt:
         label: the label that is selected; empty when none is.
         pointed: what is pointed at; None for nothing.
         correction: the mask that is to become another one; None for a new one.
+        meant: what all things are to be like, in place of text and pointing; None for nothing.
         asked_by: ids of the regions that it was read from.
     """
 
@@ -48,6 +50,7 @@ class InteractivePrompt:
     label: str = ""
     pointed: VisualPrompt | None = None
     correction: Correction | None = None
+    meant: Meant | None = None
     asked_by: frozenset[str] = frozenset()
 
 
@@ -71,6 +74,8 @@ def read(
     drawn = [region for region in regions if form_of(region) in FORMS]
     label = _own_label(drawn[-1]) if drawn else _label(regions)
     text = _text(regions, config)
+    if exemplars.asks(text):
+        return _alike(text, config, task, memory)
     if not drawn and not text:
         kinds = {(kind_of(region) or "unknown")[:40] for region in regions} or {"nothing"}
         raise TaskError(
@@ -107,7 +112,22 @@ def to_request(plain: SegmentRequest, prompt: InteractivePrompt) -> SegmentReque
         expression=prompt.text,
         label=prompt.label,
         pointed=prompt.pointed,
+        exemplar=None if prompt.meant is None else prompt.meant.exemplar,
     )
+
+
+def _alike(
+    text: str, config: LabelConfig, task: Mapping[str, Any], memory: Memory
+) -> InteractivePrompt:
+    """What is asked for by "all like this".
+
+    Raises:
+        TaskError: there is no mask to go by, or none can have its label.
+    """
+    meant = exemplars.read(text, task, memory.shown.recent(task_id_of(task), ()))
+    if meant.label not in _answerable(config):
+        raise _unanswerable(meant.label, config)
+    return InteractivePrompt(label=meant.label, meant=meant)
 
 
 def _pointing(
@@ -130,7 +150,7 @@ def _pointing(
         outline=_newest(_of(mine, OUTLINES), _mask),
         prior=None if correction is None else correction.prior,
     )
-    return InteractivePrompt(text, label, pointed, correction, _ids(mine))
+    return InteractivePrompt(text, label, pointed, correction, asked_by=_ids(mine))
 
 
 def _clicked(
@@ -182,12 +202,16 @@ def _check(region: Json, label: str, config: LabelConfig) -> None:
             f"The prompt is on {_quoted(named)}, but masks are made for the image '{image}'."
         )
     if label and label not in _answerable(config):
-        names = ", ".join(f"'{control.name}'" for control in config.controls)
-        raise TaskError(
-            f"The prompt's label {_quoted(label)} is none that a mask can have: add it to the "
-            f"labels of {names}, or choose another. Backgrounds and labels with model_skip get no "
-            "mask."
-        )
+        raise _unanswerable(label, config)
+
+
+def _unanswerable(label: str, config: LabelConfig) -> TaskError:
+    names = ", ".join(f"'{control.name}'" for control in config.controls)
+    return TaskError(
+        f"The prompt's label {_quoted(label)} is none that a mask can have: add it to the "
+        f"labels of {names}, or choose another. Backgrounds and labels with model_skip get no "
+        "mask."
+    )
 
 
 def _answerable(config: LabelConfig) -> frozenset[str]:

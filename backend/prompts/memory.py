@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 
 from backend.project.tasks import LONGEST_ID
 from dgl_rsis.types import Json
+from workers.messages import Point
 
 REMEMBERED_SIGNS = 20_000
 REMEMBERED_REASONS = 20_000
 REMEMBERED_TASKS = 64  # each with a few masks
 REMEMBERED_ANSWERS = 4  # of a task
 UNSAVED_SECONDS = 6.0  # the editor's draft, and the way here
+SHOWN_SECONDS = 60.0  # in which somebody who looks at a suggestion asks for all things like it
 
 
 class Signs:
@@ -50,11 +52,13 @@ class _Suggestion:
     Attributes:
         regions: what was suggested.
         asked_by: ids of the regions of its prompt.
+        points: its positive points, shares of the image.
         at: when, seconds since the epoch.
     """
 
     regions: tuple[Json, ...]
     asked_by: frozenset[str]
+    points: tuple[Point, ...]
     at: float
 
 
@@ -64,32 +68,47 @@ class Suggestions:
     Args:
         clock: seconds since the epoch, to be compared with Label Studio's.
         most: tasks.
+        answers: of a task.
+        seconds: after which they are forgotten.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.time, most: int = REMEMBERED_TASKS
+        self,
+        clock: Callable[[], float] = time.time,
+        most: int = REMEMBERED_TASKS,
+        answers: int = REMEMBERED_ANSWERS,
+        seconds: float = UNSAVED_SECONDS,
     ) -> None:
         self._clock = clock
         self._most = most
+        self._answers = answers
+        self._seconds = seconds
         self._last: OrderedDict[str, list[_Suggestion]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def remember(self, task_id: str, regions: Sequence[Json], asked_by: Collection[str]) -> None:
+    def remember(
+        self,
+        task_id: str,
+        regions: Sequence[Json],
+        asked_by: Collection[str],
+        points: Sequence[Point] = (),
+    ) -> None:
         """Note an answer.
 
         Args:
             task_id: Label Studio's id of the task.
             regions: what is suggested.
             asked_by: ids of the regions of its prompt.
+            points: its positive points, shares of the image.
         """
         now = self._clock()
-        suggestion = _Suggestion(tuple(regions), frozenset(asked_by), now)
+        suggestion = _Suggestion(tuple(regions), frozenset(asked_by), tuple(points), now)
         with self._lock:
             for other, given in list(self._last.items()):  # masks are large: none is kept for long
-                if given[0].at < now - UNSAVED_SECONDS:
+                if given[0].at < now - self._seconds:
                     del self._last[other]
             last = [suggestion, *self._last.get(task_id, [])]
-            self._last[task_id] = last[:REMEMBERED_ANSWERS]
+            self._last[task_id] = last[: self._answers]
             self._last.move_to_end(task_id)
             while len(self._last) > self._most:
                 self._last.popitem(last=False)
@@ -105,10 +124,10 @@ class Suggestions:
             asked_by: ids of the regions of the present prompt.
 
         Returns:
-            Each as Label Studio has drafts: `result` and `updated_at`; and `asked_by`, the ids of
-            the regions of its prompt.
+            Each as Label Studio has drafts: `result` and `updated_at`; and `asked_by` and `points`,
+            see `remember`.
         """
-        since = self._clock() - UNSAVED_SECONDS
+        since = self._clock() - self._seconds
         with self._lock:
             last = list(self._last.get(task_id, []))
         return [
@@ -116,6 +135,7 @@ class Suggestions:
                 "result": list(suggestion.regions),
                 "updated_at": datetime.fromtimestamp(suggestion.at, UTC).isoformat(),
                 "asked_by": suggestion.asked_by,
+                "points": suggestion.points,
             }
             for suggestion in last
             if suggestion.at >= since and suggestion.asked_by.isdisjoint(asked_by)
@@ -151,9 +171,13 @@ class Memory:
     Attributes:
         signs: of keypoints.
         suggestions: the last answers.
+        shown: the last answer alone, for longer: of what it shows somebody may want all.
         reasons: which of them said why there is none.
     """
 
     signs: Signs = field(default_factory=Signs)
     suggestions: Suggestions = field(default_factory=Suggestions)
+    shown: Suggestions = field(
+        default_factory=lambda: Suggestions(answers=1, seconds=SHOWN_SECONDS)
+    )
     reasons: Reasons = field(default_factory=Reasons)

@@ -120,7 +120,10 @@ class PromptService:
         raise NoSuggestionError(reply.message if isinstance(reply, Failure) else TOO_LATE)
 
     def _remember(self, task_id: str, answer: Json, prompt: InteractivePrompt) -> None:
-        self._memory.suggestions.remember(task_id, answer["result"], prompt.asked_by)
+        result, points = answer["result"], prompt.pointed.positive if prompt.pointed else ()
+        self._memory.suggestions.remember(task_id, result, prompt.asked_by)
+        if prompt.meant is None:  # "more like this" means the same thing again, not one of these
+            self._memory.shown.remember(task_id, result, prompt.asked_by, points)
 
     def _refused(self, cause: str, config: LabelConfig, task: Any, version: str, sent: Any) -> Json:
         answer = answers.refuse(cause, config, version, drawn=context.is_drawn(sent))

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from dgl_rsis.names import names_background, normal_name
-from dgl_rsis.types import Label
+from dgl_rsis.types import Extent, Label, Tie
 
 BACKGROUND = "background"
 
@@ -25,10 +25,16 @@ class ClassPhrases:
     Attributes:
         label: the label; for the implicit background a label of that name.
         phrases: at least one; the class's probability is that of its best phrase.
+        extents: of each phrase, how wide the smallest and the largest things of that name are,
+            metres; None where nobody knows.
+        largest: of each phrase, how wide the things that it names can be, metres; None for what is
+            no thing that a place may lack, as land is none.
     """
 
     label: Label
     phrases: tuple[str, ...]
+    extents: tuple[Extent | None, ...]
+    largest: tuple[float | None, ...]
 
 
 def phrases(labels: Sequence[Label], *, enrich: bool = True) -> tuple[ClassPhrases, ...]:
@@ -44,16 +50,60 @@ def phrases(labels: Sequence[Label], *, enrich: bool = True) -> tuple[ClassPhras
         that one sees from above are covered by no label, one entry more, with `background` set.
     """
     if not enrich:
-        return tuple(ClassPhrases(x, _unique([x.name, *x.synonyms])) for x in labels)
+        return tuple(_class(x, _unique([x.name, *x.synonyms])) for x in labels)
     covered = _covered(labels)
     remaining = [name for name in _knowledge()["background"] if name not in covered]
+    if remaining:
+        remaining += [name for name in _knowledge()["distractors"] if name not in covered]
     surroundings = _unique([p for name in remaining for p in _classes()[name]["phrases"]])
-    asked = [
-        ClassPhrases(x, _background(x, surroundings) if x.background else _own(x)) for x in labels
-    ]
+    asked = [_class(x, _background(x, surroundings) if x.background else _own(x)) for x in labels]
     if surroundings and not any(x.background for x in labels):
-        asked.append(ClassPhrases(Label(BACKGROUND, background=True), surroundings))
+        asked.append(_class(Label(BACKGROUND, background=True), surroundings))
     return tuple(asked)
+
+
+def _class(label: Label, words: tuple[str, ...]) -> ClassPhrases:
+    """A phrase that no table has is as wide as its label says."""
+    own = "" if label.background else label.name
+    return ClassPhrases(
+        label,
+        words,
+        tuple(extent(word) or extent(own) for word in words),
+        tuple(largest(word) or largest(own) for word in words),
+    )
+
+
+def extent(name: str) -> Extent | None:
+    """How wide the smallest and the largest usual things of a name are, metres; None if unknown."""
+    widths = _table(name).get("metres")
+    return (float(widths[0]), float(widths[1])) if widths else None
+
+
+def largest(name: str) -> float | None:
+    """How wide a thing of a name can be, metres; None for what is no such thing."""
+    most = _table(name).get("largest")
+    return None if most is None else float(most)
+
+
+def _table(name: str) -> dict[str, Any]:
+    """The table of a name or a phrase; empty where there is none."""
+    entry = _entry(name) or _by_phrase().get(name)
+    table: dict[str, Any] = _classes()[entry] if entry else {}
+    return table
+
+
+def ties(asked: ClassPhrases) -> tuple[dict[str, Tie], ...]:
+    """What spectral indices say of each phrase: index → threshold and softness; mostly nothing.
+
+    A phrase that no table has is tied as its label is.
+    """
+    own = {} if asked.label.background else _tied(asked.label.name)
+    return tuple(_tied(phrase) or own for phrase in asked.phrases)
+
+
+def _tied(name: str) -> dict[str, Tie]:
+    ties = _table(name).get("evidence", {})
+    return {index: (float(tie[0]), float(tie[1])) for index, tie in ties.items()}
 
 
 def templates() -> tuple[str, ...]:
@@ -84,6 +134,17 @@ def named(noun: str, labels: Sequence[Label]) -> str | None:
         if entry and entry in {_entry(word) for word in (label.name, *label.synonyms)}:
             return label.name
     return None
+
+
+def means(name: str, other: str) -> bool:
+    """Whether what one name says is the class of the other, or a part of it.
+
+    "house" means building, "grass" means vegetation, but vegetation does not mean grass.
+    """
+    if normal_name(name) == normal_name(other):
+        return True
+    entry = _entry(name)
+    return entry is not None and entry in _covered([Label(other)])
 
 
 def rivals(nouns: Sequence[str]) -> tuple[str, ...]:
@@ -154,3 +215,10 @@ def _by_name() -> dict[str, str]:
         for entry, data in _classes().items()
         for n in data["names"]
     }
+
+
+@cache
+def _by_phrase() -> dict[str, str]:
+    """The first table of each phrase."""
+    tables = reversed(_classes().items())
+    return {phrase: entry for entry, data in tables for phrase in data["phrases"]}

@@ -29,12 +29,14 @@ class MapParameters:
         rows, columns: patches of the dense map that the masks' height and width span.
         area_exponent: γ; a mask's vote weighs area^−γ, so that what is smaller and more particular
             is heard before the ground that it stands on. 0: all votes are equal.
+        pixel_area: pixels; where a pixel has a say of its own, it is that of a mask so large.
     """
 
     temperature: float
     rows: float
     columns: float
     area_exponent: float = 0.0
+    pixel_area: float = 512.0
 
 
 def match(features: Tensor, texts: Tensor, owners: Sequence[int], temperature: float) -> Floats:
@@ -136,16 +138,9 @@ def class_probabilities(
         owners: P class indices, 0 … C−1.
         parameters: temperature, grid and blending.
     """
-    # Pixels under the same masks have the same mean: there are far fewer such cells than pixels.
-    first, cell = cells(masks)  # (U,), (H, W)
-    members = masks.reshape(len(masks), -1)[:, first].T.astype(np.float32)  # (U, N)
-    areas = np.maximum([np.count_nonzero(mask) for mask in masks], 1)
-    weights = (areas / areas.max(initial=1)) ** -parameters.area_exponent
-    members *= weights.astype(np.float32)
-    covered = members.sum(axis=1, keepdims=True)  # (U, 1)
-    mean = members @ region_cosines / np.where(covered > 0, covered, 1)  # (U, P)
+    _, cell, mean, covered = _votes(masks, region_cosines, parameters)
     classes = best_phrase(mean, owners, parameters.temperature)  # (U, C)
-    bare = (covered[:, 0] == 0)[cell]
+    bare = (covered == 0)[cell]
     if bare.any():
         rows, columns = np.nonzero(bare)
         height, width = cell.shape
@@ -158,6 +153,74 @@ def class_probabilities(
         cell[bare] = len(classes) + np.arange(len(alone))
         classes = np.concatenate([classes, alone])
     return SemanticMap(cell, classes)
+
+
+def pixel_probabilities(
+    masks: Mask,
+    region_cosines: Floats,
+    pixel_cosines: Tensor,
+    owners: Sequence[int],
+    parameters: MapParameters,
+    taught: Floats | None = None,
+) -> SemanticMap:
+    """`class_probabilities` where every pixel has a say of its own, beside the masks on it.
+
+    A pixel votes as a mask of `pixel_area` pixels would: where the masks are small they decide,
+    and what is smaller than any mask is not lost in its surroundings.
+
+    Args:
+        masks: (N, H, W) bool.
+        region_cosines: (N, P) float32.
+        pixel_cosines: (C, h, w) float32, of the image's proportions, of the best phrases.
+        owners: P class indices, 0 … C−1.
+        parameters: temperature, weights.
+        taught: (N, P) float32, what is added to the cosines of the masks and counts in full; None
+            for nothing.
+    """
+    _, cell, mean, covered = _votes(masks, region_cosines, parameters)
+    of_masks = _best(mean, owners)  # (U, C)
+    planes = F.interpolate(pixel_cosines[None].cpu(), size=cell.shape, mode="bilinear")[0]
+    own = planes.permute(1, 2, 0).numpy()  # (H, W, C)
+    areas = np.maximum([np.count_nonzero(mask) for mask in masks], 1)
+    # Votes are relative to that of the largest mask, see `_votes`.
+    weight = (parameters.pixel_area / areas.max(initial=1)) ** -parameters.area_exponent
+    shares = (covered / (covered + weight))[cell][..., None]  # (H, W, 1)
+    blended = shares * of_masks[cell] + (1 - shares) * own
+    if taught is not None:
+        _, _, more, _ = _votes(masks, region_cosines + taught, parameters)
+        blended += (_best(more, owners) - of_masks)[cell]
+    logits = parameters.temperature * blended.reshape(cell.size, -1)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    classes = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return SemanticMap(np.arange(cell.size).reshape(cell.shape), classes.astype(np.float32))
+
+
+def _votes(
+    masks: Mask, region_cosines: Floats, parameters: MapParameters
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats]:
+    """What masks say of every pixel, told once for all pixels under the same masks.
+
+    Returns:
+        (U,) the first pixel of each such cell, (H, W) the cell of each pixel, (U, P) the mean of
+        its masks' cosines, and (U,) the sum of their weights, 0 under no mask.
+    """
+    # Pixels under the same masks have the same mean: there are far fewer such cells than pixels.
+    first, cell = cells(masks)  # (U,), (H, W)
+    members = masks.reshape(len(masks), -1)[:, first].T.astype(np.float32)  # (U, N)
+    areas = np.maximum([np.count_nonzero(mask) for mask in masks], 1)
+    weights = (areas / areas.max(initial=1)) ** -parameters.area_exponent
+    members *= weights.astype(np.float32)
+    covered = members.sum(axis=1)  # (U,)
+    mean = members @ region_cosines / np.where(covered > 0, covered, 1)[:, None]  # (U, P)
+    return first, cell, mean, covered
+
+
+def _best(cosines: Floats, owners: Sequence[int]) -> Floats:
+    """(U, P) → (U, C), the best phrase of each class."""
+    of_phrase = np.asarray(owners)
+    return np.stack(
+        [cosines[:, of_phrase == owner].max(axis=1) for owner in range(max(owners) + 1)], axis=1
+    )
 
 
 def _at(cells: Tensor, down: Positions, across: Positions) -> Floats:

@@ -24,9 +24,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import masks
-from dgl_rsis.classes import knowledge, matching, prototypes, vocabulary
+from dgl_rsis.classes import indices, knowledge, matching, prototypes, scales, sizes, vocabulary
 from dgl_rsis.classes.matching import MapParameters, SemanticMap
 from dgl_rsis.classes.prototypes import Prototypes
+from dgl_rsis.classes.scales import Phrases, Weighting
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import crops, features, mask_features
 from dgl_rsis.clip.crops import CropParameters
@@ -35,9 +36,10 @@ from dgl_rsis.clip.mask_features import MaskFeature
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
-from dgl_rsis.weights import identity
 
+LEAST_PRESENCE = 1e-3  # what is less likely to be there than this is no less likely
 MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
 
 
@@ -62,11 +64,14 @@ class OvssParameters:
             goes before it.
         knowledge: use the project's phrases, templates and implicit background; without it the
             bare class names are asked for.
-        remember: use the model's own prototypes, where it has some and they know all labels.
         min_object: pixels; smaller connected parts are no objects.
         max_objects: of each class, the largest.
+        presence: exponent of the probability that the image shows a phrase at all, where the model
+            has a head for that; 0: no say.
         margin: only masks whose two best classes are closer than this, [0, 1], are also encoded as
             crops; the others keep their mask feature. 1 encodes all of them, 0 none.
+        index_weight: of what spectral indices say, where there are any; 1 takes their log-odds as
+            they are, 0 leaves the picture alone.
         batch: crops encoded at a time; does not change the answer.
     """
 
@@ -79,10 +84,11 @@ class OvssParameters:
     area_exponent: float = 1.0
     threshold: float = 0.0
     knowledge: bool = True
-    remember: bool = True
     min_object: int = 32
     max_objects: int = 300
+    presence: float = 0.1
     margin: float = 1.0
+    index_weight: float = 1.0
     batch: int = 64
 
 
@@ -94,10 +100,15 @@ class EncodedImage:
         image: (H, W, 3) uint8.
         proposed: its mask proposals, N.
         dense: of one pass over the image.
-        by_mask: (N, D) float32, mask-guided features, L2 norm 1.
+        by_mask: (K, N, D) float32, mask-guided features at each size that the image was seen at,
+            L2 norm 1.
         seconds: wall-clock seconds of each stage.
         by_crop: (N, D) float32, features of all context-aware crops, where `with_crops` made them
             in advance; None: made when needed, for the masks that need them.
+        resolution: of the pixels of `image`, where it is known; else the picture's own look
+            decides, `DenseFeatures.resolution`.
+        indices: (H, W) float32 in [-1, 1] of each spectral index that is known, NaN where it is
+            not; none for a photo.
     """
 
     image: RGB
@@ -106,6 +117,8 @@ class EncodedImage:
     by_mask: Tensor
     seconds: Mapping[str, float]
     by_crop: Tensor | None = None
+    resolution: Resolution | None = None
+    indices: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,8 +164,6 @@ def model_version(clip: ClipModel, parameters: OvssParameters, *others: Any) -> 
     relevant = {key: value for key, value in asdict(parameters).items() if key != "batch"}
     relevant |= {type(other).__name__: asdict(other) for other in others}
     own = f"{clip.crop_side} {clip.dense_side} {clip.temperature}"
-    if clip.prototypes is not None:
-        own += f" {identity.fingerprint(clip.prototypes)}"
     content = f"{clip.fingerprint} {own} {knowledge.fingerprint()} {sorted(relevant.items())}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     stem = clip.name.replace(":", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
@@ -164,6 +175,8 @@ def segment_classes(
     labels: Sequence[Label],
     clip: ClipModel,
     parameters: OvssParameters | None = None,
+    *,
+    resolution: Resolution | None = None,
 ) -> ClassSegmentation:
     """Open-vocabulary semantic segmentation: a class for every pixel.
 
@@ -172,6 +185,7 @@ def segment_classes(
         labels: the vocabulary; names are distinct.
         clip: the model.
         parameters: default `OvssParameters()`.
+        resolution: of the image; None where nobody knows.
 
     Raises:
         InputError: no labels, a name twice, or an image too small to have regions.
@@ -179,10 +193,9 @@ def segment_classes(
     parameters = parameters or OvssParameters()
     seconds: dict[str, float] = {}
     with timed(seconds, "text"):
-        words = vocabulary.prepare(
-            labels, clip, enrich=parameters.knowledge, remember=parameters.remember
-        )
-    segmentation = classify(encode_image(image, clip, parameters), words, clip, parameters)
+        words = vocabulary.prepare(labels, clip, enrich=parameters.knowledge)
+    encoded = encode_image(image, clip, parameters, resolution=resolution)
+    segmentation = classify(encoded, words, clip, parameters)
     return replace(segmentation, seconds=seconds | segmentation.seconds)
 
 
@@ -208,7 +221,8 @@ def classify(
         best = proposed.at_full_size(semantic.best)
         probability = proposed.at_full_size(semantic.probability)
         class_map = words.labelled(best, probability, parameters.threshold)
-        classes = _classes(class_map, probability, words.labels)
+        scores = expected_ious(semantic, len(words.labels))
+        classes = _classes(class_map, scores, words.labels)
     return ClassSegmentation(
         tuple(classes), class_map, probability, seconds, parameters, semantic.margin
     )
@@ -223,28 +237,79 @@ def pixel_classes(
     learnt: Prototypes | None = None,
 ) -> SemanticMap:
     """The probabilities of all classes, at the size of the masks; its stages add their seconds."""
-    proposed = encoded.proposed
-    with timed(seconds, "crops"):
-        fused = fuse(encoded, clip, words.texts, words.owners, parameters)
-    cosines = (fused @ words.texts.T).cpu().numpy()  # (N, P)
-    known = [each for each in (words.known, learnt) if each is not None]
-    if known:
-        with timed(seconds, "prototypes"):
-            keys, joined = prototypes.describe(encoded.image, proposed), prototypes.joined(known)
-            evidence = prototypes.judge(keys, joined, [label.name for label in words.labels])
-            temperature = temperature_of(clip, parameters)
-            cosines = prototypes.apply(cosines, words.owners, temperature, evidence)
-    with timed(seconds, "map"):
-        return matching.class_probabilities(
-            proposed.masks,
-            cosines,
-            features.patch_features(clip, encoded.dense) @ words.texts.T,
-            words.owners,
-            map_parameters(proposed, clip, parameters),
+    semantic = _voted(encoded, words, clip, parameters, seconds, learnt)
+    if not parameters.knowledge:
+        return semantic
+    with timed(seconds, "sizes"):
+        known = encoded.resolution or encoded.dense.resolution
+        factor = semantic.cell.shape[1] / encoded.proposed.width
+        return sizes.possible(
+            semantic, sizes.limits(words.phrases, known, factor)[: len(words.labels)]
         )
 
 
-def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
+def _voted(
+    encoded: EncodedImage,
+    words: Vocabulary,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    seconds: dict[str, float],
+    learnt: Prototypes | None,
+) -> SemanticMap:
+    """What regions and pixels say."""
+    proposed, phrases = encoded.proposed, words.phrases
+    with timed(seconds, "crops"):
+        weighting = weigh(encoded, clip, phrases, parameters)
+        cosines = match_regions(encoded, clip, phrases, parameters, weighting)  # (N, P)
+    taught = None
+    if learnt is not None:
+        with timed(seconds, "prototypes"):
+            keys = prototypes.describe(encoded.image, proposed)
+            evidence = prototypes.judge(keys, learnt, [label.name for label in words.labels])
+            temperature = temperature_of(clip, parameters)
+            taught = prototypes.apply(cosines, words.owners, temperature, evidence) - cosines
+    if encoded.indices:
+        with timed(seconds, "indices"):
+            seen = weigh_indices(encoded, words, clip, parameters)
+            taught = seen if taught is None else taught + seen
+    mapping = map_parameters(proposed, clip, parameters)
+    with timed(seconds, "map"):
+        if clip.pixels is not None and parameters.pixel_share == 1:
+            levels = encoded.dense.pixel_levels
+            directions = words.texts @ clip.pixels.basis.T  # (P, R)
+            pixels = scales.pixel_cosines(levels, directions, phrases.owners, weighting)
+            return matching.pixel_probabilities(
+                proposed.masks, cosines, pixels, phrases.owners, mapping, taught
+            )
+        return matching.class_probabilities(
+            proposed.masks,
+            cosines if taught is None else cosines + taught,
+            features.patch_features(clip, encoded.dense) @ words.texts.T,
+            words.owners,
+            mapping,
+        )
+
+
+def weigh_indices(
+    encoded: EncodedImage,
+    words: Vocabulary,
+    clip: ClipModel,
+    parameters: OvssParameters,
+) -> Floats:
+    """What the spectral indices add to the cosines of regions and phrases: (N, P)."""
+    ties = [tie for asked in words.asked for tie in knowledge.ties(asked)]
+    logits = indices.evidence(encoded.indices, encoded.proposed, ties)
+    added: Floats = parameters.index_weight * logits / temperature_of(clip, parameters)
+    return added
+
+
+def encode_image(
+    image: RGB,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    *,
+    resolution: Resolution | None = None,
+) -> EncodedImage:
     """Proposals, and everything about them that takes one pass over the image.
 
     Raises:
@@ -254,7 +319,7 @@ def encode_image(image: RGB, clip: ClipModel, parameters: OvssParameters) -> Enc
     seconds: dict[str, float] = {}
     with timed(seconds, "proposals"):
         proposed = proposals.propose(image, parameters.regions)
-    return encode_proposed(image, proposed, clip, parameters, seconds)
+    return encode_proposed(image, proposed, clip, parameters, seconds, resolution=resolution)
 
 
 def encode_proposed(
@@ -263,13 +328,15 @@ def encode_proposed(
     clip: ClipModel,
     parameters: OvssParameters,
     seconds: Mapping[str, float],
+    *,
+    resolution: Resolution | None = None,
 ) -> EncodedImage:
     """`encode_image` of an image whose masks are there, after so many seconds of other stages."""
     spent = dict(seconds)
     with timed(spent, "dense"):
         dense = features.dense_features(clip, image, parameters.batch)
         by_mask = encode_masks(image, proposed, dense, clip, parameters)
-    return EncodedImage(image, proposed, dense, by_mask, spent)
+    return EncodedImage(image, proposed, dense, by_mask, spent, resolution=resolution)
 
 
 def check_size(image: RGB) -> None:
@@ -288,12 +355,12 @@ def encode_masks(
     clip: ClipModel,
     parameters: OvssParameters,
 ) -> Tensor:
-    """Mask-guided features of proposals: (N, D) float32, L2 norm 1."""
+    """Mask-guided features of proposals: (K, N, D) float32, L2 norm 1."""
     if parameters.mask_feature == "pooling":  # from the dense values that are here already
-        return features.mask_features(clip, dense, proposed.masks, parameters.pixel_share)
+        return features.pyramid_features(clip, dense, proposed.masks, parameters.pixel_share)
     return mask_features.mask_guided(
         clip, image, proposed.masks, parameters.mask_feature, parameters.batch
-    )
+    )[None]
 
 
 def with_crops(encoded: EncodedImage, clip: ClipModel, parameters: OvssParameters) -> EncodedImage:
@@ -301,34 +368,74 @@ def with_crops(encoded: EncodedImage, clip: ClipModel, parameters: OvssParameter
     return replace(encoded, by_crop=encode_crops(clip, encoded, parameters))
 
 
+def weigh(
+    encoded: EncodedImage, clip: ClipModel, phrases: Phrases, parameters: OvssParameters
+) -> Weighting:
+    """What counts for each phrase: the sizes that suit it, and whether it is there at all."""
+    dense, texts = encoded.dense, phrases.texts
+    factors = dense.factors[: len(encoded.by_mask)]
+    weighting = Weighting(
+        scales.shares(phrases.extents, encoded.resolution or dense.resolution, factors),
+        np.zeros(len(texts), dtype=np.float32),
+    )
+    likely = features.presence(clip, dense, texts, weighting.shares)
+    if likely is None or not parameters.presence:
+        return weighting
+    # Of land there is nearly always some; whether there are things is what the head is good at.
+    things = np.array([most is not None for most in phrases.largest])
+    doubt = np.where(things, np.log(np.maximum(likely, LEAST_PRESENCE)), 0.0).astype(np.float32)
+    return replace(weighting, priors=parameters.presence * doubt / temperature_of(clip, parameters))
+
+
+def match_regions(
+    encoded: EncodedImage,
+    clip: ClipModel,
+    phrases: Phrases,
+    parameters: OvssParameters,
+    weighting: Weighting | None = None,
+) -> Floats:
+    """Cosines of all proposals and phrases, each as it counts in this image: (N, P)."""
+    weighting = weighting or weigh(encoded, clip, phrases, parameters)
+    fused = fuse(encoded, clip, phrases, weighting, parameters)  # (K, N, D)
+    return scales.cosines(fused, phrases.texts, weighting)
+
+
 def fuse(
     encoded: EncodedImage,
     clip: ClipModel,
-    texts: Tensor,
-    owner: Sequence[int],
+    phrases: Phrases,
+    weighting: Weighting,
     parameters: OvssParameters,
 ) -> Tensor:
-    """v_i = β · v_mask,i + (1 − β) · v_crop,i, normalised: (N, D) float32.
+    """v_i = β · v_mask,i + (1 − β) · v_crop,i, normalised: (K, N, D) float32.
 
     Where pixel features are in v_mask, they are spared: crops weigh (1 − φ) · (1 − β).
 
     [ours] the fast path: a crop costs a forward pass, so with a `margin` below 1 only those masks
     get one that their mask feature leaves in doubt.
+
+    Args:
+        encoded: the image.
+        clip: the model.
+        phrases: P of them.
+        weighting: of the phrases in this image.
+        parameters: that it was encoded with.
     """
     share, by_mask = mask_share(clip, parameters), encoded.by_mask
     if share == 1:
         return by_mask
-    chosen: NDArray[np.int64] = np.arange(len(by_mask))
+    chosen: NDArray[np.int64] = np.arange(by_mask.shape[1])
     if parameters.margin < 1:
+        cosines = scales.cosines(by_mask, phrases.texts, weighting)
         temperature = temperature_of(clip, parameters)
-        classes = np.sort(matching.match(by_mask, texts, owner, temperature), axis=1)  # (N, C)
+        classes = np.sort(matching.best_phrase(cosines, phrases.owners, temperature), axis=1)
         second = classes[:, -2] if classes.shape[1] > 1 else 0.0
         chosen = np.flatnonzero(classes[:, -1] - second < parameters.margin)
     fused = by_mask.clone()
     if len(chosen):
         by_crop = encode_crops(clip, encoded, parameters, chosen)
         index = torch.from_numpy(chosen).to(by_mask.device)
-        fused[index] = F.normalize(share * by_mask[index] + (1 - share) * by_crop, dim=-1)
+        fused[:, index] = F.normalize(share * by_mask[:, index] + (1 - share) * by_crop, dim=-1)
     return fused
 
 
@@ -372,14 +479,34 @@ def encode_crops(
     return features.crop_features(clip, cut, parameters.batch)
 
 
+def expected_ious(semantic: SemanticMap, count: int) -> Floats:
+    """The IoU that the mask of each class is expected to have with the truth: (count,) in [0, 1].
+
+    E[|M ∩ T|] / E[|M ∪ T|], where each pixel is of the class with its probability: what was left
+    out counts as well as what is wrong. 0 for a class without pixels.
+
+    Args:
+        semantic: the map, at least `count` classes.
+        count: classes, the first of the map's.
+    """
+    pixels = np.bincount(semantic.cell.reshape(-1), minlength=len(semantic.classes))  # (U,)
+    best = semantic.classes.argmax(axis=1)
+    expected = np.zeros(count, dtype=np.float32)
+    for number in range(count):
+        likely, own = semantic.classes[:, number] * pixels, best == number
+        union = pixels[own].sum() + likely[~own].sum()
+        expected[number] = likely[own].sum() / max(union, 1e-9)
+    return expected
+
+
 def _classes(
-    class_map: NDArray[np.uint16], probability: Floats, labels: Sequence[Label]
+    class_map: NDArray[np.uint16], scores: Floats, labels: Sequence[Label]
 ) -> list[Segment]:
     segments = []
     for number, label in enumerate(labels, start=1):
         mask = class_map == number
         if mask.any():
-            segments.append(Segment(label.name, float(probability[mask].mean()), mask))
+            segments.append(Segment(label.name, float(scores[number - 1]), mask))
     return segments
 
 

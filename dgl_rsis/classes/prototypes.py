@@ -13,19 +13,14 @@ Prototypes decide among the classes that were corrected, and text alone decides 
 all others: a class that nobody marked yet neither gains nor loses by what was learnt of others.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
-from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals
-from dgl_rsis.weights.checkpoints import read_safetensors
+from dgl_rsis.types import RGB, Floats, InputError, Mask, Proposals
 
 Indices = NDArray[np.int64]
 
@@ -237,55 +232,6 @@ def joined(parts: Sequence[Prototypes]) -> Prototypes:
         np.concatenate([empty, *owners]),
         np.concatenate([empty, *sources]),
     )
-
-
-def named(prototypes: Prototypes, labels: Sequence[Label]) -> Prototypes | None:
-    """What a model's own prototypes know, under the names that a vocabulary has for it.
-
-    A label is known by its name or by one of its synonyms. A discriminant of some classes cannot
-    say that a region is of another, so it has to know all of them.
-
-    Args:
-        prototypes: their labels in lower case.
-        labels: the vocabulary.
-
-    Returns:
-        None when a label that is no background is unknown.
-    """
-    known = {}
-    for label in (each for each in labels if not each.background):
-        words = [word.lower() for word in (label.name, *label.synonyms)]
-        own = next((word for word in words if word in prototypes.labels), None)
-        if own is None or own in known:
-            return None
-        known[own] = label.name
-    return replace(prototypes, labels=tuple(known.get(name, "") for name in prototypes.labels))
-
-
-def save(prototypes: Prototypes, path: Path) -> None:
-    """Write prototypes as safetensors: keys in half precision, the labels as metadata."""
-    arrays = {
-        "keys": prototypes.keys.astype(np.float16),
-        "owners": prototypes.owners.astype(np.int16),
-        "sources": prototypes.sources.astype(np.int16),
-    }
-    save_file(arrays, path, metadata={"labels": json.dumps(prototypes.labels)})
-
-
-def load(path: Path) -> Prototypes:
-    """Read what `save` wrote.
-
-    Raises:
-        InputError: no such file, or nothing that `save` wrote.
-    """
-    try:
-        tensors, notes = read_safetensors(path)
-        labels = tuple(json.loads(notes["labels"]))
-        keys = tensors["keys"].numpy().astype(np.float32)
-        owners, sources = (tensors[n].numpy().astype(np.int64) for n in ("owners", "sources"))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} holds no prototypes ({error}): restore it or remove it") from None
-    return Prototypes(labels, keys, owners, sources)
 
 
 def _key(mask: Mask, lab: Floats, texture: Floats) -> Floats:

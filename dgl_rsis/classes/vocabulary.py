@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dgl_rsis.classes import knowledge, prototypes
+from dgl_rsis.classes import knowledge
 from dgl_rsis.classes.knowledge import ClassPhrases
-from dgl_rsis.classes.prototypes import Prototypes
+from dgl_rsis.classes.scales import Phrases
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.types import Floats, InputError, Label
@@ -25,14 +25,18 @@ class Vocabulary:
         labels: as given.
         asked: C classes: the labels in order, then implicit backgrounds.
         texts: (P, D) float32, L2 norm 1, the phrases of all classes in order.
-        known: what the model's own prototypes know of all labels; None where it has none, or does
-            not know them all.
     """
 
     labels: tuple[Label, ...]
     asked: tuple[ClassPhrases, ...]
     texts: Tensor
-    known: Prototypes | None = None
+
+    @property
+    def phrases(self) -> Phrases:
+        """What regions are compared with."""
+        extents = [extent for entry in self.asked for extent in entry.extents]
+        largest = [most for entry in self.asked for most in entry.largest]
+        return Phrases(self.texts, self.owners, extents, largest)
 
     @property
     def owners(self) -> list[int]:
@@ -62,9 +66,7 @@ class Vocabulary:
         return kept.astype(np.uint16)
 
 
-def prepare(
-    labels: Sequence[Label], clip: ClipModel, *, enrich: bool = True, remember: bool = True
-) -> Vocabulary:
+def prepare(labels: Sequence[Label], clip: ClipModel, *, enrich: bool = True) -> Vocabulary:
     """What to look for.
 
     Args:
@@ -72,10 +74,9 @@ def prepare(
         clip: the model.
         enrich: with the project's phrases, templates and implicit background [ours]; else the bare
             names [paper].
-        remember: with what the model's own prototypes know of the labels [ours].
 
     Raises:
-        InputError: no labels, a name twice, or the model's file of prototypes is damaged.
+        InputError: no labels, or a name twice.
     """
     if not labels:
         raise InputError("no labels to look for: give at least one")
@@ -86,10 +87,7 @@ def prepare(
     asked = knowledge.phrases(labels, enrich=enrich)
     phrases = [phrase for entry in asked for phrase in entry.phrases]
     prompts = [knowledge.prompts(phrase) if enrich else (phrase,) for phrase in phrases]
-    known = None
-    if remember and clip.prototypes is not None:
-        known = prototypes.named(_of_file(clip.prototypes), labels)
-    return Vocabulary(tuple(labels), tuple(asked), features.text_features(clip, prompts), known)
+    return Vocabulary(tuple(labels), tuple(asked), features.text_features(clip, prompts))
 
 
 def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
@@ -110,14 +108,21 @@ def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:
     return named[int((texts[1:] @ texts[0]).argmax())].name
 
 
-def rivals(nouns: Sequence[str], clip: ClipModel) -> Tensor:
+def rivals(nouns: Sequence[str], clip: ClipModel, owner: int) -> Phrases:
     """What else the things that nouns mean could be [ours, as CLIP-ES has a set of its own].
 
-    Returns:
-        (P, D) float32, L2 norm 1.
+    Args:
+        nouns: that are asked for.
+        clip: the model.
+        owner: the class index of all of these.
     """
-    known = _every(clip)
-    return torch.stack([known[phrase] for phrase in knowledge.rivals(nouns)])
+    known, phrases = _every(clip), knowledge.rivals(nouns)
+    return Phrases(
+        torch.stack([known[phrase] for phrase in phrases]),
+        [owner] * len(phrases),
+        [knowledge.extent(phrase) for phrase in phrases],
+        [knowledge.largest(phrase) for phrase in phrases],
+    )
 
 
 @lru_cache(maxsize=2)
@@ -126,6 +131,3 @@ def _every(clip: ClipModel) -> dict[str, Tensor]:
     phrases = knowledge.rivals(())
     encoded = features.text_features(clip, [knowledge.prompts(phrase) for phrase in phrases])
     return dict(zip(phrases, encoded, strict=True))
-
-
-_of_file = lru_cache(maxsize=4)(prototypes.load)

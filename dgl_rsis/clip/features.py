@@ -7,9 +7,10 @@ over the mask (TextRegion, MIT: "mask-weighted value pooling"), all masks from o
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,10 +23,13 @@ from dgl_rsis.clip import pixel_tower, towers
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import Tiling, padded, pyramid, tiled
 from dgl_rsis.masks import cells
+from dgl_rsis.resolution import Resolution, plausible
 from dgl_rsis.types import RGB, Floats, Mask
 
+FACTORS = (0.5, 0.25)  # of the smaller sizes that an image is seen at, too
+LEAST_SIDE = 48  # pixels; a smaller image has nothing left to see
 OVERLAP = 0.25  # share of a tile that its neighbour covers again
-BAND = 512  # pixels; rows that the pixel tower sees at a time
+BAND = 2**21  # pixels that the pixel tower sees at a time, beside what lies around them
 PIXEL_SHARE = 1.0  # measured on Dubai tile 5 and generated scenes (docs/LOG.md)
 MOST_KEPT = 2**26  # bytes of the tiles' states; more are made anew when they are asked for
 
@@ -37,10 +41,16 @@ class PixelFeatures:
     Attributes:
         coordinates: (h, w, R) float32, L2 norm 1, one for `pixel_tower.STRIDE` × STRIDE pixels.
         outline: (H, W) float32 in [0, 1], how likely the border of an object lies at a pixel.
+        presence: (R, h', w') float32, what is seen in each part of the image; see
+            `PixelTower.presence_logits`.
+        scale: (2,) float32, ln(metres a pixel) as the picture looks, and the logarithm of the
+            standard deviation of that.
     """
 
     coordinates: Tensor
     outline: Tensor
+    presence: Tensor
+    scale: Tensor
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class DenseFeatures:
         states: float32, `towers.before_last` of all tiles, perhaps on the CPU; None where they are
             too many to be kept.
         pixels: of the model's pixel tower; None where it has none.
+        smaller: the same of the image made smaller, the largest first.
     """
 
     values: Tensor
@@ -62,6 +73,30 @@ class DenseFeatures:
     patch: int
     states: Tensor | None = None
     pixels: PixelFeatures | None = None
+    smaller: tuple["DenseFeatures", ...] = ()
+
+    @property
+    def levels(self) -> tuple["DenseFeatures", ...]:
+        """This and the smaller ones, the largest first."""
+        return (self, *self.smaller)
+
+    @property
+    def pixel_levels(self) -> list["PixelFeatures"]:
+        """What the pixel tower says at each level; empty where the model has none."""
+        return [level.pixels for level in self.levels if level.pixels is not None]
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """As the picture looks; None where the model cannot tell."""
+        if self.pixels is None:
+            return None
+        mean, spread = self.pixels.scale.tolist()
+        return plausible(math.exp(mean), "picture", math.exp(spread))
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """Of the levels, the first is 1."""
+        return tuple(level.width / self.width for level in self.levels)
 
 
 def text_features(clip: ClipModel, phrases: Sequence[Sequence[str]]) -> Tensor:
@@ -102,9 +137,13 @@ def crop_features(clip: ClipModel, crops: Tensor, batch: int) -> Tensor:
 
 
 def dense_features(
-    clip: ClipModel, image: RGB, batch: int, overlap: float = OVERLAP
+    clip: ClipModel,
+    image: RGB,
+    batch: int,
+    overlap: float = OVERLAP,
+    factors: Sequence[float] = FACTORS,
 ) -> DenseFeatures:
-    """Run the image through the model once, tile by tile.
+    """Run the image through the model, tile by tile, at its own size and smaller.
 
     Tiles of `clip.dense_side` overlap; where they do, the values are averaged with weights that
     fall towards a tile's edge, where a patch sees less of its surroundings. The image is
@@ -115,7 +154,15 @@ def dense_features(
         image: (H, W, 3) uint8.
         batch: pixels of `batch` crops are encoded at a time.
         overlap: share of a tile that its neighbour covers again, [0, 1).
+        factors: of the sizes that it is seen at beside its own, in (0, 1); those that would leave
+            less than `LEAST_SIDE` pixels are left out. 1/2 and 1/4 are 5/16 more work.
     """
+    height, width = image.shape[:2]
+    smaller = tuple(
+        dense_features(clip, _shrunk(image, factor), batch, overlap, ())
+        for factor in factors
+        if min(height, width) * factor >= LEAST_SIDE
+    )
     tiling = tiled(image, clip.dense_side, clip.patch, overlap)
     kept: list[Tensor] = []
 
@@ -128,40 +175,53 @@ def dense_features(
     with torch.no_grad():
         values = blended(clip, tiling, tile_values())  # (h, w, E)
     states = torch.cat(kept) if kept else None
-    dense = DenseFeatures(values, image.shape[0], image.shape[1], clip.patch, states)
-    return replace(dense, pixels=pixel_features(clip, image, dense))
+    pixels = pixel_features(clip, image)
+    return DenseFeatures(values, height, width, clip.patch, states, pixels, smaller)
 
 
-def pixel_features(clip: ClipModel, image: RGB, dense: DenseFeatures) -> PixelFeatures | None:
+def _shrunk(image: RGB, factor: float) -> RGB:
+    """An image made smaller: each pixel is the mean of those that it covers."""
+    size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def pixel_features(clip: ClipModel, image: RGB) -> PixelFeatures | None:
     """Run an image through the model's pixel tower; None where it has none.
 
     Args:
         clip: the model.
         image: (H, W, 3) uint8.
-        dense: of the image.
     """
     if clip.pixels is None:
         return None
-    patches = patch_features(clip, dense).permute(2, 0, 1)  # (D, h, w)
-    rows = patches.shape[1]
-    pixels = padded(image, clip.patch, clip.patch)  # (3, h · patch, w · patch)
-    stride, halo = pixel_tower.STRIDE, -(-pixel_tower.REACH // clip.patch)
-    band = max(1, BAND // clip.patch)  # a whole large image's layers would not fit in memory
-    coordinates, outline = [], []
+    cell, stride = pixel_tower.COARSEST, pixel_tower.STRIDE
+    pixels = padded(image, cell, cell)  # (3, H', W') uint8
+    rows = pixels.shape[1] // cell
+    # A whole large image's layers would not fit in memory.
+    band = max(1, BAND // (cell * pixels.shape[2]))
+    halo = -(-pixel_tower.REACH // cell)
+    coordinates, outline, presence, scales = [], [], [], []
     for top in range(0, rows, band):
         first, last = max(0, top - halo), min(rows, top + band + halo)
-        shown = pixels[None, :, first * clip.patch : last * clip.patch].to(clip.device) / 255
+        shown = pixels[None, :, first * cell : last * cell].to(clip.device) / 255
         with torch.inference_mode():
-            shown = standardised(clip, shown).to(memory_format=torch.channels_last)
-            # Each (1, R, rows / 2, W' / 2) and (1, 1, rows, W') of a band and what lies around it.
-            raw, border = clip.pixels(shown, patches[None, :, first:last])
-        begin, end = (top - first) * clip.patch, (min(top + band, rows) - first) * clip.patch
-        unit = F.normalize(raw[0, :, begin // stride : end // stride].permute(1, 2, 0), dim=-1)
+            said = clip.pixels(shown.to(memory_format=torch.channels_last))
+        begin, end = top - first, min(top + band, rows) - first  # cells
+        fine = slice(begin * cell // stride, end * cell // stride)
+        unit = F.normalize(said.coordinates[0, :, fine].permute(1, 2, 0), dim=-1)
         coordinates.append(unit.half().float())  # so that a cache of halves changes nothing
-        outline.append(border[0, 0, begin:end].sigmoid().half().float())
+        border = said.outline[0, 0, begin * cell : end * cell]
+        outline.append(border.sigmoid().half().float())
+        presence.append(said.presence[0, :, begin:end].half().float())
+        scales.append(said.scale[0])
     height, width = image.shape[:2]
     half = slice(-(-height // stride)), slice(-(-width // stride))
-    return PixelFeatures(torch.cat(coordinates)[half], torch.cat(outline)[:height, :width])
+    return PixelFeatures(
+        torch.cat(coordinates)[half],
+        torch.cat(outline)[:height, :width],
+        torch.cat(presence, dim=1),
+        torch.stack(scales).mean(dim=0),
+    )
 
 
 def tiles_at_once(clip: ClipModel, tiling: Tiling, batch: int) -> int:
@@ -281,6 +341,37 @@ def mask_features(
         return by_pixel
     by_patch = _pooled_patches(clip, dense, masks)
     return F.normalize(pixel_share * by_pixel + (1 - pixel_share) * by_patch, dim=-1)
+
+
+def presence(
+    clip: ClipModel, dense: DenseFeatures, texts: Tensor, weights: Floats
+) -> Floats | None:
+    """How likely an image shows what phrases name: (P,) float32 in [0, 1].
+
+    Args:
+        clip: the model.
+        dense: of the image.
+        texts: (P, D) float32, L2 norm 1.
+        weights: (K, P), of the sizes that the image was seen at.
+
+    Returns:
+        None where the model cannot tell.
+    """
+    if clip.pixels is None:
+        return None
+    pixels = clip.pixels
+    logits = [pixels.presence_logits(x.presence[None], texts)[0] for x in dense.pixel_levels]
+    shares = torch.from_numpy(weights).to(texts)  # (K, P)
+    likely: Floats = (torch.stack(logits) * shares).sum(dim=0).sigmoid().cpu().numpy()
+    return likely
+
+
+def pyramid_features(
+    clip: ClipModel, dense: DenseFeatures, masks: Mask, pixel_share: float = PIXEL_SHARE
+) -> Tensor:
+    """`mask_features` at every size that the image was seen at: (K, N, D) float32, L2 norm 1."""
+    levels = dense.levels
+    return torch.stack([mask_features(clip, level, masks, pixel_share) for level in levels])
 
 
 def _pooled_patches(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:

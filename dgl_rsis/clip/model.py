@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 TEMPERATURE = 50.0
 PIXELS = "pixel_tower.safetensors"  # beside the weights; see `dgl_rsis.clip.pixel_tower`
-PROTOTYPES = "prototypes.safetensors"  # beside the weights; see `dgl_rsis.classes.prototypes`
 RESNET_STRIDE = 32  # pixels between the cells of a ResNet's last feature map
 
 
@@ -46,7 +45,6 @@ class ClipModel:
             CLIP trains at 100).
         fingerprint: SHA-256 of the weight file, or of several, hexadecimal.
         device: where it lives.
-        prototypes: file of what the classes look like that it was trained on; None for none.
         pixels: a tower for details that its patches are too large for; None for none.
     """
 
@@ -60,7 +58,6 @@ class ClipModel:
     temperature: float
     fingerprint: str
     device: str
-    prototypes: Path | None = None
     pixels: PixelTower | None = None
 
     @property
@@ -82,9 +79,8 @@ def load_clip(name: str, device: str = "cpu") -> ClipModel:
     Args:
         name: "starter" for the weights that ship with the project; a folder with
             `open_clip_config.json`, `open_clip_model.safetensors` and perhaps
-            `prototypes.safetensors` and `pixel_tower.safetensors`; or "ARCH:FILE", an
-            architecture that open_clip lists and a checkpoint of it
-            ("ViT-B-32:models/RemoteCLIP-ViT-B-32.pt").
+            `pixel_tower.safetensors`; or "ARCH:FILE", an architecture that open_clip lists and a
+            checkpoint of it ("ViT-B-32:models/RemoteCLIP-ViT-B-32.pt").
         device: "cpu" or "cuda:0".
 
     Raises:
@@ -112,15 +108,13 @@ def _from_folder(name: str, folder: Path, device: str) -> ClipModel:
         raise ModelError(f"{folder} holds no open_clip_config.json") from None
     weights = folder / "open_clip_model.safetensors"
     clip = _load(name, f"local-dir:{folder}", weights, config.get("dgl_rsis", {}), device)
-    if (file := folder / PROTOTYPES).is_file():
-        clip = replace(clip, prototypes=file)
     if (file := folder / PIXELS).is_file():
         clip = _with_pixels(clip, file)
     return clip
 
 
 def _with_pixels(clip: ClipModel, file: Path) -> ClipModel:
-    tower = pixel_tower.load(file, int(clip.visual.output_dim), clip.patch, clip.device)
+    tower = pixel_tower.load(file, int(clip.visual.output_dim), clip.device)
     both = hashlib.sha256(f"{clip.fingerprint} {fingerprint(file)}".encode()).hexdigest()
     return replace(clip, pixels=tower, fingerprint=both)
 

@@ -1,14 +1,20 @@
-"""A small convolutional tower beside a CLIP model: a feature for every other pixel, in its space.
+"""A convolutional tower beside a CLIP model: a feature for every other pixel, in its text space.
 
-[ours] A vision transformer sees a storage tank of ten pixels in one patch or two. Like SegEarth-OV,
-which sharpens CLIP's map with a learnt upsampler, and like LSeg, which aligns the pixels of a
-convolutional decoder with CLIP's texts, a second tower tells where things end. It is optional: it
-lies beside the weights that it was trained for, and without it the patches alone are asked.
+[ours] A vision transformer sees a storage tank of ten pixels in one patch or two. Like LSeg, which
+aligns the pixels of a convolutional decoder with CLIP's texts, a second tower tells where things
+end. Its backbone is an EfficientNet-Lite (Tan and Le, 2019; the Lite variants have neither
+squeeze-and-excitation nor swish) that has seen ImageNet, under a small feature pyramid (Lin et al.,
+2017). Two heads more tell how large a pixel is on the ground, and which words the image shows at
+all (as the presence head of SAM 3 does). It is optional: it lies beside the weights that it was
+trained for, and without it the patches alone are asked.
 """
 
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -16,91 +22,108 @@ from torch.nn import functional as F
 
 from dgl_rsis.weights.checkpoints import ModelError, load_state
 
+BACKBONE = "tf_efficientnet_lite0"
 STRIDE = 2  # pixels between neighbouring features
-COARSEST = 8  # pixels between the cells of the coarsest level
-REACH = 112  # pixels; nothing farther away has a say in a feature
-BLOCKS = 2  # residual ones at the coarsest level, of a new tower
+COARSEST = 32  # pixels between the cells of the coarsest level
+REACH = 160  # pixels; what lies farther away has hardly a say in a feature
+RANK = 64
+WIDTHS = (48, 64, 96, 128, 128)  # of the pyramid's levels, the finest first
+SHARPNESS = 4.0  # of the soft maximum over the cells of the presence map
+WINDOW = 8  # cells along a window of it
+
+
+@dataclass(frozen=True)
+class TowerOutput:
+    """What the tower says of images.
+
+    Attributes:
+        coordinates: (B, R, S / 2, T / 2), of features in `PixelTower.basis`, of any length.
+        outline: (B, 1, S, T), logits of lying at the border of an object.
+        presence: (B, R, S / 32, T / 32); its product with a text's coordinates, by
+            `PixelTower.presence_logits`, tells whether what the text names is seen thereabouts.
+        scale: (B, 2), expected ln(metres a pixel) and the logarithm of its standard deviation.
+    """
+
+    coordinates: Tensor
+    outline: Tensor
+    presence: Tensor
+    scale: Tensor
 
 
 class PixelTower(nn.Module):
-    """Patch features and the image at three resolutions, from coarse to fine.
+    """A backbone's five levels, joined from coarse to fine.
 
     Args:
-        dimensions: D, of the CLIP model's space.
+        dimensions: D, of the CLIP model's text space.
         rank: R, of the subspace that the features lie in.
-        width: channels of the finest level.
-        blocks: residual ones at the coarsest level.
+        widths: channels of the pyramid's levels, the finest first.
     """
 
-    def __init__(
-        self, dimensions: int, rank: int = 32, width: int = 32, blocks: int = BLOCKS
-    ) -> None:
+    def __init__(self, dimensions: int, rank: int = RANK, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        widths = [width, 2 * width, 4 * width]
-        inputs = [3, *widths[:-1]]
-        self.down = nn.ModuleList(
-            nn.Sequential(_layer(i, o, stride=2), _layer(o, o))
-            for i, o in zip(inputs, widths, strict=True)
+        self.backbone = timm.create_model(BACKBONE, features_only=True, pretrained=False)
+        channels = cast(Any, self.backbone.feature_info).channels()
+        self.lateral = nn.ModuleList(
+            _layer(i, o, kernel=1) for i, o in zip(channels, widths, strict=True)
         )
-        deep = widths[-1]
-        self.seen = nn.Conv2d(dimensions, deep, 1)
-        self.joined = nn.Sequential(_layer(2 * deep, deep), _layer(deep, deep))
-        self.deeper = nn.Sequential(*(_Residual(deep) for _ in range(blocks)))
         self.up = nn.ModuleList(
             _layer(low + skip, skip)
             for low, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.last = _layer(width, rank)
-        self.known = nn.Conv2d(dimensions, rank, 1, bias=False)
-        self.read = nn.Conv2d(rank, rank, 1)
-        self.outline = nn.Conv2d(rank, STRIDE**2, 1)
-        for parameter in self.read.parameters():  # a new tower says what the patches say
-            nn.init.zeros_(parameter)
+        self.read = nn.Conv2d(widths[0], rank, 1)
+        self.outline = nn.Conv2d(widths[0], STRIDE**2, 1)
+        deep = widths[-1]
+        self.presence = nn.Sequential(_layer(deep, deep, kernel=1), nn.Conv2d(deep, rank, 1))
+        self.presence_bias = nn.Parameter(torch.tensor(-2.0))
+        self.scale = nn.Sequential(
+            nn.Linear(widths[-1] + widths[-2], 64), nn.ReLU(), nn.Linear(64, 2)
+        )
         self.basis = nn.Parameter(torch.randn(rank, dimensions) / dimensions**0.5)
 
-    def forward(self, images: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and outlines.
+    def forward(self, images: Tensor) -> TowerOutput:
+        """Everything that the tower says.
 
         Args:
-            images: (B, 3, S, T) float32, standardised; S and T multiples of 8.
-            patches: (B, D, h, w) float32, patch features of the same image, L2 norm 1.
-
-        Returns:
-            (B, R, S / 2, T / 2) coordinates in `basis`, of any length; and (B, 1, S, T) logits of
-            lying at the border of an object.
+            images: (B, 3, S, T) float32 in [0, 1]; S and T multiples of 32.
         """
-        levels = []
-        x = images
-        for block in self.down:
-            x = block(x)
-            levels.append(x)
-        # The patches join at the coarsest level: x is (B, 4 · width, S / 8, T / 8).
-        seen = F.interpolate(self.seen(patches), size=x.shape[2:], mode="bilinear")
-        x = self.deeper(self.joined(torch.cat([x, seen], dim=1)))
+        levels = [
+            level(x) for level, x in zip(self.lateral, self.backbone(images * 2 - 1), strict=True)
+        ]
+        x = levels[-1]  # (B, C, S / 32, T / 32)
+        pooled = torch.cat([level.mean(dim=(2, 3)) for level in levels[-2:]], dim=1)
+        presence, scale = self.presence(x), self.scale(pooled)
         for block, skip in zip(self.up, levels[-2::-1], strict=True):
             x = block(torch.cat([F.interpolate(x, scale_factor=2), skip], dim=1))
-        x = self.last(x)  # (B, R, S / 2, T / 2)
-        known = F.interpolate(self.known(patches), size=x.shape[2:], mode="bilinear")
-        return known + self.read(x), F.pixel_shuffle(self.outline(x), STRIDE)
+        outline = F.pixel_shuffle(self.outline(x), STRIDE)  # x is (B, C, S / 2, T / 2)
+        return TowerOutput(self.read(x), outline, presence, scale)
+
+    def presence_logits(self, presence: Tensor, texts: Tensor) -> Tensor:
+        """Whether images show what texts name, anywhere.
+
+        The soft maximum over the cells of each window of the size that training saw, and of the
+        windows the greatest: a ship makes a large image no less a picture of a ship than a small.
+
+        Args:
+            presence: (B, R, h, w), of the output.
+            texts: (P, D) float32.
+
+        Returns:
+            (B, P) logits.
+        """
+        by_cell = torch.einsum("brhw,pr->bphw", presence, texts @ self.basis.T)
+        most = by_cell.amax(dim=(2, 3), keepdim=True)  # (B, P, 1, 1)
+        size = [min(WINDOW, side) for side in by_cell.shape[2:]]
+        step = [max(1, side // 2) for side in size]
+        mean = F.avg_pool2d((SHARPNESS * (by_cell - most)).exp(), size, step, ceil_mode=True)
+        best = mean.amax(dim=(2, 3)).clamp_min(1e-30).log() / SHARPNESS
+        return best + most[:, :, 0, 0] + self.presence_bias
 
 
-class _Residual(nn.Module):
-    """Two layers whose sum with their input goes on; a new one adds nothing."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        filters = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        norm = nn.BatchNorm2d(channels)
-        nn.init.zeros_(norm.weight)
-        self.layers = nn.Sequential(_layer(channels, channels), filters, norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.layers(x))
-
-
-def _layer(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def _layer(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
     )
 
 
@@ -110,10 +133,9 @@ def folded(tower: PixelTower) -> PixelTower:
     same = deepcopy(tower)
     with torch.no_grad():
         same.basis.copy_(rows.T)
-        for layer in (same.known, same.read):
+        for layer in (same.read, cast(nn.Conv2d, same.presence[-1])):
             layer.weight.copy_(torch.einsum("qr,rihw->qihw", mixing, layer.weight))
-        bias = same.read.get_parameter("bias")
-        bias.copy_(mixing @ bias)
+            cast(Tensor, layer.bias).copy_(mixing @ cast(Tensor, layer.bias))
     return same
 
 
@@ -126,13 +148,12 @@ def save(tower: PixelTower, file: Path) -> None:
     save_file(state, file)
 
 
-def load(file: Path, dimensions: int, patch: int, device: str = "cpu") -> PixelTower:
+def load(file: Path, dimensions: int, device: str = "cpu") -> PixelTower:
     """Read a tower that `save` wrote.
 
     Args:
         file: to read.
         dimensions: D of the model's space.
-        patch: side of the model's patches, pixels.
         device: "cpu" or "cuda:0".
 
     Raises:
@@ -141,15 +162,15 @@ def load(file: Path, dimensions: int, patch: int, device: str = "cpu") -> PixelT
     try:
         state = load_state(file)
         rank, known = state["basis"].shape
-        blocks = len({name.split(".")[1] for name in state if name.startswith("deeper.")})
-        tower = PixelTower(known, rank, len(state["down.0.0.0.weight"]), blocks)
+        widths = tuple(len(state[f"lateral.{i}.0.weight"]) for i in range(len(WIDTHS)))
+        tower = PixelTower(known, rank, widths)
         tower.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise ModelError(f"{file} holds no pixel tower: {error}") from error
-    if known != dimensions or patch % COARSEST:
+    if known != dimensions:
         raise ModelError(
-            f"{file} is for features of {known} numbers and patches of {COARSEST} pixels or a "
-            f"multiple, the model beside it has {dimensions} and {patch}: remove the file"
+            f"{file} is for features of {known} numbers, the model beside it has {dimensions}: "
+            "remove the file"
         )
     # Measured on a CPU: about twice as fast as with the channels first.
     tower.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

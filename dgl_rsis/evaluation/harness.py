@@ -11,22 +11,32 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, count, groupby
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dgl_rsis.evaluation import scores
+from dgl_rsis.evaluation.calibration import Reliability
 from dgl_rsis.evaluation.datasets.samples import DatasetError, Referral, Sample
 from dgl_rsis.evaluation.scores import Confusion, Overlap
-from dgl_rsis.types import RGB, Mask, Proposals
+from dgl_rsis.types import RGB, Floats, Mask, Proposals
 
 ClassMap = NDArray[np.uint16]  # (H, W), 0 = none, i = the i-th name
-Segmenter = Callable[[RGB], ClassMap]
 Progress = Callable[[str], None]  # called with the name of what is done
 Encoded = TypeVar("Encoded")
 
 MAJORITY, ORACLE = "majority class", "oracle"
+
+
+class Predicted(NamedTuple):
+    """What a segmenter says of an image: (H, W) classes, and how probable each is, [0, 1]."""
+
+    class_map: ClassMap
+    probability: Floats
+
+
+Segmenter = Callable[[RGB], Predicted]
 
 
 def silent(name: str) -> None:
@@ -124,6 +134,8 @@ class ClassScores:
         rungs: confusion of each rung, lowest first; `MAJORITY` is the first.
         seconds: a rung's mean seconds an image.
         images: how many.
+        pixels: how sure the last rung is of its pixels, against how many are right.
+        masks: how sure it is of the mask of a class in an image, against its IoU there.
         worst: of the last rung.
     """
 
@@ -131,6 +143,8 @@ class ClassScores:
     rungs: Mapping[str, Confusion]
     seconds: Mapping[str, float]
     images: int
+    pixels: Reliability
+    masks: Reliability
     worst: tuple[Case, ...] = field(repr=False)
 
     @property
@@ -153,7 +167,7 @@ def evaluate_classes(
     Args:
         samples: labelled images.
         names: C classes of their truth.
-        rungs: each returns a class map over `names`.
+        rungs: each returns classes of `names`.
         unlabelled: class of pixels without a label, as "background"; None where they are misses.
         worst: images kept of the last rung, lowest mIoU first.
         progress: called after each image.
@@ -163,22 +177,38 @@ def evaluate_classes(
     """
     confusions = {rung: Confusion.empty(names) for rung in rungs}
     watch, kept, images = Stopwatch(), Worst(worst), 0
+    pixels, masks = Reliability(), Reliability()
     for sample in samples:
         for rung, segment in rungs.items():
             with watch.running(rung):
-                predicted = segment(sample.image)
-            predicted = _filled(predicted, unlabelled)
+                predicted, probability = segment(sample.image)
+            filled = _filled(predicted, unlabelled)
             alone = Confusion.empty(names)
-            alone.add(sample.truth, predicted)
+            alone.add(sample.truth, filled)
             confusions[rung].counts += alone.counts
+        _calibrate(sample.truth, Predicted(filled, probability), pixels, masks)
         if kept.wants(alone.miou):
-            kept.add(_class_case(sample, names, predicted, alone.miou))
+            kept.add(_class_case(sample, names, filled, alone.miou))
         images += 1
         progress(sample.name)
     if not images:
         raise DatasetError("the data set has no images")
     majority = next(iter(confusions.values())).majority()
-    return ClassScores(names, {MAJORITY: majority, **confusions}, watch.means, images, kept.cases)
+    ladder = {MAJORITY: majority, **confusions}
+    return ClassScores(names, ladder, watch.means, images, pixels, masks, kept.cases)
+
+
+def _calibrate(
+    truth: ClassMap, predicted: Predicted, pixels: Reliability, masks: Reliability
+) -> None:
+    """Count the pixels and the class masks of one image; what has no label claims nothing."""
+    class_map, probability = predicted
+    known = truth != scores.IGNORE
+    claimed = known & (class_map > 0)
+    right = class_map[claimed] == truth[claimed].astype(np.int64) + 1
+    pixels.add(probability[claimed], right)
+    for number in np.unique(class_map[claimed]):
+        masks.add_mask(class_map == number, probability, truth == number - 1, known)
 
 
 def _filled(predicted: ClassMap, unlabelled: int | None) -> ClassMap:

@@ -17,7 +17,7 @@ from dgl_rsis.evaluation import harness, parts, plots, published, tables
 from dgl_rsis.evaluation.datasets import samples
 from dgl_rsis.evaluation.datasets.catalogue import ClassData, ObjectData, ReferralData, SentenceData
 from dgl_rsis.evaluation.datasets.samples import Referral, Sample
-from dgl_rsis.evaluation.harness import ClassMap, Progress, silent
+from dgl_rsis.evaluation.harness import Predicted, Progress, Segmenter, silent
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.pipeline import ResParameters
 from dgl_rsis.names import names_background
@@ -47,6 +47,7 @@ class Options:
         top_k: answers that count for "best of the top k".
         min_area: pixels; smaller objects are left out.
         worst: cases kept.
+        labels: asked for, where the data set leaves it open; None for what is usual there.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class Options:
     top_k: int = 3
     min_area: int = 100
     worst: int = 5
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,26 +77,24 @@ class Report:
     plot: Callable[[Path], Sequence[Path]]
 
 
-def class_rungs(*, remembers: bool, pixels: bool = False) -> dict[str, OvssParameters]:
+def class_rungs(*, pixels: bool = False) -> dict[str, OvssParameters]:
     """The OVSS ladder above the majority class; the last rung is the default.
 
     Args:
-        remembers: the model has prototypes of its own, which are a rung, too.
-        pixels: it has a pixel tower, which is another.
+        pixels: the model has a pixel tower, which is a rung, too.
     """
     default = OvssParameters()
-    words = replace(default, remember=False)
-    crop = replace(words, crops=WHOLE_CROP, mask_share=0.0, pixel_share=0.0, knowledge=False)
+    crop = replace(default, crops=WHOLE_CROP, mask_share=0.0, pixel_share=0.0, knowledge=False)
     context = replace(crop, crops=default.crops)
     ladder = {
         "whole-crop CLIP": crop,
         "+ context-aware crop": context,
         "+ RS knowledge": replace(context, knowledge=True),
-        "+ mask-guided feature": replace(words, pixel_share=0.0) if pixels else words,
+        "+ mask-guided feature": replace(default, pixel_share=0.0) if pixels else default,
     }
     if pixels:
-        ladder["+ the pixel tower"] = words
-    return ladder | ({"+ the model's prototypes": default} if remembers else {})
+        ladder["+ the pixel tower"] = default
+    return ladder
 
 
 def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent) -> Report:
@@ -106,18 +106,18 @@ def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent
     clip = load_clip(options.model, options.device)
     labels = [Label(name, background=names_background(name)) for name in data.names]
     backgrounds = [i for i, label in enumerate(labels) if label.background]
-    rungs = class_rungs(remembers=clip.prototypes is not None, pixels=clip.pixels is not None)
+    rungs = class_rungs(pixels=clip.pixels is not None)
     scores = harness.evaluate_classes(
         islice(_pieces(data, options), options.limit),
         data.names,
-        {rung: _segmenter(labels, clip, p) for rung, p in rungs.items()},
+        {rung: segmenter(labels, clip, p) for rung, p in rungs.items()},
         unlabelled=backgrounds[0] if backgrounds else None,
         worst=options.worst,
         progress=progress,
     )
 
     version = pipeline.model_version(clip, OvssParameters())
-    return _report(
+    return report(
         f"{data.title}: {scores.images} images, {version}",
         tables.class_text(scores),
         {"task": "ovss", "title": data.title, "model": version} | tables.class_json(scores),
@@ -146,7 +146,7 @@ def evaluate_res(data: ReferralData, options: Options, progress: Progress = sile
     )
 
     version = pipeline.model_version(clip, default.encoding)
-    return _report(
+    return report(
         f"{data.title}: {len(scores.asked)} expressions of {scores.images} images, {version}",
         tables.expression_text(scores),
         {"task": "res", "title": data.title, "model": version} | tables.expression_json(scores),
@@ -171,7 +171,7 @@ def evaluate_proposals(data: ObjectData, options: Options, progress: Progress = 
     )
 
     numbers = {"task": "proposals", "title": data.title} | tables.proposal_json(scores)
-    return _report(
+    return report(
         data.title,
         tables.proposal_text(scores),
         numbers,
@@ -191,10 +191,10 @@ def evaluate_parser(data: SentenceData, options: Options, progress: Progress = s
     )
     numbers = {"task": "parser", "title": data.title} | tables.parser_json(scores)
     text = tables.parser_text(scores)
-    return _report(data.title, text, numbers, options, lambda folder: [])
+    return report(data.title, text, numbers, options, lambda folder: [])
 
 
-def _report(
+def report(
     title: str,
     text: str,
     numbers: Json,
@@ -219,10 +219,14 @@ def _pieces(data: ClassData, options: Options) -> Iterable[Sample]:
     return samples.cut(data.samples, piece) if piece else data.samples
 
 
-def _segmenter(
-    labels: Sequence[Label], clip: ClipModel, parameters: OvssParameters
-) -> Callable[[RGB], ClassMap]:
-    return lambda image: pipeline.segment_classes(image, labels, clip, parameters).class_map
+def segmenter(labels: Sequence[Label], clip: ClipModel, parameters: OvssParameters) -> Segmenter:
+    """What segments an image into these labels."""
+
+    def segment(image: RGB) -> Predicted:
+        found = pipeline.segment_classes(image, labels, clip, parameters)
+        return Predicted(found.class_map, found.probability)
+
+    return segment
 
 
 # ---- referring expressions -----------------------------------------------------------------------

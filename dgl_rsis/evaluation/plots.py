@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from dgl_rsis import overlays
+from dgl_rsis.evaluation.calibration import Reliability
 from dgl_rsis.evaluation.clicks import MOST, TARGETS, ClickScores, mean_iou_after
+from dgl_rsis.evaluation.concepts import ConceptScores
+from dgl_rsis.evaluation.detection import Claims
 from dgl_rsis.evaluation.harness import Case, ClassMap, ClassScores, ExpressionScores
 from dgl_rsis.evaluation.parts import ProposalScores
 from dgl_rsis.evaluation.scores import Confusion, mean_iou, overlap
@@ -57,6 +60,51 @@ def plot_clicks(scores: ClickScores, folder: Path) -> list[Path]:
     """`clicks.png`, mean IoU over clicks from every start, and `worst-N-NAME.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     return [_save(_curves(scores), folder / "clicks.png"), *_worst(scores.worst, folder)]
+
+
+def plot_concepts(scores: ConceptScores, folder: Path) -> list[Path]:
+    """`reliability.png`, and `worst-N-NAME.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reliability = {"pixels, share that is right": scores.pixels, "masks, mean IoU": scores.masks}
+    return [
+        _save(_reliability(reliability), folder / "reliability.png"),
+        *_worst(scores.worst, folder),
+    ]
+
+
+def plot_claims(claims: Sequence[Claims], folder: Path) -> list[Path]:
+    """`NAME.png` of each image: a numbered box around each object that is claimed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_claimed(each, folder) for each in claims]
+
+
+def _claimed(claims: Claims, folder: Path) -> Path:
+    picture = Image.fromarray(claims.image)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=13)
+    for (name, objects), colour in zip(claims.objects.items(), overlays.PALETTE, strict=False):
+        for number, each in enumerate(objects, start=1):
+            left, top, right, bottom = each.box
+            draw.rectangle((left - 2, top - 2, right + 1, bottom + 1), outline=colour, width=2)
+            draw.text((left, max(0, top - 17)), f"{name} {number}", fill=colour, font=font)
+    path = folder / f"{_file_name(claims.name)}.png"
+    picture.save(path)
+    return path
+
+
+def _reliability(each: Mapping[str, Reliability]) -> Figure:
+    """Outcome over confidence; what is calibrated lies on the diagonal."""
+    figure = Figure(figsize=(5.5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+    for (name, reliability), colour in zip(each.items(), (BLUE, ORANGE), strict=False):
+        points = [(sure, good) for _, _, sure, good in reliability.rows]
+        label = f"{name}: ECE {reliability.ece:.3f}"
+        axes.plot(*zip(*points, strict=True), color=colour, marker="o", label=label)
+    axes.set_xlabel("confidence")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.legend(loc="upper left")
+    return figure
 
 
 def _ladder(
@@ -187,11 +235,14 @@ def _save(figure: Figure, path: Path) -> Path:
 def _worst(cases: Sequence[Case], folder: Path) -> list[Path]:
     paths = []
     for i, case in enumerate(cases, start=1):
-        name = re.sub(r"[^\w-]+", "_", case.name).strip("_")[:60]
-        path = folder / f"worst-{i}-{name}.png"
+        path = folder / f"worst-{i}-{_file_name(case.name)}.png"
         Image.fromarray(comparison(case)).save(path)
         paths.append(path)
     return paths
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w-]+", "_", name).strip("_")[:60]
 
 
 def comparison(case: Case) -> RGB:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dgl_rsis.types import Mask, Proposals
+from dgl_rsis.types import Floats, Mask, Proposals
 
 Box = tuple[slice, slice]  # rows and columns
 
@@ -85,6 +85,95 @@ class Confusion:
         counts = np.zeros_like(self.counts)
         counts[:, 1 + int(totals.argmax())] = totals
         return Confusion(self.names, counts)
+
+
+@dataclass
+class Tally:
+    """Claims against the truth: of pixels, of boxes, or of images that hold something.
+
+    Attributes:
+        hits: claims that are right.
+        claimed: claims.
+        real: what there was to claim.
+    """
+
+    hits: int = 0
+    claimed: int = 0
+    real: int = 0
+
+    def add(self, hits: int, claimed: int, real: int) -> None:
+        """Count more."""
+        self.hits, self.claimed, self.real = (
+            self.hits + hits, self.claimed + claimed, self.real + real,
+        )  # fmt: skip
+
+    @property
+    def precision(self) -> float:
+        """Share of the claims that are right, [0, 1]; NaN without claims."""
+        return self.hits / self.claimed if self.claimed else math.nan
+
+    @property
+    def recall(self) -> float:
+        """Share of what is real that was claimed, [0, 1]; NaN where nothing is."""
+        return self.hits / self.real if self.real else math.nan
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall (Dice), [0, 1]; NaN of nothing at all."""
+        whole = self.claimed + self.real
+        return 2 * self.hits / whole if whole else math.nan
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union, [0, 1]; NaN of nothing at all."""
+        union = self.claimed + self.real - self.hits
+        return self.hits / union if union else math.nan
+
+
+def total(tallies: Iterable[Tally]) -> Tally:
+    """All claims together: what micro averages are of."""
+    whole = Tally()
+    for tally in tallies:
+        whole.add(tally.hits, tally.claimed, tally.real)
+    return whole
+
+
+def box_ious(boxes: Floats, others: Floats) -> NDArray[np.float64]:
+    """Intersection over union of boxes.
+
+    Args:
+        boxes: (n, 4), XYXY, right and bottom edge excluded.
+        others: (m, 4), likewise.
+
+    Returns:
+        (n, m) in [0, 1].
+    """
+    a, b = boxes[:, None].astype(np.float64), others[None].astype(np.float64)
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])  # (n, m, 2)
+    shared = np.clip(sides, 0, None).prod(axis=-1)
+    areas = [(x[..., 2:] - x[..., :2]).prod(axis=-1) for x in (a, b)]
+    union = areas[0] + areas[1] - shared
+    ious: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return ious
+
+
+def matched(ious: NDArray[np.float64], threshold: float) -> int:
+    """How many of the claims hit, each object being hit once at most.
+
+    Greedy, as PASCAL VOC and COCO match: each claim in turn takes the free object with which its
+    IoU is highest, if that reaches the threshold.
+
+    Args:
+        ious: (n, m) of each claim with each object, the surest claim first.
+        threshold: smallest IoU of a hit.
+    """
+    free, hits = np.ones(ious.shape[1], dtype=bool), 0
+    for row in ious:
+        candidates = np.where(free & (row >= threshold), row, -1.0)
+        if candidates.size and candidates.max() >= 0:
+            free[candidates.argmax()] = False
+            hits += 1
+    return hits
 
 
 class Overlap(NamedTuple):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from dgl_rsis.evaluation.calibration import Reliability
 from dgl_rsis.evaluation.clicks import (
     ALWAYS,
     MOST,
@@ -50,8 +51,30 @@ def gain(value: float, before: float | None) -> str:
 
 
 def class_text(scores: ClassScores) -> str:
-    """Ladder and per-class table."""
-    return "\n\n".join([_class_ladder(scores), _per_class(scores)])
+    """Ladder, per-class table, and calibration."""
+    tables = [_class_ladder(scores), _per_class(scores)]
+    return "\n\n".join([*tables, calibration_text(scores.pixels, scores.masks)])
+
+
+def calibration_text(pixels: Reliability, masks: Reliability) -> str:
+    """The expected calibration errors, in a line."""
+    return (
+        f"expected calibration error: {number(pixels.ece)} of pixels, {number(masks.ece)} of masks"
+    )
+
+
+def calibration_json(pixels: Reliability, masks: Reliability) -> Json:
+    """Errors and reliability tables."""
+    return {
+        name: {
+            "ECE": plain(each.ece),
+            "bins": [
+                {"from": low, "count": count, "confidence": sure, outcome: good}
+                for low, count, sure, good in each.rows
+            ],
+        }
+        for name, each, outcome in (("pixels", pixels, "right"), ("masks", masks, "IoU"))
+    }
 
 
 def _class_ladder(scores: ClassScores) -> str:
@@ -99,15 +122,16 @@ def class_json(scores: ClassScores) -> Json:
         "classes": list(scores.names),
         "rungs": {
             rung: {
-                "mIoU": _plain(c.miou),
-                "mAcc": _plain(c.mean_accuracy),
-                "aAcc": _plain(c.pixel_accuracy),
-                "IoU": dict(zip(scores.names, map(_plain, c.iou.tolist()), strict=True)),
+                "mIoU": plain(c.miou),
+                "mAcc": plain(c.mean_accuracy),
+                "aAcc": plain(c.pixel_accuracy),
+                "IoU": dict(zip(scores.names, map(plain, c.iou.tolist()), strict=True)),
                 "confusion": c.counts.tolist(),
-                "seconds": _plain(scores.seconds.get(rung, math.nan)),
+                "seconds": plain(scores.seconds.get(rung, math.nan)),
             }
             for rung, c in scores.rungs.items()
         },
+        "calibration": calibration_json(scores.pixels, scores.masks),
         "worst": [{"name": case.name, "mIoU": case.score} for case in scores.worst],
     }
 
@@ -166,11 +190,11 @@ def expression_json(scores: ExpressionScores) -> Json:
                 **_overlap_json(scores.first(rung)),
                 "best_of_top_k": mean_iou(scores.best(rung)),
                 "strata": {s: _overlap_json(scores.first(rung, s)) for s in scores.strata},
-                "seconds": _plain(scores.seconds.get(rung, math.nan)),
+                "seconds": plain(scores.seconds.get(rung, math.nan)),
             }
             for rung in scores.rungs
         },
-        "seconds_encode": _plain(scores.seconds.get("encode", math.nan)),
+        "seconds_encode": plain(scores.seconds.get("encode", math.nan)),
         "asked": [
             {
                 "name": a.name,
@@ -256,7 +280,7 @@ def parser_json(scores: ParserScores) -> Json:
         "accuracy": scores.accuracy,
         "naming_a_second": scores.ambiguous,
         "naming_a_second_right": scores.ambiguous_right,
-        "naming_a_second_accuracy": _plain(scores.ambiguous_accuracy),
+        "naming_a_second_accuracy": plain(scores.ambiguous_accuracy),
         "wrong": [{"text": w.text, "category": w.category, "noun": w.noun} for w in scores.wrong],
     }
 
@@ -331,6 +355,6 @@ def _start_json(runs: Sequence[ClickRun]) -> Json:
     }
 
 
-def _plain(value: float) -> float | None:
-    """JSON knows no NaN."""
+def plain(value: float) -> float | None:
+    """JSON knows no NaN: None."""
     return None if math.isnan(value) else value

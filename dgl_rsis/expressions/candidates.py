@@ -4,16 +4,15 @@ Proposals know no noun. A map of the noun does: its connected parts are candidat
 proposals, and where a pixel tower draws it, instances of the noun are the only ones.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
-from torch import Tensor
 
 from dgl_rsis import masks
-from dgl_rsis.classes import matching, pipeline
+from dgl_rsis.classes import matching, pipeline, scales, sizes
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
+from dgl_rsis.classes.scales import Phrases
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.expressions import instances
@@ -44,13 +43,11 @@ class Query:
     """What an expression speaks of.
 
     Attributes:
-        texts: (P, D) float32, phrases of the noun, of the anchors and of everything else.
-        owners: P class indices, 0 … C − 1: 0 is the noun, then the anchors.
+        phrases: of the noun, which is class 0, of the anchors and of everything else.
         anchors: whether there are anchors of another noun.
     """
 
-    texts: Tensor
-    owners: Sequence[int]
+    phrases: Phrases
     anchors: bool
 
 
@@ -107,9 +104,9 @@ def find(
     of_noun = _instances(encoded, clip, query, encoding, parameters.instances)
     if of_noun is not None and not query.anchors:
         return of_noun
-    fused = pipeline.fuse(encoded, clip, query.texts, query.owners, encoding)  # (N, D)
-    cosines = (fused @ query.texts.T).cpu().numpy()  # (N, P)
-    classes = matching.best_phrase(cosines, query.owners, pipeline.temperature_of(clip, encoding))
+    cosines = pipeline.match_regions(encoded, clip, query.phrases, encoding)  # (N, P)
+    temperature = pipeline.temperature_of(clip, encoding)
+    classes = matching.best_phrase(cosines, query.phrases.owners, temperature)
     proposed = encoded.proposed
     if of_noun is not None:
         return Candidates(of_noun.masks, of_noun.classes, of_noun.whole, proposed, classes)
@@ -128,15 +125,19 @@ def _instances(
     parameters: InstanceParameters,
 ) -> Candidates | None:
     """The instances of the noun; None where there are none, or the model has no map of pixels."""
-    proposed, pixels = encoded.proposed, encoded.dense.pixels
-    if pixels is None:
+    proposed = encoded.proposed
+    if encoded.dense.pixels is None:
         return None
+    known = encoded.resolution or encoded.dense.resolution
+    factor = proposed.masks.shape[2] / proposed.width
+    least = sizes.limits(query.phrases, known, factor)[0].least
+    parameters = replace(parameters, smallest=max(parameters.smallest, round(least)))
     shown = instances.of_noun(
         clip,
         encoded.image,
-        pixels,
-        query.texts,
-        query.owners,
+        encoded.dense,
+        query.phrases,
+        pipeline.weigh(encoded, clip, query.phrases, encoding),
         pipeline.temperature_of(clip, encoding),
         (proposed.masks.shape[1], proposed.masks.shape[2]),
         parameters,
@@ -160,7 +161,7 @@ def _with_parts(
 
     An object that no node of the hierarchy holds whole is often whole in the map.
     """
-    proposed, texts, owners = encoded.proposed, query.texts, query.owners
+    proposed, texts, owners = encoded.proposed, query.phrases.texts, query.phrases.owners
     best, _ = matching.semantic_map(
         proposed.masks,
         cosines,
@@ -172,6 +173,11 @@ def _with_parts(
     if not parts:
         return proposed, classes
     union = proposals.joined(proposed, parts)
-    pooled = features.mask_features(clip, encoded.dense, union.masks[len(proposed) :])  # (n, D)
-    own = matching.match(pooled, texts, owners, pipeline.temperature_of(clip, encoding))
+    added = union.masks[len(proposed) :]
+    pooled = features.pyramid_features(clip, encoded.dense, added)  # (K, n, D)
+    own = matching.best_phrase(
+        scales.cosines(pooled, texts, pipeline.weigh(encoded, clip, query.phrases, encoding)),
+        owners,
+        pipeline.temperature_of(clip, encoding),
+    )
     return union, np.concatenate([classes, own])

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_rsis import masks
-from dgl_rsis.classes import matching
-from dgl_rsis.clip.features import PixelFeatures, pooled_runs
+from dgl_rsis.classes import matching, scales
+from dgl_rsis.classes.scales import Phrases, Weighting
+from dgl_rsis.clip.features import DenseFeatures, PixelFeatures, pooled_runs
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions.tree import RegionTree, TreeParameters, best_match, build_tree
 from dgl_rsis.types import RGB, Floats, Mask
@@ -64,9 +65,9 @@ class NounInstances:
 def of_noun(
     clip: ClipModel,
     image: RGB,
-    pixels: PixelFeatures,
-    texts: Tensor,
-    owners: Sequence[int],
+    dense: DenseFeatures,
+    phrases: Phrases,
+    weighting: Weighting,
     temperature: float,
     shape: tuple[int, int],
     parameters: InstanceParameters,
@@ -76,16 +77,20 @@ def of_noun(
     Args:
         clip: a model with a pixel tower.
         image: (H, W, 3) uint8.
-        pixels: of the image.
-        texts: (P, D) float32, phrases of the noun and of everything else.
-        owners: P class indices, 0 … C − 1; 0 is the noun.
+        dense: of the image, with the pixel tower's features.
+        phrases: of the noun, which is class 0, and of everything else.
+        weighting: of the phrases in this image.
         temperature: τ of the softmax.
         shape: height and width of the masks.
         parameters: see there.
     """
     assert clip.pixels is not None
-    probability = likely(pixels, texts @ clip.pixels.basis.T, owners, temperature, shape)
-    border = borders(pixels, shape)
+    assert dense.pixels is not None
+    texts, owners = phrases.texts, phrases.owners
+    levels = dense.pixel_levels
+    directions = texts @ clip.pixels.basis.T  # (P, R)
+    probability = likely(levels, directions, owners, weighting, temperature, shape)
+    border = borders(dense.pixels, shape)
     by_numbers = numbered(probability, border, parameters)
     kept = [largest(labels, parameters) for labels in by_numbers]
     if not any(kept):
@@ -105,10 +110,10 @@ def of_noun(
     chosen = list(nodes)
     leaves = np.zeros(shape, dtype=np.int32)  # 0 outside of the window
     leaves[window] = tree.leaves + 1
-    pooled = pooled_runs(
-        clip, pixels, leaves, tree.first[chosen] + 1, tree.last[chosen] + 1
-    )  # (M, D)
-    classes = matching.match(pooled, texts, owners, temperature)
+    first, last = tree.first[chosen] + 1, tree.last[chosen] + 1
+    pooled = [pooled_runs(clip, pixels, leaves, first, last) for pixels in levels]  # K of (M, D)
+    fused = scales.cosines(torch.stack(pooled), texts, weighting)
+    classes = matching.best_phrase(fused, owners, temperature)
     ious = np.array(list(nodes.values()), dtype=np.float32)
     return NounInstances(tuple(_placed(tree, chosen, shape, window)), classes, ious)
 
@@ -130,28 +135,26 @@ def _placed(
 
 
 def likely(
-    pixels: PixelFeatures,
+    levels: Sequence[PixelFeatures],
     directions: Tensor,
     owners: Sequence[int],
+    weighting: Weighting,
     temperature: float,
     shape: tuple[int, int],
 ) -> Floats:
     """How likely each pixel shows the noun: (H, W) float32 in [0, 1].
 
     Args:
-        pixels: of the image.
+        levels: K, of the image at each size that it was seen at, the largest first.
         directions: (P, R) float32, the phrases in the coordinates of the pixels.
         owners: P class indices; 0 is the noun.
+        weighting: of the phrases, at K levels.
         temperature: τ of the softmax.
         shape: H and W.
     """
-    of_phrase = torch.tensor(owners, device=directions.device)
-    best = [
-        (pixels.coordinates @ directions[of_phrase == owner].T).amax(dim=-1)
-        for owner in range(max(owners) + 1)
-    ]
+    best = scales.pixel_cosines(levels, directions, owners, weighting)  # (C, h, w)
     # As `matching.best_phrase`, whose arrays of all phrases would take most of the time.
-    probabilities = (temperature * torch.stack(best)).softmax(dim=0)  # (C, h, w)
+    probabilities = (temperature * best).softmax(dim=0)
     return _resized(probabilities[0].cpu(), shape)
 
 

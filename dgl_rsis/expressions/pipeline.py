@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis.classes import pipeline, vocabulary
+from dgl_rsis.classes import pipeline, scales, vocabulary
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters, timed
+from dgl_rsis.classes.scales import Phrases
 from dgl_rsis.clip import features, gradcam
 from dgl_rsis.clip.gradcam import CamParameters, CrossScaleCam
 from dgl_rsis.clip.model import ClipModel
@@ -30,6 +31,7 @@ from dgl_rsis.expressions.selection import Ranking, SelectionParameters
 from dgl_rsis.expressions.shapes import Shapes
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import RGB, Decoupled, Floats, InputError, Label, Mask, Proposals
 
 Mode = Literal["clip", "global-local", "dgl", "geometry"]
@@ -110,21 +112,24 @@ class _Question:
 
     Attributes:
         decoupled: noun and modifiers.
-        texts: (P, D) float32, phrases of the noun, of the anchors and of everything else.
-        owners: P class indices: 0 is the noun, then the anchors.
+        phrases: of the noun, which is class 0, of the anchors and of everything else.
         classes: anchor's noun → its class index.
         sentence: (1, D) float32.
     """
 
     decoupled: Decoupled
-    texts: Tensor
-    owners: Sequence[int]
+    phrases: Phrases
     classes: Mapping[str, int]
     sentence: Tensor
 
 
 def segment_expression(
-    image: RGB, expression: str, clip: ClipModel, parameters: ResParameters | None = None
+    image: RGB,
+    expression: str,
+    clip: ClipModel,
+    parameters: ResParameters | None = None,
+    *,
+    resolution: Resolution | None = None,
 ) -> ExpressionSegmentation:
     """The masks that an expression means, best first.
 
@@ -133,13 +138,14 @@ def segment_expression(
         expression: "the small white tank left of the road".
         clip: the model.
         parameters: default `ResParameters()`.
+        resolution: of the image; None where nobody knows.
 
     Raises:
         InputError: an empty expression, or an image too small to have regions.
     """
     parameters = parameters or ResParameters()
     encoding = parameters.encoding
-    encoded = pipeline.encode_image(image, clip, encoding)
+    encoded = pipeline.encode_image(image, clip, encoding, resolution=resolution)
     return refer(encoded, expression, clip, parameters)
 
 
@@ -168,13 +174,12 @@ def refer(
 def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Question:
     decoupled = decouple.decouple(expression)
     nouns = list(dict.fromkeys([decoupled.noun, *(a.noun for a in decoupled.anchors)]))
-    words = vocabulary.prepare([Label(noun) for noun in nouns], clip, remember=False)
+    words = vocabulary.prepare([Label(noun) for noun in nouns], clip)
     classes = {noun: i for i, noun in enumerate(nouns)}
     sentence = features.text_features(clip, [(expression,)])
-    rivals = vocabulary.rivals(nouns, clip)
-    other = len(nouns)  # rivals and the implicit background are one class: everything else
-    texts, owners = torch.cat([words.texts, rivals]), [*words.owners, *[other] * len(rivals)]
-    return _Question(decoupled, texts, owners, classes, sentence)
+    # Rivals and the implicit background are one class: everything else.
+    phrases = scales.joined(words.phrases, vocabulary.rivals(nouns, clip, len(nouns)))
+    return _Question(decoupled, phrases, classes, sentence)
 
 
 def _similarity(
@@ -186,9 +191,9 @@ def _similarity(
     if parameters.mode == "clip":
         visual = pipeline.encode_crops(clip, encoded, encoding)
     else:
-        visual = pipeline.fuse(encoded, clip, question.texts, question.owners, encoding)
-        own = torch.tensor([owner == 0 for owner in question.owners], device=text.device)
-        noun = F.normalize(question.texts[own].mean(dim=0), dim=-1)
+        weighting = pipeline.weigh(encoded, clip, question.phrases, encoding)
+        visual = pipeline.fuse(encoded, clip, question.phrases, weighting, encoding)[0]
+        noun = F.normalize(question.phrases.texts[_of(question, 0)].mean(dim=0), dim=-1)
         text = 0.5 * text + 0.5 * noun
     cosines = (visual @ text).cpu().numpy()  # (N,)
     stretched: Floats = (cosines - cosines.min()) / max(float(np.ptp(cosines)), 1e-6)
@@ -207,7 +212,7 @@ def _by_stages(
         seen = candidates.find(
             encoded,
             clip,
-            Query(question.texts, question.owners, len(question.classes) > 1),
+            Query(question.phrases, len(question.classes) > 1),
             parameters.encoding,
             parameters.candidates,
         )
@@ -220,9 +225,9 @@ def _by_stages(
         cam = gradcam.cross_scale(
             clip,
             encoded.image,
-            F.normalize(question.texts[_of(question, 0)].mean(dim=0), dim=-1),
+            F.normalize(question.phrases.texts[_of(question, 0)].mean(dim=0), dim=-1),
             question.sentence[0],
-            question.texts[~_of(question, 0)],
+            question.phrases.texts[~_of(question, 0)],
             parameters.cam,
             encoded.dense,
         )
@@ -237,7 +242,10 @@ def _by_stages(
             else:
                 parts["whole"] = seen.whole
             parts["geometry"] = _geometry(encoded.image, seen, question, parameters)
-        ranking = _rank(proposed, parts, parameters)
+        ranking = _only_fitting(_rank(proposed, parts, parameters), parts, parameters)
+        if not len(ranking.order):
+            reason = f"what looks like {decoupled.noun!r} here is not as the sentence says"
+            return ExpressionSegmentation(decoupled, (), reason, cam, seconds)
         count = _target_count(decoupled, ranking, parameters)
         answers = _candidates(proposed, parts, ranking, max(count, parameters.top_k))
         if count > 1:
@@ -247,7 +255,8 @@ def _by_stages(
 
 def _of(question: _Question, index: int) -> Tensor:
     """(P,) bool: which phrases belong to a class."""
-    return torch.tensor([o == index for o in question.owners], device=question.texts.device)
+    phrases = question.phrases
+    return torch.tensor([o == index for o in phrases.owners], device=phrases.texts.device)
 
 
 def _geometry(
@@ -289,6 +298,17 @@ def _rank(proposed: Proposals, parts: Mapping[str, Floats], parameters: ResParam
     weighted = replace(parameters.selection, weights=MODES[parameters.mode])
     most = max(parameters.top_k, parameters.selection.most)
     return selection.rank(proposed.masks, parts, most, weighted)
+
+
+def _only_fitting(
+    ranking: Ranking, parts: Mapping[str, Floats], parameters: ResParameters
+) -> Ranking:
+    """Without candidates that are hardly of the class, or hardly as the modifiers say."""
+    limits = parameters.selection
+    kept = parts["class"][ranking.order] >= limits.least
+    if "geometry" in parts:
+        kept &= ranking.scores >= limits.fitting
+    return Ranking(ranking.order[kept], ranking.scores[kept])
 
 
 def _candidates(

@@ -28,7 +28,8 @@ class SelectionParameters:
         group: targets of a plural without a number reach this share of the best score
             (published programs for groups have the rule "above 0.8 · max").
         most: candidates that are ranked: more cannot be targets of one plural.
-        least: a best candidate whose part "class" is smaller means that nothing was found, [0, 1].
+        least: candidates whose part "class" is smaller are none, [0, 1].
+        fitting: with geometry, candidates of a smaller score are not what was asked for, [0, 1].
     """
 
     weights: Mapping[str, float] = field(
@@ -38,6 +39,7 @@ class SelectionParameters:
     group: float = 0.85
     most: int = 20
     least: float = 0.15
+    fitting: float = 0.06
 
 
 @dataclass(frozen=True)

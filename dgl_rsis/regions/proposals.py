@@ -33,12 +33,14 @@ class RegionParameters(TreeParameters):
         objects: further nodes, those with the strongest outlines; 0 for none. Small things of a
             class that nobody asked for disappear in the cuts, and these keep them.
         min_area: pixels; smaller nodes are none of them.
+        max_area: pixels; larger nodes are none of them; None for half of the image.
     """
 
     levels: tuple[int, ...] = (384, 128, 32)
     min_regions: int = 8
     objects: int = 0
     min_area: int = 32
+    max_area: int | None = None
 
 
 def propose(image: RGB, parameters: RegionParameters) -> Proposals:
@@ -144,7 +146,8 @@ def _cuts(tree: RegionTree, parameters: RegionParameters) -> list[int]:
 
 def _strongest(tree: RegionTree, known: set[int], parameters: RegionParameters) -> list[int]:
     """The nodes that it costs most to merge away, without those that are known."""
-    eligible = (tree.area >= parameters.min_area) & (tree.area <= 0.5 * tree.area.max())
+    largest = 0.5 * tree.area.max() if parameters.max_area is None else parameters.max_area
+    eligible = (tree.area >= parameters.min_area) & (tree.area <= largest)
     eligible[list(known)] = False
     nodes = np.flatnonzero(eligible)
     order = np.argsort(-merge_costs(tree)[nodes], kind="stable")

@@ -6,19 +6,20 @@ everywhere (`scenes.regions`); only the inner part of a window counts where two 
 the class probabilities are blended before the best class is chosen.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dgl_rsis.classes import pipeline, vocabulary
+from dgl_rsis.classes import indices, pipeline, vocabulary
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import tiled
 from dgl_rsis.regions import proposals
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes import blending, regions
 from dgl_rsis.scenes.blending import Axis, Blender, Block
 from dgl_rsis.scenes.reading import Scene
@@ -82,6 +83,7 @@ def segment_scene(
     windows: WindowParameters | None = None,
     propose: Propose | None = None,
     progress: Progress | None = None,
+    resolution: Resolution | None = None,
 ) -> Iterator[SceneBlock]:
     """Segment a scene; blocks come row by row and together cover it once.
 
@@ -93,17 +95,17 @@ def segment_scene(
         windows: default `WindowParameters()`.
         propose: masks of a window; None for the hierarchy of regions with the scene's own cuts.
         progress: called with the pixels that are done and those of the whole scene.
+        resolution: of all windows; None for the scene's own, which its place says.
 
     Raises:
         InputError: no labels, a name twice, a scene or windows too small, or a damaged file.
     """
     parameters, windows = parameters or OvssParameters(), windows or WindowParameters()
-    words = vocabulary.prepare(
-        labels, clip, enrich=parameters.knowledge, remember=parameters.remember
-    )
+    words = vocabulary.prepare(labels, clip, enrich=parameters.knowledge)
     # Masks at full size: in a window that is shrunk, regions would be larger than in another.
     whole = max(parameters.regions.max_side, windows.side + 2 * windows.surroundings)
     parameters = replace(parameters, regions=replace(parameters.regions, max_side=whole))
+    known = resolution or scene.grid.resolution
     plan = _plan(scene, clip, parameters, windows, sampled=propose is None)
     blender = Blender(*plan.inner, len(words.asked))
     done, total = 0, scene.grid.width * scene.grid.height
@@ -113,7 +115,11 @@ def segment_scene(
         if shot.valid[shot.kept.slices].any():
             # In one breath: the masks of a window must be gone before those of the next are made.
             scores = _scores(
-                _encoded(shot, clip, parameters, plan.costs, propose), shot, words, clip, parameters
+                _encoded(shot, clip, parameters, plan.costs, propose, known),
+                shot,
+                words,
+                clip,
+                parameters,
             )
         block = _finished(blender.add(row, column, scores), words, parameters)
         yield block
@@ -165,12 +171,15 @@ class _Shot:
         window: the window, in pixels of `image`.
         valid: (H, W) bool, of the window.
         kept: the part of the window that counts, in pixels of the window.
+        indices: (H, W) float32 in [-1, 1] of each spectral index that the scene's bands allow, NaN
+            where it is not defined.
     """
 
     image: RGB
     window: Kept
     valid: Mask
     kept: Kept
+    indices: Mapping[str, Floats]
 
 
 def _shot(scene: Scene, plan: _Plan, row: int, column: int) -> _Shot:
@@ -183,7 +192,18 @@ def _shot(scene: Scene, plan: _Plan, row: int, column: int) -> _Shot:
         image = image.copy()
         image[~valid] = image[valid].mean(axis=0).astype(np.uint8)
     inside = window.seen_from(-top, -left)
-    return _Shot(image, inside, valid[inside.slices], kept.seen_from(-window.top, -window.left))
+    return _Shot(
+        image,
+        inside,
+        valid[inside.slices],
+        kept.seen_from(-window.top, -window.left),
+        _indices(scene, window),
+    )
+
+
+def _indices(scene: Scene, window: Kept) -> dict[str, Floats]:
+    width, height = window.right - window.left, window.bottom - window.top
+    return indices.indices(scene.spectrum(window.left, window.top, width, height))
 
 
 def _area(rows: Axis, columns: Axis, row: int, column: int) -> Kept:
@@ -231,6 +251,7 @@ def _encoded(
     parameters: OvssParameters,
     costs: tuple[float, ...],
     propose: Propose | None,
+    resolution: Resolution | None,
 ) -> EncodedImage:
     """A window and its masks; what is not valid is in none of them."""
     window = shot.window
@@ -242,7 +263,10 @@ def _encoded(
         proposed = regions.propose(shot.image, parameters.regions, costs, window, kept)
     else:
         proposed = proposals.propose(image, parameters.regions)
-    return pipeline.encode_proposed(image, _only(proposed, shot.valid), clip, parameters, {})
+    encoded = pipeline.encode_proposed(
+        image, _only(proposed, shot.valid), clip, parameters, {}, resolution=resolution
+    )
+    return replace(encoded, indices=shot.indices)
 
 
 def _only(proposed: Proposals, valid: Mask) -> Proposals:

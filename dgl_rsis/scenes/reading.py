@@ -20,7 +20,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import DatasetReader
 
 from dgl_rsis.bands import Stretch
-from dgl_rsis.rasters import GDAL_OPTIONS, Raster, cause
+from dgl_rsis.georeference import resolution_at_centre
+from dgl_rsis.rasters import GDAL_OPTIONS, Raster, cause, placement
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import InputError
 
 LOG = logging.getLogger(__name__)
@@ -63,6 +65,11 @@ class Grid:
             return f"EPSG:{code}"
         return str(self.crs.to_wkt())
 
+    @property
+    def resolution(self) -> Resolution | None:
+        """Ground sample distance in its middle; None where its place does not say it."""
+        return resolution_at_centre(self.width, self.height, self.crs, self.transform, self.gcps)
+
     def transform_at(self, column: int, row: int) -> Affine | None:
         """The transform of a window whose first pixel is this one."""
         if self.transform is None:
@@ -80,10 +87,8 @@ class Scene(Raster):
         grid: where its pixels lie.
     """
 
-    def __init__(
-        self, dataset: Any, path: Path, bands: Sequence[int] | None, stretch: Stretch | None
-    ) -> None:
-        super().__init__(dataset, str(path), bands, stretch)
+    def __init__(self, dataset: Any, path: Path, **options: Any) -> None:
+        super().__init__(dataset, str(path), **options)
         self.path = path
         self.grid = _grid(dataset)
 
@@ -104,7 +109,11 @@ class Scene(Raster):
 
 
 def open_scene(
-    path: Path | str, bands: Sequence[int] | None = None, stretch: Stretch | None = None
+    path: Path | str,
+    bands: Sequence[int] | None = None,
+    stretch: Stretch | None = None,
+    nir: int | None = None,
+    swir: int | None = None,
 ) -> Scene:
     """Open a raster file.
 
@@ -113,6 +122,9 @@ def open_scene(
         bands: three numbers from 1, shown as red, green and blue; None leaves the choice to the
             file: see `bands.default_bands`.
         stretch: of what has more than 8 bits; None for the usual one.
+        nir: number of the near infrared band, from 1; None leaves it to the file, see
+            `bands.spectrum`.
+        swir: the same, of short-wave infrared.
 
     Raises:
         InputError: no such file, another format, damaged, of complex numbers, or without these
@@ -129,7 +141,7 @@ def open_scene(
             "JPEG, and if it is one, copy it again"
         ) from error
     try:
-        scene = Scene(dataset, path, bands, stretch)
+        scene = Scene(dataset, path, bands=bands, stretch=stretch, nir=nir, swir=swir)
     except BaseException:
         dataset.close()
         raise
@@ -163,7 +175,5 @@ def _open(path: Path) -> Any:
 
 
 def _grid(dataset: Any) -> Grid:
-    """The grid of an open dataset; GDAL says "no transform" by the identity."""
-    gcps, gcp_crs = dataset.gcps
-    transform = None if dataset.transform == Affine.identity() else dataset.transform
-    return Grid(dataset.width, dataset.height, dataset.crs or gcp_crs, transform, tuple(gcps))
+    """The grid of an open dataset."""
+    return Grid(dataset.width, dataset.height, *placement(dataset))

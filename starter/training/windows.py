@@ -17,20 +17,17 @@ class Bank:
         labels: (M, H, W) uint8, 0 = unlabelled, else 1 + index into `vocabularies.SOURCES`.
         sizes: (M, 2) int64, rows and columns of each image.
         anchors: for each class that occurs, (n, 3) int64 image, row, column of some of its pixels.
-        patches: (M, h, w, D) float16, features of the patches that make up the canvas; for `cut`.
     """
 
     images: Tensor
     labels: Tensor
     sizes: Tensor
     anchors: tuple[Tensor, ...]
-    patches: Tensor | None = None
 
     def to(self, device: str) -> "Bank":
         """The same on a device."""
         images, labels, sizes = (x.to(device) for x in (self.images, self.labels, self.sizes))
-        patches = None if self.patches is None else self.patches.to(device)
-        return Bank(images, labels, sizes, tuple(x.to(device) for x in self.anchors), patches)
+        return Bank(images, labels, sizes, tuple(x.to(device) for x in self.anchors))
 
 
 def bank(images: list[Tensor], labels: list[Tensor], per_class: int = 20000) -> Bank:
@@ -92,42 +89,6 @@ def sample(
     pixels = source.images[which, rows, columns].permute(0, 3, 1, 2)  # (B, 3, 2S, 2S)
     labels = source.labels[which, rows[:, 1::2, 1::2], columns[:, 1::2, 1::2]]
     return F.avg_pool2d(pixels.float() / 255, 2), labels.long()
-
-
-def cut(source: Bank, count: int, side: int, balanced: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Random windows of whole patches, mirrored and turned by quarters.
-
-    They have the very pixels of an image, where `sample` smooths; and its patch features, which
-    have seen what lies around the window.
-
-    Args:
-        source: where to cut, with `patches`; no image smaller than a window.
-        count: B.
-        side: S, pixels, a multiple of a patch's side.
-        balanced: as of `sample`; a class's pixel is as near to the centre as can be.
-
-    Returns:
-        (B, 3, S, S) float32 in [0, 1], (B, S, S) int64 labels and (B, D, s, s) float32 features.
-    """
-    assert source.patches is not None
-    patch = source.images.shape[1] // source.patches.shape[1]
-    index, centre = _centres(source, count, balanced)
-    most = (source.sizes[index] - side) // patch
-    corners = torch.minimum(((centre - side / 2) / patch).round().long().clamp_min(0), most)
-    windows: tuple[list[Tensor], ...] = ([], [], [])
-    for i, (row, column) in zip(index.tolist(), corners.tolist(), strict=True):
-        turns, mirrored = int(torch.randint(4, (1,))), bool(torch.rand(1) < 0.5)
-        planes = ((source.images, patch), (source.labels, patch), (source.patches, 1))
-        for cut_out, (plane, step) in zip(windows, planes, strict=True):
-            top, left, size = row * step, column * step, side * step // patch
-            turned = torch.rot90(plane[i, top : top + size, left : left + size], turns)
-            cut_out.append(turned.flip(1) if mirrored else turned)
-    images, labels, patches = map(torch.stack, windows)
-    return (
-        images.permute(0, 3, 1, 2).float() / 255,
-        labels.long(),
-        patches.permute(0, 3, 1, 2).float(),
-    )
 
 
 def jitter(images: Tensor) -> Tensor:

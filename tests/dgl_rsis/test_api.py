@@ -11,6 +11,7 @@ from dgl_rsis.classes import pipeline as classes
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.expressions import pipeline as expressions
 from dgl_rsis.expressions.pipeline import ResParameters
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import InputError, Label
 from dgl_rsis.weights.checkpoints import ModelError
 from tests.dgl_rsis.sam.small_sam import small_sam
@@ -125,3 +126,22 @@ def test_what_is_no_question(clip: ClipModel):
         api.refine(IMAGE, points=(48, 28))
     with pytest.raises(InputError, match="says nothing"):
         api.refine(IMAGE)
+
+
+def test_metres_reach_the_pipelines(monkeypatch: pytest.MonkeyPatch, clip: ClipModel):
+    known: list[Resolution | None] = []
+    encode = classes.encode_image
+
+    def noted(*args, **options):
+        encoded = encode(*args, **options)
+        known.append(encoded.resolution)
+        return encoded
+
+    monkeypatch.setattr(classes, "encode_image", noted)
+    for metres in (0.3, None):
+        api.segment(IMAGE, LABELS, clip, metres_per_pixel=metres)
+        api.refer(IMAGE, "the red building", clip, metres_per_pixel=metres)
+    stated = Resolution(0.3, 0.05, "task")
+    assert known == [stated, stated, None, None]
+    with pytest.raises(InputError, match="300 metres a pixel are out of range"):
+        api.segment(IMAGE, LABELS, clip, metres_per_pixel=300)

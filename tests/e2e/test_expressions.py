@@ -80,7 +80,7 @@ def test_a_task_without_predictions_opens_with_the_best_candidate(
 def with_a_sentence(studio: Studio, backend: str, title: str) -> Project:
     """A project of one task, whose data hold a sentence."""
     project = create_project(studio, title, LABEL_CONFIG)
-    image = base64.b64encode(sample_images()[0].read_bytes()).decode()
+    image = base64.b64encode(sample_images()[-1].read_bytes()).decode()
     task = {"image": f"data:image/jpeg;base64,{image}", "expression": SENTENCE}
     path, ids = f"/api/projects/{project}/import", {"return_task_ids": "true"}
     tasks = studio.api("POST", path, params=ids, json=[task])["task_ids"]

@@ -18,7 +18,9 @@ from PIL import Image
 from redis import Redis
 
 from dgl_rsis.classes.prototypes import KEY_LENGTH, Prototypes
-from dgl_rsis.types import Floats, InputError, Label, Mask, Prompt, Refined, Segment
+from dgl_rsis.expressions.exemplars import Alike
+from dgl_rsis.regions import proposals
+from dgl_rsis.types import Floats, InputError, Label, Mask, Prompt, Proposals, Refined, Segment
 from workers.images.cache import ImageCache
 from workers.images.download import Downloader
 from workers.images.fetch import Fetcher
@@ -127,6 +129,18 @@ class FakeSegmenter:
         column, row = np.floor(prompt.positive[0]).astype(int)
         return Refined(bright == bright[row, column], 0.875)
 
+    def alike(self, picture: Picture, exemplar: Mask, marked: Mask, batch: int) -> Alike:
+        """Two halves of what is as bright as the exemplar and not marked; none of the dark."""
+        bright = _bright(picture) & ~marked
+        halves = [bright & side for side in (_upper(bright), ~_upper(bright))]
+        height, width = bright.shape
+        found = proposals.of_masks(halves, height, width)
+        count = 2 if _bright(picture)[exemplar].all() else 0
+        kept = Proposals(
+            found.masks[:count], found.boxes[:count], found.quality[:count], height, width
+        )
+        return Alike(kept, np.array([0.75, 0.5], dtype=np.float32)[:count])
+
     def label_of(self, picture: Picture, mask: Mask, labels: Sequence[Label], batch: int) -> str:
         """The first label for bright masks, the last for dark ones."""
         return labels[0 if _bright(picture)[mask].all() else -1].name
@@ -144,6 +158,12 @@ class FakeSegmenter:
 def _bright(picture: Picture) -> Mask:
     bright: Mask = picture.pixels.mean(axis=2) > 127
     return bright
+
+
+def _upper(mask: Mask) -> Mask:
+    upper: Mask = np.zeros_like(mask)
+    upper[: len(mask) // 2] = True
+    return upper
 
 
 def fake_bench(redis: Redis, root: Path | None = None) -> Workbench:

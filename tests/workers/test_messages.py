@@ -9,6 +9,7 @@ from dgl_rsis.runs import Runs
 from dgl_rsis.types import Label
 from workers.messages import (
     DeliveryRequest,
+    Exemplar,
     LearnRequest,
     SegmentReply,
     SegmentRequest,
@@ -39,6 +40,7 @@ REQUESTS = st.builds(
     st.booleans(),
     st.booleans(),
     TEXT,
+    metres=st.none() | st.floats(0.01, 100),
 )
 
 
@@ -47,6 +49,15 @@ def test_a_request_crosses_the_queue_unchanged(request: SegmentRequest) -> None:
     arrived = SegmentRequest.from_json(json.loads(json.dumps(request.to_json())))
     assert arrived == request
     assert arrived.key == request.key
+
+
+def test_an_exemplar_crosses_the_queue_and_older_jobs_have_none() -> None:
+    shown = replace(REQUEST, exemplar=Exemplar(Runs(1, 2, (1, 1)), Runs(1, 2, (0, 2))))
+    assert SegmentRequest.from_json(json.loads(json.dumps(shown.to_json()))) == shown
+    assert (shown.awaited, REQUEST.awaited) == (True, False)
+    older = REQUEST.to_json()
+    del older["exemplar"]
+    assert SegmentRequest.from_json(older) == REQUEST
 
 
 def test_what_is_done_with_the_json_does_not_reach_the_request() -> None:
@@ -70,10 +81,18 @@ def test_tasks_with_the_same_image_have_the_same_key() -> None:
         {"model_version": "v2"},
         {"classes": False},
         {"objects": True},
+        {"metres": 0.3},
+        {"exemplar": Exemplar(Runs(1, 2, (1, 1)), Runs(1, 2, (0, 2)))},
     ],
 )
 def test_whatever_changes_the_answer_changes_the_key(change: dict[str, object]) -> None:
     assert replace(REQUEST, **change).key != REQUEST.key  # type: ignore[arg-type]
+
+
+def test_without_metres_the_key_is_what_it_was_before_there_were_any() -> None:
+    assert REQUEST.key == "f3b2188910530559f8bd6c32340021f8"
+    former = {name: value for name, value in REQUEST.to_json().items() if name != "metres"}
+    assert SegmentRequest.from_json(former) == REQUEST
 
 
 def test_a_request_of_another_release_is_refused() -> None:

@@ -70,6 +70,7 @@ BAD = {
     "LOG_LEVEL": ("LOUD", "INFO"),
     "CACHE_MB": ("-1", "greater than or equal to 0"),
     "CACHE_DISK_MB": ("0", "greater than or equal to 1"),
+    "METRES_PER_PIXEL": ("30 in", "are no metres a pixel"),
 }
 
 
@@ -99,3 +100,10 @@ def test_the_provider_and_the_cache_come_from_the_environment(
         monkeypatch.setenv(name, value)
     given = WorkerSettings()
     assert (given.proposals, given.cache_mb, given.cache_dir) == ("sam-vit-b", 0, Path("/cache"))
+
+
+def test_metres_may_have_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRES_PER_PIXEL", "30 cm")
+    assert WorkerSettings().metres_per_pixel == pytest.approx(0.3)
+    monkeypatch.setenv("METRES_PER_PIXEL", "")
+    assert WorkerSettings().metres_per_pixel is None

@@ -1,4 +1,4 @@
-"""One request → its reply: classes and objects, or what an expression means or somebody shows."""
+"""One request → its reply: classes and objects, or what words mean or somebody shows."""
 
 import logging
 import time
@@ -12,9 +12,9 @@ from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.runs import to_runs
 from dgl_rsis.types import InputError, Label, Mask, Prompt, Segment
 from workers.engine.learnt import Recall
-from workers.engine.prompts import agreement, to_prompt
+from workers.engine.prompts import agreement, to_mask, to_prompt
 from workers.images.pictures import Picture, Pictures
-from workers.messages import SegmentReply, SegmentRequest, SegmentResult, versioned
+from workers.messages import Exemplar, SegmentReply, SegmentRequest, SegmentResult, versioned
 
 if TYPE_CHECKING:
     from dgl_rsis.classes.pipeline import ClassSegmentation
@@ -28,6 +28,7 @@ Result = TypeVar("Result")
 MOST_CANDIDATES = 30  # of an expression, when somebody points at one of them
 BEST_CANDIDATES = 3  # of those, in the reply
 TOLD_SECONDS = 0.5  # of an image that took less, nobody would see the last stage
+NOTHING_ALIKE = "nothing else here is enough like it: show another one, or click the others"
 LEAST_AGREEMENT = 0.5  # of a candidate with what is pointed at
 
 
@@ -78,9 +79,11 @@ def answer(
         InputError: it cannot be answered as it is.
     """
     _check_version(request, segmenter)
-    picture, seconds = pictures.open(request.image)
+    picture, seconds = pictures.open(request.image, request.metres)
     used, learnt = recall.prototypes(request.prototypes) if recall is not None else ("", None)
-    if request.pointed is not None:
+    if request.exemplar is not None:
+        outcome = _alike(segmenter, picture, request.exemplar, request.label)
+    elif request.pointed is not None:
         outcome = _pointed(segmenter, picture, request)
     elif request.expression:
         outcome = _referred(segmenter, picture, request)
@@ -166,6 +169,22 @@ def _pointed(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) 
     # Whoever points at a thing knows better where it is than the words do.
     refined = _refined(segmenter, picture, prompt, label, request.labels)
     return _Answer(refined.segments, {**segmentation.seconds, **refined.seconds}, refined.reason)
+
+
+def _alike(segmenter: "Segmenter", picture: Picture, exemplar: Exemplar, label: str) -> _Answer:
+    """Everything else that is like an exemplar."""
+    shape, started = picture.pixels.shape[:2], time.perf_counter()
+    mask = to_mask(exemplar.mask, "exemplar", *shape)
+    marked = to_mask(exemplar.marked, "mask of what is known", *shape)
+    alike = _in_memory(
+        segmenter, picture, lambda batch: segmenter.alike(picture, mask, marked, batch)
+    )
+    seconds = {"alike": time.perf_counter() - started}
+    return _Answer(
+        lambda: tuple(_result(each, "candidate") for each in alike.segments(label)),
+        seconds,
+        "" if len(alike) else NOTHING_ALIKE,
+    )
 
 
 def _agreeing(segmentation: "ExpressionSegmentation", prompt: Prompt, label: str) -> list[Segment]:

@@ -13,6 +13,8 @@ WAYS_OUT = {
     "strokes": "draw them on this image",
     "outline": "draw it on this image",
     "mask to correct": "delete the region, and click again",
+    "exemplar": "draw or click one on this image",
+    "mask of what is known": "delete the regions that were made on another image",
 }
 
 
@@ -34,10 +36,33 @@ def to_prompt(pointed: VisualPrompt, height: int, width: int) -> Prompt:
         box=None
         if box is None
         else (box[0] * width, box[1] * height, box[2] * width, box[3] * height),
-        stroke=_mask(pointed.strokes, "strokes", height, width),
-        outline=_mask(pointed.outline, "outline", height, width),
-        prior=_mask(pointed.prior, "mask to correct", height, width),
+        stroke=_drawn(pointed.strokes, "strokes", height, width),
+        outline=_drawn(pointed.outline, "outline", height, width),
+        prior=_drawn(pointed.prior, "mask to correct", height, width),
     )
+
+
+def to_mask(runs: Runs, name: str, height: int, width: int) -> Mask:
+    """A mask of an image: (height, width) bool.
+
+    Args:
+        runs: as they crossed the queue.
+        name: what it is, one of `WAYS_OUT`.
+        height: of the image as a browser shows it, pixels.
+        width: likewise.
+
+    Raises:
+        InputError: it is of another size, or its runs do not add up.
+    """
+    if (runs.height, runs.width) != (height, width):
+        raise InputError(
+            f"the {name}: made on {runs.width} × {runs.height} pixels, but the image has {width} × "
+            f"{height}: {WAYS_OUT[name]}"
+        )
+    try:
+        return from_runs(runs)
+    except ValueError as error:
+        raise InputError(f"the {name}: {error}") from None
 
 
 def agreement(mask: Mask, prompt: Prompt) -> float:
@@ -64,18 +89,8 @@ def _pixels(points: Sequence[Point], height: int, width: int) -> Floats:
     return scaled
 
 
-def _mask(runs: Runs | None, name: str, height: int, width: int) -> Mask | None:
-    if runs is None:
-        return None
-    if (runs.height, runs.width) != (height, width):
-        raise InputError(
-            f"the {name}: made on {runs.width} × {runs.height} pixels, but the image has {width} × "
-            f"{height}: {WAYS_OUT[name]}"
-        )
-    try:
-        return from_runs(runs)
-    except ValueError as error:
-        raise InputError(f"the {name}: {error}") from None
+def _drawn(runs: Runs | None, name: str, height: int, width: int) -> Mask | None:
+    return None if runs is None else to_mask(runs, name, height, width)
 
 
 def _on_the_right_side(mask: Mask, prompt: Prompt) -> float:

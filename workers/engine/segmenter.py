@@ -10,15 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dgl_rsis.classes import matching, pipeline, prototypes, vocabulary
+from dgl_rsis.classes import matching, pipeline, prototypes, scales, vocabulary
 from dgl_rsis.classes.pipeline import ClassSegmentation, EncodedImage, OvssParameters, timed
 from dgl_rsis.classes.prototypes import Prototypes
+from dgl_rsis.classes.scales import Weighting
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
 from dgl_rsis.clip.features import DenseFeatures, PixelFeatures
 from dgl_rsis.clip.model import ClipModel, load_clip
+from dgl_rsis.expressions import exemplars
 from dgl_rsis.expressions import pipeline as referring
+from dgl_rsis.expressions.exemplars import Alike, ExemplarParameters
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
+from dgl_rsis.resolution import Resolution, stated
 from dgl_rsis.types import RGB, InputError, Label, Mask, Prompt, Proposals, Refined
 from dgl_rsis.weights.checkpoints import ModelError
 from workers.engine.providers import REGIONS, MaskProvider, Provider, RegionProvider, Remembered
@@ -38,18 +42,28 @@ class Segmenter:
         clip: the model.
         provider: of masks.
         remembered: the cache; the provider's own.
+        setting: resolution of all images whose task does not say it; None for none.
 
     Attributes:
         clip: the model.
+        setting: see above; a part of the version, so that nothing of another setting answers.
         say: is told which stage begins, in words for people; by default nobody is.
     """
 
-    def __init__(self, clip: ClipModel, provider: MaskProvider, remembered: Remembered) -> None:
+    def __init__(
+        self,
+        clip: ClipModel,
+        provider: MaskProvider,
+        remembered: Remembered,
+        setting: Resolution | None = None,
+    ) -> None:
         self.clip = clip
+        self.setting = setting
         self.say: Callable[[str], None] = _unheard
         self._provider = provider
         self._remembered = remembered
         self._classes, self._referring = OvssParameters(), ResParameters()
+        self._exemplars = ExemplarParameters()
         self._vocabularies: OrderedDict[tuple[Label, ...], Vocabulary] = OrderedDict()
 
     @property
@@ -64,9 +78,11 @@ class Segmenter:
 
     @cached_property
     def model_version(self) -> str:
-        """A name that changes when weights, parameters, provider or package change."""
-        identity = self._provider.identity
-        version = pipeline.model_version(self.clip, self._classes, self._referring, *identity)
+        """A name that changes when weights, parameters, provider, setting or package change."""
+        others = [self._referring, self._exemplars, *self._provider.identity]
+        if self.setting is not None:
+            others.append(self.setting)
+        version = pipeline.model_version(self.clip, self._classes, *others)
         provider = self._made_by
         if provider.name == REGIONS:
             return version
@@ -162,6 +178,22 @@ class Segmenter:
         encoded = self.encode(picture, parameters.encoding)
         return referring.refer(encoded, expression, self.clip, parameters)
 
+    def alike(self, picture: Picture, exemplar: Mask, marked: Mask, batch: int) -> Alike:
+        """Everything else in a picture that is like one thing.
+
+        Args:
+            picture: where to look.
+            exemplar: (H, W) bool, of that thing.
+            marked: (H, W) bool, where nothing is sought.
+            batch: crops at a time.
+
+        Raises:
+            InputError: see `exemplars.like`, or an image too small to have regions.
+        """
+        encoding = replace(exemplars.encoding(exemplar, self._exemplars), batch=batch)
+        encoded = self.encode(picture, encoding)
+        return exemplars.like(encoded, self.clip, exemplar, marked, self._exemplars)
+
     def point(self, picture: Picture, prompt: Prompt) -> Refined:
         """The mask that somebody points at.
 
@@ -190,10 +222,15 @@ class Segmenter:
             return named[0].name
         dense = self._dense(picture, batch)
         share = self._classes.pixel_share
-        feature = features.mask_features(self.clip, dense, mask[None], share)
+        feature = features.pyramid_features(self.clip, dense, mask[None], share)
         words = self._vocabulary(labels)
         temperature = self._classes.temperature or self.clip.temperature
-        scores = matching.match(feature, words.texts, words.owners, temperature)[0]
+        known = picture.resolution or dense.resolution
+        shares = scales.shares(words.phrases.extents, known, dense.factors)
+        # A person points at it: whatever it is, it is there.
+        there = Weighting(shares, np.zeros(len(words.texts), dtype=np.float32))
+        cosines = scales.cosines(feature, words.texts, there)
+        scores = matching.best_phrase(cosines, words.owners, temperature)[0]
         best = max(range(len(labels)), key=lambda i: (not labels[i].background, scores[i]))
         return labels[best].name
 
@@ -211,7 +248,14 @@ class Segmenter:
         self.say("encoding the image")
         with timed(seconds, "dense"):
             dense = self._dense(picture, parameters.batch)
-            encoded = EncodedImage(picture.pixels, proposed, dense, torch.empty(0), seconds)
+            encoded = EncodedImage(
+                picture.pixels,
+                proposed,
+                dense,
+                torch.empty(0),
+                seconds,
+                resolution=picture.resolution,
+            )
             by_mask = self._features(picture, "mask", encoded, parameters)
         encoded = replace(encoded, by_mask=by_mask)
         if parameters.margin < 1 or pipeline.mask_share(self.clip, parameters) == 1:
@@ -224,28 +268,21 @@ class Segmenter:
 
         def make() -> Arrays:
             made = features.dense_features(clip, picture.pixels, batch)
-            arrays = {"values": made.values, "states": made.states}
-            if made.pixels is not None:  # halves already: nothing is lost
-                pixels, outline = made.pixels.coordinates.half(), made.pixels.outline.half()
-                arrays |= {"pixels": pixels, "outline": outline}
-            return {name: x.cpu().numpy() for name, x in arrays.items() if x is not None}
+            return {
+                f"{name}{number}": value
+                for number, level in enumerate(made.levels)
+                for name, value in _arrays(level).items()
+            }
 
         arrays = self._remembered.get(picture, "dense", (clip.fingerprint, clip.dense_side), make)
-        values, states = torch.from_numpy(arrays["values"]), arrays.get("states")
-        height, width = picture.pixels.shape[:2]
-        return DenseFeatures(
-            values.to(clip.device),
-            height,
-            width,
-            clip.patch,
-            None if states is None else torch.from_numpy(states),  # few questions need them
-            _pixels(arrays, clip.device),
-        )
+        count = sum(name.startswith("size") for name in arrays)
+        levels = [_level(arrays, number, clip) for number in range(count)]
+        return replace(levels[0], smaller=tuple(levels[1:]))
 
     def _features(
         self, picture: Picture, kind: str, encoded: EncodedImage, parameters: OvssParameters
     ) -> Tensor:
-        """Features of all masks, or of the crops around them: (N, D)."""
+        """Features of all masks, (K, N, D), or of the crops around them, (N, D)."""
         clip = self.clip
 
         def make() -> Tensor:
@@ -275,9 +312,7 @@ class Segmenter:
         kept, wanted = self._vocabularies, tuple(labels)
         if wanted not in kept:
             classes = self._classes
-            kept[wanted] = vocabulary.prepare(
-                wanted, self.clip, enrich=classes.knowledge, remember=classes.remember
-            )
+            kept[wanted] = vocabulary.prepare(wanted, self.clip, enrich=classes.knowledge)
             if len(kept) > MOST_VOCABULARIES:
                 kept.popitem(last=False)
         kept.move_to_end(wanted)
@@ -288,18 +323,47 @@ def _unheard(stage: str) -> None:
     """For whom no one listens."""
 
 
-def _pixels(arrays: Arrays, device: str) -> PixelFeatures | None:
-    if "pixels" not in arrays:
-        return None
-    tensors = (torch.from_numpy(arrays[name]).to(device).float() for name in ("pixels", "outline"))
-    return PixelFeatures(*tensors)
+def _arrays(dense: DenseFeatures) -> Arrays:
+    """What is kept of one size that an image was seen at."""
+    tensors = {"values": dense.values}
+    if dense.states is not None:
+        tensors["states"] = dense.states
+    if (pixels := dense.pixels) is not None:  # halves already: nothing is lost
+        tensors |= {
+            "pixels": pixels.coordinates.half(),
+            "outline": pixels.outline.half(),
+            "presence": pixels.presence.half(),
+            "scale": pixels.scale,
+        }
+    arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    return arrays | {"size": np.array([dense.height, dense.width])}
+
+
+def _level(arrays: Arrays, number: int, clip: ClipModel) -> DenseFeatures:
+    """`_arrays` read back."""
+    own = {
+        name: torch.from_numpy(arrays[f"{name}{number}"])
+        for name in _KEPT
+        if f"{name}{number}" in arrays
+    }
+    height, width = own["size"].tolist()
+    pixels = None
+    if "pixels" in own:
+        read = (own[n].to(clip.device).float() for n in ("pixels", "outline", "presence", "scale"))
+        pixels = PixelFeatures(*read)
+    # Few questions need the states: they stay where they are.
+    values = own["values"].to(clip.device)
+    return DenseFeatures(values, height, width, clip.patch, own.get("states"), pixels)
+
+
+_KEPT = ("size", "values", "states", "pixels", "outline", "presence", "scale")
 
 
 def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) -> Segmenter:
     """Load the CLIP model and the provider of masks that the settings name.
 
     Args:
-        settings: of MODEL, PROPOSALS, DEVICE and MODELS_DIR.
+        settings: of MODEL, PROPOSALS, DEVICE, MODELS_DIR and METRES_PER_PIXEL.
         cache: None to remember nothing.
 
     Raises:
@@ -308,7 +372,8 @@ def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) ->
     remembered = Remembered(cache if cache is not None else ImageCache(0))
     try:
         clip = load_clip(resolve_clip(settings.model, settings.models_dir), settings.device)
-        return Segmenter(clip, load_provider(settings, remembered), remembered)
+        setting = stated(settings.metres_per_pixel, "setting")
+        return Segmenter(clip, load_provider(settings, remembered), remembered, setting)
     except RegistryError as error:
         raise ModelError(str(error)) from None
 

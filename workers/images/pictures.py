@@ -4,10 +4,15 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from dgl_rsis import rasters
+import numpy as np
+from numpy.typing import NDArray
+
+from dgl_rsis import rasters, resolution
+from dgl_rsis.resolution import SOURCES, Resolution
 from dgl_rsis.types import RGB
-from workers.images.cache import ImageCache, cache_key
+from workers.images.cache import Arrays, ImageCache, cache_key
 
 # A click must not download its image again, but an image that was replaced must be noticed. Seconds
 # since the download and not since the last use, so that clicking does not keep an old image alive.
@@ -23,10 +28,12 @@ class Picture:
         pixels: (H, W, 3) uint8.
         digest: SHA-256 of the file it was decoded from, hexadecimal; "" for an image of which
             nothing is to be remembered.
+        resolution: of its pixels, as the most trusted source says; None where none does.
     """
 
     pixels: RGB
     digest: str = ""
+    resolution: Resolution | None = None
 
 
 class Pictures:
@@ -37,6 +44,7 @@ class Pictures:
         fetch: image reference → bytes.
         max_pixels: cap of height · width, checked before decoding.
         clock: monotonic, seconds.
+        setting: resolution of all images whose task does not say it; None for none.
     """
 
     def __init__(
@@ -45,38 +53,51 @@ class Pictures:
         fetch: Callable[[str], bytes],
         max_pixels: int,
         clock: Callable[[], float] = time.monotonic,
+        setting: Resolution | None = None,
     ) -> None:
         self._cache = cache
         self._fetch = fetch
         self._max_pixels = max_pixels
         self._clock = clock
+        self._setting = setting
         self._known: dict[str, tuple[str, float]] = {}  # reference → digest, fetched at
 
-    def open(self, reference: str) -> tuple[Picture, dict[str, float]]:
+    def open(self, reference: str, metres: float | None = None) -> tuple[Picture, dict[str, float]]:
         """The image behind a reference, and the wall-clock seconds of fetching and decoding it.
+
+        Args:
+            reference: of the image.
+            metres: of the ground that a pixel shows, as its task says; None where it does not.
 
         Raises:
             FetchError, ImageError: see `Fetcher.fetch` and `rasters.read_rgb`.
+            InputError: so many metres cannot be.
         """
         started = time.perf_counter()
         known = cache_key(reference)  # a data: URL may be long
         digest, at = self._known.get(known, ("", 0.0))
         data = b""
-        if not digest or self._clock() - at > FRESH_SECONDS or self._pixels(digest) is None:
+        if not digest or self._clock() - at > FRESH_SECONDS or not self._kept(digest):
             data = self._fetch(reference)
             digest = hashlib.sha256(data).hexdigest()
             self._note(known, digest)
         fetched = time.perf_counter()
-        pixels = self._pixels(digest)
-        if pixels is None:
-            pixels = rasters.read_rgb(data, self._max_pixels)
-            self._cache.put(_pixels_key(digest), {"pixels": pixels})
+        kept = self._kept(digest)
+        if kept is None:
+            kept = _decoded(data, self._max_pixels)
+            self._cache.put(_pixels_key(digest), kept)
         seconds = {"fetch": fetched - started, "decode": time.perf_counter() - fetched}
-        return Picture(pixels, digest), seconds
+        pixels = kept["pixels"]
+        best = resolution.preferred(
+            resolution.stated(metres, "task"),
+            self._setting,
+            _said(kept),
+            resolution.of_tile(reference, *pixels.shape[:2]),
+        )
+        return Picture(pixels, digest, best), seconds
 
-    def _pixels(self, digest: str) -> RGB | None:
-        kept = self._cache.get(_pixels_key(digest))
-        return kept["pixels"] if kept is not None else None
+    def _kept(self, digest: str) -> Arrays | None:
+        return self._cache.get(_pixels_key(digest))
 
     def _note(self, known: str, digest: str) -> None:
         self._known.pop(known, None)
@@ -87,3 +108,20 @@ class Pictures:
 
 def _pixels_key(digest: str) -> str:
     return cache_key(digest, "pixels")
+
+
+def _decoded(data: bytes, max_pixels: int) -> Arrays:
+    """The pixels, and under the name of its source the resolution that the file says."""
+    arrays: dict[str, NDArray[Any]] = {"pixels": rasters.read_rgb(data, max_pixels)}
+    if (said := rasters.read_resolution(data)) is not None:
+        arrays[said.source] = np.array([said.metres, said.spread])
+    return arrays
+
+
+def _said(kept: Arrays) -> Resolution | None:
+    """The resolution among what `_decoded` made."""
+    for source in SOURCES:
+        if source in kept:
+            metres, spread = kept[source].tolist()
+            return Resolution(metres, spread, source)
+    return None

@@ -114,7 +114,7 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     attempt = _count_attempt(bench, request)
     if attempt > _most_attempts(request):
         # Counted, and nothing came of it: the process was killed each time.
-        _give_up(bench, request, DEADLY if request.pointed is None else DEADLY_POINTED)
+        _give_up(bench, request, DEADLY_POINTED if request.awaited else DEADLY)
         return None
     try:
         reply = answer(request, bench.segmenter, bench.pictures, bench.recall, bench.stages)
@@ -123,7 +123,7 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     except Exception:
         return _unexpected(bench, request, attempt)
     kept = bench.reply_seconds
-    if request.pointed is not None or reply.model_version != request.model_version:
+    if request.awaited or reply.model_version != request.model_version:
         kept = min(kept, PASSING_REPLY_SECONDS)
     store_reply(bench.redis, request.key, reply, kept)
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
@@ -176,7 +176,7 @@ def _not_learnt(request: LearnRequest, cause: str, *, may_pass: bool) -> Retry |
 
 
 def _most_attempts(request: SegmentRequest) -> int:
-    return MOST_ATTEMPTS if request.pointed is None else 1
+    return 1 if request.awaited else MOST_ATTEMPTS
 
 
 def _count_attempt(bench: Workbench, request: SegmentRequest) -> int:
@@ -226,10 +226,9 @@ def _again(attempt: int) -> Retry:
 
 
 def _give_up(bench: Workbench, request: SegmentRequest, message: str) -> None:
-    pointed = request.pointed is not None
-    kept = POINTED_FAILURE_SECONDS if pointed else FAILURE_SECONDS
+    kept = POINTED_FAILURE_SECONDS if request.awaited else FAILURE_SECONDS
     store_failure(bench.redis, request.key, message, kept)
-    if not pointed:  # else the web side, which waits for it, says it: once is enough
+    if not request.awaited:  # else the web side, which waits for it, says it: once is enough
         keep_request(bench.redis, request, message, bench.reply_seconds)
         failures.record(bench.redis, [TaskFailure(SEGMENT_QUEUE, request.task_id, message)])
     log.warning("task %s: %s", request.task_id, message)

@@ -30,7 +30,8 @@ def load_model(settings: WorkerSettings) -> tuple[Segmenter, Pictures]:
     cache = ImageCache(settings.cache_mb * MIB, settings.cache_dir, settings.cache_disk_mb * MIB)
     fetch = Fetcher.from_settings(settings).fetch
     segmenter = load_segmenter(settings, cache)
-    return segmenter, Pictures(cache, fetch, settings.max_image_pixels)
+    pictures = Pictures(cache, fetch, settings.max_image_pixels, setting=segmenter.setting)
+    return segmenter, pictures
 
 
 def load_bench(settings: WorkerSettings, redis: Redis) -> Workbench:

@@ -16,7 +16,7 @@ import typer
 
 from backend.commands import options
 from backend.commands.labels import LabelsError, read_config
-from backend.commands.options import Config, Device, Labels, Model, ProjectId
+from backend.commands.options import Config, Device, Labels, Metres, Model, ProjectId
 from backend.commands.prelabel.engines import Engine, LocalEngine, QueueEngine
 from backend.commands.prelabel.import_files import MOST_BYTES, ImportFiles
 from backend.commands.prelabel.items import PrelabelError, Stop
@@ -66,6 +66,7 @@ class Given:
     order: Order
     retry_failed: bool
     split_mb: int
+    metres: float | None
 
 
 def prelabel(
@@ -111,6 +112,7 @@ def prelabel(
     split_mb: Annotated[
         int, typer.Option(min=1, max=250, help="Size of a file; an upload takes 250 MB.")
     ] = MOST_BYTES // MB,
+    metres: Metres = "",
     model: Model = None,
     device: Device = None,
 ) -> None:
@@ -131,7 +133,7 @@ def prelabel(
         settings = _with_root(settings, root)
     given = Given(
         sources or [], out, labels, config, project, push, here, image_prefix, order,
-        retry_failed, split_mb,
+        retry_failed, split_mb, options.metres(metres),
     )  # fmt: skip
     try:
         status = _run(given, settings, learns=options.read(Settings).learn)
@@ -163,7 +165,9 @@ def _run(given: Given, settings: WorkerSettings, *, learns: bool) -> int:
         )
         source = project.source() if project is not None else _source(given, settings, config)
         root = None if given.local else settings.local_files_document_root
-        requests = Requests(config, version, root, settings.max_image_bytes, prototypes)
+        requests = Requests(
+            config, version, root, settings.max_image_bytes, prototypes, given.metres
+        )
         about = _about(given, settings, config, version) | {"prototypes": prototypes}
         with Journal(given.out, about) as journal:
             if given.retry_failed:
@@ -251,7 +255,7 @@ def _about(
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     where = f"project {given.project} of {settings.label_studio_url}" if given.project else "files"
-    return {
+    about = {
         "model_version": version,
         "label_config": digest,
         "from": where,
@@ -259,6 +263,7 @@ def _about(
         "image_prefix": given.image_prefix,
         "score": str(given.order),
     }
+    return about if given.metres is None else about | {"metres_per_pixel": given.metres}
 
 
 @contextmanager

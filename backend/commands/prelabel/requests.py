@@ -8,6 +8,7 @@ from backend.commands.prelabel.items import ItemError, PrelabelItem
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import LONGEST_ID, TaskError
 from backend.studio.references import below
+from dgl_rsis.resolution import tile_address
 from workers.messages import SegmentRequest
 
 
@@ -22,6 +23,7 @@ class Requests:
             every file along.
         max_bytes: of a file.
         prototypes: as in `SegmentRequest`.
+        metres: of the ground that a pixel shows, for tasks that do not say it; None for none.
     """
 
     config: LabelConfig
@@ -29,6 +31,7 @@ class Requests:
     root: Path | None
     max_bytes: int
     prototypes: str = ""
+    metres: float | None = None
 
     def of(self, item: PrelabelItem) -> SegmentRequest:
         """The request for one item.
@@ -44,6 +47,8 @@ class Requests:
             raise ItemError(str(error)) from None
         if self.prototypes:
             request = replace(request, prototypes=self.prototypes)
+        if request.metres is None and self.metres is not None:
+            request = replace(request, metres=self.metres)
         if item.file is None:
             return request
         return replace(request, image=self._carried(item.file), task_id=item.name[-LONGEST_ID:])
@@ -61,4 +66,6 @@ class Requests:
             data = file.read_bytes()
         except OSError as error:
             raise ItemError(f"{file} cannot be read: {error.strerror or error}") from None
-        return "data:;base64," + base64.b64encode(data).decode()
+        address = tile_address(file.as_posix())  # which the bytes alone would not say
+        tile = "" if address is None else address.inline
+        return f"data:{tile};base64,{base64.b64encode(data).decode()}"

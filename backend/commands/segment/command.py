@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from backend.commands import options
-from backend.commands.options import Bands, Config, Device, Labels, Model
+from backend.commands.options import Bands, Config, Device, Labels, Metres, Model
 from backend.commands.refusals import refuse, refuse_known
 
 
@@ -23,6 +23,12 @@ def segment(
     top_k: Annotated[int, typer.Option(min=1, help="Candidates for the expression.")] = 3,
     explain: Annotated[bool, typer.Option(help="Draw the activation maps, too.")] = False,
     bands: Bands = "",
+    nir: Annotated[
+        int | None, typer.Option(help="GeoTIFF: number of the near infrared band, from 1.")
+    ] = None,
+    swir: Annotated[
+        int | None, typer.Option(help="GeoTIFF: number of the short-wave infrared band, from 1.")
+    ] = None,
     polygons: Annotated[
         Literal["gpkg", "geojson"] | None, typer.Option(help="GeoTIFF: polygons, too, as this.")
     ] = None,
@@ -38,6 +44,7 @@ def segment(
     overlap: Annotated[
         int | None, typer.Option(min=0, help="GeoTIFF: of neighbouring pieces, pixels.")
     ] = None,
+    metres: Metres = "",
     model: Model = None,
     device: Device = None,
 ) -> None:
@@ -51,9 +58,9 @@ def segment(
     from backend.commands.segment.scene_work import SceneOptions
     from backend.commands.segment.scenes import segment_classes
 
-    settings = options.local(model, device)
+    settings = options.local(model, device, metres)
     scene_options = SceneOptions(
-        options.bands(bands), polygons, min_area, probability, window, overlap
+        options.bands(bands), polygons, min_area, probability, window, overlap, nir, swir
     )
     try:
         if expression:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.project import colours
-from dgl_rsis import masks, overlays, rasters
+from dgl_rsis import masks, overlays, rasters, resolution
 from dgl_rsis.decoupling import decouple
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.runs import to_runs
 from dgl_rsis.types import RGB, Label, Segment
 from workers.engine.answers import to_results
@@ -28,11 +29,13 @@ class LocalAnswer:
         reply: as it would have crossed the queue.
         class_map: (H, W) uint16; 0 = none, i = the i-th label.
         overlay: (H', W', 3) uint8, the image with its masks and a legend.
+        resolution: of the image; None where nobody knows.
     """
 
     reply: SegmentReply
     class_map: NDArray[np.uint16]
     overlay: RGB
+    resolution: Resolution | None
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,9 @@ class LocalSegmenter:
             OSError: the file cannot be read.
             ImageError, InputError: it is no image, or one that cannot be segmented.
         """
-        image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
-        segmentation = self._segmenter.segment(Picture(image), labels, self._segmenter.batch)
+        picture = self._open(path)
+        image = picture.pixels
+        segmentation = self._segmenter.segment(picture, labels, self._segmenter.batch)
         height, width = image.shape[:2]
         reply = SegmentReply(
             height,
@@ -92,7 +96,7 @@ class LocalSegmenter:
         )
         by_label = colours.colours([label.name for label in labels], given)
         overlay = overlays.overlay(image, segmentation.classes, by_label)
-        return LocalAnswer(reply, segmentation.class_map, overlay)
+        return LocalAnswer(reply, segmentation.class_map, overlay, picture.resolution)
 
     def refer(self, path: Path, expression: str, top_k: int, *, explain: bool) -> LocalReference:
         """Find what an expression refers to in one file.
@@ -107,13 +111,34 @@ class LocalSegmenter:
             OSError: the file cannot be read.
             ImageError, InputError: it is no image, or one that cannot be segmented.
         """
-        image = rasters.read_rgb(path.read_bytes(), self._max_pixels)
-        segmentation = self._segmenter.find(Picture(image), expression, ResParameters(top_k=top_k))
+        picture = self._open(path)
+        image = picture.pixels
+        segmentation = self._segmenter.find(picture, expression, ResParameters(top_k=top_k))
         candidates = segmentation.candidates
         best = candidates[0].mask if candidates else np.zeros(image.shape[:2], bool)
-        report = {"model_version": self.model_version, **_report(segmentation)}
+        report = {
+            "model_version": self.model_version,
+            "resolution": resolution_json(picture.resolution),
+            **_report(segmentation),
+        }
         pictures = _pictures(image, segmentation, explain=explain)
         return LocalReference(report, best, pictures, segmentation.reason, segmentation.seconds)
+
+    def _open(self, path: Path) -> Picture:
+        """The picture of a file; nothing of it is to be remembered."""
+        data = path.read_bytes()
+        pixels = rasters.read_rgb(data, self._max_pixels)
+        known = resolution.preferred(
+            self._segmenter.setting,
+            rasters.read_resolution(data),
+            resolution.of_tile(path.as_posix(), *pixels.shape[:2]),
+        )
+        return Picture(pixels, resolution=known)
+
+
+def resolution_json(known: Resolution | None) -> dict[str, Any] | None:
+    """Metres a pixel and their source as JSON types; None where nobody knows them."""
+    return None if known is None else known.to_json()
 
 
 def _report(segmentation: ExpressionSegmentation) -> dict[str, Any]:

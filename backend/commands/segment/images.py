@@ -11,7 +11,7 @@ from PIL import Image
 
 from backend.commands.file_names import shared_stems
 from backend.commands.progress import track
-from backend.commands.segment.image_work import LocalSegmenter
+from backend.commands.segment.image_work import LocalSegmenter, resolution_json
 from backend.project.label_config import LabelConfig
 from backend.regions import writing
 from workers.engine.segmenter import load_segmenter
@@ -154,6 +154,7 @@ def _segment(segmenter: LocalSegmenter, path: Path, task: LocalRun) -> None:
     answer = segmenter.segment(path, task.config.labels, task.config.colours)
     stem = task.out / path.stem
     prediction = writing.to_prediction(answer.reply, task.config, segmenter.model_version)
+    prediction["resolution"] = resolution_json(answer.resolution)
     classes = Image.fromarray(answer.class_map.astype(np.uint8))
     classes.save(stem.with_name(f"{path.stem}.classes.png"))
     Image.fromarray(answer.overlay).save(stem.with_name(f"{path.stem}.overlay.png"))

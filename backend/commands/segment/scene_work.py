@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from backend.project import colours
-from dgl_rsis import overlays
+from dgl_rsis import overlays, resolution
 from dgl_rsis.classes import pipeline
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes import polygons, rasters, vectors
 from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
 from dgl_rsis.scenes.rasters import Legend, SceneRaster
@@ -38,6 +39,7 @@ class SceneOptions:
         probability: write the probability of each pixel's class, too.
         window: side of a window, pixels; None for the usual one.
         overlap: of windows, pixels; None for the usual one.
+        nir, swir: numbers of the infrared bands, from 1; None leaves them to each file.
     """
 
     bands: tuple[int, ...] | None = None
@@ -46,6 +48,8 @@ class SceneOptions:
     probability: bool = False
     window: int | None = None
     overlap: int | None = None
+    nir: int | None = None
+    swir: int | None = None
 
     @property
     def windows(self) -> WindowParameters:
@@ -79,12 +83,14 @@ class SceneReport:
         polygons: how many; None where nobody asked for them.
         megapixels: of the scene.
         seconds: wall-clock seconds of each stage.
+        resolution: of the scene; None where nobody knows.
     """
 
     files: tuple[Path, ...]
     polygons: int | None
     megapixels: float
     seconds: dict[str, float]
+    resolution: Resolution | None
 
 
 class LocalSceneSegmenter:
@@ -117,7 +123,9 @@ class LocalSceneSegmenter:
         legend = Legend(names, colours.colours(names, job.colours))
         seconds: dict[str, float] = {}
         with ExitStack() as stack:
-            scene = stack.enter_context(open_scene(path, options.bands))
+            scene = stack.enter_context(
+                open_scene(path, options.bands, nir=options.nir, swir=options.swir)
+            )
             stem = out / path.stem
             classes = stack.enter_context(
                 rasters.class_raster(
@@ -128,7 +136,8 @@ class LocalSceneSegmenter:
                 rasters.probability_raster(_beside(stem, "probability.tif"), scene.grid)
             )
             with pipeline.timed(seconds, "segmentation"):
-                self._fill(scene, job, classes, probability, progress)
+                known = resolution.preferred(self._segmenter.setting, scene.grid.resolution)
+                self._fill(scene, job, known, classes, probability, progress)
             files, count = [classes.path], None
             if options.polygons:
                 with pipeline.timed(seconds, "polygons"):
@@ -143,12 +152,13 @@ class LocalSceneSegmenter:
                     probability.publish()
                     files.append(probability.path)
             pixels = scene.grid.width * scene.grid.height
-        return SceneReport(tuple(files), count, pixels / 1e6, seconds)
+        return SceneReport(tuple(files), count, pixels / 1e6, seconds, known)
 
     def _fill(
         self,
         scene: Scene,
         job: SceneJob,
+        known: Resolution | None,
         classes: SceneRaster,
         probability: SceneRaster,
         progress: Callable[[int, int], None],
@@ -162,6 +172,7 @@ class LocalSceneSegmenter:
             job.options.windows,
             model.propose,
             progress,
+            known,
         )
         start, pixels = time.perf_counter(), 0
         for block in blocks:

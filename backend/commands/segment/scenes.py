@@ -118,10 +118,11 @@ def _segment(segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJo
         return False
     spent = sum(report.seconds.values())
     LOG.info(
-        "%s: %s%s (%.1f Mpx, %.2f s/Mpx; s: %s)",
+        "%s: %s%s (%s, %.1f Mpx, %.2f s/Mpx; s: %s)",
         path,
         ", ".join(file.name for file in report.files),
         "" if report.polygons is None else f" with {report.polygons} polygons",
+        report.resolution or "m/px unknown",
         report.megapixels,
         spent / report.megapixels,
         ", ".join(f"{stage} {value:.1f}" for stage, value in report.seconds.items()),

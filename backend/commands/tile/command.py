@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from backend.commands import options
-from backend.commands.options import Bands, Config
+from backend.commands.options import Bands, Config, Metres
 from backend.commands.refusals import refuse, refuse_known
 
 
@@ -16,6 +16,7 @@ def tile(
     size: Annotated[int, typer.Option(min=16, help="Side of a tile, pixels.")] = 1024,
     overlap: Annotated[int, typer.Option(min=0, help="Of neighbouring tiles, pixels.")] = 64,
     bands: Bands = "",
+    metres: Metres = "",
     stretch: Annotated[
         bool, typer.Option("--stretch", help="Spread the values of 8-bit scenes, too.")
     ] = False,
@@ -49,7 +50,8 @@ def tile(
     options.local()  # sets up the log
     try:
         tiling, chosen = TileParameters(size, overlap), options.bands(bands)
-        status = run(TileRun(scenes, out, tiling, stretch, chosen, image_prefix, root))
+        stated = options.metres(metres)
+        status = run(TileRun(scenes, out, tiling, stretch, chosen, image_prefix, root, stated))
     except (TilingError, OSError) as error:
         refuse(str(error))
     except ValueError as error:

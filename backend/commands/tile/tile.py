@@ -17,6 +17,7 @@ from backend.commands.file_names import shared_stems
 from backend.commands.progress import track
 from backend.studio.references import LOCAL_FILES, served
 from dgl_rsis.bands import Stretch
+from dgl_rsis.resolution import stated
 from dgl_rsis.scenes import tiles
 from dgl_rsis.scenes.reading import Scene, open_scene
 from dgl_rsis.scenes.tiles import TileParameters, Window
@@ -44,6 +45,7 @@ class TileRun:
         image_prefix: what stands before a tile's name in its reference; empty for Label Studio's
             local files.
         root: folder that Label Studio serves as local files; None for the one that holds `out`.
+        metres: of the ground that a pixel shows; None for what the place of each scene says.
     """
 
     scenes: Sequence[Path]
@@ -53,6 +55,7 @@ class TileRun:
     bands: Sequence[int] | None = None
     image_prefix: str = ""
     root: Path | None = None
+    metres: float | None = None
 
 
 def run(task: TileRun) -> int:
@@ -134,6 +137,7 @@ def _tasks(path: Path, task: TileRun, prefix: str, written: list[Path]) -> Itera
                 "%s is placed by ground control points alone, which tasks do not carry: give it "
                 "to `untile --scene`, too", path.name,
             )  # fmt: skip
+        known = stated(task.metres, "setting") or grid.resolution
         count = len(tiles.windows(grid.width, grid.height, task.tiling))
         for tile in track(tiles.cut(scene, task.tiling), path.name, total=count):
             if tile.image is None:
@@ -142,7 +146,10 @@ def _tasks(path: Path, task: TileRun, prefix: str, written: list[Path]) -> Itera
             name = _name(path.stem, tile.window)
             written.append(task.out / name)
             Image.fromarray(tile.image).save(written[-1], compress_level=COMPRESSION)
-            yield {"data": _data(scene, tile.window, prefix + quote(name))}
+            data = _data(scene, tile.window, prefix + quote(name))
+            if known is not None:  # a PNG tells nobody
+                data["metres_per_pixel"] = known.to_json()["metres_per_pixel"]
+            yield {"data": data}
     LOG.info(
         "%s: %d tiles%s", path.name, count - empty,
         f"; {empty} more hold no valid pixel and are left out" if empty else "",

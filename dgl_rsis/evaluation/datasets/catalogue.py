@@ -11,10 +11,23 @@
 | openearthmap | ovss, proposals | with `val.txt` and the regions | "val" or "train" |
 | rrsisd | res | with `rrsisd` and `images` | "test", "val" or "train" |
 | refsegrs, risbench | res | with the lists of phrases | "test", "val" or "train" |
+| real | res | with `expressions.jsonl`, `images` and `masks` | – |
 | expressions | parser | a file of JSON lines | – |
+| oam-banepa-z19, oam-buildings | ovss | with `images` and `masks` | see below |
+| naip-urban-trees, naip-prairie | ovss | with `images` and `masks` | see below |
+| gsi-road-japan, gsi-solar-japan | ovss | with `images` and `masks` | see below |
+| amazon-forest-s2 | ovss | with `images` and `masks` | see below |
+| sen2ships | ovss, objects | with `images`, `masks` and `boxes.json` | see below |
+| estonia-ortho-objects | objects | with `images` and `boxes.json` | see below |
+| naip-aircraft-chips, naip-wind-turbines | objects | with `images` and `boxes.json` | see below |
+| ucmerced | presence | with `images` and `tags.csv` | see below |
+| absent | absent | of all data sets | – |
+| large | claims | of all data sets | – |
 
-The readers document the layouts. Generated scenes come from another package, with the same three
-functions.
+The truth of those below the parser's is partial (`datasets.judged`); their names may have "_" for
+"-". Their splits are "validation" (the usual one where there are places for it), "train", "all",
+and how names begin, as "zanzibar". The readers document the layouts. Generated scenes come from
+another package, with the same three functions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,9 +35,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from dgl_rsis.evaluation.datasets import landcover, referring, samples
+from dgl_rsis.evaluation.datasets import judged, landcover, lists, referring, samples, things
+from dgl_rsis.evaluation.datasets.judged import OPEN_SETS, Concept, Judged
+from dgl_rsis.evaluation.datasets.lists import Overview, Question
 from dgl_rsis.evaluation.datasets.referring import NamedSentence
 from dgl_rsis.evaluation.datasets.samples import DatasetError, Instances, Referral, Sample
+from dgl_rsis.evaluation.datasets.things import BOX_SETS, Boxed, Tagged
+from dgl_rsis.names import names_background
 
 Value = TypeVar("Value")
 
@@ -88,6 +105,66 @@ class SentenceData:
 
     title: str
     sentences: Iterable[NamedSentence]
+
+
+@dataclass(frozen=True)
+class JudgedData:
+    """Images whose truth is known in part.
+
+    Attributes:
+        title: for people.
+        concepts: what is judged.
+        labels: asked for where the user names none.
+        images: lazily read.
+    """
+
+    title: str
+    concepts: tuple[Concept, ...]
+    labels: tuple[str, ...]
+    images: Iterable[Judged]
+
+
+@dataclass(frozen=True)
+class BoxData:
+    """Images with boxes; attributes as of `JudgedData`."""
+
+    title: str
+    concepts: tuple[Concept, ...]
+    labels: tuple[str, ...]
+    images: Iterable[Boxed]
+
+
+@dataclass(frozen=True)
+class PresenceData:
+    """Images with tags; attributes as of `JudgedData`."""
+
+    title: str
+    concepts: tuple[Concept, ...]
+    labels: tuple[str, ...]
+    images: Iterable[Tagged]
+
+
+@dataclass(frozen=True)
+class QuestionData:
+    """Sentences for things that are absent.
+
+    Attributes:
+        title: for people.
+        questions: lazily read; those of an image follow each other.
+    """
+
+    title: str
+    questions: Iterable[Question]
+
+
+@dataclass(frozen=True)
+class LargeData:
+    """Large images; attributes as of `JudgedData`."""
+
+    title: str
+    concepts: tuple[Concept, ...]
+    labels: tuple[str, ...]
+    images: Iterable[Overview]
 
 
 @dataclass(frozen=True)
@@ -159,6 +236,7 @@ REFERRAL_SETS: Mapping[str, tuple[str, Callable[[Path, str], Iterator[Referral]]
     "rrsisd": ("RRSIS-D", referring.rrsisd, 480),
     "refsegrs": ("RefSegRS", referring.refsegrs, None),
     "risbench": ("RISBench", referring.risbench, None),
+    "real": ("real expressions", referring.real, None),
 }
 
 
@@ -212,6 +290,73 @@ def open_sentences(name: str, folder: Path | None, split: str | None) -> Sentenc
     """Sentences with their class nouns. See `open_classes`; here `folder` is a file."""
     title = _chosen({"expressions": "expressions"}, name, "sentences")
     return SentenceData(title, referring.sentences(_place(name, folder)))
+
+
+def is_judged(name: str) -> bool:
+    """Whether the truth of a data set of this name is partial."""
+    return _spelled(name) in OPEN_SETS
+
+
+def open_judged(name: str, folder: Path | None, split: str | None) -> JudgedData:
+    """A data set whose truth is known in part. See `open_classes`.
+
+    Args:
+        name: see the table above.
+        folder: where it lies.
+        split: a part of it; None for its validation places, or all where it has none.
+    """
+    chosen = _chosen(OPEN_SETS, _spelled(name), "partial truth")
+    part = split or (judged.ALL if chosen.validation is None else judged.VALIDATION)
+    images = judged.read(_place(name, folder), chosen, part)
+    return JudgedData(f"{chosen.title} {part}", tuple(chosen.concepts), chosen.labels, images)
+
+
+def as_judged(data: ClassData, piece: int | None) -> JudgedData:
+    """A labelled data set as if its truth were partial, so that other labels can be asked for.
+
+    Args:
+        data: labelled images; their classes become concepts, but for a background.
+        piece: see `Options.piece`.
+    """
+    side = data.piece if piece is None else piece
+    pieces = samples.cut(data.samples, side) if side else data.samples
+    concepts = tuple(judged.concept(x) for x in data.names if not names_background(x))
+    images = (judged.from_sample(sample, data.names) for sample in pieces)
+    return JudgedData(data.title, concepts, data.names, images)
+
+
+def open_boxes(name: str, folder: Path | None, split: str | None) -> BoxData:
+    """Images with boxes around things. See `open_classes`."""
+    chosen = _chosen(BOX_SETS, _spelled(name), "boxes")
+    part = split or judged.ALL
+    images = things.boxes(_place(name, folder), chosen, part)
+    return BoxData(f"{chosen.title} {part}", tuple(chosen.concepts), chosen.labels, images)
+
+
+def open_presence(name: str, folder: Path | None, split: str | None) -> PresenceData:
+    """Images with tags of what is in them. See `open_classes`."""
+    title = _chosen({"ucmerced": "UC Merced"}, name, "tags")
+    part = split or judged.VALIDATION
+    concepts, labels = tuple(things.UC_MERCED_TAGS), things.UC_MERCED_LABELS
+    images = things.ucmerced(_place(name, folder), part)
+    return PresenceData(f"{title} {part}", concepts, labels, images)
+
+
+def open_questions(name: str, folder: Path | None) -> QuestionData:
+    """The questions for absent things. See `open_classes`; `folder` holds all data sets."""
+    title = _chosen({"absent": "absent things"}, name, "questions")
+    return QuestionData(title, lists.absent(_place(name, folder)))
+
+
+def open_large(name: str, folder: Path | None) -> LargeData:
+    """The large images. See `open_classes`; `folder` holds all data sets."""
+    title = _chosen({"large": "large images"}, name, "large images")
+    labels = BOX_SETS["estonia-ortho-objects"].labels
+    return LargeData(title, tuple(lists.COUNTED), labels, lists.large(_place(name, folder)))
+
+
+def _spelled(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _chosen(known: Mapping[str, Value], name: str, what: str) -> Value:

@@ -16,6 +16,7 @@ from dgl_rsis.evaluation.datasets.samples import (
     DatasetError,
     Referral,
     read_image,
+    read_json,
     read_lines,
     read_mask,
 )
@@ -119,6 +120,40 @@ def sentences(file: Path) -> Iterator[NamedSentence]:
             ) from None
 
 
+def real(folder: Path, split: str = "test") -> Iterator[Referral]:
+    """Sentences on real images, with the kind of each as its stratum.
+
+    Layout: `expressions.jsonl`, a JSON object a line with `image`, `mask`, `sentence` and `kind`;
+    `images/IMAGE` and `masks/MASK`, with target = not 0.
+
+    Args:
+        folder: of those.
+        split: "test", which they all are.
+
+    Raises:
+        DatasetError: another split, a file is missing, of another size, or a line is none of those.
+    """
+    source = folder / "expressions.jsonl"
+    if split != "test":
+        raise DatasetError(f"{source} has no split {split!r}: all of it is test")
+    pictures = _Images()
+    for number, line in enumerate(read_lines(source), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            file, target, text, kind = (
+                str(entry[key]) for key in ("image", "mask", "sentence", "kind")
+            )
+        except (ValueError, KeyError, TypeError):
+            raise DatasetError(
+                f"{source}, line {number}: expected image, mask, sentence and kind as JSON"
+            ) from None
+        image = pictures.read(folder / "images" / file)
+        mask = read_mask(folder / "masks" / target, image)
+        yield Referral(Path(file).stem, image, text, mask, stratum=kind)
+
+
 class _Images:
     """The image read last: the expressions of one image follow each other."""
 
@@ -153,7 +188,7 @@ def _listed(folder: Path, split: str, images: str, targets: str, suffix: str) ->
 def _refs_of(folder: Path, split: str) -> list[tuple[str, dict[str, Any], str, list[str]]]:
     """File, annotation, category and sentences of each reference, ordered by file."""
     source = folder / "instances.json"
-    instances = _read_json(source)
+    instances = read_json(source)
     try:
         files = {entry["id"]: entry["file_name"] for entry in instances["images"]}
         categories = {entry["id"]: entry["name"] for entry in instances["categories"]}
@@ -199,15 +234,6 @@ def _unpickled(path: Path) -> Any:
             f"{path} is no pickle of plain lists and dictionaries ({error}), and others are not "
             "opened, since they may run code: download it again from the authors"
         ) from None
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise DatasetError(f"{path} is not JSON: {error}") from None
 
 
 def _annotated(source: Path, annotation: dict[str, Any], image: RGB) -> Mask:

@@ -6,11 +6,13 @@ benchmarks are in `landcover` and `referring`; `catalogue` knows all.
 """
 
 import io
+import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,6 +217,20 @@ def read_lines(path: Path) -> list[str]:
         return path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from None
+
+
+def read_json(path: Path) -> Any:
+    """A file of JSON.
+
+    Raises:
+        DatasetError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise DatasetError(f"{path} is not JSON: {error}") from None
 
 
 def read_image(path: Path) -> RGB:

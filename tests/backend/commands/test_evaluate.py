@@ -64,6 +64,44 @@ def test_clicks_on_objects_of_a_class(folder: Path, tmp_path: Path) -> None:
     assert report["objects"] == 1
 
 
+def test_other_labels_than_the_classes_of_a_data_set(
+    folder: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = WorkerSettings(model=str(model_folder))
+    run = EvaluationRun("ovss", f"folder:{folder}", labels="house, street,water", settings=settings)
+    assert evaluate.run(run) == 0
+    table = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert [line.split()[0] for line in table[1:]] == ["building", "road", "mean"]
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("ovss", "Banepa (drone, zoom 19) validation: 1 images"),
+        ("objects", "Sentinel-2 ports all: 1 images, boxes at IoU 0.3"),
+        ("presence", "UC Merced validation: 1 images, present from 12 pixels"),
+    ],
+)
+def test_partial_truth(
+    task: evaluate.Task,
+    words: str,
+    tmp_path: Path,
+    model_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 48, 3), dtype=np.uint8)
+    mask = np.ones((40, 48), np.uint8)
+    for file, picture in (("images/banepa_05.jpg", pixels), ("masks/banepa_05.png", mask)):
+        (tmp_path / file).parent.mkdir()
+        Image.fromarray(picture).save(tmp_path / file)
+    (tmp_path / "tags.csv").write_text("name,tags\nbanepa_05.jpg,cars\n", "utf-8")
+    (tmp_path / "boxes.json").write_text('{"banepa_05": [[1, 1, 9, 9, "ship"]]}', "utf-8")
+    name = {"ovss": "oam_banepa_z19", "objects": "sen2ships", "presence": "ucmerced"}[task]
+    settings = WorkerSettings(model=str(model_folder))
+    assert evaluate.run(EvaluationRun(task, f"{name}:{tmp_path}", settings=settings)) == 0
+    assert capsys.readouterr().out.startswith(words)
+
+
 def test_a_run_into_a_file_says_how_far_it_is(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +132,8 @@ def test_generated_scenes_come_from_their_own_package(
         (EvaluationRun("ovss", "dubai:/nowhere"), "/nowhere does not exist"),
         (EvaluationRun("res", "dubai:."), "no data set of expressions with masks"),
         (EvaluationRun("ovss", "scenes", split="test"), "is no number of scenes"),
+        (EvaluationRun("absent", "absent:."), "no image .*dubai"),
+        (EvaluationRun("claims", "absent:."), "no data set of large images is called"),
     ],
 )
 def test_what_cannot_be_is_an_error_of_the_algorithm(run: EvaluationRun, words: str) -> None:

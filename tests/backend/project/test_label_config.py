@@ -379,3 +379,10 @@ def test_an_expression_comes_from_its_text_object_or_its_key(text: str, key: str
     request = config.to_request({"id": 1, "data": {"image": "a.png", key: "the ship"}}, "v")
     assert request.expression == "the ship"
     assert config.to_request({"id": 1, "data": {"image": "a.png"}}, "v").expression == ""
+
+
+def test_the_metres_of_a_task_are_asked_with_it() -> None:
+    parsed = config('<BrushLabels name="c" toName="image"><Label value="car"/></BrushLabels>')
+    data = {"image": "a.png", "gsd": "30 cm"}
+    assert parsed.to_request({"id": 1, "data": data}, "v").metres == pytest.approx(0.3)
+    assert parsed.to_request({"id": 1, "data": {"image": "a.png"}}, "v").metres is None

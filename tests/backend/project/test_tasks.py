@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.project.tasks import LONGEST_ID, TaskError, expression_of, image_of, task_id_of
+from backend.project.tasks import (
+    LONGEST_ID,
+    TaskError,
+    expression_of,
+    image_of,
+    metres_of,
+    task_id_of,
+)
 
 
 def test_an_expression_is_one_line_of_text() -> None:
@@ -21,6 +28,31 @@ def test_an_expression_is_one_line_of_text() -> None:
 def test_an_expression_that_is_none_is_named(value: Any, message: str) -> None:
     with pytest.raises(TaskError, match=message):
         expression_of({"data": {"expression": value}}, "expression")
+
+
+@pytest.mark.parametrize(
+    ("data", "metres"),
+    [
+        ({"metres_per_pixel": 0.3}, 0.3),
+        ({"gsd": "30 cm"}, 0.3),
+        ({"gsd": "0.5", "metres_per_pixel": 0.3}, 0.3),
+        ({"gsd": 0.5, "metres_per_pixel": None}, 0.5),
+        ({"gsd": " "}, None),  # an empty cell of a table
+        ({"GSD": 0.5}, None),
+        (None, None),
+    ],
+)
+def test_a_task_may_say_how_large_pixels_are(data: Any, metres: float | None) -> None:
+    assert metres_of({"data": data}) == pytest.approx(metres)
+
+
+@pytest.mark.parametrize("key", ["metres_per_pixel", "gsd"])
+@pytest.mark.parametrize(
+    ("value", "message"), [("fine", "'fine' are no metres"), (3000, "3000 .* out of range")]
+)
+def test_what_is_no_resolution_is_named(key: str, value: Any, message: str) -> None:
+    with pytest.raises(TaskError, match=f"The task's '{key}': {message}"):
+        metres_of({"data": {key: value}})
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from redis import Redis
 
 from backend.project import label_config
 from backend.prompts import context
+from backend.prompts.memory import Memory
+from dgl_rsis.runs import area
+from tests.backend.prompts.regions import brush
 from tests.backend.web.serving import service
 from tests.backend.worker_end import (
     PROJECT,
@@ -18,11 +22,12 @@ from tests.backend.worker_end import (
     task,
     waiting,
 )
-from workers.messages import SegmentRequest, VisualPrompt
+from workers.messages import Exemplar, SegmentRequest, VisualPrompt
 from workers.queue import replies
 from workers.queue.client import SegmentClient
 
 NO_MASK = {"result": [], "score": 0.0, "model_version": VERSION}
+ALIKE = {"result": [{"type": "textarea", "value": {"text": ["the grey ship", "all like this"]}}]}
 TEXT = {"result": [{"type": "textarea", "value": {"text": ["the grey ship"]}}]}
 
 
@@ -152,6 +157,86 @@ def test_a_text_prompt_goes_to_the_front_and_may_be_late(announced: Redis) -> No
     assert announced.lindex("rq:queue:segment", 0) == f"segment-{key}".encode()
     (failure,) = SegmentClient(announced).failures()
     assert failure.message.startswith("no mask in time")
+
+
+def alike(holding: dict[str, Any]) -> SegmentRequest:
+    """The request behind "all like this" on a task."""
+    config = label_config.parse(XML)
+    prompt = context.read(ALIKE, config, holding, Memory())
+    return context.to_request(config.to_request(holding, VERSION), prompt)
+
+
+def with_a_drawn_ship() -> dict[str, Any]:
+    """Task 1, whose draft holds a ship of three pixels that a person drew."""
+    ship = np.zeros((20, 30), dtype=np.bool_)
+    ship[15:18, 20] = True
+    drawn = {
+        **brush(ship, id="drawn", origin="manual"),
+        "original_height": 20,
+        "original_width": 30,
+    }
+    return {**task(1), "drafts": [{"result": [drawn]}]}
+
+
+def test_all_like_a_mask_come_back_as_suggestions_of_one_answer(announced: Redis) -> None:
+    holding = with_a_drawn_ship()
+    asked = alike(holding)
+    assert (asked.expression, asked.label, asked.pointed) == ("", "ship", None)
+    assert asked.exemplar is not None
+    assert area(asked.exemplar.mask) == 3
+    replies.store_reply(announced, asked.key, candidates(0.9, 0.8, 0.4), 3600)
+    (answer,) = service(announced).predict(PROJECT, XML, [holding], ALIKE)
+    assert isinstance(answer, dict)
+    regions = answer["result"]
+    assert [region["score"] for region in regions] == [0.9, 0.8, 0.4]
+    assert {tuple(region["value"]["brushlabels"]) for region in regions} == {("ship",)}
+    assert {region["origin"] for region in regions} == {"prediction-changed"}
+    assert len({region["id"] for region in regions} - {"drawn"}) == 3
+
+
+def test_a_clicked_mask_is_the_exemplar_until_another_one_is(announced: Redis) -> None:
+    """Neither does it go when all like it come, nor are these the exemplar of the next ones."""
+    serving = service(announced)
+    click = VisualPrompt(positive=((0.25, 0.5),))
+    replies.store_reply(announced, pointed(click).key, candidates(0.8), 3600)
+    sent = {"result": [clicked(25, is_positive=True)]}
+    (first,) = serving.predict(PROJECT, XML, [task(1)], sent)
+    assert isinstance(first, dict)
+    (suggested,) = first["result"]
+    mask = candidates(0.8).segments[0].runs
+    plain = label_config.parse(XML).to_request(task(1), VERSION)
+    asked = replace(plain, classes=True, label="ship", exemplar=Exemplar(mask, mask))
+    replies.store_reply(announced, asked.key, candidates(0.9, 0.7), 3600)
+    for _ in range(2):
+        (answer,) = serving.predict(PROJECT, XML, [task(1)], ALIKE)
+        assert isinstance(answer, dict)
+        assert answer["result"][0] == suggested
+        assert [region["score"] for region in answer["result"][1:]] == [0.9, 0.7]
+
+
+def test_all_like_nothing_gets_the_reason(announced: Redis) -> None:
+    (answer,) = service(announced).predict(PROJECT, REASONED, [task(1)], ALIKE)
+    assert isinstance(answer, dict)
+    (said,) = answer["result"]
+    assert said["value"]["text"][0].startswith("There is no mask to go by: click or draw one")
+    assert waiting(announced)["segment"] == 0
+
+
+def test_where_nothing_is_like_it_the_reason_is_said(announced: Redis) -> None:
+    holding = with_a_drawn_ship()
+    nothing = replace(candidates(), reason="nothing else here is enough like it")
+    replies.store_reply(announced, alike(holding).key, nothing, 3600)
+    assert list(service(announced).predict(PROJECT, XML, [holding], ALIKE)) == [NO_MASK]
+    (failure,) = SegmentClient(announced).failures()
+    assert failure.message == "nothing else here is enough like it"
+
+
+def test_an_exemplar_whose_label_no_mask_can_have_is_refused(announced: Redis) -> None:
+    holding = with_a_drawn_ship()
+    holding["drafts"][0]["result"][0]["value"]["brushlabels"] = ["cloud"]
+    assert list(service(announced).predict(PROJECT, XML, [holding], ALIKE)) == [NO_MASK]
+    (failure,) = SegmentClient(announced).failures()
+    assert "'cloud' is none that a mask can have" in failure.message
 
 
 FIELD = '<TextArea name="reason" toName="image" maxSubmissions="0"/>'

@@ -4,6 +4,7 @@ from importlib.resources import files
 import pytest
 
 from dgl_rsis.classes import knowledge
+from dgl_rsis.classes.indices import INDICES
 from dgl_rsis.types import Label
 
 DATA = tomllib.loads(files("dgl_rsis.classes").joinpath("knowledge.toml").read_text("utf-8"))
@@ -61,9 +62,28 @@ def test_what_the_labels_do_not_cover_is_the_background():
 
 
 def test_labels_that_cover_the_surroundings_leave_no_background():
-    names = ("building", "land", "road", "vegetation", "water", "cars")
+    names = ("building", "land", "road", "vegetation", "water")
+    *asked, background = knowledge.phrases([Label(name) for name in names])
+    assert [entry.label.name for entry in asked] == list(names)
+    assert {"car", "ship"} <= set(background.phrases)  # things stand on any ground
+    names = (*names, *background.phrases)
     entries = knowledge.phrases([Label(name) for name in names])
     assert [entry.label.name for entry in entries] == list(names)
+
+
+def test_a_phrase_without_a_size_is_as_wide_as_its_label():
+    car, unknown = knowledge.phrases([Label("car", ("jalopy",)), Label("zebra")])[:2]
+    assert car.extents[1] == car.extents[0] == knowledge.extent("car")
+    assert car.largest[1] == knowledge.largest("car")
+    assert (unknown.extents, unknown.largest) == ((None,), (None,))
+    assert knowledge.largest("land") is None  # of land no place is without any
+
+
+def test_the_widths_of_things_are_in_order():
+    for entry in DATA["classes"].values():
+        least, most = entry.get("metres", (1, 1))
+        assert 0 < least <= most
+        assert entry.get("largest", most) >= most
 
 
 def test_a_background_label_takes_the_surroundings():
@@ -113,3 +133,42 @@ def test_rivals_are_all_known_classes_but_those_that_are_meant():
     green = knowledge.rivals(["vegetation"])
     assert not {"trees", "grass", "farmland", "vegetation"} & set(green)
     assert "vegetation" not in knowledge.rivals(["tree"])
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "expected"),
+    [
+        ("Houses", "building", True),
+        ("grass", "vegetation", True),
+        ("vegetation", "grass", False),
+        ("sand", "land", True),
+        ("storage_tank", "oil tank", True),
+        ("water tower", "water towers", True),  # not in the data: by its spelling
+        ("water tower", "chimney", False),
+        ("water tower", "beacon", False),
+    ],
+)
+def test_what_means_the_same_or_a_part_of_it(name: str, other: str, expected: bool):
+    assert knowledge.means(name, other) is expected
+
+
+def test_what_indices_say_is_known_of_each_phrase():
+    water, unlike = knowledge.phrases([Label("sea", synonyms=("brine",)), Label("car")])[:2]
+    assert all(tie["ndwi"] == (0.0, 0.1) for tie in knowledge.ties(water))
+    assert len(knowledge.ties(water)) == len(water.phrases)
+    assert not any(knowledge.ties(unlike))
+
+
+def test_a_background_is_tied_by_what_its_phrases_are():
+    background = knowledge.phrases([Label("water")])[-1]
+    tied = dict(zip(background.phrases, knowledge.ties(background), strict=True))
+    assert tied["trees"]["ndvi"][1] > 0 > tied["building"]["ndvi"][1]
+    assert tied["car"] == {}
+
+
+def test_evidence_names_indices_and_says_how_soft_its_threshold_is():
+    ties = [entry.get("evidence", {}) for entry in DATA["classes"].values()]
+    assert {name for tie in ties for name in tie} == set(INDICES)
+    for threshold, softness in (values for tie in ties for values in tie.values()):
+        assert -1 < threshold < 1
+        assert softness != 0

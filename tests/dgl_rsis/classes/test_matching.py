@@ -10,6 +10,7 @@ from dgl_rsis.classes.matching import (
     best_phrase,
     class_probabilities,
     match,
+    pixel_probabilities,
     semantic_map,
 )
 
@@ -126,3 +127,73 @@ def test_the_margin_is_the_mean_lead_of_the_best_class_over_all_pixels():
     assert semantic.margin == pytest.approx((ordered[..., -1] - ordered[..., -2]).mean(), abs=1e-6)
     alone = class_probabilities(masks, cosines[:, :1], patches[..., :1], [0], PARAMETERS)
     assert alone.margin == 1
+
+
+def ground(classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One mask of 40 × 40 pixels, which looks like class 0, and pixels that all do."""
+    cosines = np.full(classes, 0.1, np.float32)
+    cosines[0] = 0.3
+    return np.ones((1, 40, 40), bool), cosines[None], np.tile(cosines[:, None, None], (40, 40))
+
+
+def voted(pixel_area: float, exponent: float = 1.0) -> MapParameters:
+    return MapParameters(50.0, 5, 5, area_exponent=exponent, pixel_area=pixel_area)
+
+
+def test_a_speck_that_no_mask_holds_survives():
+    masks, cosines, pixels = ground(2)
+    pixels[:, 10:12, 20:22] = np.array([0.1, 0.4])[:, None, None]
+    best = pixel_probabilities(
+        masks, cosines, torch.from_numpy(pixels).float(), [0, 1], voted(16.0)
+    ).best
+    expected = np.zeros((40, 40))
+    expected[10:12, 20:22] = 1
+    assert (best == expected).all()
+
+
+def test_small_masks_decide_in_their_place():
+    masks, cosines, pixels = ground(2)
+    small = np.zeros_like(masks)
+    small[:, 4:8, 4:8] = True
+    masks, cosines = np.concatenate([masks, small]), np.concatenate([cosines, cosines[:, ::-1]])
+    best = pixel_probabilities(
+        masks, cosines, torch.from_numpy(pixels).float(), [0, 1], voted(400.0)
+    ).best
+    assert (best == small[0]).all()
+
+
+@pytest.mark.parametrize("pixel_area", [1.0, 1600.0, 1e6])
+def test_what_was_taught_counts_in_full(pixel_area: float):
+    masks, cosines, pixels = ground(3)
+    masks[:, :, 30:] = False
+    taught = np.array([[0.0, 0.05, -0.02]], np.float32)
+    before, after = (
+        pixel_probabilities(
+            masks, cosines, torch.from_numpy(pixels).float(), [0, 1, 2], voted(pixel_area), more
+        )
+        for more in (None, taught)
+    )
+    odds = [np.log(x.classes / x.classes[:, :1])[x.cell] for x in (before, after)]
+    gained = odds[1] - odds[0]  # (H, W, C)
+    assert gained[:, :30] == pytest.approx(np.tile(50 * taught[0], (40, 30, 1)), abs=1e-2)
+    assert gained[:, 30:] == pytest.approx(0, abs=1e-3)
+
+
+@given(st.integers(0, 50), st.floats(0, 2), st.floats(1, 100))
+def test_a_pixel_votes_as_a_mask_of_its_area(seed: int, exponent: float, pixel_area: float):
+    masks, cosines, _ = random_case(seed)
+    owners = [0, 1, 2, 1]
+    own = np.random.default_rng(seed).uniform(-0.1, 0.1, (3, 13, 11)).astype(np.float32)
+    semantic = pixel_probabilities(
+        masks, cosines, torch.from_numpy(own), owners, voted(pixel_area, exponent)
+    )
+    areas = masks.sum(axis=(1, 2)).astype(float)
+    for row, column in ((0, 0), (6, 5), (12, 10)):
+        weights = areas**-exponent * masks[:, row, column]
+        said = weights @ cosines / max(weights.sum(), 1e-12)  # (P,)
+        of_masks = np.array([said[0], max(said[1], said[3]), said[2]])
+        mean = (weights.sum() * of_masks + pixel_area**-exponent * own[:, row, column]) / (
+            weights.sum() + pixel_area**-exponent
+        )
+        expected = np.exp(50 * mean) / np.exp(50 * mean).sum()
+        assert semantic.classes[semantic.cell[row, column]] == pytest.approx(expected, abs=1e-4)

@@ -2,19 +2,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from dgl_rsis.classes import pipeline, vocabulary
+from dgl_rsis.classes import indices, pipeline, vocabulary
 from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.types import InputError, Label
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+BARE = OvssParameters(knowledge=False)  # no implicit background: every pixel has a label
 LABELS = [Label("building"), Label("land"), Label("road"), Label("vegetation"), Label("water")]
 
 
 def test_every_pixel_gets_a_class_of_a_covering_vocabulary(clip: ClipModel):
-    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip)
+    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip, BARE)
     assert segmentation.class_map.shape == (70, 90)
     assert (segmentation.class_map > 0).all()
     assert sum(s.mask.sum() for s in segmentation.classes) == IMAGE[..., 0].size
@@ -80,7 +82,7 @@ def test_the_batch_does_not_change_the_answer(clip: ClipModel):
 
 def test_a_large_image_is_answered_at_its_own_size(clip: ClipModel):
     regions = RegionParameters(max_side=64)
-    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip, OvssParameters(regions=regions))
+    segmentation = pipeline.segment_classes(IMAGE, LABELS, clip, replace(BARE, regions=regions))
     assert segmentation.class_map.shape == segmentation.probability.shape == (70, 90)
     assert (segmentation.class_map > 0).all()
 
@@ -124,24 +126,61 @@ def test_other_mask_features_give_other_vectors_of_the_same_form(clip: ClipModel
     pooled = pipeline.encode_image(IMAGE, clip, default)
     other = pipeline.encode_image(IMAGE, clip, replace(default, mask_feature=kind))
     assert other.by_mask.shape == pooled.by_mask.shape
-    assert other.by_mask.norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
+    assert other.by_mask.norm(dim=-1).numpy() == pytest.approx(1, abs=1e-5)
     assert (other.by_mask - pooled.by_mask).abs().max() > 1e-3
 
 
 def test_crops_are_made_for_doubtful_masks_only(clip: ClipModel):
     words = vocabulary.prepare(LABELS, clip)
-    texts, owners = words.texts, words.owners
     encoded = pipeline.encode_image(IMAGE, clip, OvssParameters())
-    every = pipeline.fuse(encoded, clip, texts, owners, OvssParameters())
-    none = pipeline.fuse(encoded, clip, texts, owners, OvssParameters(margin=0.0))
+    weighting = pipeline.weigh(encoded, clip, words.phrases, OvssParameters())
+
+    def fused(margin: float) -> torch.Tensor:
+        parameters = OvssParameters(margin=margin)
+        return pipeline.fuse(encoded, clip, words.phrases, weighting, parameters)
+
+    every, none = fused(1.0), fused(0.0)
     assert (none == encoded.by_mask).all()
     classes = np.sort(
-        pipeline.matching.match(encoded.by_mask, texts, owners, clip.temperature), axis=1
+        pipeline.matching.match(encoded.by_mask[0], words.texts, words.owners, clip.temperature),
+        axis=1,
     )
     margins = classes[:, -1] - classes[:, -2]
     limit = float(np.median(margins))
-    some = pipeline.fuse(encoded, clip, texts, owners, OvssParameters(margin=limit))
+    some = fused(limit)
     doubtful = margins < limit
     assert 0 < doubtful.sum() < len(doubtful)
-    assert some[doubtful].numpy() == pytest.approx(every[doubtful].numpy(), abs=1e-5)
-    assert (some[~doubtful] == encoded.by_mask[~doubtful]).all()
+    assert some[:, doubtful].numpy() == pytest.approx(every[:, doubtful].numpy(), abs=1e-5)
+    assert (some[:, ~doubtful] == encoded.by_mask[:, ~doubtful]).all()
+
+
+def with_ndvi(clip: ClipModel, value: float, parameters: OvssParameters) -> np.ndarray:
+    """(H, W, C) probabilities where NDVI is the same everywhere."""
+    encoded = pipeline.encode_image(IMAGE, clip, parameters)
+    if not np.isnan(value):
+        encoded = replace(encoded, indices={"ndvi": np.full((70, 90), value, np.float32)})
+    words = vocabulary.prepare(LABELS, clip)
+    semantic = pipeline.pixel_classes(encoded, words, clip, parameters, {})
+    return semantic.classes[semantic.cell]
+
+
+def test_an_index_moves_the_classes_that_are_tied_to_it(clip: ClipModel):
+    none, green, bare = (with_ndvi(clip, x, OvssParameters()) for x in (np.nan, 0.9, -0.9))
+    names = [label.name for label in LABELS]
+    vegetation, road, water = (names.index(x) for x in ("vegetation", "road", "water"))
+    assert (green[..., vegetation] > none[..., vegetation]).all()
+    assert (bare[..., vegetation] < none[..., vegetation]).all()
+    # Water has no say about NDVI: to it the road loses what the logits of the road lose.
+    lost = np.log(green[..., road] / green[..., water]) - np.log(none[..., road] / none[..., water])
+    most = np.log((1 - indices.DOUBT) / indices.DOUBT)
+    assert lost == pytest.approx(np.full_like(lost, -most), abs=0.1)
+
+
+def test_indices_of_no_weight_change_nothing(clip: ClipModel):
+    none = with_ndvi(clip, np.nan, OvssParameters())
+    assert (with_ndvi(clip, 0.9, OvssParameters(index_weight=0.0)) == none).all()
+
+
+def test_the_weight_of_indices_is_part_of_the_version(clip: ClipModel):
+    versions = {pipeline.model_version(clip, OvssParameters(index_weight=w)) for w in (0.0, 1.0)}
+    assert len(versions) == 2

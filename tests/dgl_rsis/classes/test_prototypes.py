@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,7 +18,7 @@ from dgl_rsis.classes.prototypes import (
     PrototypeParameters,
     Prototypes,
 )
-from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals
+from dgl_rsis.types import RGB, Floats, InputError, Mask, Proposals
 
 LABELS = ("roof", "grass", "sea")
 
@@ -239,42 +238,12 @@ def test_joined_parts_keep_their_labels_and_know_their_source() -> None:
     assert len(prototypes.joined([])) == 0
 
 
-def test_prototypes_come_back_from_their_file(tmp_path: Path):
-    learnt = clouds(three_centres())
-    prototypes.save(learnt, tmp_path / "p.safetensors")
-    loaded = prototypes.load(tmp_path / "p.safetensors")
-    assert loaded.labels == learnt.labels
-    np.testing.assert_array_equal(loaded.keys, learnt.keys.astype(np.float16))
-    np.testing.assert_array_equal(loaded.owners, learnt.owners)
-    np.testing.assert_array_equal(loaded.sources, learnt.sources)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"no tensors", bytes(64)])
-def test_what_is_no_file_of_prototypes_is_named(tmp_path: Path, content: bytes | None):
-    path = tmp_path / "p.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=r"p\.safetensors holds no prototypes"):
-        prototypes.load(path)
-
-
 def test_collections_keep_their_annotations_apart():
     many = clouds(three_centres())  # of five annotations
     one = replace(many, sources=np.zeros_like(many.sources))
     union = prototypes.joined([many, one, many])
     assert len(union) == 3 * len(many)
     assert len(np.unique(union.sources)) == 5 + 1 + 5
-
-
-def test_labels_are_known_by_name_or_synonym_and_all_of_them_or_none():
-    learnt = clouds(three_centres())
-    roofs, lawn = Label("Roof"), Label("lawn", ("grass", "meadow"))
-    ground = Label("ground", background=True)
-    renamed = prototypes.named(learnt, [roofs, lawn, ground])
-    assert renamed is not None
-    assert renamed.labels == ("Roof", "lawn", "")
-    assert prototypes.named(learnt, [roofs, Label("ship")]) is None
-    assert prototypes.named(learnt, [roofs, Label("shed", ("roof",))]) is None
 
 
 def test_with_many_annotations_less_is_shrunk():

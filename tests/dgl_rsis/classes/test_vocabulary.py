@@ -4,7 +4,7 @@ import torch
 
 from dgl_rsis.classes import knowledge, vocabulary
 from dgl_rsis.clip import features
-from dgl_rsis.clip.model import ClipModel, load_clip
+from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.types import InputError, Label
 
 
@@ -55,19 +55,3 @@ def test_implicit_backgrounds_have_no_label(clip: ClipModel):
 def test_labels_that_cannot_be_looked_for_are_said(clip: ClipModel, labels, message):
     with pytest.raises(InputError, match=message):
         vocabulary.prepare(labels, clip)
-
-
-def test_what_the_starter_remembers_is_used_where_it_knows_all_labels():
-    starter = load_clip("starter")
-    assert starter.prototypes is not None
-    labels = [Label("roof", ("building",)), Label("Water"), Label("other", background=True)]
-    words = vocabulary.prepare(labels, starter)
-    assert words.known is not None
-    assert {"roof", "Water"} <= set(words.known.labels)
-    assert len(np.unique(words.known.sources)) == 36
-    assert vocabulary.prepare(labels, starter, remember=False).known is None
-    assert vocabulary.prepare([*labels, Label("ship")], starter).known is None
-
-
-def test_a_model_without_prototypes_remembers_nothing(clip: ClipModel):
-    assert vocabulary.prepare([Label("building"), Label("water")], clip).known is None

@@ -1,86 +1,110 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip import features, model, pixel_tower
 from dgl_rsis.clip.model import PIXELS, ClipModel
-from dgl_rsis.clip.pixel_tower import PixelTower
-from dgl_rsis.expressions import instances
 from dgl_rsis.expressions import pipeline as referring
-from dgl_rsis.expressions.instances import InstanceParameters
 from dgl_rsis.expressions.pipeline import ResParameters
 from dgl_rsis.expressions.selection import SelectionParameters
 from dgl_rsis.weights.checkpoints import ModelError
+from tests.dgl_rsis.clip.small_towers import untrained_pixels
 
 RNG = np.random.default_rng(0)
+TOWER = untrained_pixels()
+FOLDED = pixel_tower.folded(TOWER)
 
 
 @pytest.fixture
-def tower() -> PixelTower:
-    """With random weights everywhere, so that nothing is nought by chance."""
-    torch.manual_seed(0)
-    tower = PixelTower(32, rank=8, width=8)
-    for layer in (tower.read, tower.known):
-        torch.nn.init.normal_(layer.weight, std=0.3)
-    return tower.eval().requires_grad_(False)
-
-
-@pytest.fixture
-def seeing(clip: ClipModel, tower: PixelTower) -> ClipModel:
+def seeing(clip: ClipModel) -> ClipModel:
     """The small model with a pixel tower."""
-    return replace(clip, pixels=pixel_tower.folded(tower))
+    return replace(clip, pixels=FOLDED)
 
 
 def picture(height: int, width: int) -> np.ndarray:
     return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_folding_changes_the_basis_and_not_the_features(tower: PixelTower):
-    images, patches = torch.rand(2, 3, 32, 48), F.normalize(torch.rand(2, 32, 4, 6), dim=1)
-    folded = pixel_tower.folded(tower)
+def test_folding_changes_the_basis_and_not_what_is_said():
+    images, texts = torch.rand(2, 3, 64, 96), F.normalize(torch.randn(5, 32), dim=1)
+    folded = FOLDED
     torch.testing.assert_close(folded.basis @ folded.basis.T, torch.eye(8))
-    (old, border), (new, same) = tower(images, patches), folded(images, patches)
+    old, new = TOWER(images), folded(images)
     meant = [
-        torch.einsum("brhw,rd->bdhw", coordinates, basis)
-        for coordinates, basis in ((old, tower.basis), (new, folded.basis))
+        torch.einsum("brhw,rd->bdhw", said.coordinates, tower.basis)
+        for said, tower in ((old, TOWER), (new, folded))
     ]
     torch.testing.assert_close(meant[0], meant[1], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(border, same)
-    assert old.shape == (2, 8, 16, 24)
+    logits = [t.presence_logits(x.presence, texts) for t, x in ((TOWER, old), (folded, new))]
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(old.outline, new.outline)
+    torch.testing.assert_close(old.scale, new.scale)
+    assert old.coordinates.shape == (2, 8, 32, 48)
+    assert old.outline.shape == (2, 1, 64, 96)
+    assert old.presence.shape == (2, 8, 2, 3)
+    assert old.scale.shape == (2, 2)
 
 
-def test_a_new_tower_says_what_the_patches_say():
-    tower = PixelTower(32, rank=32, width=8).eval()
-    with torch.no_grad():
-        tower.basis.copy_(torch.eye(32))
-        tower.known.weight.copy_(torch.eye(32)[:, :, None, None])
-        patches = F.normalize(torch.rand(1, 32, 4, 4), dim=1)
-        coordinates, _ = tower(torch.rand(1, 3, 32, 32), patches)
-    expected = F.interpolate(patches, size=(16, 16), mode="bilinear")
-    torch.testing.assert_close(coordinates, expected)
+def presence_of(cells: torch.Tensor) -> torch.Tensor:
+    """Logits of the first two directions of the basis, (2,), of a map of them, (2, h, w)."""
+    whole = torch.cat([cells, torch.zeros(6, *cells.shape[1:])])
+    return FOLDED.presence_logits(whole[None], FOLDED.basis[:2])[0] - FOLDED.presence_bias
+
+
+@given(st.floats(-5, 5), st.integers(1, 12), st.integers(1, 20))
+def test_what_is_everywhere_alike_is_as_present_as_anywhere(value: float, height: int, width: int):
+    logits = presence_of(torch.full((2, height, width), value))
+    assert logits.tolist() == pytest.approx([value] * 2, abs=1e-4)
+
+
+@given(st.integers(0, 7), st.integers(0, 7), st.floats(0, 6))
+def test_a_ship_is_no_less_there_in_a_larger_image(row: int, column: int, value: float):
+    chip = torch.full((2, 8, 8), -3.0)
+    chip[0, row, column] = value
+    wide = torch.full((2, 16, 24), -3.0)
+    wide[:, :8, :8] = chip
+    small, large = presence_of(chip)[0], presence_of(wide)[0]
+    mean = (math.exp(4 * value) + 63 * math.exp(-12)) / 64
+    assert float(small) == pytest.approx(math.log(mean) / 4, abs=1e-3)
+    assert float(large) == pytest.approx(float(small), abs=1e-3)
+
+
+def test_two_halves_show_what_each_of_them_shows():
+    left, right = torch.full((2, 8, 8), -3.0), torch.full((2, 8, 8), -3.0)
+    left[0], right[1] = 2.0, 1.0
+    both = presence_of(torch.cat([left, right], dim=2))
+    assert both.tolist() == pytest.approx([2.0, 1.0], abs=1e-4)
 
 
 def test_bands_are_the_whole_image(seeing: ClipModel, monkeypatch: pytest.MonkeyPatch):
-    image = picture(416, 72)
-    whole = features.dense_features(seeing, image, 8).pixels
-    monkeypatch.setattr(features, "BAND", 96)
-    bands = features.dense_features(seeing, image, 8).pixels
+    image = picture(608, 64)
+    whole = features.pixel_features(seeing, image)
+    monkeypatch.setattr(features, "BAND", 192 * 64)  # three bands and a rest
+    near = features.pixel_features(seeing, image)
+    monkeypatch.setattr(pixel_tower, "REACH", 608)
+    bands = features.pixel_features(seeing, image)
     assert whole is not None
+    assert near is not None
     assert bands is not None
-    torch.testing.assert_close(whole.coordinates, bands.coordinates, rtol=0, atol=2e-3)
-    # A half's step below 1: both are rounded to halves, perhaps to neighbouring ones.
-    torch.testing.assert_close(whole.outline, bands.outline, rtol=0, atol=2**-11)
+    for name in ("coordinates", "outline", "presence", "scale"):
+        torch.testing.assert_close(getattr(whole, name), getattr(bands, name), rtol=0, atol=4e-3)
+    # What lies farther away than the usual reach has hardly a say; without any it is 0.90.
+    alike = (whole.coordinates * near.coordinates).sum(dim=-1)
+    assert alike.mean() > 0.98
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (45, 33), (70, 131)])
 def test_there_is_a_feature_for_every_other_pixel(seeing: ClipModel, height: int, width: int):
-    shown = features.dense_features(seeing, picture(height, width), 8).pixels
+    shown = features.pixel_features(seeing, picture(height, width))
     assert shown is not None
     half = ((height + 1) // 2, (width + 1) // 2)
     assert shown.coordinates.shape == (*half, 8)
@@ -89,6 +113,27 @@ def test_there_is_a_feature_for_every_other_pixel(seeing: ClipModel, height: int
     assert shown.outline.shape == (height, width)
     assert shown.outline.min() >= 0
     assert shown.outline.max() <= 1
+    assert shown.presence.shape == (8, -(-height // 32), -(-width // 32))
+
+
+def test_an_image_is_seen_at_several_sizes(seeing: ClipModel):
+    image = picture(100, 140)
+    dense = features.dense_features(seeing, image, 8)
+    assert [(x.height, x.width) for x in dense.levels] == [(100, 140), (50, 70)]  # 25 is too small
+    assert dense.factors == (1, 0.5)
+    assert len(dense.pixel_levels) == 2
+    masks = RNG.random((3, 100, 140)) < 0.3
+    every = features.pyramid_features(seeing, dense, masks)
+    for level, pooled in zip(dense.levels, every, strict=True):
+        torch.testing.assert_close(pooled, features.mask_features(seeing, level, masks))
+    assert dense.pixels is not None
+    told = dense.resolution
+    if told is not None:
+        assert math.log(told.metres) == pytest.approx(float(dense.pixels.scale[0]), abs=1e-4)
+    known = replace(dense, pixels=replace(dense.pixels, scale=torch.tensor([-1.2, -1.6])))
+    assert known.resolution is not None
+    assert known.resolution.metres == pytest.approx(math.exp(-1.2))
+    assert known.resolution.spread == pytest.approx(math.exp(-1.6))
 
 
 def test_pooling_equals_a_mean_mask_by_mask(seeing: ClipModel):
@@ -113,6 +158,20 @@ def test_pooling_equals_a_mean_mask_by_mask(seeing: ClipModel):
         torch.testing.assert_close(both, fused, rtol=1e-4, atol=1e-5)
 
 
+def test_presence_is_weighted_as_the_sizes_are(seeing: ClipModel, clip: ClipModel):
+    texts = F.normalize(torch.randn(4, 32), dim=1)
+    dense = features.dense_features(seeing, picture(100, 140), 8)
+    assert seeing.pixels is not None
+    own, half = (
+        seeing.pixels.presence_logits(level.presence[None], texts)[0].sigmoid().numpy()
+        for level in dense.pixel_levels
+    )
+    weights = np.array([[1, 0, 1, 0], [0, 1, 0, 1]], np.float32)
+    likely = features.presence(seeing, dense, texts, weights)
+    assert likely == pytest.approx(np.where(weights[0] == 1, own, half), abs=1e-5)
+    assert features.presence(clip, dense, texts, weights) is None
+
+
 def test_crops_are_spared_where_pixels_decide(seeing: ClipModel, clip: ClipModel):
     default = OvssParameters()
     assert pipeline.mask_share(clip, default) == default.mask_share
@@ -131,52 +190,28 @@ def test_an_expression_finds_instances_in_the_map_of_pixels(seeing: ClipModel):
     assert all(0 <= x.parts["whole"] <= 1 for x in answer.candidates if "whole" in x.parts)
 
 
-def test_instances_are_regions_of_the_noun_and_nothing_where_there_is_none(seeing: ClipModel):
-    image = np.full((64, 80, 3), 90, np.uint8)
-    image[20:40, 30:60] = (200, 60, 60)
-    assert seeing.pixels is not None
-    noun, other = seeing.pixels.basis[0], seeing.pixels.basis[1]
-    coordinates = torch.zeros(32, 40, 8)
-    coordinates[..., 1] = 1
-    coordinates[10:20, 15:30] = F.one_hot(torch.tensor(0), 8).float()
-    outline = torch.zeros(64, 80)
-    outline[[20, 39], 30:60], outline[20:40, [30, 59]] = 1.0, 1.0
-    pixels = features.PixelFeatures(coordinates, outline)
-    asked = (torch.stack([noun, other]), [0, 1], 50.0, (64, 80), InstanceParameters())
-    shown = instances.of_noun(seeing, image, pixels, *asked)
-    truth = (image == 200).any(axis=2)
-    ious = [(mask & truth).sum() / (mask | truth).sum() for mask in shown.masks]
-    assert max(ious) > 0.8
-    assert shown.classes.shape == (len(shown.masks), 2)
-    assert shown.classes[int(np.argmax(ious)), 0] > 0.9
-    coordinates[10:20, 15:30] = F.one_hot(torch.tensor(1), 8).float()
-    nothing = instances.of_noun(seeing, image, replace(pixels, coordinates=coordinates), *asked)
-    assert nothing.masks == ()
-    assert nothing.classes.shape == (0, 2)
-
-
 def test_a_tower_beside_the_weights_is_loaded(model_folder: Path, tmp_path: Path):
     for file in model_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     plain = model.load_clip(str(tmp_path))
     assert plain.pixels is None
-    tower = PixelTower(32, rank=8, width=8)
-    pixel_tower.save(tower, tmp_path / PIXELS)
+    pixel_tower.save(TOWER, tmp_path / PIXELS)
     loaded = model.load_clip(str(tmp_path))
     assert loaded.pixels is not None
     assert loaded.fingerprint != plain.fingerprint
     assert not loaded.pixels.training
-    for name, value in tower.state_dict().items():
+    for name, value in TOWER.state_dict().items():
         torch.testing.assert_close(loaded.pixels.state_dict()[name], value, rtol=1e-2, atol=1e-3)
 
 
-def test_what_is_no_tower_for_this_model_is_refused(tmp_path: Path):
+def test_what_is_no_tower_for_this_model_is_refused(model_folder: Path, tmp_path: Path):
     file = tmp_path / PIXELS
-    pixel_tower.save(PixelTower(32, rank=8, width=8), file)
-    with pytest.raises(ModelError, match=r"features of 32 numbers .* has 512 and 8: remove"):
-        pixel_tower.load(file, 512, 8)
-    with pytest.raises(ModelError, match="has 32 and 14"):
-        pixel_tower.load(file, 32, 14)
+    pixel_tower.save(TOWER, file)
+    with pytest.raises(ModelError, match=r"features of 32 numbers, the model beside it has 512"):
+        pixel_tower.load(file, 512)
     file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=PIXELS):
+        pixel_tower.load(file, 32)
+    foreign = model_folder / "open_clip_model.safetensors"
     with pytest.raises(ModelError, match="holds no pixel tower"):
-        pixel_tower.load(file, 32, 8)
+        pixel_tower.load(foreign, 32)

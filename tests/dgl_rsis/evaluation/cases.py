@@ -9,7 +9,7 @@ from dgl_rsis.evaluation import harness, parts
 from dgl_rsis.evaluation.clicks import ClickRun, ClickScores
 from dgl_rsis.evaluation.datasets.referring import NamedSentence
 from dgl_rsis.evaluation.datasets.samples import Instances, Referral, Sample
-from dgl_rsis.evaluation.harness import ClassScores, ExpressionScores
+from dgl_rsis.evaluation.harness import ClassScores, ExpressionScores, Predicted
 from dgl_rsis.evaluation.parts import ParserScores, ProposalScores
 from dgl_rsis.evaluation.scores import IGNORE
 from dgl_rsis.types import RGB, Decoupled, Mask, Proposals
@@ -31,17 +31,22 @@ def sample(name: str, road: int, field: int = 2) -> Sample:
     return Sample(name, image_of(truth), truth)
 
 
-def knowing(image: RGB) -> np.ndarray:
-    """The right class map, from the picture."""
-    return (image[:, :, 0] // 40 + 1).astype(np.uint16)
+def sure(class_map: np.ndarray) -> Predicted:
+    """A prediction that never doubts."""
+    return Predicted(class_map.astype(np.uint16), np.ones(class_map.shape, np.float32))
 
 
-def nothing(image: RGB) -> np.ndarray:
-    return np.zeros(image.shape[:2], np.uint16)
+def knowing(image: RGB) -> Predicted:
+    """The right classes, from the picture."""
+    return sure(image[:, :, 0] // 40 + 1)
 
 
-def fields(image: RGB) -> np.ndarray:
-    return np.ones(image.shape[:2], np.uint16)
+def nothing(image: RGB) -> Predicted:
+    return sure(np.zeros(image.shape[:2]))
+
+
+def fields(image: RGB) -> Predicted:
+    return sure(np.ones(image.shape[:2]))
 
 
 @pytest.fixture

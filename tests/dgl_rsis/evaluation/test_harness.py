@@ -10,8 +10,16 @@ from PIL import Image
 
 from dgl_rsis.evaluation import harness
 from dgl_rsis.evaluation.datasets.samples import DatasetError, Referral, Sample
-from dgl_rsis.evaluation.harness import MAJORITY, ORACLE, Case, ClassScores, ExpressionScores, Worst
-from dgl_rsis.evaluation.scores import Overlap
+from dgl_rsis.evaluation.harness import (
+    MAJORITY,
+    ORACLE,
+    Case,
+    ClassScores,
+    ExpressionScores,
+    Predicted,
+    Worst,
+)
+from dgl_rsis.evaluation.scores import IGNORE, Overlap
 from tests.dgl_rsis.evaluation.cases import (
     NAMES,
     SIDE,
@@ -55,6 +63,19 @@ def test_pixels_without_a_label_are_background_where_there_is_one():
     as_background = harness.evaluate_classes(blank, NAMES, {"nothing": nothing}, unlabelled=2)
     assert as_miss.last.miou == 0
     assert as_background.last.miou == 1
+
+
+def test_what_is_claimed_is_calibrated_where_the_truth_is_known():
+    truth = np.full((4, 4), 1, np.uint16)
+    truth[0] = IGNORE
+    doubtful = Predicted(np.full((4, 4), 2, np.uint16), np.full((4, 4), 0.75, np.float32))
+    doubtful.class_map[1], doubtful.class_map[2] = 1, 0
+    scores = harness.evaluate_classes(
+        [Sample("a", image_of(truth), truth)], NAMES, {"all": lambda image: doubtful}
+    )
+    assert scores.pixels.rows == [(11 / 15, 8, 0.75, 0.5)]  # four without a label claim nothing
+    # Nothing is field; of the twelve known pixels that are road four were found.
+    assert scores.masks.rows == [(11 / 15, 2, 0.75, pytest.approx((0 + 4 / 12) / 2))]
 
 
 def test_progress_is_told_and_no_images_are_an_error():

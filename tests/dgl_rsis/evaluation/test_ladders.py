@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +29,16 @@ from tests.dgl_rsis.evaluation.cases import (
 
 
 def test_the_class_ladder_adds_one_thing_at_a_time():
-    first, context, knowledge, words, whole = ladders.class_rungs(remembers=True).values()
+    first, context, knowledge, whole = ladders.class_rungs().values()
     assert first.crops == CropParameters(min_scale=1.0, max_scale=1.0, min_side=1)
     assert (first.mask_share, first.knowledge) == (0.0, False)
     assert context.crops == OvssParameters().crops
     assert (context.mask_share, context.knowledge) == (0.0, False)
     assert (knowledge.mask_share, knowledge.knowledge) == (0.0, True)
-    assert words == replace(OvssParameters(), remember=False)
     assert whole == OvssParameters()
-    *lower, masks, pixels = ladders.class_rungs(remembers=False, pixels=True).values()
+    *lower, masks, pixels = ladders.class_rungs(pixels=True).values()
     assert all(rung.pixel_share == 0 for rung in [*lower, masks])
-    assert (masks.mask_share, pixels) == (words.mask_share, words)
+    assert (masks.mask_share, pixels) == (whole.mask_share, whole)
 
 
 def scene(name: str) -> Sample:
@@ -63,15 +61,16 @@ def test_evaluate_ovss(options: Options, tmp_path: Path):
     told: list[str] = []
     report = ladders.evaluate_ovss(data, options, told.append)
     assert told == ["a", "bb"]
-    title, ladder, per_class, theirs = report.text.split("\n\n")
+    title, ladder, per_class, calibration, theirs = report.text.split("\n\n")
     assert title.startswith("three fields: 2 images, dgl-rsis-")
     assert len(ladder.splitlines()) == 1 + 5
     assert len(per_class.splitlines()) == 1 + 3
+    assert calibration.startswith("expected calibration error: 0.")
     assert theirs.startswith("Published by others")
     assert "SegEarth-OV3" not in title + ladder + per_class
     assert list(report.json["rungs"]) == [
         MAJORITY,
-        *ladders.class_rungs(remembers=False),
+        *ladders.class_rungs(),
     ]
     assert (report.json["task"], report.json["dataset"], report.json["limit"]) == (
         "ovss", "potsdam", 2,

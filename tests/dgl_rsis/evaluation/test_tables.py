@@ -12,7 +12,7 @@ from dgl_rsis.evaluation.parts import ParserScores, ProposalScores
 
 def test_class_text_and_json(class_scores: ClassScores):
     text = tables.class_text(class_scores)
-    ladder, per_class = text.split("\n\n")
+    ladder, per_class, calibration = text.split("\n\n")
     assert ladder.splitlines()[1].split()[:3] == ["majority", "class", "0.371"]
     assert [line.split()[0] for line in ladder.splitlines()[2:]] == ["fields", "all"]
     assert "+62.9" in ladder.splitlines()[3]
@@ -21,6 +21,11 @@ def test_class_text_and_json(class_scores: ClassScores):
     assert numbers["rungs"]["all"]["IoU"] == {"field": 1.0, "road": 1.0, "background": None}
     assert numbers["rungs"][MAJORITY]["mIoU"] == pytest.approx(49 / 66 / 2)
     assert numbers["images"] == 3
+    # Of the three classes two are there, always right and never in doubt.
+    assert calibration == "expected calibration error: 0.000 of pixels, 0.000 of masks"
+    (pixels,), (masks,) = (numbers["calibration"][of]["bins"] for of in ("pixels", "masks"))
+    assert (pixels["count"], pixels["confidence"], pixels["right"]) == (3 * 24 * 22, 1, 1)
+    assert (masks["count"], masks["IoU"]) == (6, 1)
 
 
 def test_expression_text_and_json(expression_scores: ExpressionScores):

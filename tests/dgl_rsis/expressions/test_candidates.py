@@ -9,15 +9,16 @@ from torch.nn import functional as F
 
 from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import EncodedImage
-from dgl_rsis.clip import features, pixel_tower
+from dgl_rsis.classes.scales import Phrases
+from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.model import ClipModel
-from dgl_rsis.clip.pixel_tower import PixelTower
 from dgl_rsis.expressions import candidates, instances
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.candidates import CandidateParameters, Candidates, Query
 from dgl_rsis.expressions.pipeline import ResParameters
 from dgl_rsis.expressions.selection import SelectionParameters
 from dgl_rsis.regions.proposals import RegionParameters
+from tests.dgl_rsis.clip.small_towers import drawn_pixels, untrained_pixels
 
 ENCODING = pipeline.OvssParameters(
     regions=RegionParameters(levels=(384,), min_regions=6, objects=20), margin=0.0
@@ -30,9 +31,13 @@ SHIP = (IMAGE == 200).any(axis=2)
 @pytest.fixture
 def seeing(clip: ClipModel) -> ClipModel:
     """The small model with an untrained pixel tower."""
-    torch.manual_seed(0)
-    tower = PixelTower(32, rank=8, width=8).eval().requires_grad_(False)
-    return replace(clip, pixels=pixel_tower.folded(tower))
+    return replace(clip, pixels=pixel_tower.folded(untrained_pixels()))
+
+
+def asked(texts: torch.Tensor, owners: list[int]) -> Phrases:
+    """Phrases of which nothing more is known."""
+    unknown = [None] * len(owners)
+    return Phrases(texts, owners, unknown, unknown)
 
 
 def encoded(clip: ClipModel, shown: bool = True) -> EncodedImage:
@@ -40,13 +45,14 @@ def encoded(clip: ClipModel, shown: bool = True) -> EncodedImage:
     made = pipeline.encode_image(IMAGE, clip, ENCODING)
     seen = torch.from_numpy(SHIP[::2, ::2]) & shown
     coordinates = F.one_hot(torch.where(seen, 0, 1), 8).float()
-    pixels = features.PixelFeatures(coordinates, torch.zeros(64, 80))
+    pixels = drawn_pixels(coordinates, torch.zeros(64, 80))
     return replace(made, dense=replace(made.dense, pixels=pixels))
 
 
 def look(clip: ClipModel, image: EncodedImage, anchors: bool = False) -> Candidates:
     assert clip.pixels is not None
-    query = Query(clip.pixels.basis[:3], [0, 2, 1], anchors)  # the noun, all else, an anchor
+    noun_rest_anchor = asked(clip.pixels.basis[:3], [0, 2, 1])
+    query = Query(noun_rest_anchor, anchors)
     warm = replace(ENCODING, temperature=50.0)
     return candidates.find(image, clip, query, warm, CandidateParameters())
 
@@ -84,7 +90,7 @@ def test_without_a_map_of_pixels_parts_join_the_proposals(clip: ClipModel):
     image = pipeline.encode_image(IMAGE, clip, ENCODING)
     texts = F.normalize(torch.randn(2, 32), dim=-1)
     seen = candidates.find(
-        image, clip, Query(texts, [0, 1], False), ENCODING, CandidateParameters()
+        image, clip, Query(asked(texts, [0, 1]), False), ENCODING, CandidateParameters()
     )
     assert len(seen.masks) >= len(image.proposed)
     assert (seen.masks.masks[: len(image.proposed)] == image.proposed.masks).all()

@@ -9,12 +9,15 @@ from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes.pipeline import SceneBlock, WindowParameters, segment_scene
 from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import RGB, InputError, Label, Proposals
+from tests.small_raster import raster
 from tests.small_scene import picture, write_scene
 
-LABELS = [Label("building"), Label("land"), Label("road"), Label("vegetation"), Label("water")]
+# With cars they cover all that one sees from above: nothing is background.
+LABELS = [Label(name) for name in ("building", "land", "road", "vegetation", "water", "car")]
 WINDOWS = WindowParameters(side=208, overlap=64)  # of the small model's tiles: 64, every 48
 
 
@@ -138,3 +141,41 @@ def test_what_cannot_be_segmented_is_said(clip: ClipModel, tmp_path, shape, wind
     path = write_scene(tmp_path / "a.tif", picture(*shape))
     with pytest.raises(InputError, match=message):
         segment(path, clip, windows=windows)
+
+
+def test_windows_know_the_pixels_of_their_scene(clip: ClipModel, tmp_path, monkeypatch):
+    path, told = write_scene(tmp_path / "a.tif", picture(300, 300)), Resolution(2, 0.05, "setting")
+    known = []
+    encode = pipeline.encode_proposed
+
+    def noted(*args, **options):
+        encoded = encode(*args, **options)
+        known.append(encoded.resolution)
+        return encoded
+
+    monkeypatch.setattr(pipeline, "encode_proposed", noted)
+    segment(path, clip, windows=WINDOWS)
+    with open_scene(path) as scene:
+        own = scene.grid.resolution
+    assert own is not None
+    assert len(known) > 1
+    assert set(known) == {own}
+    known.clear()
+    segment(path, clip, windows=WINDOWS, resolution=told)
+    assert set(known) == {told}
+
+
+def test_infrared_decides_what_is_green_and_its_absence_changes_nothing(clip: ClipModel, tmp_path):
+    image = picture(90, 130)
+    infrared = np.where(np.arange(130) < 65, 255, 0).astype(np.uint8) * np.ones((90, 1), np.uint8)
+    values = np.concatenate([image.transpose(2, 0, 1), infrared[None]])
+    path = raster(tmp_path / "a.tif", values, photometric="minisblack")
+    (without,) = segment(write_scene(tmp_path / "b.tif", image), clip)
+    (unnamed,) = segment(path, clip)
+    with open_scene(path, nir=4) as scene:
+        (block,) = segment_scene(scene, LABELS, clip)
+    assert (unnamed.scores == without.scores).all()
+    vegetation = block.scores[..., 3] - without.scores[..., 3]
+    # Regions straddle the line, so that some of what is against reaches the other side.
+    assert vegetation[:, :65].mean() - vegetation[:, 65:].mean() > 0.2
+    assert vegetation[:, 65:].mean() < -0.2

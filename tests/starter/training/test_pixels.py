@@ -1,131 +1,150 @@
 """Training a pixel tower on tiny data: that it learns, resumes, writes what the product loads."""
 
 import logging
-import shutil
-import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
-from PIL import Image
 
-from dgl_rsis.clip import features
-from dgl_rsis.clip.model import PIXELS, ClipModel, load_clip
-from starter.training import pixels, vocabularies, windows
-from starter.training.pixels import PixelPlan
+from dgl_rsis.clip import pixel_tower
+from dgl_rsis.clip.model import load_clip
+from dgl_rsis.weights.checkpoints import ModelError
+from starter.training import pixels, sampling
+from starter.training.concepts import EVERY, Judgements
+from starter.training.photographs import Photograph
+from starter.training.pixels import Objective, PixelPlan, Towers
 from starter.training.train import WEIGHTS
 from starter.training.trainer import Trainer, orthogonalised
-from starter.training.vocabularies import SOURCES
-from starter.training.windows import Bank, bank
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*expandable_segments.*")
+PLAN = PixelPlan(minutes=1, batch=2, side=64, averaging=0.5)
 
 
-def drawn(names: tuple[str, str]) -> Bank:
-    """Two images, red on the left and blue on the right, which two classes are."""
-    image = torch.zeros(160, 160, 3, dtype=torch.uint8)
-    image[:, :80, 0], image[:, 80:, 2] = 200, 200
-    label = torch.full((160, 160), 1 + SOURCES.index(names[0]), dtype=torch.uint8)
-    label[:, 80:] = 1 + SOURCES.index(names[1])
-    return bank([image, image], [label, label])
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained weights of the backbone, under names of their own, with a classifier behind."""
+    torch.manual_seed(0)
+    whole = timm.create_model(pixel_tower.BACKBONE, pretrained=False)
+    file = tmp_path_factory.mktemp("backbone") / "backbone.pth"
+    torch.save({f"their.{name}": value for name, value in whole.state_dict().items()}, file)
+    return file
 
 
-def scenes(clip: ClipModel) -> Bank:
-    """The same as generated scenes, with their patch features."""
-    return pixels.with_patches(clip, drawn(("scene ship", "scene car")))
+def drawn(source: str, known: Judgements, left: str, right: str) -> Photograph:
+    """Red on the left and blue on the right, which two concepts are."""
+    image = np.zeros((96, 96, 3), np.uint8)
+    image[:, :48, 0], image[:, 48:, 2] = 200, 200
+    truth = np.full((96, 96), known.number(left), np.uint8)
+    truth[:, 48:] = known.number(right)
+    return Photograph(source, "one", image, truth, 0.5, frozenset({left}))
 
 
-def test_a_tower_is_trained_resumed_and_written(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def data(known: Judgements) -> tuple[list[Photograph], list[Photograph], list[np.ndarray]]:
+    """A photograph, a scene and its borders."""
+    borders = np.zeros((96, 96), bool)
+    borders[:, 47:49] = True
+    pictures = [drawn("dubai", known, "water", "building")]
+    return pictures, [drawn("scenes", known, "ship", "car")], [borders]
+
+
+def test_a_tower_is_trained_resumed_and_written(
+    tmp_path: Path, backbone: Path, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.INFO, "starter")
-    for file in WEIGHTS.iterdir():
-        if file.name != PIXELS:
-            shutil.copy(file, tmp_path)
-    real, made = drawn(("dubai water", "dubai road")), scenes(load_clip(str(WEIGHTS)))
-    for minutes, save_seconds in ((0.01, 0.0), (0.02, 60.0)):  # the first looks at what is held out
-        plan = PixelPlan(minutes=minutes, batch=4, save_seconds=save_seconds)
-        pixels.train_tower(plan, real, made, real, tmp_path, tmp_path / "state")
+    known = Judgements()
+    pictures, scenes, borders = data(known)
+    state, out = tmp_path / "state", tmp_path / "out"
+    for minutes, save_seconds in ((0.02, 0.0), (0.04, 60.0)):  # the first writes as it goes
+        plan = PixelPlan(minutes=minutes, batch=2, side=64, save_seconds=save_seconds)
+        pixels.train_tower(
+            plan, pictures, scenes, borders, known, backbone, WEIGHTS, state, out
+        )  # fmt: skip
     assert "resumed at step" in caplog.text
-    assert "held out: IoU" in caplog.text
-    tower = load_clip(str(tmp_path)).pixels
-    assert tower is not None
-    torch.testing.assert_close(tower.basis @ tower.basis.T, torch.eye(32), rtol=0, atol=2e-2)
+    assert f"towers in {out}" in caplog.text
+    written = load_clip(str(out))
+    assert written.pixels is not None
+    rank = pixel_tower.RANK
+    unit = written.pixels.basis @ written.pixels.basis.T
+    torch.testing.assert_close(unit, torch.eye(rank), rtol=0, atol=2e-2)
+    before = load_clip(str(WEIGHTS)).visual.state_dict()
+    for name, value in written.visual.state_dict().items():  # the image tower stays
+        torch.testing.assert_close(value, before[name], rtol=1e-2, atol=1e-3)
 
 
-def test_losses_fall():
+def test_losses_fall(backbone: Path, tmp_path: Path):
     torch.manual_seed(0)
-    plan = PixelPlan(minutes=1, batch=4, side=64, averaging=0.5)
+    known = Judgements()
+    sources = pixels._sources(*data(known), known)
+    assert list(sources) == ["dubai", "scenes"]
     clip = load_clip(str(WEIGHTS))
-    real, made = drawn(("dubai water", "dubai road")), scenes(clip)
-    texts = [pixels.Texts(clip, known) for known in (vocabularies.coarse(), vocabularies.fine())]
-    tower = pixels.new_tower(clip, texts)
-    objective = pixels.Objective(plan, clip, tower, texts)
-    trainer = Trainer(plan, tower, pixels._optimizers(tower, plan), Path("unused"))
-    losses = []
-    for _ in range(40):
-        parts = objective.losses(real, made)
-        losses.append(float(sum(parts).detach()))
-        trainer.update(sum(parts), 0.0)
-    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    before = load_clip(str(WEIGHTS)).model
+    towers = Towers(pixels.new_tower(clip, backbone), clip.model)
+    objective = Objective(PLAN, clip, towers, before, known, 0)
+    trainer = Trainer(PLAN, towers, pixels._optimizers(towers, PLAN), tmp_path)
+    pixel = []
+    for _ in range(24):
+        batch = sampling.draw(sources, PLAN.batch, PLAN.side, PLAN.balanced, objective.rng)
+        parts = objective.losses(batch)
+        pixel.append(float(parts[0].detach()))
+        trainer.update(torch.stack(parts).sum(), 0.0)
+    assert np.mean(pixel[-5:]) < 0.8 * np.mean(pixel[:5])
 
 
-def test_two_processes_train_one_tower(tmp_path: Path):
-    Image.new("RGB", (160, 160), (20, 40, 140)).save(tmp_path / "tile1_001.jpg")
-    Image.new("RGB", (160, 160), (0xE2, 0xA9, 0x29)).save(tmp_path / "tile1_001.png")
-    for file in WEIGHTS.iterdir():
-        shutil.copy(file, tmp_path)
-    before = (tmp_path / PIXELS).read_bytes()
-    command = [
-        sys.executable,
-        "-m",
-        "starter.training.pixels",
-        "--dubai",
-        str(tmp_path),
-        "--tiles",
-        "1",
-    ]
-    command += ["--validate", "1", "--scenes", "1", "--batch", "4", "--minutes", "0.005"]
-    command += ["--processes", "2", "--weights", str(tmp_path), "--state", str(tmp_path / "state")]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr
-    assert "steps; tower in" in ran.stderr
-    assert (tmp_path / PIXELS).read_bytes() != before
-    saved = torch.load(tmp_path / "state" / "state.pt", weights_only=True)
-    assert saved["step"] > 0
+def test_a_new_tower_has_the_weights_of_the_backbone_and_keeps_the_first_layers(backbone: Path):
+    tower = pixels.new_tower(load_clip(str(WEIGHTS)), backbone)
+    theirs = torch.load(backbone, weights_only=True)
+    assert torch.equal(tower.backbone.conv_stem.weight, theirs["their.conv_stem.weight"])
+    last = next(name for name in tower.backbone.state_dict() if name.startswith("blocks.6."))
+    assert torch.equal(tower.backbone.state_dict()[last], theirs[f"their.{last}"])
+    assert not tower.backbone.conv_stem.weight.requires_grad
+    assert tower.backbone.blocks[1][0].conv_pw.weight.requires_grad
 
 
-def test_cut_windows_show_image_labels_and_patches_together():
-    torch.manual_seed(0)
-    clip = load_clip(str(WEIGHTS))
-    made = scenes(clip)
-    assert made.patches is not None
-    assert made.patches.shape == (2, 20, 20, 128)
-    images, labels, patches = windows.cut(made, 8, 64, 0.5)
-    assert patches.shape == (8, 128, 8, 8)
-    assert torch.equal(images[:, 0] > images[:, 2], labels == 1 + SOURCES.index("scene ship"))
-    whole = features.dense_features(replace(clip, pixels=None), made.images[0].numpy(), 8)
-    sources = features.patch_features(clip, whole).flatten(0, 1)
-    nearest = (patches.permute(0, 2, 3, 1).flatten(0, 2) @ sources.T).amax(dim=1)
-    assert nearest.min() > 0.99  # each is one of the image's, as it was computed with it
+def test_without_the_package_of_the_backbone_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pixels, "BACKBONE_PACKAGE", "no_such_package")
+    with pytest.raises(ModelError, match=r"no_such_package.*requirements/starter\.txt.*--backbone"):
+        pixels.installed_backbone()
+
+
+def test_the_package_of_the_backbone_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    package = tmp_path / "made_up_backbone"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(pixels, "BACKBONE_PACKAGE", package.name)
+    assert pixels.installed_backbone() == package / "models" / pixels.BACKBONE_FILE
+    sys.modules.pop(package.name, None)
 
 
 def test_borders_are_where_owners_change():
     owners = np.zeros((5, 6), np.int32)
     owners[1:4, 2:5] = 7
-    border = pixels.borders(owners)
+    border = pixels.borders_of(owners)
     assert not border[2, 3]
     assert border[1:4, 2:5].sum() == 8
     assert not border[0, [0, 1, 5]].any()
     assert border[0, 2:5].all()
 
 
-def test_scenes_come_with_their_borders():
-    image, labels = pixels._scene(pixels.FIRST_SEED)
-    assert image.shape == (512, 512, 3)
-    assert (labels >= pixels.BORDER).any()
-    assert set(np.unique(labels % pixels.BORDER)) <= set(range(1 + len(SOURCES)))
+def test_scenes_are_kept_and_say_of_their_ground_that_nothing_stands_there(tmp_path: Path):
+    image, classes, border, metres = pixels._scene(pixels.FIRST_SEED)
+    np.savez(
+        tmp_path / "scenes-1.npz", images=image[None], classes=classes[None],
+        borders=border[None], metres=metres[None],
+    )  # fmt: skip
+    known = Judgements()
+    (scene,), (outline,) = pixels.generated(1, known, tmp_path)
+    assert (scene.image == image).all()
+    assert (outline == border).all()
+    assert border.any()
+    assert scene.metres == pytest.approx(float(metres))
+    ground = known.sets[scene.truth[classes == 0][0]]
+    assert ground == EVERY - pixels.OBJECTS
+    for number in np.unique(classes[classes > 0]):
+        assert known.sets[scene.truth[classes == number][0]] == {pixels.CLASSES[number - 1]}
 
 
 def test_orthogonalised_matrices_are_nearly_so():

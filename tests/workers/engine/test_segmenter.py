@@ -13,6 +13,7 @@ from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.expressions.pipeline import ResParameters
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import InputError, Label, Prompt
 from dgl_rsis.weights.checkpoints import ModelError
 from workers.engine import providers
@@ -138,6 +139,29 @@ def test_other_workers_find_it_on_disk(
     assert (segmentation.class_map == expected.class_map).all()
 
 
+def test_all_like_one_are_found_in_a_picture_that_is_encoded_once(
+    model_folder: Path, calls: list[str]
+) -> None:
+    pixels = np.full((64, 96, 3), 60, dtype=np.uint8)
+    squares = np.zeros((3, 64, 96), dtype=np.bool_)
+    for square, left in zip(squares, (8, 40, 72), strict=True):
+        square[24:40, left : left + 16] = True
+        pixels[square] = (200, 90, 60)
+    shown = Picture(pixels, "squares")
+    segmenter = _segmenter(model_folder, ImageCache(16 * MIB))
+    segmenter.point(shown, _at(15, 30))
+    found = segmenter.alike(shown, squares[0], squares[0], 8)
+    masks = [segment.mask for segment in found.segments("roof")]
+    assert len(masks) == 2
+    assert all(max((mask & each).sum() / (mask | each).sum() for each in squares[1:]) > 0.8
+               for mask in masks)  # fmt: skip
+    assert calls.count("build_tree") == calls.count("dense_features") == 1
+    calls.clear()
+    (left,) = segmenter.alike(shown, squares[0], squares[0] | squares[2], 8).segments("roof")
+    assert (left.mask & squares[1]).any()
+    assert set(calls) == {"mask_features"}  # of the exemplar alone
+
+
 def test_nothing_is_remembered_of_another_file_or_of_the_self_test(
     model_folder: Path, picture: Picture, calls: list[str]
 ) -> None:
@@ -162,13 +186,34 @@ def test_features_of_other_parameters_are_others(
     assert not (encoded.by_crop == tight.by_crop).all()
     few = segmenter.encode(picture, ResParameters().encoding)
     assert few.by_crop is None
-    assert len(few.by_mask) == len(few.proposed)
+    assert few.by_mask.shape[:2] == (1, len(few.proposed))
 
 
 def test_the_version_tells_the_provider(model_folder: Path) -> None:
     segmenter = _segmenter(model_folder)
     assert segmenter.model_version == _segmenter(model_folder, ImageCache(1)).model_version
     assert "regions" not in segmenter.model_version
+
+
+def test_a_setting_of_the_resolution_has_a_version_of_its_own(model_folder: Path) -> None:
+    versions = {
+        load_segmenter(
+            WorkerSettings(model=str(model_folder), metres_per_pixel=metres)
+        ).model_version
+        for metres in (None, 0.3, 0.5)
+    }
+    assert len(versions) == 3
+    assert _segmenter(model_folder).model_version in versions
+
+
+def test_the_resolution_of_the_picture_reaches_the_encoded_image(
+    model_folder: Path, picture: Picture
+) -> None:
+    known = Resolution(0.3, 0.05, "exif")
+    segmenter = _segmenter(model_folder)
+    encoded = segmenter.encode(replace(picture, resolution=known), segmenter.parameters)
+    assert encoded.resolution == known
+    assert segmenter.encode(picture, segmenter.parameters).resolution is None
 
 
 def test_scenes_cut_the_regions_themselves(model_folder: Path) -> None:

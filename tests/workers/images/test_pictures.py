@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes.reading import open_scene
-from dgl_rsis.types import ImageError
+from dgl_rsis.types import ImageError, InputError
+from tests.small_raster import encoded_raster
 from tests.small_scene import PLACE
 from workers.images.cache import ImageCache
 from workers.images.pictures import FRESH_SECONDS, Pictures
@@ -95,3 +98,35 @@ def test_a_tiff_of_twelve_bits_is_the_picture_that_a_scene_shows(
     opened, _ = Pictures(ImageCache(10_000), shelf.fetch, 600).open("a")
     with open_scene(placed) as scene:
         assert (opened.pixels == scene.read(0, 0, 30, 20)[0]).all()
+
+
+def _placed(metres: float, side: int = 256) -> bytes:
+    """A raster at the equator."""
+    values, place = np.zeros((1, side, side), np.uint8), Affine(metres, 0, 5e5, 0, -metres, 0)
+    return encoded_raster(values, crs="EPSG:32633", transform=place)
+
+
+def test_the_most_trusted_says_how_large_pixels_are(shelf: Shelf) -> None:
+    tile = "https://a.org/19/0/262144.png"  # 0.2986 m at the equator
+    shelf.files |= {tile: _placed(0.5), "a/" + tile: _png(1), "tile": _placed(0.5, 64)}
+    image = io.BytesIO()
+    Image.new("RGB", (256, 256)).save(image, "PNG")
+    shelf.files["b/19/0/262144.png"] = image.getvalue()
+    plain = Pictures(ImageCache(10**6), shelf.fetch, 10**5)
+    setting = Resolution(2.0, 0.05, "setting")
+    told = Pictures(ImageCache(10**6), shelf.fetch, 10**5, setting=setting)
+
+    def known(pictures: Pictures, reference: str, metres: float | None = None) -> tuple | None:
+        found = pictures.open(reference, metres)[0].resolution
+        return found and (found.source, round(found.metres, 2))
+
+    for _ in range(2):  # the second time the pixels come from memory
+        assert known(told, tile, 3.0) == ("task", 3.0)
+        assert known(told, tile) == ("setting", 2.0)
+        assert known(plain, tile, 3.0) == ("task", 3.0)
+        assert known(plain, tile) == ("transform", 0.5)
+        assert known(plain, "tile") == ("transform", 0.5)
+        assert known(plain, "b/19/0/262144.png") == ("tile", 0.3)
+        assert known(plain, "a/" + tile) is None  # of 4 × 6 pixels
+    with pytest.raises(InputError, match="200 metres a pixel are out of range"):
+        plain.open(tile, 200.0)

@@ -9,9 +9,9 @@ import pytest
 from redis import Redis
 from rq import Retry
 
-from dgl_rsis.runs import Runs
+from dgl_rsis.runs import Runs, from_runs, to_runs
 from tests.workers.fake_worker import REPLY_SECONDS, VERSION, fake_bench, picture, pictures, request
-from workers.messages import SegmentReply, SegmentRequest, VisualPrompt
+from workers.messages import Exemplar, SegmentReply, SegmentRequest, VisualPrompt
 from workers.processes import jobs
 from workers.processes.jobs import DEADLY, DEADLY_POINTED, MOST_ATTEMPTS, RETRY_SECONDS, Workbench
 from workers.queue import failures
@@ -273,15 +273,46 @@ def test_a_point_where_no_candidate_is_goes_before_the_words(bench: Workbench) -
     assert segment.score == 0.875
 
 
+def _showing(columns: slice, marked: slice = slice(0, 0)) -> SegmentRequest:
+    """A request for all like some columns of the picture, of which the right half is bright."""
+    masks = np.zeros((2, 8, 12), dtype=np.bool_)
+    masks[0, :, columns], masks[1, :, marked] = True, True
+    exemplar = Exemplar(to_runs(masks[0]), to_runs(masks[0] | masks[1]))
+    return replace(request("a", "b"), label="b", exemplar=exemplar)
+
+
+def test_all_like_an_exemplar_are_candidates_with_its_label(bench: Workbench) -> None:
+    asked = _showing(slice(6, 8), slice(11, 12))
+    reply = _reply(bench, asked)
+    assert [(s.label, s.level, s.score) for s in reply.segments] == [
+        ("b", "candidate", 0.75),
+        ("b", "candidate", 0.5),
+    ]
+    union = from_runs(reply.segments[0].runs) | from_runs(reply.segments[1].runs)
+    assert union[:, 8:11].all()
+    assert union.sum() == 8 * 3
+    assert list(reply.seconds) == ["fetch", "decode", "alike", "runs"]
+    assert 0 < bench.redis.ttl(f"dgl:reply:{asked.key}") <= 3600
+
+
+def test_an_exemplar_that_nothing_is_like_has_a_reason(bench: Workbench) -> None:
+    reply = _reply(bench, _showing(slice(0, 2)))
+    assert (reply.segments, reply.reason[:17]) == ((), "nothing else here")
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         (_pointing("a", prior=Runs(2, 2, (4,))), "2 × 2 pixels, but the image has 12 × 8"),
+        (
+            replace(request("a"), exemplar=Exemplar(Runs(2, 2, (0, 4)), Runs(2, 2, (4,)))),
+            "the exemplar: made on 2 × 2 pixels, but the image has 12 × 8: draw or click one",
+        ),
         (replace(_pointing("a"), image="http://127.0.0.1:9/a.png"), "cannot be reached"),
         (replace(_pointing("a"), model_version="v2"), "for the model v2"),
         (_pointing("a", box=(0.0, 0.0, 1.0, 1.0)), "an internal error"),
     ],
-    ids=["size", "server", "model", "unforeseen"],
+    ids=["size", "exemplar", "server", "model", "unforeseen"],
 )
 def test_who_waits_is_told_at_once(bench: Workbench, asked: SegmentRequest, message: str) -> None:
     assert jobs.segment(bench, asked.to_json()) is None  # no retry with a delay

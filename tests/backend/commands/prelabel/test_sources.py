@@ -9,6 +9,7 @@ from backend.commands.labels import read_config
 from backend.commands.prelabel.items import ItemError, PrelabelError, PrelabelItem
 from backend.commands.prelabel.requests import Requests
 from backend.commands.prelabel.sources import Shown, read_sources
+from dgl_rsis.resolution import tile_address
 
 CONFIG = read_config("ship,water", None)
 
@@ -183,3 +184,23 @@ def test_a_file_whose_name_is_no_text_is_a_problem_of_its_own(images: Path) -> N
     (odd,) = (item for item in listed if item.problem)
     assert "not in UTF-8" in odd.problem
     json.dumps([odd.name, odd.task], ensure_ascii=False).encode()
+
+
+def test_metres_of_the_command_are_for_tasks_that_say_none(images: Path) -> None:
+    requests = Requests(CONFIG, "v1", None, 100, metres=0.3)
+    plain, told = (
+        PrelabelItem("a", {"data": {"image": "a.png", **data}}) for data in ({}, {"gsd": 2})
+    )
+    assert requests.of(plain).metres == 0.3
+    assert requests.of(told).metres == 2
+    assert Requests(CONFIG, "v1", None, 100).of(plain).metres is None
+
+
+def test_bytes_of_a_tile_keep_its_address(images: Path) -> None:
+    tile = images / "19" / "0" / "262144.png"
+    tile.parent.mkdir(parents=True)
+    tile.write_bytes(b"tile")
+    (item,) = items(tile, prefix="https://host/")
+    carried = Requests(CONFIG, "v1", None, 100).of(item).image
+    assert carried == "data:;tile=19-0-262144;base64,dGlsZQ=="
+    assert tile_address(carried) == tile_address(tile.as_posix())

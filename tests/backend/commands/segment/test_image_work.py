@@ -88,3 +88,14 @@ def test_what_is_no_image_is_an_error_for_users(segmenter: LocalSegmenter, tmp_p
     Image.new("L", (101, 100)).save(text, "PNG")
     with pytest.raises(ImageError, match="101 × 100 pixels, more than the allowed 10,000"):
         segmenter.segment(text, LABELS, {})
+
+
+def test_what_the_file_says_of_its_pixels_is_in_the_answer(
+    segmenter: LocalSegmenter, tmp_path: Path
+) -> None:
+    path = raster(tmp_path / "a.tif", picture(40, 50).transpose(2, 0, 1))
+    known = segmenter.segment(path, LABELS, {}).resolution
+    assert known is not None
+    assert (known.source, known.metres) == ("transform", pytest.approx(0.5, rel=0.005))
+    report = segmenter.refer(path, "the ship", 1, explain=False).report
+    assert report["resolution"] == known.to_json()

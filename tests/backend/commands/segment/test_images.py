@@ -60,6 +60,7 @@ def test_a_bad_image_is_reported_and_the_others_go_on(model_folder: Path, tmp_pa
         with Image.open(out / f"{stem}.overlay.png") as overlay:
             assert overlay.width > 36
         prediction = json.loads((out / f"{stem}.json").read_text("utf-8"))
+        assert prediction["resolution"] is None
         regions = prediction["result"]
         assert regions
         assert [WORDS.index(r["value"]["brushlabels"][0]) + 1 for r in regions] == sorted(
@@ -73,9 +74,11 @@ def test_a_label_config_gives_vocabulary_and_form(model_folder: Path, tmp_path: 
     config.write_text(POLYGONS, "utf-8")
     image = draw(tmp_path / "a.png")
     arguments = ("segment", str(image), "--config", str(config), "--out", str(tmp_path / "out"))
+    arguments += ("--metres-per-pixel", "30 cm")
     status, output = dgl_rsis(*arguments, MODEL=str(model_folder))
     assert status == 0, output
     prediction = json.loads((tmp_path / "out" / "a.json").read_text("utf-8"))
+    assert prediction["resolution"] == {"metres_per_pixel": 0.3, "source": "setting"}
     assert {region["type"] for region in prediction["result"]} == {"polygonlabels"}
     assert LabelInterface(POLYGONS).validate_prediction(prediction, return_errors=True) == []
     assert prediction["model_version"].startswith("dgl-rsis-")

@@ -133,3 +133,19 @@ def test_a_scene_of_one_colour_has_few_polygons_and_an_empty_one_none(
     with rasterio.open(report.files[0]) as dataset:
         assert not dataset.read(1).any()
     assert pyogrio.read_info(tmp_path / "empty.gpkg")["features"] == 0
+
+
+def test_a_setting_goes_before_the_place_of_a_scene(
+    segmenter: LocalSceneSegmenter, model_folder: Path, tmp_path: Path
+) -> None:
+    path = write_scene(tmp_path / "a.tif", picture(60, 60))
+    settings = WorkerSettings(model=str(model_folder), metres_per_pixel=2.0)
+    told = LocalSceneSegmenter(load_segmenter(settings))
+    sources = []
+    for name, each in (("own", segmenter), ("told", told)):
+        out = tmp_path / name
+        out.mkdir()
+        known = each.segment(path, out, JOB, nothing).resolution
+        assert known is not None
+        sources.append(known.source)
+    assert sources == ["transform", "setting"]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -10,6 +11,7 @@ import rasterio
 import typer
 from PIL import Image
 from rasterio.control import GroundControlPoint
+from rasterio.errors import NotGeoreferencedWarning
 from typer.testing import CliRunner
 
 from backend.commands.tile import command
@@ -49,6 +51,7 @@ def test_tasks_carry_where_their_tiles_lie(tmp_path):
         assert (data["scene"], data["crs"], data["scene_size"]) == (
             "my scene.tif", "EPSG:32616", [70, 50],
         )  # fmt: skip
+        assert data["metres_per_pixel"] == pytest.approx(0.5, rel=0.005)
         assert rasterio.Affine(*data["transform"]) @ (0, 0) == TRANSFORM @ (column, row)
         shown = parse_qs(urlsplit(data["image"]).query)["d"][0]
         tile = np.asarray(Image.open(tmp_path / shown))  # seen from the folder that holds --out
@@ -178,3 +181,20 @@ def test_ground_control_points_are_not_lost_in_silence(tmp_path, caplog):
     assert run(TileRun([path], tmp_path / "out", TileParameters(1024, 64))) == 0
     assert "untile --scene" in caplog.text
     assert tasks_in(tmp_path / "out")[0]["transform"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "metres"), [((), None), (("--metres-per-pixel", "30 cm"), 0.3)]
+)
+def test_of_a_scene_without_a_place_somebody_else_must_say_the_metres(tmp_path, options, metres):
+    with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+        path = scene(tmp_path / "a.tif", crs=None, transform=None)
+    assert cli(path, "--out", tmp_path / "out", *options).exit_code == 0
+    assert {data.get("metres_per_pixel") for data in tasks_in(tmp_path / "out")} == {metres}
+
+
+def test_metres_that_nobody_understands_end_the_command(tmp_path):
+    path = scene(tmp_path / "a.tif")
+    answer = cli(path, "--out", tmp_path / "out", "--metres-per-pixel", "one foot")
+    assert answer.exit_code == 2
+    assert "'one foot' are no metres a pixel" in " ".join(answer.output.split())

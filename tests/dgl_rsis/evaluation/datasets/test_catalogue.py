@@ -8,8 +8,10 @@ import pytest
 
 from dgl_rsis.evaluation.datasets import catalogue
 from dgl_rsis.evaluation.datasets.catalogue import CLASS_SETS, REFERRAL_SETS
+from dgl_rsis.evaluation.datasets.judged import OPEN_SETS
 from dgl_rsis.evaluation.datasets.samples import DatasetError
-from tests.dgl_rsis.evaluation.labelled_pictures import photograph, picture, write
+from dgl_rsis.evaluation.datasets.things import BOX_SETS
+from tests.dgl_rsis.evaluation.labelled_pictures import indices, photograph, picture, write
 
 
 def test_the_catalogue_opens_what_the_readers_read(own: Path):
@@ -55,7 +57,47 @@ def test_what_cannot_be_opened_is_said_with_the_way_out(own: Path):
 
 def test_the_table_of_the_catalogue_names_every_data_set():
     text = catalogue.__doc__ or ""
-    assert all(f" {name}" in text for name in (*CLASS_SETS, *REFERRAL_SETS, "expressions"))
+    tables = (*CLASS_SETS, *REFERRAL_SETS, *OPEN_SETS, *BOX_SETS)
+    others = ("expressions", "ucmerced", "absent", "large")
+    assert all(f" {name}" in text for name in (*tables, *others))
+
+
+def test_partial_truth_is_opened_by_either_spelling(tmp_path: Path):
+    for name in ("palm_a", "chico_b"):
+        photograph(tmp_path / "images" / f"{name}.jpg")
+        picture(tmp_path / "masks" / f"{name}.png", indices(0, 1, 3))
+    assert catalogue.is_judged("naip_urban_trees")
+    assert not catalogue.is_judged("dubai")
+    data = catalogue.open_judged("naip_urban_trees", tmp_path, None)
+    assert data.title == "NAIP, six Californian cities validation"
+    assert [image.name for image in data.images] == ["palm_a"]
+    whole = catalogue.open_judged("naip-urban-trees", tmp_path, "all")
+    assert [image.name for image in whole.images] == ["chico_b", "palm_a"]
+    assert catalogue.open_judged("naip-prairie", tmp_path, None).title.endswith(" all")
+
+
+def test_complete_truth_can_be_judged_too(own: Path):
+    data = catalogue.as_judged(catalogue.open_classes("folder", own, None), None)
+    assert [each.name for each in data.concepts] == ["field", "road"]  # no background
+    assert data.labels == ("field", "road", "background")
+    assert [image.name for image in data.images] == ["a", "b"]
+    pieces = catalogue.as_judged(catalogue.open_classes("folder", own, None), 2)
+    assert len(list(pieces.images)) == 2 * 4
+
+
+def test_boxes_tags_and_lists_are_opened(tmp_path: Path):
+    (tmp_path / "tags.csv").write_text("name,tags\na05.jpg,cars\n", "utf-8")
+    (tmp_path / "boxes.json").write_text('{"a05": [[0, 0, 2, 2, "ship"]]}', "utf-8")
+    photograph(tmp_path / "images" / "a05.jpg")
+    (tagged,) = catalogue.open_presence("ucmerced", tmp_path, None).images
+    (boxed,) = catalogue.open_boxes("sen2ships", tmp_path, None).images
+    assert (tagged.present["car"], len(boxed.boxes["ship"])) == (True, 1)
+    assert catalogue.open_questions("absent", tmp_path).title == "absent things"
+    assert {each.name for each in catalogue.open_large("large", tmp_path).concepts} == {
+        "car", "ship", "airplane",
+    }  # fmt: skip
+    with pytest.raises(DatasetError, match="of boxes is called 'dubai': choose one of estonia"):
+        catalogue.open_boxes("dubai", tmp_path, None)
 
 
 def test_readers_are_lazy(tmp_path: Path):

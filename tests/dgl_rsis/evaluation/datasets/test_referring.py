@@ -184,6 +184,32 @@ def test_what_is_wrong_in_a_list_of_phrases_is_named(tmp_path: Path):
         list(referring.refsegrs(tmp_path))
 
 
+def test_real_sentences_have_their_kind_as_stratum(tmp_path: Path):
+    photograph(tmp_path / "images" / "a.jpg")
+    picture(tmp_path / "masks" / "m.png", indices(0, 255, 0))
+    line = '{"image": "a.jpg", "mask": "m.png", "sentence": "The dam", "kind": "ordinal"}'
+    (tmp_path / "expressions.jsonl").write_text(f"{line}\n\n{line}\n", "utf-8")
+    first, second = referring.real(tmp_path)
+    assert (first.name, first.expression, first.stratum) == ("a", "The dam", "ordinal")
+    assert first.mask[:, 0].tolist() == [False, True, False]
+    assert first.image is second.image
+    with pytest.raises(DatasetError, match="no split 'val': all of it is test"):
+        list(referring.real(tmp_path, "val"))
+    (tmp_path / "expressions.jsonl").write_text('{"image": "a.jpg"}\n', "utf-8")
+    with pytest.raises(DatasetError, match="line 1: expected image, mask, sentence and kind"):
+        list(referring.real(tmp_path))
+
+
+@pytest.mark.skipif(
+    not (SHARED / "real-expressions").is_dir(), reason=f"needs {SHARED}/real-expressions"
+)
+def test_the_real_expressions_are_read():
+    referrals = list(referring.real(SHARED / "real-expressions"))
+    assert len(referrals) == 36
+    assert all(0 < r.mask.mean() < 0.6 for r in referrals)
+    assert len({r.stratum for r in referrals}) == 6
+
+
 def test_sentences(tmp_path: Path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"sentence": "A dam", "category": "dam", "split": "val"}\n\n', "utf-8")

@@ -1,0 +1,128 @@
+"""Which mask somebody means who writes "all like this".
+
+With a line of a TextArea Label Studio 1.23 sends neither what is selected nor what is suggested,
+only the task as it is stored. So the mask that was asked for or drawn last is meant: what a prompt
+got a moment ago, unless it was rejected, else the last region of the newest draft or annotation
+that a person drew, accepted or changed. Of a mask that was clicked on, the clicked part.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backend.project.tasks import TaskError
+from backend.prompts import stored
+from backend.prompts.stored import StoredMask
+from backend.regions.geometry import size_of
+from backend.regions.shapes import Size
+from backend.regions.writing import CHANGED
+from dgl_rsis.runs import Runs, from_runs, to_runs
+from dgl_rsis.types import Json
+from workers.messages import Exemplar, Point
+
+DRAWN = frozenset({"manual", CHANGED})  # origins of what a person had a hand in
+WORDS = re.compile(
+    r"(please )?((find|show|mark|select|add|get) )?(me )?"
+    r"((all|more|any|everything|every one|the|of|others?|things|objects|ones) )+"
+    r"(like|similar to) (this|that|these|those|it|them)( ones?)?[.!]?",
+    re.IGNORECASE,
+)
+NONE = (
+    "There is no mask to go by: click or draw one such thing, accept it, and write '{text}' again."
+)
+
+
+@dataclass(frozen=True)
+class Meant:
+    """What all things are to be like.
+
+    Attributes:
+        exemplar: its mask, and where nothing is sought.
+        label: its label.
+        pending: regions that are suggested and not accepted yet: the answer takes their place on
+            the screen, so it has to repeat them.
+    """
+
+    exemplar: Exemplar
+    label: str
+    pending: tuple[Json, ...] = ()
+
+
+def asks(text: str) -> bool:
+    """Whether a prompt asks for all things like one: "all like this", "more like these"."""
+    return WORDS.fullmatch(" ".join(text.split())) is not None
+
+
+def read(text: str, task: Mapping[str, Any], last: Sequence[Json]) -> Meant:
+    """The mask that a person means, and what has its label already.
+
+    Args:
+        text: the prompt, for messages.
+        task: as Label Studio sends it.
+        last: the last answer to a prompt on it, see `memory.Suggestions.recent`; or none.
+
+    Raises:
+        TaskError: there is no such mask, or it has no label.
+    """
+    regions = list(stored.newest_regions(task, last))
+    region = _last(regions, last)
+    mask = None if region is None else _decoded(region, regions)
+    if region is None or mask is None:
+        raise TaskError(NONE.format(text=text))
+    if not mask.label:
+        raise TaskError(f"The mask that '{text}' goes by has no label: give it one.")
+    points = [point for answer in last if _holds(answer, region) for point in answer["points"]]
+    shown = _pointed_at(mask.runs, points)
+    marked = _marked(regions, mask, (shown.height, shown.width))
+    pending = tuple(each for answer in last if _is_of(answer, region) for each in answer["result"])
+    return Meant(Exemplar(shown, marked), mask.label, pending)
+
+
+def _last(regions: Sequence[Json], last: Sequence[Json]) -> Json | None:
+    """The newest mask that was asked for or drawn."""
+    for region in filter(stored.is_mask, regions):
+        if region.get("origin") in DRAWN or any(_holds(answer, region) for answer in last):
+            return region
+    return None
+
+
+def _holds(answer: Json, region: Json) -> bool:
+    """Whether a region is one that an answer made or corrected, in whatever state."""
+    return region.get("id") in {each.get("id") for each in answer["result"]}
+
+
+def _is_of(answer: Json, region: Json) -> bool:
+    """Whether a region is still the one of an answer: nobody accepted or rejected it yet."""
+    return any(each is region for each in answer["result"])
+
+
+def _decoded(region: Json, regions: Sequence[Json]) -> StoredMask | None:
+    """The mask of a region, with the labels that stand beside it; None if it has no pixels."""
+    size = size_of(region)
+    if size is None:
+        return None
+    name = region.get("id")
+    beside = [each for each in regions if each.get("id") == name and not stored.is_mask(each)]
+    mask = next(stored.stored([region, *beside], size, lambda _: True), None)
+    return mask if mask is not None and any(mask.runs.counts[1::2]) else None
+
+
+def _pointed_at(runs: Runs, points: Sequence[Point]) -> Runs:
+    """The parts of a mask that were clicked on; all of it where none was."""
+    inside = [point for point in points if stored.holds(runs, point)]
+    return stored.parts_at(runs, inside) if inside else runs
+
+
+def _marked(regions: Sequence[Json], mask: StoredMask, size: Size) -> Runs:
+    """Everything that has the label of a mask, with it: the union of its label's regions."""
+    union = from_runs(mask.runs)
+    for other in _of_label(regions, mask.label, size):
+        union |= from_runs(other.runs)
+    return to_runs(np.asarray(union, dtype=np.bool_))
+
+
+def _of_label(regions: Sequence[Json], label: str, size: Size) -> Iterator[StoredMask]:
+    return stored.stored(regions, size, lambda names: label in names)
