@@ -6,6 +6,7 @@ scale), the merging of synonyms by maximum after the softmax, and the order-free
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -97,10 +98,29 @@ class SemanticMap:
     @property
     def margin(self) -> float:
         """How far the second class is behind the best, [0, 1]: the mean over the pixels."""
-        pixels = np.bincount(self.cell.reshape(-1), minlength=len(self.classes))  # (U,)
         ordered = np.sort(self.classes, axis=1)
         second = ordered[:, -2] if ordered.shape[1] > 1 else 0.0
-        return float(np.average(ordered[:, -1] - second, weights=pixels))
+        return float(np.average(ordered[:, -1] - second, weights=self._pixels))
+
+    @property
+    def expected_ious(self) -> Floats:
+        """The IoU that the mask of each class is expected to have with the truth: (C,) in [0, 1].
+
+        E[|M ∩ T|] / E[|M ∪ T|], where each pixel is of the class with its probability: what was
+        left out counts as well as what is wrong. 0 for a class without pixels.
+        """
+        best = self.classes.argmax(axis=1)
+        expected = np.zeros(self.classes.shape[1], dtype=np.float32)
+        for number, likely in enumerate((self.classes * self._pixels[:, None]).T):
+            own = best == number
+            union = self._pixels[own].sum() + likely[~own].sum()
+            expected[number] = likely[own].sum() / max(union, 1e-9)
+        return expected
+
+    @property
+    def _pixels(self) -> NDArray[np.int64]:
+        """(U,), how many pixels each row is of."""
+        return np.bincount(self.cell.reshape(-1), minlength=len(self.classes))
 
 
 def semantic_map(
@@ -138,9 +158,10 @@ def class_probabilities(
         owners: P class indices, 0 … C−1.
         parameters: temperature, grid and blending.
     """
-    _, cell, mean, covered = _votes(masks, region_cosines, parameters)
-    classes = best_phrase(mean, owners, parameters.temperature)  # (U, C)
-    bare = (covered == 0)[cell]
+    votes = _votes(masks, parameters)
+    cell = votes.cell
+    classes = best_phrase(votes.mean(region_cosines), owners, parameters.temperature)  # (U, C)
+    bare = (votes.covered == 0)[cell]
     if bare.any():
         rows, columns = np.nonzero(bare)
         height, width = cell.shape
@@ -177,42 +198,56 @@ def pixel_probabilities(
         taught: (N, P) float32, what is added to the cosines of the masks and counts in full; None
             for nothing.
     """
-    _, cell, mean, covered = _votes(masks, region_cosines, parameters)
-    of_masks = _best(mean, owners)  # (U, C)
+    votes = _votes(masks, parameters)
+    cell = votes.cell
+    of_masks = _best(votes.mean(region_cosines), owners)  # (U, C)
     planes = F.interpolate(pixel_cosines[None].cpu(), size=cell.shape, mode="bilinear")[0]
     own = planes.permute(1, 2, 0).numpy()  # (H, W, C)
-    areas = np.maximum([np.count_nonzero(mask) for mask in masks], 1)
-    # Votes are relative to that of the largest mask, see `_votes`.
-    weight = (parameters.pixel_area / areas.max(initial=1)) ** -parameters.area_exponent
-    shares = (covered / (covered + weight))[cell][..., None]  # (H, W, 1)
+    weight = (parameters.pixel_area / votes.largest) ** -parameters.area_exponent
+    shares = (votes.covered / (votes.covered + weight))[cell][..., None]  # (H, W, 1)
     blended = shares * of_masks[cell] + (1 - shares) * own
     if taught is not None:
-        _, _, more, _ = _votes(masks, region_cosines + taught, parameters)
-        blended += (_best(more, owners) - of_masks)[cell]
-    logits = parameters.temperature * blended.reshape(cell.size, -1)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    classes = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return SemanticMap(np.arange(cell.size).reshape(cell.shape), classes.astype(np.float32))
+        blended += (_best(votes.mean(region_cosines + taught), owners) - of_masks)[cell]
+    count = blended.shape[-1]
+    classes = best_phrase(blended.reshape(-1, count), range(count), parameters.temperature)
+    return SemanticMap(np.arange(cell.size).reshape(cell.shape), classes)
 
 
-def _votes(
-    masks: Mask, region_cosines: Floats, parameters: MapParameters
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats]:
-    """What masks say of every pixel, told once for all pixels under the same masks.
+@dataclass(frozen=True)
+class _Votes:
+    """Which masks lie on each pixel, told once for all pixels under the same masks.
 
-    Returns:
-        (U,) the first pixel of each such cell, (H, W) the cell of each pixel, (U, P) the mean of
-        its masks' cosines, and (U,) the sum of their weights, 0 under no mask.
+    Attributes:
+        cell: (H, W), the row of each pixel.
+        members: (U, N) float32, weight of each mask, 0 where it does not lie.
+        largest: pixels of the largest mask, whose weight is 1.
     """
+
+    cell: NDArray[np.int64]
+    members: Floats
+    largest: int
+
+    @cached_property
+    def covered(self) -> Floats:
+        """(U,), the sum of the weights, 0 under no mask."""
+        covered: Floats = self.members.sum(axis=1)
+        return covered
+
+    def mean(self, cosines: Floats) -> Floats:
+        """What masks say, (N, P), as the weighted mean over those on each cell: (U, P)."""
+        weights = np.where(self.covered > 0, self.covered, 1)
+        mean: Floats = self.members @ cosines / weights[:, None]
+        return mean
+
+
+def _votes(masks: Mask, parameters: MapParameters) -> _Votes:
     # Pixels under the same masks have the same mean: there are far fewer such cells than pixels.
     first, cell = cells(masks)  # (U,), (H, W)
     members = masks.reshape(len(masks), -1)[:, first].T.astype(np.float32)  # (U, N)
     areas = np.maximum([np.count_nonzero(mask) for mask in masks], 1)
-    weights = (areas / areas.max(initial=1)) ** -parameters.area_exponent
-    members *= weights.astype(np.float32)
-    covered = members.sum(axis=1)  # (U,)
-    mean = members @ region_cosines / np.where(covered > 0, covered, 1)[:, None]  # (U, P)
-    return first, cell, mean, covered
+    largest = int(areas.max(initial=1))
+    members *= ((areas / largest) ** -parameters.area_exponent).astype(np.float32)
+    return _Votes(cell, members, largest)
 
 
 def _best(cosines: Floats, owners: Sequence[int]) -> Floats:

@@ -221,8 +221,7 @@ def classify(
         best = proposed.at_full_size(semantic.best)
         probability = proposed.at_full_size(semantic.probability)
         class_map = words.labelled(best, probability, parameters.threshold)
-        scores = expected_ious(semantic, len(words.labels))
-        classes = _classes(class_map, scores, words.labels)
+        classes = _classes(class_map, semantic.expected_ious, words.labels)
     return ClassSegmentation(
         tuple(classes), class_map, probability, seconds, parameters, semantic.margin
     )
@@ -479,29 +478,10 @@ def encode_crops(
     return features.crop_features(clip, cut, parameters.batch)
 
 
-def expected_ious(semantic: SemanticMap, count: int) -> Floats:
-    """The IoU that the mask of each class is expected to have with the truth: (count,) in [0, 1].
-
-    E[|M ∩ T|] / E[|M ∪ T|], where each pixel is of the class with its probability: what was left
-    out counts as well as what is wrong. 0 for a class without pixels.
-
-    Args:
-        semantic: the map, at least `count` classes.
-        count: classes, the first of the map's.
-    """
-    pixels = np.bincount(semantic.cell.reshape(-1), minlength=len(semantic.classes))  # (U,)
-    best = semantic.classes.argmax(axis=1)
-    expected = np.zeros(count, dtype=np.float32)
-    for number in range(count):
-        likely, own = semantic.classes[:, number] * pixels, best == number
-        union = pixels[own].sum() + likely[~own].sum()
-        expected[number] = likely[own].sum() / max(union, 1e-9)
-    return expected
-
-
 def _classes(
     class_map: NDArray[np.uint16], scores: Floats, labels: Sequence[Label]
 ) -> list[Segment]:
+    """Scores are of the classes of the map, of which the labels are the first."""
     segments = []
     for number, label in enumerate(labels, start=1):
         mask = class_map == number

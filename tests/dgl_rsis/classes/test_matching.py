@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from dgl_rsis.classes.matching import (
     MapParameters,
+    SemanticMap,
     best_phrase,
     class_probabilities,
     match,
@@ -197,3 +198,10 @@ def test_a_pixel_votes_as_a_mask_of_its_area(seed: int, exponent: float, pixel_a
         )
         expected = np.exp(50 * mean) / np.exp(50 * mean).sum()
         assert semantic.classes[semantic.cell[row, column]] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_mask_is_expected_to_overlap_the_truth_as_its_pixels_are_likely():
+    cell = np.array([[0, 0, 1, 1]])  # two pixels of each
+    semantic = SemanticMap(cell, np.array([[0.8, 0.2, 0.0], [0.3, 0.7, 0.0]], dtype=np.float32))
+    # |M| = 2; of class 0 1.6 pixels are right and 0.6 were left out, of class 1 1.4 and 0.4.
+    assert semantic.expected_ious == pytest.approx([1.6 / 2.6, 1.4 / 2.4, 0.0])
