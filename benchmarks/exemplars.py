@@ -22,6 +22,8 @@ from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import EncodedImage
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel, load_clip
+from dgl_rsis.evaluation.detection import BOX_IOU
+from dgl_rsis.evaluation.scores import box_ious, matched
 from dgl_rsis.expressions import exemplars
 from dgl_rsis.expressions.exemplars import ExemplarParameters
 from dgl_rsis.rasters import read_rgb
@@ -29,8 +31,7 @@ from dgl_rsis.regions import proposals
 from dgl_rsis.regions.tree import build_tree
 from dgl_rsis.types import RGB, Mask
 
-Boxes = NDArray[np.float64]  # (N, 4) XYXY pixels
-RIGHT = 0.3  # IoU of what is found
+Boxes = NDArray[np.float32]  # (N, 4) XYXY pixels
 SHOWN = 0.5  # least IoU of an exemplar with its box
 FEWEST = 5  # boxes of the label in an image
 
@@ -78,7 +79,7 @@ def _chosen(folder: Path, label: str, most: int) -> Iterator[tuple[str, Boxes]]:
     boxes = {name: [box[:4] for box in each if box[4] == label] for name, each in every.items()}
     names = sorted(name for name, each in boxes.items() if len(each) >= FEWEST)
     for name in names[:: max(1, len(names) // most)][:most]:
-        yield name, np.array(boxes[name], dtype=np.float64)
+        yield name, np.array(boxes[name], dtype=np.float32)
 
 
 def _outcomes(
@@ -93,7 +94,7 @@ def _outcomes(
         proposed = proposals.cut(tree, encoding.regions)
         by_mask = pipeline.encode_masks(image, proposed, dense, clip, encoding)
         encoded = EncodedImage(image, proposed, dense, by_mask, {})
-        overlaps = _ious(encoded.proposed.boxes.astype(np.float64), box[None])[:, 0]
+        overlaps = box_ious(encoded.proposed.boxes, box[None])[:, 0]
         best = int(overlaps.argmax())
         if overlaps[best] < SHOWN or not left:
             continue
@@ -112,11 +113,7 @@ def _outcome(
     started = time.perf_counter()
     alike = exemplars.like(encoded, clip, exemplar, exemplar, parameters)
     seconds = time.perf_counter() - started
-    free, right = np.ones(len(others), dtype=np.bool_), 0
-    for overlaps in _ious(alike.found.boxes.astype(np.float64), others):  # best first
-        best = int(np.where(free, overlaps, 0).argmax())
-        if free[best] and overlaps[best] >= RIGHT:
-            free[best], right = False, right + 1
+    right = matched(box_ious(alike.found.boxes, others), BOX_IOU)  # best first
     return Outcome(len(alike), right, len(others), seconds)
 
 
@@ -125,16 +122,6 @@ def _filled(box: Boxes, image: RGB) -> Mask:
     left, top, right, bottom = box.round().astype(int).tolist()
     mask[top : max(bottom, top + 1), left : max(right, left + 1)] = True
     return mask
-
-
-def _ious(some: Boxes, others: Boxes) -> Boxes:
-    """(N, M) of XYXY boxes."""
-    low = np.maximum(some[:, None, :2], others[None, :, :2])
-    high = np.minimum(some[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (some, others)]
-    ious: Boxes = shared / (areas[0][:, None] + areas[1][None] - shared)
-    return ious
 
 
 def _summary(outcomes: list[Outcome]) -> str:

@@ -15,12 +15,14 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from torch import Tensor
 
-from dgl_rsis.classes import matching, pipeline, vocabulary
+from dgl_rsis.classes import matching, pipeline, scales, vocabulary
 from dgl_rsis.classes.pipeline import OvssParameters
+from dgl_rsis.classes.scales import Weighting
 from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.expressions import pipeline as referring
-from dgl_rsis.types import RGB, Label
+from dgl_rsis.types import RGB, Floats, Label
 from starter.scenes.generate import generate
 from starter.scenes.types import EVALUATION_CLASSES
 
@@ -77,18 +79,24 @@ def agreement(images: list[RGB], clip: ClipModel) -> dict[float, tuple[float, fl
     """Margin → share of masks with the same class, and share of crops that were needed."""
     default, weighing = OvssParameters(), OvssParameters(pixel_share=0.0)
     words = vocabulary.prepare(LABELS, clip)
-    texts, owners = words.texts, words.owners
+    phrases, owners = words.phrases, words.owners
     same: dict[float, list[bool]] = {margin: [] for margin in MARGINS}
     needed: dict[float, list[bool]] = {margin: [] for margin in MARGINS}
     for image in images:
         encoded = pipeline.encode_image(image, clip, default)
         encoded = pipeline.with_crops(encoded, clip, default)
-        alone = np.sort(matching.match(encoded.by_mask, texts, owners, clip.temperature), axis=1)
+        weighting = pipeline.weigh(encoded, clip, phrases, default)
+
+        def matched(by_mask: Tensor, weighting: Weighting = weighting) -> Floats:
+            cosines = scales.cosines(by_mask, phrases.texts, weighting)
+            return matching.best_phrase(cosines, owners, clip.temperature)
+
+        alone = np.sort(matched(encoded.by_mask), axis=1)
         classes = {}
         for margin in (*MARGINS, 1.0):
             parameters = replace(weighing, margin=margin)
-            fused = pipeline.fuse(encoded, clip, texts, owners, parameters)
-            classes[margin] = matching.match(fused, texts, owners, clip.temperature).argmax(axis=1)
+            fused = pipeline.fuse(encoded, clip, phrases, weighting, parameters)
+            classes[margin] = matched(fused).argmax(axis=1)
         for margin in MARGINS:
             same[margin] += (classes[margin] == classes[1.0]).tolist()
             needed[margin] += (alone[:, -1] - alone[:, -2] < margin).tolist()

@@ -29,6 +29,7 @@ from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
 from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import Label
 from starter.scenes.generate import generate
+from workers.engine.segmenter import load_segmenter
 from workers.settings import WorkerSettings
 
 PIECE = 1000  # pixels of a generated scene
@@ -113,7 +114,8 @@ def _measure(folder: Path, side: int, labels: str) -> bool:
 
 def _segment(path: Path, labels: list[str]) -> None:
     """The child: all outputs of a scene."""
-    segmenter = LocalSceneSegmenter(WorkerSettings(model="starter", device="cpu"))
+    settings = WorkerSettings(model="starter", device="cpu")
+    segmenter = LocalSceneSegmenter(load_segmenter(settings))
     options = SceneOptions(polygons="gpkg", probability=True)
     job = SceneJob([Label(name) for name in labels], {}, options)
     out = path.with_suffix("")

@@ -28,6 +28,7 @@ from dgl_rsis.classes import indices, knowledge, matching, prototypes, scales, s
 from dgl_rsis.classes.matching import MapParameters, SemanticMap
 from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.classes.scales import Phrases, Weighting
+from dgl_rsis.classes.sizes import Limits
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import crops, features, mask_features
 from dgl_rsis.clip.crops import CropParameters
@@ -119,6 +120,16 @@ class EncodedImage:
     by_crop: Tensor | None = None
     resolution: Resolution | None = None
     indices: Mapping[str, Floats] = field(default_factory=dict)
+
+    @property
+    def likely_resolution(self) -> Resolution | None:
+        """As it is known, or else as the picture looks; None where nobody can tell."""
+        return self.resolution or self.dense.resolution
+
+    def limits(self, phrases: Phrases) -> list[Limits]:
+        """What sizes parts of each class can have, in pixels of the masks."""
+        factor = self.proposed.masks.shape[2] / self.proposed.width
+        return sizes.limits(phrases, self.likely_resolution, factor)
 
 
 @dataclass(frozen=True)
@@ -240,11 +251,7 @@ def pixel_classes(
     if not parameters.knowledge:
         return semantic
     with timed(seconds, "sizes"):
-        known = encoded.resolution or encoded.dense.resolution
-        factor = semantic.cell.shape[1] / encoded.proposed.width
-        return sizes.possible(
-            semantic, sizes.limits(words.phrases, known, factor)[: len(words.labels)]
-        )
+        return sizes.possible(semantic, encoded.limits(words.phrases)[: len(words.labels)])
 
 
 def _voted(
@@ -259,7 +266,7 @@ def _voted(
     proposed, phrases = encoded.proposed, words.phrases
     with timed(seconds, "crops"):
         weighting = weigh(encoded, clip, phrases, parameters)
-        cosines = match_regions(encoded, clip, phrases, parameters, weighting)  # (N, P)
+        cosines = match_regions(encoded, clip, phrases, weighting, parameters)  # (N, P)
     taught = None
     if learnt is not None:
         with timed(seconds, "prototypes"):
@@ -371,14 +378,12 @@ def weigh(
     encoded: EncodedImage, clip: ClipModel, phrases: Phrases, parameters: OvssParameters
 ) -> Weighting:
     """What counts for each phrase: the sizes that suit it, and whether it is there at all."""
-    dense, texts = encoded.dense, phrases.texts
-    factors = dense.factors[: len(encoded.by_mask)]
-    weighting = Weighting(
-        scales.shares(phrases.extents, encoded.resolution or dense.resolution, factors),
-        np.zeros(len(texts), dtype=np.float32),
-    )
-    likely = features.presence(clip, dense, texts, weighting.shares)
-    if likely is None or not parameters.presence:
+    factors = encoded.dense.factors[: len(encoded.by_mask)]
+    weighting = scales.by_size(phrases, encoded.likely_resolution, factors)
+    if not parameters.presence:
+        return weighting
+    likely = features.presence(clip, encoded.dense, phrases.texts, weighting.shares)
+    if likely is None:
         return weighting
     # Of land there is nearly always some; whether there are things is what the head is good at.
     things = np.array([most is not None for most in phrases.largest])
@@ -390,11 +395,10 @@ def match_regions(
     encoded: EncodedImage,
     clip: ClipModel,
     phrases: Phrases,
+    weighting: Weighting,
     parameters: OvssParameters,
-    weighting: Weighting | None = None,
 ) -> Floats:
     """Cosines of all proposals and phrases, each as it counts in this image: (N, P)."""
-    weighting = weighting or weigh(encoded, clip, phrases, parameters)
     fused = fuse(encoded, clip, phrases, weighting, parameters)  # (K, N, D)
     return scales.cosines(fused, phrases.texts, weighting)
 

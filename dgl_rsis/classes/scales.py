@@ -100,6 +100,12 @@ def shares(
     return weights
 
 
+def by_size(phrases: Phrases, resolution: Resolution | None, factors: Sequence[float]) -> Weighting:
+    """What counts by size alone, whatever the image as a whole says. See `shares`."""
+    nothing = np.zeros(len(phrases.texts), dtype=np.float32)
+    return Weighting(shares(phrases.extents, resolution, factors), nothing)
+
+
 def _fit(extent: Extent, metres: Doubles) -> Doubles:
     """Share of the sizes of a class that have a good width, by octaves: (nodes,), above 0."""
     least, most = math.log(extent[0]), math.log(max(extent[1], extent[0] * 1.25))

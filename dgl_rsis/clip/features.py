@@ -7,7 +7,7 @@ over the mask (TextRegion, MIT: "mask-weighted value pooling"), all masks from o
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -158,8 +158,9 @@ def dense_features(
             less than `LEAST_SIDE` pixels are left out. 1/2 and 1/4 are 5/16 more work.
     """
     height, width = image.shape[:2]
+    # Whoever goes on from the states goes on from those of the image's own size.
     smaller = tuple(
-        dense_features(clip, _shrunk(image, factor), batch, overlap, ())
+        replace(dense_features(clip, _shrunk(image, factor), batch, overlap, ()), states=None)
         for factor in factors
         if min(height, width) * factor >= LEAST_SIDE
     )

@@ -10,9 +10,9 @@ from itertools import islice
 import numpy as np
 
 from dgl_rsis import masks
-from dgl_rsis.classes import matching, pipeline, scales, sizes
+from dgl_rsis.classes import matching, pipeline, scales
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
-from dgl_rsis.classes.scales import Phrases
+from dgl_rsis.classes.scales import Phrases, Weighting
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.expressions import instances
@@ -101,10 +101,11 @@ def find(
         encoding: how proposals are encoded.
         parameters: see there.
     """
-    of_noun = _instances(encoded, clip, query, encoding, parameters.instances)
+    weighting = pipeline.weigh(encoded, clip, query.phrases, encoding)
+    of_noun = _instances(encoded, clip, query, weighting, encoding, parameters.instances)
     if of_noun is not None and not query.anchors:
         return of_noun
-    cosines = pipeline.match_regions(encoded, clip, query.phrases, encoding)  # (N, P)
+    cosines = pipeline.match_regions(encoded, clip, query.phrases, weighting, encoding)  # (N, P)
     temperature = pipeline.temperature_of(clip, encoding)
     classes = matching.best_phrase(cosines, query.phrases.owners, temperature)
     proposed = encoded.proposed
@@ -112,7 +113,7 @@ def find(
         return Candidates(of_noun.masks, of_noun.classes, of_noun.whole, proposed, classes)
     if encoded.dense.pixels is None:
         proposed, classes = _with_parts(
-            encoded, clip, query, encoding, cosines, classes, parameters.parts
+            encoded, clip, query, weighting, encoding, cosines, classes, parameters.parts
         )
     return Candidates(proposed, classes, None, proposed, classes)
 
@@ -121,6 +122,7 @@ def _instances(
     encoded: EncodedImage,
     clip: ClipModel,
     query: Query,
+    weighting: Weighting,
     encoding: OvssParameters,
     parameters: InstanceParameters,
 ) -> Candidates | None:
@@ -128,16 +130,14 @@ def _instances(
     proposed = encoded.proposed
     if encoded.dense.pixels is None:
         return None
-    known = encoded.resolution or encoded.dense.resolution
-    factor = proposed.masks.shape[2] / proposed.width
-    least = sizes.limits(query.phrases, known, factor)[0].least
+    least = encoded.limits(query.phrases)[0].least
     parameters = replace(parameters, smallest=max(parameters.smallest, round(least)))
     shown = instances.of_noun(
         clip,
         encoded.image,
         encoded.dense,
         query.phrases,
-        pipeline.weigh(encoded, clip, query.phrases, encoding),
+        weighting,
         pipeline.temperature_of(clip, encoding),
         (proposed.masks.shape[1], proposed.masks.shape[2]),
         parameters,
@@ -152,6 +152,7 @@ def _with_parts(
     encoded: EncodedImage,
     clip: ClipModel,
     query: Query,
+    weighting: Weighting,
     encoding: OvssParameters,
     cosines: Floats,
     classes: Floats,
@@ -176,7 +177,7 @@ def _with_parts(
     added = union.masks[len(proposed) :]
     pooled = features.pyramid_features(clip, encoded.dense, added)  # (K, n, D)
     own = matching.best_phrase(
-        scales.cosines(pooled, texts, pipeline.weigh(encoded, clip, query.phrases, encoding)),
+        scales.cosines(pooled, texts, weighting),
         owners,
         pipeline.temperature_of(clip, encoding),
     )

@@ -293,7 +293,7 @@ def _parts(
     parameters: ExemplarParameters,
 ) -> list[Mask]:
     """Parts of the map of likeness, connected and parted by borders, of a fitting size."""
-    pixels = [level.pixels for level in encoded.dense.levels if level.pixels is not None]
+    pixels = encoded.dense.pixel_levels
     if clip.pixels is None or not pixels:
         return []
     proposed = encoded.proposed

@@ -13,7 +13,6 @@ from torch import Tensor
 from dgl_rsis.classes import matching, pipeline, prototypes, scales, vocabulary
 from dgl_rsis.classes.pipeline import ClassSegmentation, EncodedImage, OvssParameters, timed
 from dgl_rsis.classes.prototypes import Prototypes
-from dgl_rsis.classes.scales import Weighting
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
 from dgl_rsis.clip.features import DenseFeatures, PixelFeatures
@@ -32,6 +31,7 @@ from workers.registry.files import RegistryError
 from workers.registry.models import resolve_clip
 from workers.settings import WorkerSettings
 
+HALVES = ("coordinates", "outline", "presence")  # of `PixelFeatures`
 MOST_VOCABULARIES = 16  # of which the text features are kept: the next task has the same labels
 
 
@@ -226,10 +226,9 @@ class Segmenter:
         words = self._vocabulary(labels)
         temperature = self._classes.temperature or self.clip.temperature
         known = picture.resolution or dense.resolution
-        shares = scales.shares(words.phrases.extents, known, dense.factors)
-        # A person points at it: whatever it is, it is there.
-        there = Weighting(shares, np.zeros(len(words.texts), dtype=np.float32))
-        cosines = scales.cosines(feature, words.texts, there)
+        # By size alone: a person points at it, so whatever it is, it is there.
+        weighting = scales.by_size(words.phrases, known, dense.factors)
+        cosines = scales.cosines(feature, words.texts, weighting)
         scores = matching.best_phrase(cosines, words.owners, temperature)[0]
         best = max(range(len(labels)), key=lambda i: (not labels[i].background, scores[i]))
         return labels[best].name
@@ -328,35 +327,33 @@ def _arrays(dense: DenseFeatures) -> Arrays:
     tensors = {"values": dense.values}
     if dense.states is not None:
         tensors["states"] = dense.states
-    if (pixels := dense.pixels) is not None:  # halves already: nothing is lost
-        tensors |= {
-            "pixels": pixels.coordinates.half(),
-            "outline": pixels.outline.half(),
-            "presence": pixels.presence.half(),
-            "scale": pixels.scale,
-        }
+    if dense.pixels is not None:  # halves already: nothing is lost
+        tensors |= {name: getattr(dense.pixels, name).half() for name in HALVES}
+        tensors["scale"] = dense.pixels.scale
     arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
     return arrays | {"size": np.array([dense.height, dense.width])}
 
 
 def _level(arrays: Arrays, number: int, clip: ClipModel) -> DenseFeatures:
     """`_arrays` read back."""
-    own = {
-        name: torch.from_numpy(arrays[f"{name}{number}"])
-        for name in _KEPT
-        if f"{name}{number}" in arrays
-    }
-    height, width = own["size"].tolist()
+
+    def there(name: str) -> Tensor:
+        return torch.from_numpy(arrays[f"{name}{number}"]).to(clip.device)
+
+    height, width = there("size").tolist()
     pixels = None
-    if "pixels" in own:
-        read = (own[n].to(clip.device).float() for n in ("pixels", "outline", "presence", "scale"))
-        pixels = PixelFeatures(*read)
-    # Few questions need the states: they stay where they are.
-    values = own["values"].to(clip.device)
-    return DenseFeatures(values, height, width, clip.patch, own.get("states"), pixels)
-
-
-_KEPT = ("size", "values", "states", "pixels", "outline", "presence", "scale")
+    if f"scale{number}" in arrays:
+        halves = {name: there(name).float() for name in HALVES}
+        pixels = PixelFeatures(**halves, scale=there("scale"))
+    states = arrays.get(f"states{number}")
+    return DenseFeatures(
+        there("values"),
+        height,
+        width,
+        clip.patch,
+        None if states is None else torch.from_numpy(states),  # few questions need them
+        pixels,
+    )
 
 
 def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) -> Segmenter:

@@ -168,11 +168,8 @@ def read(folder: Path, chosen: OpenSet, split: str) -> Iterator[Judged]:
     """
     masks = {path.stem: path for path in sorted_files(folder / "masks", "*.png")}
     boxes = folder / "boxes.json"
-    marked = (
-        {Path(name).stem for name, each in read_json(boxes).items() if each}
-        if (boxes.is_file())
-        else set()
-    )
+    every = read_json(boxes) if boxes.is_file() else {}
+    marked = {Path(name).stem for name, each in every.items() if each}
     for name in part(list(masks), split, chosen.validation, folder):
         image = read_image(folder / "images" / f"{name}.jpg")
         yield Judged(name, image, _judgements(masks[name], image, chosen, name in marked))
