@@ -8,17 +8,22 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dgl_rsis.evaluation.datasets import samples
-from dgl_rsis.evaluation.datasets.samples import DUBAI_CLASSES
+from dgl_rsis.evaluation.datasets.judged import OPEN_SETS
+from dgl_rsis.evaluation.datasets.samples import DUBAI_CLASSES, read_image
+from dgl_rsis.evaluation.datasets.things import every_fifth
 from dgl_rsis.evaluation.scores import IGNORE
+from dgl_rsis.resolution import of_tile
+from starter.training.boxes import Box, area, core
 from starter.training.concepts import (
     EVERY,
     GROUND,
@@ -31,12 +36,15 @@ from starter.training.concepts import (
 )  # fmt: skip
 
 Truth = NDArray[np.uint8]  # (H, W) numbers of judgements
-Box = tuple[float, float, float, float]  # XYXY pixels
 
-ZOOM_0 = 156543.034  # metres a pixel of 256-pixel Web Mercator tiles at the equator
 # Nobody says it; by the widths of lanes and villas, and as DubaiSat-2 sees.
 DUBAI_METRES = 1.0
-LATITUDE = {"banepa": 27.63, "zanzibar": -6.16}
+CHOSEN_ON = frozenset({"estonia_ortho_objects", "sen2ships"})  # every fifth image of these
+# What sets call concepts.
+RENAMED = {
+    "watercraft": "ship", "bus": "large vehicle", "truck": "large vehicle", "alive": "tree",
+    "dead": "tree",
+}  # fmt: skip
 # Of the Japanese sets: what hardly any of their chips shows.
 RARE = frozenset({"airplane", "helicopter", "wind turbine", "ship", "storage tank", "runway"})
 
@@ -62,27 +70,21 @@ class Photograph:
     shows: frozenset[str] = field(default_factory=frozenset)
 
 
-def held_out(photograph_name: str, source: str, index: int, count: int) -> bool:
-    """Whether an image is for validation: the splits of the data, and some more to choose on."""
-    if source == "naip_urban_trees":
-        return photograph_name.startswith(("palm", "santa"))
-    if source in {"oam_buildings", "oam_banepa_z19"}:
-        return photograph_name.startswith("banepa")
+def held_out(source: str, names: Sequence[str]) -> frozenset[str]:
+    """The images of a set that are for validation: the splits that `dgl-rsis evaluate` measures on.
+
+    Where it has none, some to choose on are.
+
+    Args:
+        source: the set.
+        names: of its files, in order.
+    """
+    if source in CHOSEN_ON:
+        return frozenset(names[4::5])
     if source == "ucmerced":
-        return int(re.sub(r"\D", "", photograph_name)) % 5 == 0
-    if source in {"gsi_road_japan", "gsi_solar_japan", "amazon_forest_s2"}:
-        return index >= count - 6
-    if source in {"estonia_ortho_objects", "sen2ships"}:
-        return index % 5 == 4
-    return False
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8, RGB."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise FileNotFoundError(path)
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        return frozenset(every_fifth(names))
+    known = OPEN_SETS.get(source.replace("_", "-"))
+    return frozenset(known.validation(names) if known and known.validation else ())
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
@@ -93,12 +95,11 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     return np.asarray(mask if mask.ndim == 2 else mask[..., 0])
 
 
-def files_of(folder: Path, source: str, validation: bool) -> Iterator[Path]:
+def files_of(folder: Path, source: str, validation: bool) -> list[Path]:
     """The images of a set that are, or are not, for validation."""
     files = sorted((folder / source / "images").glob("*.*"))
-    for index, path in enumerate(files):
-        if held_out(path.stem, source, index, len(files)) == validation:
-            yield path
+    held = held_out(source, [path.name for path in files])
+    return [path for path in files if (path.name in held) == validation]
 
 
 def read_open(folder: Path, known: Judgements, *, validation: bool = False) -> list[Photograph]:
@@ -117,27 +118,33 @@ def read_open(folder: Path, known: Judgements, *, validation: bool = False) -> l
 
 
 def _masked(
-    source: str, numbers: Mapping[int, int], metres: float, folder: Path, validation: bool
+    source: str, numbers: Mapping[int, int], metres: float | None, folder: Path, validation: bool
 ) -> list[Photograph]:
     """Images that have a mask.
 
     Args:
         source: the set.
         numbers: what each value of its masks stands for; other values say nothing.
-        metres: a pixel.
+        metres: a pixel; None where the files are called as the map tiles that they are.
         folder: with a folder for each set.
         validation: those for validation instead of those for training.
     """
-    table = np.zeros(256, np.uint8)
-    for value, number in numbers.items():
-        table[value] = number
-    read = []
+    table, read = _table(numbers), []
     for path in files_of(folder, source, validation):
         mask = folder / source / "masks" / f"{path.stem}.png"
         if mask.is_file():
-            truth = table[read_mask(mask)]
-            read.append(Photograph(source, path.stem, read_image(path), truth, metres))
+            image, truth = read_image(path), table[read_mask(mask)]
+            tile = of_tile(path.name, *image.shape[:2]) if metres is None else None
+            own = tile.metres if tile else metres
+            read.append(Photograph(source, path.stem, image, truth, own))
     return read
+
+
+def _table(numbers: Mapping[int, int]) -> Truth:
+    """(256,), the number of each value of a mask, 0 for those that say nothing."""
+    table = np.zeros(256, np.uint8)
+    table[list(numbers)] = list(numbers.values())
+    return table
 
 
 def _amazon(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
@@ -169,14 +176,8 @@ def _zanzibar(folder: Path, known: Judgements, validation: bool) -> list[Photogr
         "ground track field", "wind turbine", "greenhouse", "roundabout", "solar panel",
     }  # fmt: skip
     numbers = {1: known.number("building"), 0: known.number(EVERY - {"building"} - absent)}
-    read: list[Photograph] = []
-    for source in ("oam_buildings", "oam_banepa_z19"):
-        for each in _masked(source, numbers, 0.0, folder, validation):
-            zoom = int(re.sub(r".*_z(\d+)_.*", r"\1", each.name))
-            place = LATITUDE[each.name.split("_")[0]]
-            each.metres = ZOOM_0 * math.cos(math.radians(place)) / 2**zoom
-            read.append(each)
-    return read
+    sources = ("oam_buildings", "oam_banepa_z19")
+    return [x for source in sources for x in _masked(source, numbers, None, folder, validation)]
 
 
 def _naip(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
@@ -199,8 +200,7 @@ def _naip(folder: Path, known: Judgements, validation: bool) -> list[Photograph]
             4: known.number("swimming pool"),
         }
         truth = read_mask(folder / source / "masks" / f"{path.stem}.png")
-        table = np.array([numbers.get(i, 0) for i in range(256)], np.uint8)
-        each = Photograph(source, path.stem, read_image(path), table[truth], 0.6)
+        each = Photograph(source, path.stem, read_image(path), _table(numbers)[truth], 0.6)
         draw_boxes(each, boxes, known)
         read.append(each)
     return read
@@ -209,7 +209,6 @@ def _naip(folder: Path, known: Judgements, validation: bool) -> list[Photograph]
 def _estonia(folder: Path, known: Judgements, validation: bool) -> list[Photograph]:
     source = "estonia_ortho_objects"
     of_image = json.loads((folder / source / "boxes.json").read_text("utf-8"))
-    rename = {"watercraft": "ship", "bus": "large vehicle", "truck": "large vehicle"}
     absent = VEHICLES | {
         "ship", "airplane", "building", "helicopter", "wind turbine", "greenhouse", "runway",
     }  # fmt: skip
@@ -217,13 +216,11 @@ def _estonia(folder: Path, known: Judgements, validation: bool) -> list[Photogra
     read = []
     for path in files_of(folder, source, validation):
         image = read_image(path)
-        boxes = [
-            (tuple(box[:4]), rename.get(box[4], box[4])) for box in of_image.get(path.name, ())
-        ]
-        truth = np.full(image.shape[:2], elsewhere, np.uint8)
-        runway = any(name == "airplane" for _, name in boxes)
-        if runway:
-            truth[:] = known.number(EVERY - absent | {"runway"})
+        boxes = _named(of_image.get(path.name, ()))
+        # Airplanes stand on what is drawn nowhere.
+        flown = any(name == "airplane" for _, name in boxes)
+        number = known.number(EVERY - absent | {"runway"}) if flown else elsewhere
+        truth = np.full(image.shape[:2], number, np.uint8)
         each = Photograph(source, path.stem, image, truth, 0.2)
         draw_boxes(each, boxes, known)
         read.append(each)
@@ -259,10 +256,7 @@ def _boxed(
     read = []
     for path in files_of(folder, source, validation):
         image = read_image(path)
-        boxes = [
-            (tuple(box[:4]), {"alive": "tree", "dead": "tree"}.get(box[4].lower(), box[4].lower()))
-            for box in of_image.get(path.stem, of_image.get(path.name, ()))
-        ]
+        boxes = _named(of_image.get(path.stem, of_image.get(path.name, ())))
         truth = np.full(image.shape[:2], known.number(elsewhere), np.uint8)
         each = Photograph(source, path.stem, image, truth, metres)
         draw_boxes(each, boxes, known)
@@ -270,21 +264,27 @@ def _boxed(
     return read
 
 
-LAND_USE: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    # EuroSAT's kinds: what their pixels may be, and what is surely among them.
-    "AnnualCrop": (
-        frozenset({"farmland", "bare land", "grassland", "road", "tree"}),
-        frozenset({"farmland"}),
-    ),
-    "Forest": (WOODS, frozenset({"forest"})),
-    "HerbaceousVegetation": (VEGETATION | GROUND | {"road"}, frozenset({"grassland"})),
-    "Highway": (NATURE | {"building", "bridge", "parking lot"}, frozenset({"road"})),
-    "Industrial": (NATURE | {"building", "parking lot"}, frozenset({"building"})),
-    "Pasture": (VEGETATION | {"bare land", "road", "building"}, frozenset({"grassland"})),
-    "PermanentCrop": (VEGETATION | {"bare land", "road", "building"}, frozenset({"farmland"})),
-    "Residential": (NATURE | {"building", "parking lot"}, frozenset({"building"})),
-    "River": (NATURE | {"building", "bridge"}, frozenset({"water"})),
-    "SeaLake": (frozenset({"water"}), frozenset({"water"})),
+def _named(boxes: Iterable[Sequence[Any]]) -> list[tuple[Box, str]]:
+    """Boxes of a file, (left, top, right, bottom, name), with the concepts that they are of."""
+    named = []
+    for left, top, right, bottom, name in boxes:
+        lower = name.lower()
+        named.append(((left, top, right, bottom), RENAMED.get(lower, lower)))
+    return named
+
+
+# EuroSAT's kinds: what their pixels may be.
+LAND_USE: Mapping[str, frozenset[str]] = {
+    "AnnualCrop": frozenset({"farmland", "bare land", "grassland", "road", "tree"}),
+    "Forest": WOODS,
+    "HerbaceousVegetation": VEGETATION | GROUND | {"road"},
+    "Highway": NATURE | {"building", "bridge", "parking lot"},
+    "Industrial": NATURE | {"building", "parking lot"},
+    "Pasture": VEGETATION | {"bare land", "road", "building"},
+    "PermanentCrop": VEGETATION | {"bare land", "road", "building"},
+    "Residential": NATURE | {"building", "parking lot"},
+    "River": NATURE | {"building", "bridge"},
+    "SeaLake": frozenset({"water"}),
 }
 
 
@@ -304,7 +304,7 @@ def _eurosat(folder: Path, known: Judgements, validation: bool) -> list[Photogra
             down, across = 64 * (i // side), 64 * (i % side)
             place = slice(down, down + 64), slice(across, across + 64)
             image[place] = read_image(files[index])
-            truth[place] = known.number(LAND_USE[kind][0])
+            truth[place] = known.number(LAND_USE[kind])
         read.append(Photograph(source, f"patchwork-{first}", image, truth, 10.0))
     return read
 
@@ -373,7 +373,7 @@ def _own_boxes() -> tuple[dict[str, list[tuple[Box, str]]], dict[str, frozenset[
     with OWN_BOXES.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             left, top, right, bottom = (float(row[x]) for x in ("left", "top", "right", "bottom"))
-            name = {"truck": "large vehicle"}.get(row["class"], row["class"])
+            name = RENAMED.get(row["class"], row["class"])
             boxes.setdefault(row["image"], []).append(((left, top, right, bottom), name))
     with OWN_COMPLETE.open(encoding="utf-8", newline="") as file:
         complete = {
@@ -406,7 +406,7 @@ def draw_boxes(photograph: Photograph, boxes: list[tuple[Box, str]], known: Judg
     A box says that its thing touches all four sides; which of its pixels are the thing depends on
     what it is. What `core` does not claim stays open.
     """
-    for box, name in sorted(boxes, key=lambda each: -_area(each[0])):
+    for box, name in sorted(boxes, key=lambda each: -area(each[0])):
         height, width = photograph.truth.shape
         left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
         right, bottom = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
@@ -418,64 +418,6 @@ def draw_boxes(photograph: Photograph, boxes: list[tuple[Box, str]], known: Judg
         photograph.truth[place] = open_to
         sure = core(photograph.image, (left, top, right, bottom), name)
         photograph.truth[place][sure] = known.number(name)
-
-
-def core(image: NDArray[np.uint8], box: tuple[int, int, int, int], name: str) -> NDArray[np.bool_]:
-    """(h, w) bool: the pixels of a box that surely are its thing."""
-    left, top, right, bottom = box
-    height, width = bottom - top, right - left
-    down, across = np.mgrid[0:height, 0:width] + 0.5
-    y, x = np.abs(down / height * 2 - 1), np.abs(across / width * 2 - 1)
-    if name in {"airplane", "helicopter", "ship", "wind turbine"}:
-        outlined = _cut_out(image, box)
-        return np.asarray(outlined | (x**2 + y**2 < 0.1)) if name == "ship" else outlined
-    if name in {"storage tank", "roundabout"}:
-        return np.asarray(x**2 + y**2 < 0.85)
-    if name in {"tree", "forest", "swimming pool"}:
-        return np.asarray(x**2 + y**2 < 0.5)
-    if max(height, width) >= 1.7 * min(height, width):  # lies along an axis
-        return np.asarray((x < 0.8) & (y < 0.8))
-    if name in VEHICLES:
-        return np.asarray(x**2 + y**2 < 0.1)
-    return np.asarray(x + y < 0.75)  # any rectangle that touches all sides holds this much
-
-
-def _cut_out(image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """What stands out from around a box (GrabCut); nothing where that is unclear."""
-    left, top, right, bottom = box
-    height, width = bottom - top, right - left
-    none = np.zeros((height, width), np.bool_)
-    margin = max(6, max(height, width) // 3)
-    window = (
-        slice(max(0, top - margin), bottom + margin), slice(max(0, left - margin), right + margin)
-    )  # fmt: skip
-    zoom = max(1.0, 64 / max(height, width))
-    patch = cv2.resize(
-        np.ascontiguousarray(image[window]), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC
-    )
-    y0, x0 = top - window[0].start, left - window[1].start
-    inner = [int(v * zoom) for v in (x0, y0, width, height)]
-    labels = np.full(patch.shape[:2], cv2.GC_BGD, np.uint8)
-    labels[inner[1] : inner[1] + inner[3], inner[0] : inner[0] + inner[2]] = cv2.GC_PR_FGD
-    inside_model, outside_model = np.zeros((1, 65)), np.zeros((1, 65))
-    try:
-        cv2.setRNGSeed(0)
-        nowhere = (0, 0, 0, 0)  # the labels say where it may be
-        cv2.grabCut(patch, labels, nowhere, outside_model, inside_model, 4, cv2.GC_INIT_WITH_MASK)
-    except cv2.error:
-        return none
-    found = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.uint8)
-    found = cv2.erode(found, np.ones((3, 3), np.uint8))
-    small = cv2.resize(
-        found, (image[window].shape[1], image[window].shape[0]), interpolation=cv2.INTER_AREA
-    )
-    inside = small[y0 : y0 + height, x0 : x0 + width] > 0
-    share = inside.mean()
-    return inside if 0.1 < share < 0.85 else none
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def read_dubai(folder: Path, tiles: tuple[int, ...], known: Judgements) -> list[Photograph]:

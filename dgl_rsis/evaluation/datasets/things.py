@@ -184,12 +184,12 @@ def ucmerced(folder: Path, split: str) -> Iterator[Tagged]:
         rows[row["name"]] = tags
     if not rows:
         raise DatasetError(f"{source} names no images")
-    for name in part(sorted(rows), split, _every_fifth, folder):
+    for name in part(sorted(rows), split, every_fifth, folder):
         present = {each.name: bool(rows[name] & tags) for each, tags in UC_MERCED_TAGS.items()}
         yield Tagged(Path(name).stem, read_image(folder / "images" / name), present)
 
 
-def _every_fifth(names: Sequence[str]) -> list[str]:
+def every_fifth(names: Sequence[str]) -> list[str]:
     """Those whose number is divisible by 5."""
     numbers = {name: re.search(r"(\d+)\.", name) for name in names}
     return [name for name, found in numbers.items() if found and int(found[1]) % 5 == 0]

@@ -9,19 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from starter.training import photographs
+from starter.training import boxes, photographs
 from starter.training.concepts import EVERY, GROUND, VEGETATION, WOODS, Judgements
 from starter.training.photographs import Photograph
 
 SIDE = 64
 
 
-def write(folder: Path, source: str, name: str, mask: np.ndarray | None = None) -> None:
+def write(
+    folder: Path, source: str, name: str, mask: np.ndarray | None = None, side: int = SIDE
+) -> None:
     """A grey image of a set, and its mask."""
     images, masks = folder / source / "images", folder / source / "masks"
     images.mkdir(parents=True, exist_ok=True)
     masks.mkdir(exist_ok=True)
-    Image.new("RGB", (SIDE, SIDE), (90, 90, 90)).save(images / f"{name}.jpg")
+    Image.new("RGB", (side, side), (90, 90, 90)).save(images / f"{name}.jpg")
     if mask is not None:
         Image.fromarray(mask).save(masks / f"{name}.png")
 
@@ -49,6 +51,11 @@ def test_zero_says_no_building_on_drone_tiles(tmp_path: Path):
     assert building == {"building"}
     assert "building" not in elsewhere
     assert {"road", "tree", "car", "water"} <= elsewhere
+
+
+def test_drone_tiles_show_what_their_address_says(tmp_path: Path):
+    mask = np.zeros((256, 256), np.uint8)
+    write(tmp_path, "oam_buildings", "zanzibar_z20_638584_541920", mask, side=256)
     (one,), _ = read(tmp_path)
     assert one.metres == pytest.approx(0.1484, rel=1e-2)  # a web tile of zoom 20 at 6° S
 
@@ -169,8 +176,8 @@ def test_what_stands_out_is_cut_out_of_its_box():
     image = np.full((SIDE, SIDE, 3), (40, 60, 110), np.uint8)
     image[30:34, 12:52] = image[20:44, 28:32] = 230
     plane = (image[..., 0] == 230)[20:44, 12:52]
-    core = photographs.core(image, (12, 20, 52, 44), "airplane")
+    core = boxes.core(image, (12, 20, 52, 44), "airplane")
     assert core.any()
     assert plane[core].mean() > 0.9
-    nothing = photographs.core(np.full_like(image, 90), (12, 20, 52, 44), "airplane")
+    nothing = boxes.core(np.full_like(image, 90), (12, 20, 52, 44), "airplane")
     assert not nothing.any()

@@ -14,8 +14,9 @@ from dgl_rsis.clip.model import load_clip
 from dgl_rsis.weights.checkpoints import ModelError
 from starter.training import pixels, sampling
 from starter.training.concepts import EVERY, Judgements
+from starter.training.objective import Objective, Towers
 from starter.training.photographs import Photograph
-from starter.training.pixels import Objective, PixelPlan, Towers
+from starter.training.pixels import PixelPlan
 from starter.training.train import WEIGHTS
 from starter.training.trainer import Trainer, orthogonalised
 
@@ -82,7 +83,7 @@ def test_losses_fall(backbone: Path, tmp_path: Path):
     clip = load_clip(str(WEIGHTS))
     before = load_clip(str(WEIGHTS)).model
     towers = Towers(pixels.new_tower(clip, backbone), clip.model)
-    objective = Objective(PLAN, clip, towers, before, known, 0)
+    objective = Objective(clip, towers, before, known, 0)
     trainer = Trainer(PLAN, towers, pixels._optimizers(towers, PLAN), tmp_path)
     pixel = []
     for _ in range(24):
