@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from starter.training.concepts import NUMBERS, Judgements
 from starter.training.photographs import Photograph
+from starter.training.windows import Recolouring, recoloured, softened
 
 PER_IMAGE = 40  # remembered pixels of each judgement in an image, for windows centred on them
 WIDEST = 4  # concepts of a judgement; windows are not centred on what may be more
+WEATHER = Recolouring(0.4, 0.6, 0.35, 0.3, 0.1, 0.08, 0.03)
 MOST_SEEN = 0.8  # of an image's longer side; a window that has so much shows what the image shows
 
 
@@ -245,19 +246,7 @@ def weathered(images: Tensor) -> Tensor:
     count = len(images)
     strength = torch.rand(count, 1, 1, 1) * 0.9 + 0.1
     strength = torch.where(torch.rand(count, 1, 1, 1) < 0.5, 0.08, strength)
-
-    def change(reach: float, channels: int = 1) -> Tensor:
-        return torch.empty(count, channels, 1, 1).uniform_(-reach, reach) * strength
-
-    x = images.clamp_min(1e-3) ** torch.exp(change(0.4))
-    grey = x.mean(dim=1, keepdim=True)
-    x = grey + (x - grey) * (1 + change(0.6))
-    centre = x.mean(dim=(1, 2, 3), keepdim=True)
-    x = centre + (x - centre) * torch.exp(change(0.35))
-    x = x * torch.exp(change(0.3) + change(0.1, 3)) + change(0.08) + change(0.03, 3)
+    x = recoloured(images, strength, WEATHER)
     haze = (torch.rand(count, 1, 1, 1) < 0.2) * torch.rand(count, 1, 1, 1) * 0.5 * strength
     x = x * (1 - haze) + haze * (0.75 + 0.1 * torch.rand(count, 3, 1, 1))
-    soft = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-    x = torch.where(torch.rand_like(strength) < 0.25, soft, x)
-    x = x + torch.randn_like(x) * change(0.04).abs()
-    return x.clamp(0, 1)
+    return softened(x, strength)

@@ -100,23 +100,64 @@ def jitter(images: Tensor) -> Tensor:
     Args:
         images: (B, 3, S, S) float32 in [0, 1].
     """
-    count, device = len(images), images.device
-    strength = torch.where(torch.rand(count, 1, 1, 1, device=device) < 0.875, 0.08, 1.0)
+    mild = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.875
+    strength = torch.where(mild, 0.08, 1.0)
+    return softened(recoloured(images, strength, JITTER), strength)
 
-    def change(reach: float, channels: int = 1) -> Tensor:
-        drawn = torch.empty(count, channels, 1, 1, device=device).uniform_(-reach, reach)
-        return drawn * strength
 
-    x = images.clamp_min(1e-3) ** torch.exp(change(0.5))
+@dataclass(frozen=True)
+class Recolouring:
+    """How far colours may change at full strength: logarithms of factors, and shares of white.
+
+    Attributes:
+        gamma, saturation, contrast, gain: of an image; `saturation` is no logarithm.
+        cast: gain of each channel beside.
+        offset, tint: added to an image, and to each channel.
+    """
+
+    gamma: float
+    saturation: float
+    contrast: float
+    gain: float
+    cast: float
+    offset: float
+    tint: float
+
+
+JITTER = Recolouring(0.5, 0.7, 0.45, 0.4, 0.1, 0.1, 0.04)
+
+
+def recoloured(images: Tensor, strength: Tensor, reach: Recolouring) -> Tensor:
+    """Random changes of colours and light.
+
+    Args:
+        images: (B, 3, S, S) float32 in [0, 1].
+        strength: (B, 1, 1, 1) float32 in [0, 1].
+        reach: how far.
+
+    Returns:
+        (B, 3, S, S) float32, not bound to [0, 1].
+    """
+    x = images.clamp_min(1e-3) ** torch.exp(_drawn(strength, reach.gamma))
     grey = x.mean(dim=1, keepdim=True)
-    x = grey + (x - grey) * (1 + change(0.7))
+    x = grey + (x - grey) * (1 + _drawn(strength, reach.saturation))
     centre = x.mean(dim=(1, 2, 3), keepdim=True)
-    x = centre + (x - centre) * torch.exp(change(0.45))
-    x = x * torch.exp(change(0.4) + change(0.1, 3)) + change(0.1) + change(0.04, 3)
-    soft = F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-    x = torch.where(torch.rand_like(strength) < 0.25, soft, x)
-    x = x + torch.randn_like(x) * change(0.04).abs()
-    return x.clamp(0, 1)
+    x = centre + (x - centre) * torch.exp(_drawn(strength, reach.contrast))
+    x = x * torch.exp(_drawn(strength, reach.gain) + _drawn(strength, reach.cast, 3))
+    return x + _drawn(strength, reach.offset) + _drawn(strength, reach.tint, 3)
+
+
+def softened(images: Tensor, strength: Tensor) -> Tensor:
+    """A quarter of the images blurred, all of them with noise: (B, 3, S, S) float32 in [0, 1]."""
+    soft = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+    x = torch.where(torch.rand_like(strength) < 0.25, soft, images)
+    return (x + torch.randn_like(x) * _drawn(strength, 0.04).abs()).clamp(0, 1)
+
+
+def _drawn(strength: Tensor, reach: float, channels: int = 1) -> Tensor:
+    """(B, channels, 1, 1), uniform in ± reach times the strength."""
+    shape = (len(strength), channels, 1, 1)
+    return torch.empty(shape, device=strength.device).uniform_(-reach, reach) * strength
 
 
 def _centres(source: Bank, count: int, balanced: float) -> tuple[Tensor, Tensor]:
