@@ -30,7 +30,7 @@ from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.classes.scales import Phrases, Weighting
 from dgl_rsis.classes.sizes import Limits
 from dgl_rsis.classes.vocabulary import Vocabulary
-from dgl_rsis.clip import crops, features, mask_features
+from dgl_rsis.clip import crops, features, mask_features, pixel_features
 from dgl_rsis.clip.crops import CropParameters
 from dgl_rsis.clip.features import DenseFeatures
 from dgl_rsis.clip.mask_features import MaskFeature
@@ -382,7 +382,9 @@ def weigh(
     weighting = scales.by_size(phrases, encoded.likely_resolution, factors)
     if not parameters.presence:
         return weighting
-    likely = features.presence(clip, encoded.dense, phrases.texts, weighting.shares)
+    likely = pixel_features.presence(
+        clip, encoded.dense.pixel_levels, phrases.texts, weighting.shares
+    )
     if likely is None:
         return weighting
     # Of land there is nearly always some; whether there are things is what the head is good at.

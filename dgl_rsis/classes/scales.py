@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis.clip.features import PixelFeatures
+from dgl_rsis.clip.pixel_features import PixelFeatures
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import Extent, Floats
 

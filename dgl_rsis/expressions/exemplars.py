@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from dgl_rsis import masks
 from dgl_rsis.classes import pipeline, prototypes, scales
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
-from dgl_rsis.clip.features import PixelFeatures
 from dgl_rsis.clip.model import ClipModel
+from dgl_rsis.clip.pixel_features import PixelFeatures
 from dgl_rsis.expressions import instances, shapes
 from dgl_rsis.expressions.instances import InstanceParameters
 from dgl_rsis.expressions.shapes import Shapes

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from dgl_rsis import masks
 from dgl_rsis.classes import matching, scales
 from dgl_rsis.classes.scales import Phrases, Weighting
-from dgl_rsis.clip.features import DenseFeatures, PixelFeatures, pooled_runs
+from dgl_rsis.clip.features import DenseFeatures
 from dgl_rsis.clip.model import ClipModel
+from dgl_rsis.clip.pixel_features import PixelFeatures, pooled_runs
 from dgl_rsis.regions.tree import RegionTree, TreeParameters, best_match, build_tree
 from dgl_rsis.types import RGB, Floats, Mask
 

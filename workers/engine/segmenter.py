@@ -15,8 +15,9 @@ from dgl_rsis.classes.pipeline import ClassSegmentation, EncodedImage, OvssParam
 from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
-from dgl_rsis.clip.features import DenseFeatures, PixelFeatures
+from dgl_rsis.clip.features import DenseFeatures
 from dgl_rsis.clip.model import ClipModel, load_clip
+from dgl_rsis.clip.pixel_features import PixelFeatures
 from dgl_rsis.expressions import exemplars
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.exemplars import Alike, ExemplarParameters

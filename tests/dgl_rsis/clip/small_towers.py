@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from dgl_rsis.clip import pixel_tower
-from dgl_rsis.clip.features import PixelFeatures
 from dgl_rsis.clip.model import ClipModel, load_clip
+from dgl_rsis.clip.pixel_features import PixelFeatures
 from dgl_rsis.clip.pixel_tower import PixelTower
 from tests.small_model import CONFIG
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import OvssParameters
-from dgl_rsis.clip import features, model, pixel_tower
+from dgl_rsis.clip import features, model, pixel_features, pixel_tower
 from dgl_rsis.clip.model import PIXELS, ClipModel
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.pipeline import ResParameters
@@ -87,11 +87,11 @@ def test_two_halves_show_what_each_of_them_shows():
 
 def test_bands_are_the_whole_image(seeing: ClipModel, monkeypatch: pytest.MonkeyPatch):
     image = picture(608, 64)
-    whole = features.pixel_features(seeing, image)
-    monkeypatch.setattr(features, "BAND", 192 * 64)  # three bands and a rest
-    near = features.pixel_features(seeing, image)
+    whole = pixel_features.pixel_features(seeing, image)
+    monkeypatch.setattr(pixel_features, "BAND", 192 * 64)  # three bands and a rest
+    near = pixel_features.pixel_features(seeing, image)
     monkeypatch.setattr(pixel_tower, "REACH", 608)
-    bands = features.pixel_features(seeing, image)
+    bands = pixel_features.pixel_features(seeing, image)
     assert whole is not None
     assert near is not None
     assert bands is not None
@@ -104,7 +104,7 @@ def test_bands_are_the_whole_image(seeing: ClipModel, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (45, 33), (70, 131)])
 def test_there_is_a_feature_for_every_other_pixel(seeing: ClipModel, height: int, width: int):
-    shown = features.pixel_features(seeing, picture(height, width))
+    shown = pixel_features.pixel_features(seeing, picture(height, width))
     assert shown is not None
     half = ((height + 1) // 2, (width + 1) // 2)
     assert shown.coordinates.shape == (*half, 8)
@@ -146,10 +146,10 @@ def test_pooling_equals_a_mean_mask_by_mask(seeing: ClipModel):
     large = dense.pixels.coordinates.repeat_interleave(2, 0).repeat_interleave(2, 1)
     expected = torch.stack([large[torch.from_numpy(mask)].mean(dim=0) for mask in masks])
     expected = F.normalize(expected, dim=-1) @ seeing.pixels.basis
-    pooled = features.pooled_pixels(seeing, dense.pixels, masks)
+    pooled = pixel_features.pooled_pixels(seeing, dense.pixels, masks)
     torch.testing.assert_close(pooled, expected, rtol=1e-4, atol=1e-5)
     numbers = np.where(masks[0] & masks[1], 2, np.where(masks[0], 1, 3)).astype(np.int32)
-    by_run = features.pooled_runs(seeing, dense.pixels, numbers, np.array([1]), np.array([3]))
+    by_run = pixel_features.pooled_runs(seeing, dense.pixels, numbers, np.array([1]), np.array([3]))
     torch.testing.assert_close(by_run[0], expected[0], rtol=1e-4, atol=1e-5)
     without = features.mask_features(seeing, replace(dense, pixels=None), masks)
     for share in (0.0, 0.4, 1.0):
@@ -167,9 +167,9 @@ def test_presence_is_weighted_as_the_sizes_are(seeing: ClipModel, clip: ClipMode
         for level in dense.pixel_levels
     )
     weights = np.array([[1, 0, 1, 0], [0, 1, 0, 1]], np.float32)
-    likely = features.presence(seeing, dense, texts, weights)
+    likely = pixel_features.presence(seeing, dense.pixel_levels, texts, weights)
     assert likely == pytest.approx(np.where(weights[0] == 1, own, half), abs=1e-5)
-    assert features.presence(clip, dense, texts, weights) is None
+    assert pixel_features.presence(clip, dense.pixel_levels, texts, weights) is None
 
 
 def test_crops_are_spared_where_pixels_decide(seeing: ClipModel, clip: ClipModel):

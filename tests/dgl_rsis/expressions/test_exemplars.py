@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import EncodedImage
-from dgl_rsis.clip import features, pixel_tower
+from dgl_rsis.clip import features, pixel_features, pixel_tower
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.pixel_tower import PixelTower
 from dgl_rsis.expressions import exemplars
@@ -63,7 +63,7 @@ def painted(*things: tuple[Mask, tuple[int, int, int]]) -> NDArray[np.uint8]:
 def encoded(clip: ClipModel, image: NDArray[np.uint8], looks: Sequence[Mask]) -> EncodedImage:
     """An image whose pixels look alike where the same of some masks has them, or none has."""
     parameters = PARAMETERS.encoding
-    blank = features.PixelFeatures(
+    blank = pixel_features.PixelFeatures(
         F.one_hot(_look(looks), 8).float(),
         torch.zeros(H, W),
         torch.zeros(8, H // 32, W // 32),
