@@ -280,7 +280,7 @@ def _voted(
             taught = seen if taught is None else taught + seen
     mapping = map_parameters(proposed, clip, parameters)
     with timed(seconds, "map"):
-        if clip.pixels is not None and parameters.pixel_share == 1:
+        if clip.pixels is not None and not reads_patches(clip, parameters):
             levels = encoded.dense.pixel_levels
             directions = words.texts @ clip.pixels.basis.T  # (P, R)
             pixels = scales.pixel_cosines(levels, directions, phrases.owners, weighting)
@@ -340,7 +340,8 @@ def encode_proposed(
     """`encode_image` of an image whose masks are there, after so many seconds of other stages."""
     spent = dict(seconds)
     with timed(spent, "dense"):
-        dense = features.dense_features(clip, image, parameters.batch)
+        patches = reads_patches(clip, parameters)
+        dense = features.dense_features(clip, image, parameters.batch, patches=patches)
         by_mask = encode_masks(image, proposed, dense, clip, parameters)
     return EncodedImage(image, proposed, dense, by_mask, spent, resolution=resolution)
 
@@ -449,6 +450,11 @@ def mask_share(clip: ClipModel, parameters: OvssParameters) -> float:
     if clip.pixels is None or parameters.mask_feature != "pooling":
         return parameters.mask_share
     return 1 - (1 - parameters.mask_share) * (1 - parameters.pixel_share)
+
+
+def reads_patches(clip: ClipModel, parameters: OvssParameters) -> bool:
+    """Whether the image tower is asked, or pixels alone."""
+    return clip.pixels is None or parameters.pixel_share < 1
 
 
 def temperature_of(clip: ClipModel, parameters: OvssParameters) -> float:

@@ -35,7 +35,8 @@ class DenseFeatures:
     """What one pass over the image leaves for every mask to be pooled from.
 
     Attributes:
-        values: (h, w, E) float32, value projections of the last block, one a patch.
+        values: (h, w, E) float32, value projections of the last block, one a patch; None where
+            nothing reads patches.
         height, width: of the image, pixels.
         patch: side of a patch, pixels; the grid covers h · patch ≥ height rows.
         states: float32, `towers.before_last` of all tiles, perhaps on the CPU; None where they are
@@ -44,7 +45,7 @@ class DenseFeatures:
         smaller: the same of the image made smaller, the largest first.
     """
 
-    values: Tensor
+    values: Tensor | None
     height: int
     width: int
     patch: int
@@ -119,12 +120,14 @@ def dense_features(
     batch: int,
     overlap: float = OVERLAP,
     factors: Sequence[float] = FACTORS,
+    *,
+    patches: bool = True,
 ) -> DenseFeatures:
-    """Run the image through the model, tile by tile, at its own size and smaller.
+    """Run the image through the model, at its own size and smaller.
 
-    Tiles of `clip.dense_side` overlap; where they do, the values are averaged with weights that
-    fall towards a tile's edge, where a patch sees less of its surroundings. The image is
-    extended by reflection to whole patches.
+    The image tower reads tiles of `clip.dense_side`, which overlap; where they do, the values are
+    averaged with weights that fall towards a tile's edge, where a patch sees less of its
+    surroundings. The image is extended by reflection to whole patches.
 
     Args:
         clip: the model.
@@ -133,28 +136,56 @@ def dense_features(
         overlap: share of a tile that its neighbour covers again, [0, 1).
         factors: of the sizes that it is seen at beside its own, in (0, 1); those that would leave
             less than `LEAST_SIDE` pixels are left out. 1/2 and 1/4 are 5/16 more work.
+        patches: run the image tower. Where the pixel tower alone is asked, as by default, nobody
+            reads what it says; it would be half of the work.
     """
     height, width = image.shape[:2]
     # Whoever goes on from the states goes on from those of the image's own size.
     smaller = tuple(
-        replace(dense_features(clip, _shrunk(image, factor), batch, overlap, ()), states=None)
+        replace(
+            dense_features(clip, _shrunk(image, factor), batch, overlap, (), patches=patches),
+            states=None,
+        )
         for factor in factors
         if min(height, width) * factor >= LEAST_SIDE
     )
+    values, states = _patches(clip, image, batch, overlap) if patches else (None, None)
+    pixels = pixel_features.pixel_features(clip, image)
+    return DenseFeatures(values, height, width, clip.patch, states, pixels, smaller)
+
+
+def _patches(
+    clip: ClipModel, image: RGB, batch: int, overlap: float
+) -> tuple[Tensor, Tensor | None]:
+    """Values, and the states where they are few enough to be kept."""
     tiling = tiled(image, clip.dense_side, clip.patch, overlap)
     kept: list[Tensor] = []
 
     def tile_values() -> Iterator[Tensor]:
         for states in states_of(clip, tiling, batch):
-            if states[0].nbytes * len(tiling.starts) <= MOST_KEPT:  # all tiles, or none
+            if _may_be_kept(states, tiling):
                 kept.append(states)
             yield _values(clip, states)
 
     with torch.no_grad():
         values = blended(clip, tiling, tile_values())  # (h, w, E)
-    states = torch.cat(kept) if kept else None
-    pixels = pixel_features.pixel_features(clip, image)
-    return DenseFeatures(values, height, width, clip.patch, states, pixels, smaller)
+    return values, torch.cat(kept) if kept else None
+
+
+def kept_states(clip: ClipModel, image: RGB, batch: int) -> Tensor | None:
+    """`DenseFeatures.states` of an image whose patches were not read; None where they are many."""
+    tiling = tiled(image, clip.dense_side, clip.patch, OVERLAP)
+    kept = []
+    for states in states_of(clip, tiling, batch):
+        if not _may_be_kept(states, tiling):
+            return None
+        kept.append(states)
+    return torch.cat(kept)
+
+
+def _may_be_kept(states: Tensor, tiling: Tiling) -> bool:
+    """All tiles, or none."""
+    return states[0].nbytes * len(tiling.starts) <= MOST_KEPT
 
 
 def _shrunk(image: RGB, factor: float) -> RGB:
@@ -291,6 +322,7 @@ def pyramid_features(
 
 
 def _pooled_patches(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:
+    assert dense.values is not None
     rows, columns = dense.height / dense.patch, dense.width / dense.patch
     weights = patch_weights(masks, rows, columns).to(clip.device)  # (N, h, w)
     with torch.inference_mode():
@@ -303,6 +335,7 @@ def patch_features(clip: ClipModel, dense: DenseFeatures) -> Tensor:
     Returns:
         (h, w, D) float32, L2 norm 1.
     """
+    assert dense.values is not None
     rows, columns, width = dense.values.shape
     values = dense.values.reshape(rows * columns, 1, width)  # (K, 1, E): each a set of one
     with torch.inference_mode():

@@ -177,6 +177,9 @@ class Segmenter:
             InputError: see there.
         """
         encoded = self.encode(picture, parameters.encoding)
+        if encoded.dense.states is None:  # each sentence about the picture would make them anew
+            states = self._states(picture, parameters.encoding.batch)
+            encoded = replace(encoded, dense=replace(encoded.dense, states=states))
         return referring.refer(encoded, expression, self.clip, parameters)
 
     def alike(self, picture: Picture, exemplar: Mask, marked: Mask, batch: int) -> Alike:
@@ -221,7 +224,7 @@ class Segmenter:
             raise InputError("the label config has no label that the mask could get")
         if len(named) == 1:
             return named[0].name
-        dense = self._dense(picture, batch)
+        dense = self._dense(picture, replace(self._classes, batch=batch))
         share = self._classes.pixel_share
         feature = features.pyramid_features(self.clip, dense, mask[None], share)
         words = self._vocabulary(labels)
@@ -247,7 +250,7 @@ class Segmenter:
             proposed = self._provider.propose(picture, parameters.regions)
         self.say("encoding the image")
         with timed(seconds, "dense"):
-            dense = self._dense(picture, parameters.batch)
+            dense = self._dense(picture, parameters)
             encoded = EncodedImage(
                 picture.pixels,
                 proposed,
@@ -263,21 +266,34 @@ class Segmenter:
         with timed(seconds, "all crops"):
             return replace(encoded, by_crop=self._features(picture, "crop", encoded, parameters))
 
-    def _dense(self, picture: Picture, batch: int) -> DenseFeatures:
-        clip = self.clip
+    def _dense(self, picture: Picture, parameters: OvssParameters) -> DenseFeatures:
+        clip, patches = self.clip, pipeline.reads_patches(self.clip, parameters)
 
         def make() -> Arrays:
-            made = features.dense_features(clip, picture.pixels, batch)
+            made = features.dense_features(clip, picture.pixels, parameters.batch, patches=patches)
             return {
                 f"{name}{number}": value
                 for number, level in enumerate(made.levels)
                 for name, value in _arrays(level).items()
             }
 
-        arrays = self._remembered.get(picture, "dense", (clip.fingerprint, clip.dense_side), make)
+        arrays = self._remembered.get(
+            picture, "dense", (clip.fingerprint, clip.dense_side, patches), make
+        )
         count = sum(name.startswith("size") for name in arrays)
         levels = [_level(arrays, number, clip) for number in range(count)]
         return replace(levels[0], smaller=tuple(levels[1:]))
+
+    def _states(self, picture: Picture, batch: int) -> Tensor | None:
+        """What Grad-CAM begins from, on the CPU."""
+        clip = self.clip
+
+        def make() -> Arrays:
+            states = features.kept_states(clip, picture.pixels, batch)
+            return {} if states is None else {"states": states.cpu().numpy()}
+
+        arrays = self._remembered.get(picture, "states", (clip.fingerprint, clip.dense_side), make)
+        return torch.from_numpy(arrays["states"]) if arrays else None
 
     def _features(
         self, picture: Picture, kind: str, encoded: EncodedImage, parameters: OvssParameters
@@ -325,9 +341,8 @@ def _unheard(stage: str) -> None:
 
 def _arrays(dense: DenseFeatures) -> Arrays:
     """What is kept of one size that an image was seen at."""
-    tensors = {"values": dense.values}
-    if dense.states is not None:
-        tensors["states"] = dense.states
+    patches = {"values": dense.values, "states": dense.states}
+    tensors = {name: tensor for name, tensor in patches.items() if tensor is not None}
     if dense.pixels is not None:  # halves already: nothing is lost
         tensors |= {name: getattr(dense.pixels, name).half() for name in HALVES}
         tensors["scale"] = dense.pixels.scale
@@ -348,7 +363,7 @@ def _level(arrays: Arrays, number: int, clip: ClipModel) -> DenseFeatures:
         pixels = PixelFeatures(**halves, scale=there("scale"))
     states = arrays.get(f"states{number}")
     return DenseFeatures(
-        there("values"),
+        there("values") if f"values{number}" in arrays else None,
         height,
         width,
         clip.patch,

@@ -177,6 +177,11 @@ def test_states_of_a_large_image_are_not_kept(clip: ClipModel, monkeypatch: pyte
     fresh = features.dense_features(clip, picture, 1)
     assert fresh.states is None
     assert torch.equal(fresh.values, kept.values)
+    assert features.kept_states(clip, picture, 1) is None
+    monkeypatch.undo()
+    later = features.kept_states(clip, picture, 1)
+    assert later is not None
+    assert torch.equal(later, kept.states)
 
 
 def test_an_empty_mask_weighs_nothing():

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from dgl_rsis.classes import pipeline
+from dgl_rsis.classes import pipeline, vocabulary
 from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip import features, model, pixel_features, pixel_tower
 from dgl_rsis.clip.model import PIXELS, ClipModel
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.pipeline import ResParameters
 from dgl_rsis.expressions.selection import SelectionParameters
+from dgl_rsis.types import Label
 from dgl_rsis.weights.checkpoints import ModelError
 from tests.dgl_rsis.clip.small_towers import untrained_pixels
 
@@ -179,6 +180,30 @@ def test_crops_are_spared_where_pixels_decide(seeing: ClipModel, clip: ClipModel
     assert pipeline.mask_share(seeing, replace(default, pixel_share=0.5)) == pytest.approx(0.85)
     tokens = replace(default, mask_feature="class-tokens")
     assert pipeline.mask_share(seeing, tokens) == default.mask_share
+
+
+def test_the_image_tower_rests_where_pixels_decide(
+    seeing: ClipModel, monkeypatch: pytest.MonkeyPatch
+):
+    image, labels = picture(70, 90), [Label("water"), Label("road")]
+    default = OvssParameters()
+    both = pipeline.encode_image(image, seeing, replace(default, pixel_share=0.5))
+    assert both.dense.values is not None
+    assert both.dense.states is not None
+    read = replace(both, by_mask=features.pyramid_features(seeing, both.dense, both.proposed.masks))
+    words = vocabulary.prepare(labels, seeing)
+    expected = pipeline.classify(read, words, seeing, default)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("nobody reads what it says")
+
+    monkeypatch.setattr(features, "states_of", refuse)
+    alone = pipeline.encode_image(image, seeing, default)
+    assert all(level.values is None for level in alone.dense.levels)
+    assert alone.dense.states is None
+    answer = pipeline.classify(alone, words, seeing, default)
+    assert (answer.class_map == expected.class_map).all()
+    assert answer.probability == pytest.approx(expected.probability)
 
 
 def test_an_expression_finds_instances_in_the_map_of_pixels(seeing: ClipModel):
