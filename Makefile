@@ -10,6 +10,8 @@ MINUTES ?= 90
 # Each worker needs 1 GB and some seconds to import: beyond four they cost more than they save.
 # One thread each, else all workers' threads fight for the processors.
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
+# A browser that no longer answers holds a test for ever: then all stacks are printed, and that is it.
+BOUNDED := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 # Compiled modules are kept even where the environment says not to: each of the many processes that
 # the tests start would compile PyTorch anew, which takes ten seconds and more.
 unexport PYTHONDONTWRITEBYTECODE
@@ -58,7 +60,7 @@ e2e: .venv/.ready $(STUDIO)/.ready  ## Test in a real Label Studio with a real b
 	@test -x $(CHROMIUM) || { \
 		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; \
 		else echo "no $(CHROMIUM): install Chromium (Debian: apt install chromium) or set CHROMIUM=…"; exit 1; fi; }
-	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m e2e tests/e2e
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m e2e tests/e2e $(BOUNDED)
 
 bench: .venv/.ready  ## Measure quality, speed and memory (DUBAI=folder of the Dubai tiles)
 	$(BIN)/python -m benchmarks --dubai $(DUBAI)

@@ -49,8 +49,18 @@ def wait_until_drawn(page: Page, regions: str) -> None:
 
 
 def wait_until_painted(page: Page) -> None:
-    """Wait until the browser shows what the page has changed: the frame after the next."""
-    page.evaluate("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    """Wait until the browser shows what the page has changed: the frame after the next.
+
+    A tab that lies behind another, or whose painter is stuck, gets no frames, and `evaluate` has
+    no time limit of its own: after ten seconds the page stays as it is.
+    """
+    page.bring_to_front()
+    page.evaluate(
+        """new Promise(done => {
+            requestAnimationFrame(() => requestAnimationFrame(done));
+            setTimeout(done, 10000);
+        })"""
+    )
 
 
 def submit(page: Page) -> None:
