@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from dgl_rsis.masks import cells
 from dgl_rsis.types import Floats, Mask
 
+PIXEL_AREA = 512.0  # pixels; measured on validation places (docs/LOG.md)
 Positions = NDArray[np.floating[Any]]  # (n,)
 
 
@@ -37,7 +38,7 @@ class MapParameters:
     rows: float
     columns: float
     area_exponent: float = 0.0
-    pixel_area: float = 512.0
+    pixel_area: float = PIXEL_AREA
 
 
 def match(features: Tensor, texts: Tensor, owners: Sequence[int], temperature: float) -> Floats:

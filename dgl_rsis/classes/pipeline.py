@@ -50,6 +50,7 @@ class OvssParameters:
 
     Attributes:
         regions: mask proposals.
+        factors: of the smaller sizes that the image is seen at beside its own, in (0, 1).
         crops: context of the crops.
         mask_feature: how v_mask is made: "pooling" (the default, by measurement), "class-tokens" or
             "late-masking".
@@ -59,6 +60,8 @@ class OvssParameters:
         mask_share: β, weight of the mask feature against the crop feature, [0, 1]; measured on
             Dubai tile 5 (docs/LOG.md).
         temperature: τ of the softmax over cosines; None for the model's own.
+        pixel_area: pixels; where pixels have a say of their own, it is that of a mask so large. The
+            larger the less: at infinity they decide where no mask lies.
         area_exponent: of the votes of overlapping masks; measured on Dubai tile 5 and generated
             scenes (docs/LOG.md).
         threshold: pixels whose class is less probable stay unlabelled; a label's own threshold
@@ -77,11 +80,13 @@ class OvssParameters:
     """
 
     regions: RegionParameters = field(default_factory=RegionParameters)
+    factors: tuple[float, ...] = features.FACTORS
     crops: CropParameters = field(default_factory=CropParameters)
     mask_feature: MaskFeature = "pooling"
     pixel_share: float = features.PIXEL_SHARE
     mask_share: float = 0.7
     temperature: float | None = None
+    pixel_area: float = matching.PIXEL_AREA
     area_exponent: float = 1.0
     threshold: float = 0.0
     knowledge: bool = True
@@ -340,8 +345,13 @@ def encode_proposed(
     """`encode_image` of an image whose masks are there, after so many seconds of other stages."""
     spent = dict(seconds)
     with timed(spent, "dense"):
-        patches = reads_patches(clip, parameters)
-        dense = features.dense_features(clip, image, parameters.batch, patches=patches)
+        dense = features.dense_features(
+            clip,
+            image,
+            parameters.batch,
+            factors=parameters.factors,
+            patches=reads_patches(clip, parameters),
+        )
         by_mask = encode_masks(image, proposed, dense, clip, parameters)
     return EncodedImage(image, proposed, dense, by_mask, spent, resolution=resolution)
 
@@ -471,6 +481,7 @@ def map_parameters(
         proposed.height / clip.patch,
         proposed.width / clip.patch,
         parameters.area_exponent,
+        parameters.pixel_area,
     )
 
 

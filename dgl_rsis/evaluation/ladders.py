@@ -1,5 +1,6 @@
 """The ladders: the pipeline's functions and parameters, rung by rung, over a data set."""
 
+import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -84,17 +85,21 @@ def class_rungs(*, pixels: bool = False) -> dict[str, OvssParameters]:
         pixels: the model has a pixel tower, which is a rung, too.
     """
     default = OvssParameters()
-    crop = replace(default, crops=WHOLE_CROP, mask_share=0.0, pixel_share=0.0, knowledge=False)
+    once = replace(default, factors=(), pixel_area=math.inf, presence=0.0)
+    pooled = replace(once, pixel_share=0.0) if pixels else once
+    crop = replace(pooled, crops=WHOLE_CROP, mask_share=0.0, knowledge=False)
     context = replace(crop, crops=default.crops)
     ladder = {
         "whole-crop CLIP": crop,
         "+ context-aware crop": context,
         "+ RS knowledge": replace(context, knowledge=True),
-        "+ mask-guided feature": replace(default, pixel_share=0.0) if pixels else default,
+        "+ mask-guided feature": pooled,
     }
     if pixels:
-        ladder["+ the pixel tower"] = default
-    return ladder
+        ladder["+ the pixel tower"] = once
+        ladder["+ votes of pixels"] = replace(once, pixel_area=default.pixel_area)
+        ladder["+ presence"] = replace(default, factors=())
+    return ladder | {"+ smaller sizes": default}
 
 
 def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent) -> Report:
@@ -250,7 +255,15 @@ def _referring_rungs(clip: ClipModel, default: ResParameters) -> Mapping[str, Re
     }
     for mode in referring.MODES:
         rungs[mode] = rung(replace(default, mode=mode))
-    return rungs
+    # The last rung is the default; the one before it lacks the smaller sizes alone.
+    best = rungs.pop(default.mode)
+    rungs[f"{default.mode}, one size"] = lambda encoded, text: best(_at_own_size(encoded), text)
+    return rungs | {default.mode: best}
+
+
+def _at_own_size(encoded: EncodedImage) -> EncodedImage:
+    """As if the image had not been seen smaller."""
+    return replace(encoded, dense=replace(encoded.dense, smaller=()), by_mask=encoded.by_mask[:1])
 
 
 def random_masks(encoded: EncodedImage, expression: str, count: int) -> list[Mask]:

@@ -267,19 +267,21 @@ class Segmenter:
             return replace(encoded, by_crop=self._features(picture, "crop", encoded, parameters))
 
     def _dense(self, picture: Picture, parameters: OvssParameters) -> DenseFeatures:
-        clip, patches = self.clip, pipeline.reads_patches(self.clip, parameters)
+        clip, factors = self.clip, parameters.factors
+        patches = pipeline.reads_patches(clip, parameters)
 
         def make() -> Arrays:
-            made = features.dense_features(clip, picture.pixels, parameters.batch, patches=patches)
+            made = features.dense_features(
+                clip, picture.pixels, parameters.batch, factors=factors, patches=patches
+            )
             return {
                 f"{name}{number}": value
                 for number, level in enumerate(made.levels)
                 for name, value in _arrays(level).items()
             }
 
-        arrays = self._remembered.get(
-            picture, "dense", (clip.fingerprint, clip.dense_side, patches), make
-        )
+        made_with = (clip.fingerprint, clip.dense_side, factors, patches)
+        arrays = self._remembered.get(picture, "dense", made_with, make)
         count = sum(name.startswith("size") for name in arrays)
         levels = [_level(arrays, number, clip) for number in range(count)]
         return replace(levels[0], smaller=tuple(levels[1:]))
@@ -314,6 +316,7 @@ class Segmenter:
             clip.dense_side,
             self._provider.identity,
             parameters.regions,
+            parameters.factors,
             parameters.crops
             if kind == "crop"
             else (parameters.mask_feature, parameters.pixel_share),

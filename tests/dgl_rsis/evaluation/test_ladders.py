@@ -1,7 +1,9 @@
 """What `dgl-rsis evaluate` runs."""
 
 import json
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +31,21 @@ from tests.dgl_rsis.evaluation.cases import (
 
 
 def test_the_class_ladder_adds_one_thing_at_a_time():
-    first, context, knowledge, whole = ladders.class_rungs().values()
+    first, context, knowledge, masks, whole = ladders.class_rungs().values()
     assert first.crops == CropParameters(min_scale=1.0, max_scale=1.0, min_side=1)
     assert (first.mask_share, first.knowledge) == (0.0, False)
     assert context.crops == OvssParameters().crops
     assert (context.mask_share, context.knowledge) == (0.0, False)
     assert (knowledge.mask_share, knowledge.knowledge) == (0.0, True)
+    assert (masks.mask_share, masks.knowledge, masks.factors) == (whole.mask_share, True, ())
     assert whole == OvssParameters()
-    *lower, masks, pixels = ladders.class_rungs(pixels=True).values()
-    assert all(rung.pixel_share == 0 for rung in [*lower, masks])
-    assert (masks.mask_share, pixels) == (whole.mask_share, whole)
+    *lower, tower, votes, presence, last = ladders.class_rungs(pixels=True).values()
+    assert all(rung.pixel_share == 0 for rung in lower)
+    assert lower[-1] == replace(masks, pixel_share=0.0)
+    assert (tower.pixel_share, tower.pixel_area) == (1, math.inf)
+    assert votes == replace(tower, pixel_area=whole.pixel_area)
+    assert presence == replace(votes, presence=whole.presence)
+    assert last == whole == replace(presence, factors=whole.factors)
 
 
 def scene(name: str) -> Sample:
@@ -63,7 +70,7 @@ def test_evaluate_ovss(options: Options, tmp_path: Path):
     assert told == ["a", "bb"]
     title, ladder, per_class, calibration, theirs = report.text.split("\n\n")
     assert title.startswith("three fields: 2 images, dgl-rsis-")
-    assert len(ladder.splitlines()) == 1 + 5
+    assert len(ladder.splitlines()) == 1 + 6
     assert len(per_class.splitlines()) == 1 + 3
     assert calibration.startswith("expected calibration error: 0.")
     assert theirs.startswith("Published by others")
@@ -104,7 +111,7 @@ def test_evaluate_res(options: Options, tmp_path: Path):
     report = ladders.evaluate_res(data, options, told.append)
     assert told == ["a"] * 3 + ["bb"] * 3
     assert list(report.json["rungs"]) == [
-        "random candidate", "clip", "global-local", "dgl", "geometry", ORACLE,
+        "random candidate", "clip", "global-local", "dgl", "geometry, one size", "geometry", ORACLE,
     ]  # fmt: skip
     rungs = report.json["rungs"]
     assert rungs[ORACLE]["mIoU"] >= max(rung["mIoU"] for rung in rungs.values())
