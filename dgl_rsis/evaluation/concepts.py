@@ -39,23 +39,28 @@ class ConceptScores:
     """Scores of semantic segmentation on partial truth.
 
     Attributes:
-        tallies: name of the concept → its judged pixels over all images, so that their `iou` is
-            ΣI / ΣU.
+        ladder: rung → name of the concept → its judged pixels over all images, so that their `iou`
+            is ΣI / ΣU. The last rung is what everything else is of.
         known: name of the concept → how many pixels were judged.
-        seconds: mean seconds an image.
+        seconds: rung → mean seconds an image.
         images: how many.
         pixels: how sure each pixel is, against whether it is right, where that is known.
         masks: how sure the mask of a concept is, against its IoU over the pixels that are judged.
         worst: lowest mean IoU of the concepts.
     """
 
-    tallies: Mapping[str, Tally]
+    ladder: Mapping[str, Mapping[str, Tally]]
     known: Mapping[str, int]
-    seconds: float
+    seconds: Mapping[str, float]
     images: int
     pixels: Reliability
     masks: Reliability
     worst: tuple[Case, ...] = field(repr=False)
+
+    @property
+    def tallies(self) -> Mapping[str, Tally]:
+        """Of the last rung."""
+        return list(self.ladder.values())[-1]
 
     @property
     def miou(self) -> float:
@@ -90,18 +95,18 @@ def evaluate_concepts(
     images: Iterable[Judged],
     concepts: Sequence[Concept],
     labels: Sequence[str],
-    segment: Segmenter,
+    rungs: Mapping[str, Segmenter],
     *,
     worst: int = 5,
     progress: Progress = silent,
 ) -> ConceptScores:
-    """Score a segmenter.
+    """Score segmenters.
 
     Args:
         images: judged images.
         concepts: those that are measured; see `asked`.
-        labels: what the class maps of `segment` number.
-        segment: returns classes of `labels`.
+        labels: what the class maps number.
+        rungs: name → what returns classes of `labels`; at least one, the whole system last.
         worst: images kept.
         progress: called after each image.
 
@@ -109,17 +114,19 @@ def evaluate_concepts(
         DatasetError: there are no images.
     """
     numbers = {each.name: _numbers(each, labels) for each in concepts}
-    tallies = {each.name: Tally() for each in concepts}
+    ladder = {rung: {each.name: Tally() for each in concepts} for rung in rungs}
     known = {each.name: 0 for each in concepts}
     pixels, masks = Reliability(), Reliability()
     watch, kept = Stopwatch(), Worst(worst)
     for image in images:
-        with watch.running("segment"):
-            predicted = segment(image.image)
-        found = {name: np.isin(predicted.class_map, numbers[name]) for name in numbers}
-        alone = {name: tally(found[name], image.judgements[name]) for name in found}
-        for name, each in alone.items():
-            tallies[name].add(each.hits, each.claimed, each.real)
+        for rung, segment in rungs.items():
+            with watch.running(rung):
+                predicted = segment(image.image)
+            found = {name: np.isin(predicted.class_map, numbers[name]) for name in numbers}
+            alone = {name: tally(found[name], image.judgements[name]) for name in found}
+            for name, each in alone.items():
+                ladder[rung][name].add(each.hits, each.claimed, each.real)
+        for name in known:
             known[name] += int(np.count_nonzero(image.judgements[name] != UNKNOWN))
         verdict = verdicts(image, predicted.class_map, labels, concepts)
         _calibrate(image, predicted, found, verdict, pixels, masks)
@@ -127,10 +134,10 @@ def evaluate_concepts(
         if kept.wants(score):
             kept.add(_case(image, found, score))
         progress(image.name)
-    if not watch.times("segment"):
+    count = watch.times(next(iter(rungs)))
+    if not count:
         raise DatasetError("the data set has no images")
-    seconds, count = watch.means["segment"], watch.times("segment")
-    return ConceptScores(tallies, known, seconds, count, pixels, masks, kept.cases)
+    return ConceptScores(ladder, known, watch.means, count, pixels, masks, kept.cases)
 
 
 def tally(found: Mask, judgement: Judgement) -> Tally:

@@ -15,7 +15,7 @@ MICRO = "all"
 
 
 def concept_text(scores: ConceptScores) -> str:
-    """A line a concept, the mean, and calibration."""
+    """A line a rung, a line a concept, the mean, and calibration."""
     rows = [
         [
             name,
@@ -30,7 +30,19 @@ def concept_text(scores: ConceptScores) -> str:
     rows.append(["mean", number(scores.miou), "", "", "", ""])
     head = ["concept", "IoU", "precision", "recall", "judged pixels", "share"]
     calibrated = calibration_text(scores.pixels, scores.masks)
-    return "\n\n".join([table(head, rows), calibrated, f"{number(scores.seconds, 2)} s/image"])
+    return "\n\n".join([_concept_ladder(scores), table(head, rows), calibrated])
+
+
+def _concept_ladder(scores: ConceptScores) -> str:
+    rows = [
+        [
+            rung,
+            *(number(tally.iou) for tally in tallies.values()),
+            number(scores.seconds[rung], 2),
+        ]
+        for rung, tallies in scores.ladder.items()
+    ]
+    return table(["rung", *(f"IoU {name}" for name in scores.tallies), "s/image"], rows)
 
 
 def concept_json(scores: ConceptScores) -> Json:
@@ -46,8 +58,14 @@ def concept_json(scores: ConceptScores) -> Json:
             }
             for name, tally in scores.tallies.items()
         },
+        "rungs": {
+            rung: {
+                "seconds": scores.seconds[rung],
+                "IoU": {name: plain(tally.iou) for name, tally in tallies.items()},
+            }
+            for rung, tallies in scores.ladder.items()
+        },
         "calibration": calibration_json(scores.pixels, scores.masks),
-        "seconds": scores.seconds,
         "worst": [{"name": case.name, "mIoU": case.score} for case in scores.worst],
     }
 

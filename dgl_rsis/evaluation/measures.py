@@ -1,6 +1,6 @@
 """What `dgl-rsis evaluate` runs where the truth is partial, boxes, tags, or a list.
 
-The whole system alone is measured: what each stage adds is told by the ladders, on complete truth.
+Where the truth is of pixels, every rung of the ladder is measured, else the whole system alone.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -40,11 +40,12 @@ def evaluate_judged(data: JudgedData, options: Options, progress: Progress = sil
     """
     names, asked = _asked(data.concepts, data.labels, options)
     clip = load_clip(options.model, options.device)
+    rungs = ladders.class_rungs(pixels=clip.pixels is not None)
     scores = concepts.evaluate_concepts(
         islice(data.images, options.limit),
         asked,
         names,
-        ladders.segmenter(_labels(names), clip, OvssParameters()),
+        {rung: ladders.segmenter(_labels(names), clip, each) for rung, each in rungs.items()},
         worst=options.worst,
         progress=progress,
     )

@@ -48,7 +48,7 @@ def test_labels_are_joined_and_what_is_unknown_does_not_count():
         [IMAGE, IMAGE],
         (VEGETATION, TREE, POOL),
         LABELS,
-        always(1, 2, 3, 2, 2),
+        {"nothing": always(3, 3, 3, 3, 3), "whole": always(1, 2, 3, 2, 2)},
         progress=told.append,
     )
     assert told == ["a", "a"]
@@ -60,13 +60,16 @@ def test_labels_are_joined_and_what_is_unknown_does_not_count():
     assert scores.known == {"vegetation": 8, "tree": 4, "swimming pool": 8}
     assert scores.miou == pytest.approx((0.5 + 0.5 + 0) / 3)
     assert scores.images == 2
+    assert [each.iou for each in scores.ladder["nothing"].values()] == [0, 0, 0]
+    assert scores.ladder["whole"] == scores.tallies
+    assert list(scores.seconds) == ["nothing", "whole"]
 
 
 def test_the_sums_over_images_are_divided_not_the_ratios():
     small, large = judged("s", tree=[YES, NO]), judged("l", tree=[YES] * 8)
     segments = iter([always(3, 3), always(*[2] * 8)])
     scores = concepts.evaluate_concepts(
-        [small, large], (TREE,), LABELS, lambda image: next(segments)(image)
+        [small, large], (TREE,), LABELS, {"whole": lambda image: next(segments)(image)}
     )
     assert scores.tallies["tree"].iou == pytest.approx(8 / 9)
     assert [(case.name, case.score) for case in scores.worst] == [("s", 0.0), ("l", 1.0)]
@@ -82,7 +85,7 @@ def test_a_pixel_is_right_as_far_as_its_label_is_judged():
 
 def test_calibration_is_of_the_pixels_that_are_judged():
     scores = concepts.evaluate_concepts(
-        [IMAGE], (VEGETATION, TREE, POOL), LABELS, always(1, 2, 3, 2, 2)
+        [IMAGE], (VEGETATION, TREE, POOL), LABELS, {"whole": always(1, 2, 3, 2, 2)}
     )
     ((_, count, sure, right),) = scores.pixels.rows
     assert (count, sure, right) == (3, pytest.approx(0.9), pytest.approx(2 / 3))
@@ -94,7 +97,7 @@ def test_concepts_that_no_label_counts_as_are_not_measured():
     with pytest.raises(DatasetError, match=r"none of the labels road counts .* add one of tree"):
         concepts.asked((TREE,), ("road",))
     with pytest.raises(DatasetError, match="no images"):
-        concepts.evaluate_concepts([], (TREE,), LABELS, always(1))
+        concepts.evaluate_concepts([], (TREE,), LABELS, {"whole": always(1)})
 
 
 @given(
