@@ -1,6 +1,8 @@
 """What `dgl-rsis evaluate` runs where the truth is partial, boxes, tags, or a list.
 
-Where the truth is of pixels, every rung of the ladder is measured, else the whole system alone.
+Where the truth is of pixels, the rungs that encode no crops are measured: with crops the many
+images of these sets would take hours, and their worth is known from complete truth. Elsewhere the
+whole system alone is.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -40,7 +42,9 @@ def evaluate_judged(data: JudgedData, options: Options, progress: Progress = sil
     """
     names, asked = _asked(data.concepts, data.labels, options)
     clip = load_clip(options.model, options.device)
-    rungs = ladders.class_rungs(pixels=clip.pixels is not None)
+    pixels = clip.pixels is not None
+    every = ladders.class_rungs(pixels=pixels)
+    rungs = {name: each for name, each in every.items() if each.pixel_share == 1 or not pixels}
     scores = concepts.evaluate_concepts(
         islice(data.images, options.limit),
         asked,
