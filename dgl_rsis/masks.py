@@ -48,6 +48,19 @@ def components(mask: Mask, min_area: int) -> Iterator[Mask]:
         Disjoint (H, W) bool masks.
     """
     labels, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    yield from parts(labels, min_area)
+
+
+def parts(labels: NDArray[np.integer[Any]], min_area: int) -> Iterator[Mask]:
+    """The numbered parts of an image, largest first, one at a time.
+
+    Args:
+        labels: (H, W), the number of each pixel's part, 0 for none.
+        min_area: parts of fewer pixels are left out.
+
+    Yields:
+        Disjoint (H, W) bool masks.
+    """
     boxes = ndimage.find_objects(labels)
     for number in largest(labels, min_area):
         part = np.zeros(labels.shape, dtype=np.bool_)

@@ -23,8 +23,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis import masks
-from dgl_rsis.classes import indices, knowledge, matching, prototypes, scales, sizes, vocabulary
+from dgl_rsis.classes import (
+    indices,
+    knowledge,
+    matching,
+    objects,
+    prototypes,
+    scales,
+    sizes,
+    vocabulary,
+)
 from dgl_rsis.classes.matching import MapParameters, SemanticMap
 from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.classes.scales import Phrases, Weighting
@@ -148,6 +156,9 @@ class ClassSegmentation:
         seconds: wall-clock seconds of each stage.
         parameters: that it was made with.
         margin: how sure it is: p(best class) − p(second), the mean over the pixels, [0, 1].
+        bounds: what sizes objects of each label can have, in pixels of the image.
+        border: (H, W) float32 in [0, 1], how likely the border of an object runs through each
+            pixel; None where the model cannot tell.
     """
 
     classes: tuple[Segment, ...]
@@ -156,16 +167,19 @@ class ClassSegmentation:
     seconds: dict[str, float]
     parameters: OvssParameters
     margin: float
+    bounds: Mapping[str, Limits] = field(default_factory=dict)
+    border: Floats | None = None
 
     @property
     def objects(self) -> Iterator[Segment]:
-        """Connected parts of the classes, largest first within a label.
+        """Parts of the classes, largest first within a label; see `classes.objects`.
 
         One at a time: a thousand masks of an image do not fit in memory.
         """
         limit, largest = self.parameters.min_object, self.parameters.max_objects
         for segment in self.classes:
-            for part in islice(masks.components(segment.mask, limit), largest):
+            bound = self.bounds.get(segment.label, Limits())
+            for part in islice(objects.of_class(segment.mask, self.border, bound, limit), largest):
                 yield Segment(segment.label, float(self.probability[part].mean()), part)
 
 
@@ -238,8 +252,17 @@ def classify(
         probability = proposed.at_full_size(semantic.probability)
         class_map = words.labelled(best, probability, parameters.threshold)
         classes = _classes(class_map, semantic.expected_ious, words.labels)
+    bounds = sizes.limits(words.phrases, encoded.likely_resolution, 1.0)[: len(words.labels)]
+    pixels = encoded.dense.pixels
     return ClassSegmentation(
-        tuple(classes), class_map, probability, seconds, parameters, semantic.margin
+        tuple(classes),
+        class_map,
+        probability,
+        seconds,
+        parameters,
+        semantic.margin,
+        {label.name: bound for label, bound in zip(words.labels, bounds, strict=True)},
+        None if pixels is None else pixels.outline.cpu().numpy(),
     )
 
 

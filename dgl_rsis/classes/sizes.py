@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
+from dgl_rsis import masks
 from dgl_rsis.classes.matching import SemanticMap
 from dgl_rsis.classes.scales import Phrases
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import Floats
 
+LONGEST = 10.0  # times the largest thing: rows of things that touch are no longer
 LEAST_SHARE = 0.5  # of the square of the smallest usual width: things are seldom squares
 CAUTION = 2.0  # standard deviations that the resolution may be wrong by, at the thing's advantage
 
@@ -25,11 +28,17 @@ class Limits:
 
     Attributes:
         least: pixels of a part, at least.
-        widest: pixels of the longer side of its box, at most.
+        widest: pixels across the largest circle in it, at most: cars that touch in a car park are
+            one part, which is as long as the row and as wide as a car.
+        narrowest: pixels, of the smallest usual width; 0 where nobody knows.
+        longest: pixels, of the longest thing there is, as far as anybody knows; what is longer is
+            several.
     """
 
     least: float = 0.0
     widest: float = np.inf
+    narrowest: float = 0.0
+    longest: float = np.inf
 
 
 def limits(phrases: Phrases, resolution: Resolution | None, factor: float) -> list[Limits]:
@@ -48,8 +57,10 @@ def limits(phrases: Phrases, resolution: Resolution | None, factor: float) -> li
         extent, largest = phrases.extents[phrase], phrases.largest[phrase]
         doubt = np.exp(CAUTION * resolution.spread)
         pixel = resolution.metres / factor  # metres along a pixel of the map
-        least = 0.0 if extent is None else LEAST_SHARE * (extent[0] / (pixel * doubt)) ** 2
-        known.append(Limits(least, np.inf if largest is None else largest / pixel * doubt))
+        narrowest = 0.0 if extent is None else extent[0] / pixel
+        longest = np.inf if largest is None else largest / pixel
+        least = LEAST_SHARE * (narrowest / doubt) ** 2
+        known.append(Limits(least, longest * doubt, narrowest, longest))
     return known
 
 
@@ -69,10 +80,15 @@ def possible(semantic: SemanticMap, bounds: Sequence[Limits]) -> SemanticMap:
     for number, bound in enumerate(bounds):
         if bound.least <= 1 and bound.widest >= max(best.shape):
             continue
-        mask = (best == number).astype(np.uint8)
-        _, parts, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        mask = best == number
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(
+            mask.astype(np.uint8), connectivity=8
+        )
         longest = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1)
-        cannot = (stats[:, cv2.CC_STAT_AREA] < bound.least) | (longest > bound.widest)
+        cannot = stats[:, cv2.CC_STAT_AREA] < bound.least
+        if (longest[1:] > bound.widest).any():
+            across = 2 * ndimage.maximum(masks.depth(mask), parts, np.arange(count))
+            cannot |= (across > bound.widest) | (longest > LONGEST * bound.widest)
         cannot[0] = False  # the rest of the image
         wrong[cannot[parts]] = number
     where = wrong >= 0

@@ -1,0 +1,84 @@
+"""Objects of a class, and things that touch."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from dgl_rsis import masks
+from dgl_rsis.classes import objects
+from dgl_rsis.classes.sizes import Limits
+
+CAR = Limits(narrowest=6, longest=30)  # pixels, at about 0.2 m
+
+
+def parked(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cars of 10 by 24 pixels side by side, and the borders between them."""
+    mask = np.zeros((40, 20 + 10 * count), dtype=bool)
+    mask[8:32, 10 : 10 + 10 * count] = True
+    border = np.zeros(mask.shape, np.float32)
+    for car in range(1, count):
+        border[8:32, 9 + 10 * car : 11 + 10 * car] = 1
+    return mask, border
+
+
+@pytest.mark.parametrize("count", [4, 7, 12])
+def test_cars_that_touch_are_told_one_by_one(count: int):
+    mask, border = parked(count)
+    found = list(objects.of_class(mask, border, CAR, 32))
+    middles = sorted(ndimage.center_of_mass(each)[1] for each in found)
+    assert middles == pytest.approx([14.5 + 10 * car for car in range(count)], abs=1.5)
+    assert all(each.sum() > 150 for each in found)
+
+
+def test_without_borders_what_is_deep_tells_them_apart():
+    rows, columns = np.mgrid[:40, :100]
+    discs = [(rows - 20) ** 2 + (columns - x) ** 2 <= 81 for x in (15, 31, 47, 63, 79)]
+    found = list(objects.of_class(np.any(discs, axis=0), None, CAR, 32))
+    assert len(found) == 5
+    for each in found:
+        assert max((each & disc).sum() / (each | disc).sum() for disc in discs) > 0.85
+
+
+def test_a_ship_may_be_as_long_as_a_row_of_cars():
+    mask, border = parked(12)
+    ship = Limits(narrowest=1, longest=420)
+    (found,) = objects.of_class(mask, border, ship, 32)
+    assert (found == mask).all()
+
+
+def test_land_has_connected_parts_whatever_runs_through_it():
+    mask, border = parked(12)
+    mask[2:4, 2:4] = True
+    (found,) = objects.of_class(mask, border, Limits(narrowest=20), 32)
+    assert found.sum() == mask.sum() - 4
+
+
+def test_small_things_are_seen_where_pixels_are_large():
+    mask = np.zeros((20, 20), dtype=bool)
+    mask[4:8, 4:7] = True
+    assert len(list(objects.of_class(mask, None, Limits(narrowest=0.3, longest=42), 32))) == 1
+    assert not list(objects.of_class(mask, None, Limits(), 32))
+
+
+@given(
+    hnp.arrays(np.bool_, (24, 30)),
+    hnp.arrays(np.float32, (24, 30), elements=st.floats(0, 1, width=32)),
+    st.floats(1, 8),
+    st.floats(4, 60),
+)
+def test_objects_are_parts_of_the_mask_and_do_not_overlap(
+    mask: np.ndarray, border: np.ndarray, narrowest: float, longest: float
+):
+    bound = Limits(narrowest=narrowest, longest=longest)
+    found = list(objects.of_class(mask, border, bound, 8))
+    assert (np.sum(found, axis=0) <= mask).all() if found else True
+    numbers = objects.numbered(mask, border, bound)
+    assert not numbers[~mask].any()
+    for whole in masks.components(mask, 1):
+        left, top, right, bottom = masks.box(whole)
+        if max(right - left, bottom - top) <= longest:
+            assert len(np.unique(numbers[whole])) == 1  # what one thing may be is left whole
+            assert numbers[whole].min() > 0
