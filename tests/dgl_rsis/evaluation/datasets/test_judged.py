@@ -58,6 +58,15 @@ def test_of_trees_the_vegetation_of_naip_says_nothing(tmp_path: Path):
     }
 
 
+def test_pools_of_2016_were_never_looked_for(tmp_path: Path):
+    for year in (2016, 2018):
+        labelled(tmp_path, f"palm_springs_{year}_0", 1, 2, 3)
+    old, new = judged.read(tmp_path, OPEN_SETS["naip-urban-trees"], "validation")
+    assert rows(old)["swimming pool"] == [UNKNOWN] * 3
+    assert rows(new)["swimming pool"] == [NO] * 3
+    assert rows(old)["vegetation"] == rows(new)["vegetation"]
+
+
 @pytest.mark.parametrize(
     ("name", "values", "expected"),
     [
