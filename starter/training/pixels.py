@@ -51,13 +51,13 @@ OBJECTS = frozenset(CLASSES) - LAND
 
 # Share of the windows, and source pixels along a pixel of a window, at least and at most.
 SHARES: Mapping[str, tuple[float, tuple[float, float]]] = {
-    "scenes": (0.30, (0.7, 2.0)),
-    "dubai": (0.20, (0.5, 2.5)),
-    "oam_buildings": (0.12, (0.6, 4.0)),
+    "scenes": (0.32, (0.55, 1.6)),
+    "dubai": (0.18, (0.5, 2.5)),
+    "oam_buildings": (0.15, (0.6, 4.0)),
     "naip_urban_trees": (0.13, (0.5, 2.0)),
-    "ucmerced": (0.14, (0.6, 2.5)),
+    "ucmerced": (0.09, (0.6, 2.5)),
     "estonia_ortho_objects": (0.06, (0.6, 3.0)),
-    "gsi_road_japan": (0.07, (0.6, 3.0)),
+    "gsi_road_japan": (0.10, (0.6, 3.0)),
     "gsi_solar_japan": (0.04, (0.6, 3.0)),
     "amazon_forest_s2": (0.025, (0.5, 1.5)),
     "eurosat_rgb": (0.015, (0.7, 1.2)),
@@ -98,9 +98,13 @@ def main() -> None:
     parser.add_argument("--dubai", type=Path, required=True, help="folder with tile1_001.jpg …")
     parser.add_argument("--open", type=Path, required=True, help="folder of the open sets")
     parser.add_argument("--backbone", type=Path, help="ImageNet weights; default: as installed")
+    parser.add_argument(
+        "--begin", type=Path, help="folder of towers to train further, instead of the backbone"
+    )
     parser.add_argument("--tiles", type=train.tile_numbers, default="1,2,3,4")
     parser.add_argument("--scenes", type=int, default=1200, help="generated scenes, 512 px")
     parser.add_argument("--minutes", type=float, default=110)
+    parser.add_argument("--rates", type=float, default=1.0, help="times the usual learning rates")
     parser.add_argument("--batch", type=int, default=6)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--state", type=Path, default=Path("var/pixels"))
@@ -110,10 +114,16 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level="INFO", format=LOG_FORMAT)
     try:
-        backbone = options.backbone or installed_backbone()
+        backbone = options.begin or options.backbone or installed_backbone()
     except ModelError as error:
         parser.error(str(error))
-    plan = PixelPlan(minutes=options.minutes, batch=options.batch, seed=options.seed)
+    plan = PixelPlan(
+        minutes=options.minutes,
+        learning_rate=PixelPlan.learning_rate * options.rates,
+        matrix_rate=PixelPlan.matrix_rate * options.rates,
+        batch=options.batch,
+        seed=options.seed,
+    )
     known = Judgements()
     pictures = photographs.read_dubai(options.dubai, tuple(options.tiles), known)
     pictures += photographs.read_open(options.open, known)
@@ -211,8 +221,9 @@ def train_tower(
         scenes: generated; none for none.
         borders: of the objects of each scene, (H, W) bool.
         known: the judgements of all of them.
-        backbone: file of ImageNet weights.
-        weights: folder of the model that the tower is for; its text tower is trained along.
+        backbone: file of ImageNet weights, or a folder of both towers to train further.
+        weights: folder of the model that the tower is for; its text tower is trained along, and
+            the words that it knew are held where they were.
         state: folder where the training goes on; made if need be.
         out: folder to write to; made if need be.
 
@@ -222,7 +233,7 @@ def train_tower(
     torch.manual_seed(plan.seed)
     clip = replace(load_clip(str(weights)), pixels=None)
     before = load_clip(str(weights)).model.eval().requires_grad_(False)
-    towers = Towers(new_tower(clip, backbone), clip.model)
+    towers = begun(backbone) if backbone.is_dir() else Towers(new_tower(clip, backbone), clip.model)
     trainer = Trainer(plan, towers, _optimizers(towers, plan), state)
     trainer.resume("cpu")
     seed = plan.seed + 1000 * rank() + trainer.step
@@ -285,10 +296,28 @@ def new_tower(clip: ClipModel, backbone: Path) -> PixelTower:
     # The names differ, the order does not; the classifier's layers, the last ones, are left out.
     fitting = dict(zip(own, list(theirs.values())[: len(own)], strict=True))
     tower.backbone.load_state_dict(fitting)
+    return _kept_stem(tower.to(memory_format=torch.channels_last))
+
+
+def _kept_stem(tower: PixelTower) -> PixelTower:
+    """The tower; its first layers, which see edges and colours anywhere, are not trained."""
     for name, parameter in tower.backbone.named_parameters():
         if name.startswith(("conv_stem.", "bn1.", "blocks.0.")):
             parameter.requires_grad_(False)
-    return tower.to(memory_format=torch.channels_last)
+    return tower
+
+
+def begun(folder: Path) -> Towers:
+    """Both towers as an earlier training left them, to be trained further.
+
+    Raises:
+        ModelError: no such weights, damaged ones, or none of a pixel tower.
+    """
+    clip = load_clip(str(folder))
+    if clip.pixels is None:
+        raise ModelError(f"{folder} holds no {PIXELS}: name the backbone of a new one instead")
+    tower = clip.pixels.train().requires_grad_(True)
+    return Towers(_kept_stem(tower), clip.model)
 
 
 def _optimizers(towers: Towers, plan: PixelPlan) -> list[torch.optim.Optimizer]:

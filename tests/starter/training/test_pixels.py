@@ -104,6 +104,27 @@ def test_a_new_tower_has_the_weights_of_the_backbone_and_keeps_the_first_layers(
     assert tower.backbone.blocks[1][0].conv_pw.weight.requires_grad
 
 
+def test_towers_of_an_earlier_training_are_trained_further():
+    towers = pixels.begun(WEIGHTS)
+    before = load_clip(str(WEIGHTS))
+    assert before.pixels is not None
+    for name, parameter in before.pixels.state_dict().items():
+        assert torch.equal(towers.tower.state_dict()[name], parameter)
+    trained = {n for n, p in towers.tower.named_parameters() if p.requires_grad}
+    assert "basis" in trained
+    assert not any(name.startswith("backbone.conv_stem.") for name in trained)
+    pixels._optimizers(towers, PLAN)
+    assert towers.model.token_embedding.weight.requires_grad
+    assert not any(p.requires_grad for p in towers.model.visual.parameters())
+
+
+def test_only_a_folder_with_a_tower_can_be_trained_further(tmp_path: Path):
+    for name in ("open_clip_config.json", "open_clip_model.safetensors"):
+        (tmp_path / name).write_bytes((WEIGHTS / name).read_bytes())
+    with pytest.raises(ModelError, match="holds no pixel_tower"):
+        pixels.begun(tmp_path)
+
+
 def test_without_the_package_of_the_backbone_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pixels, "BACKBONE_PACKAGE", "no_such_package")
     with pytest.raises(ModelError, match=r"no_such_package.*requirements/starter\.txt.*--backbone"):
