@@ -24,6 +24,12 @@ from backend.regions.findings import ExportError
 from backend.studio.export import IMAGE
 from dgl_rsis.names import names_background
 
+# Of a list that names only backgrounds.
+NOTHING_ASKED = (
+    "that is what stands for none of the other labels and is never painted; add what to look for, "
+    'as in --labels "building,road,background"'
+)
+
 
 class LabelsError(ExportError):
     """--labels or --config cannot be used; the message says why."""
@@ -104,10 +110,14 @@ def read_config(labels: str, file: Path | None) -> LabelConfig:
         file: a label config as Label Studio has it, instead of labels.
 
     Raises:
-        LabelsError: both or neither, a label twice, or a file that cannot be read.
+        LabelsError: both or neither, a label twice, only backgrounds, or a file that cannot be
+            read.
     """
     if file is None:
-        return _brush_config(read_names(labels))
+        names = read_names(labels)
+        if all(map(names_background, names)):
+            raise LabelsError(f"--labels {labels!r}: {NOTHING_ASKED}")
+        return _brush_config(names)
     if labels:
         raise LabelsError("give --labels or --config, not both")
     return label_config.parse(config_text(file))

@@ -157,7 +157,7 @@ def whole(state: State) -> Any:
         (lambda s: {"state_dict": s, "hook": Runs()}, "namely eval", "content['state_dict']"),
         (
             lambda s: {"epoch": 3, "state_dict": s, "schedule": functools.partial(print)},
-            "namely functools.partial, and code in files is not run. In it: epoch (int), state_dict",
+            "functools.partial, and code in files is not run. In it: epoch (int), state_dict",
             "content['state_dict']",
         ),
     ],
