@@ -10,7 +10,10 @@ from importlib.resources import files
 
 # Names under which a label set says "none of the others".
 BACKGROUND_NAMES = frozenset(
-    {"background", "unlabeled", "unlabelled", "other", "clutter", "clutter background"}
+    {
+        *("background", "unlabeled", "unlabelled", "other", "clutter", "clutter background"),
+        *("unknown", "unclassified", "void", "no data", "nodata"),
+    }
 )
 
 

@@ -156,12 +156,15 @@ class Modifier:
             "left of", "2", "all".
         anchors: of a relation or a comparison ("larger than the tank"), else none; several are
             alternatives but for "between".
+        negated: the expression denies it: "not on the left", "non-white", "without a trailer" (a
+            denied "with").
     """
 
     kind: ModifierKind
     text: str
     value: str
     anchors: tuple[Anchor, ...] = ()
+    negated: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,9 @@ class Decoupled:
         noun: class of the target with its compounds, lower case, singular, without adjectives.
         modifiers: in the order of the text.
         plural: the noun stands in the plural: more than one target is meant.
-        reason: why the whole text had to serve as the noun; empty where it was understood.
+        reason: why the whole text had to serve as the noun, or what is denied that cannot be
+            measured; empty where it was understood.
+        refused: the reason is of the second kind: a mask would show the contrary of what is meant.
     """
 
     text: str
@@ -181,6 +186,7 @@ class Decoupled:
     modifiers: tuple[Modifier, ...] = ()
     plural: bool = False
     reason: str = ""
+    refused: bool = False
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:

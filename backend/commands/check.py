@@ -4,16 +4,18 @@ The config is read by `label_config.parse`, as when it is served; what that leav
 word, such as labels with `model_skip`, is read here once more, so that every label has its line.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from backend.commands import attributes, words
 from backend.project import label_config, markup
 from backend.project.controls import KINDS, PREDICTED, SMART, USABLE
 from backend.project.label_config import EXPRESSION, Control, LabelConfig
 from dgl_rsis.classes import knowledge
 from dgl_rsis.names import names_background
+from dgl_rsis.weights.identity import STARTER, is_closed
 
 HEADER = ("LABEL", "CONTROL", "FORM", "WHAT IT GETS", "SURER THAN", "SMART TOOLS", "KNOWN", "ASKED")
 PER = {"semantic": "one region a class", "instance": "one region an object"}
@@ -27,12 +29,14 @@ class Fate:
         label, control: their names.
         form: "brush", "bitmask", "polygon" or "box".
         gets: "predicted", "background" (never painted), "skipped" (model_skip), "prompt" (of a
-            control with model_skip: its smart tool asks for masks) or "ignored" (see problems).
+            control with model_skip: its smart tool asks for masks) or "ignored" (see problems: its
+            control cannot be used, or its words say nothing to the model).
         mode: "semantic" or "instance"; empty where nothing is predicted.
         synonyms: from `predicted_values`.
         threshold: smallest probability; None for the model's own.
         smart: names of the controls whose smart tools ask for a mask of this label.
-        known: whether the project's knowledge of remote sensing has a word of it.
+        known: whether the project's knowledge of remote sensing has a word of it, or of its head
+            noun.
         asked: the words that the text encoder is asked for; empty where nothing is predicted.
     """
 
@@ -79,14 +83,19 @@ class Checked:
         return asdict(self)
 
 
-def check(xml: str) -> Checked:
-    """Say what becomes of a config; never raises: whatever is wrong stands in `problems`."""
+def check(xml: str, model: str = STARTER) -> Checked:
+    """Say what becomes of a config; never raises: whatever is wrong stands in `problems`.
+
+    Args:
+        xml: the config.
+        model: as the setting MODEL; which words are known depends on it.
+    """
     config = label_config.parse(xml)
     try:
         root = markup.parse(xml)
     except ValueError:  # said among the problems
         return Checked(False, "", "", False, (), (), (), config.problems, ())
-    informed, rest = _informed(list(_fates(root, config)), config)
+    informed, rest = _informed(list(_fates(root, config)), config, model)
     texts = [e for e in root.iter() if markup.tag(e) == "text" and e.get("name") == EXPRESSION]
     return Checked(
         usable=bool(config.controls),
@@ -96,8 +105,17 @@ def check(xml: str) -> Checked:
         prompts=_prompts(root),
         rest=rest,
         labels=tuple(informed),
-        problems=(*config.problems, *_deaf(root, config)),
-        hints=tuple(_hints(root, config)) if config.controls else (),
+        problems=(
+            *config.problems,
+            *_deaf(root, config),
+            *words.left_out(config.labels, model),
+            *attributes.misspelt(root),
+        ),
+        hints=(
+            *words.as_written(config.labels, model),
+            *(words.competing(config.labels) if config.labels else ()),
+            *(_hints(root, config) if config.controls else ()),
+        ),
     )
 
 
@@ -201,7 +219,9 @@ def _points(element: Element) -> bool:
     return markup.tag(element) in SMART and (smart is None or markup.is_true(smart))
 
 
-def _informed(fates: Sequence[Fate], config: LabelConfig) -> tuple[list[Fate], tuple[str, ...]]:
+def _informed(
+    fates: Sequence[Fate], config: LabelConfig, model: str
+) -> tuple[list[Fate], tuple[str, ...]]:
     """What the algorithm's knowledge adds, and the words for what no label covers."""
     asked: Mapping[str, tuple[str, ...]] = {}
     rest: tuple[str, ...] = ()
@@ -209,16 +229,20 @@ def _informed(fates: Sequence[Fate], config: LabelConfig) -> tuple[list[Fate], t
         entries = knowledge.phrases(config.labels)
         asked = {x.label.name: x.phrases for x in entries[: len(config.labels)]}
         rest = next((x.phrases for x in entries if x.label.background), ())
-    informed = [
-        replace(
-            fate,
-            known=names_background(fate.label)
-            or any(len(knowledge.words(word)) > 1 for word in (fate.label, *fate.synonyms)),
-            asked=asked.get(fate.label, ()) if fate.gets == "predicted" else (),
-        )
-        for fate in fates
-    ]
-    return informed, rest
+    silent = {x.name for x in config.labels if knowledge.unasked(x, closed=is_closed(model))}
+    return [_worded(fate, asked, silent) for fate in fates], rest
+
+
+def _worded(fate: Fate, asked: Mapping[str, tuple[str, ...]], silent: Collection[str]) -> Fate:
+    gets = "ignored" if fate.gets == "predicted" and fate.label in silent else fate.gets
+    known = any(map(knowledge.is_known, (fate.label, *fate.synonyms)))
+    return replace(
+        fate,
+        gets=gets,
+        mode=fate.mode if gets == fate.gets else "",
+        known=known or names_background(fate.label),
+        asked=asked.get(fate.label, ()) if gets == "predicted" else (),
+    )
 
 
 def _deaf(root: Element, config: LabelConfig) -> Iterator[str]:

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-from backend.commands import check
-from backend.commands.labels import LabelsError, config_text, read_names
+from backend.commands import check, options, words
+from backend.commands.labels import NOTHING_ASKED, LabelsError, config_text, read_names
 from backend.commands.options import Labels
 from backend.commands.refusals import refuse
 from backend.project import label_config
 from backend.project.interface import Wanted, write
+from dgl_rsis.names import names_background
+from dgl_rsis.types import Label
+from workers.settings import WorkerSettings
 
 
 def config(
@@ -43,11 +46,20 @@ def config(
         names = read_names(labels)
     except LabelsError as error:
         refuse(f"{error}; or --check FILE" if not labels else str(error))
+    asked = [Label(name) for name in names if not names_background(name)]
+    if not asked:
+        refuse(f"--labels {labels!r}: {NOTHING_ASKED}")
+    for sentence in (*words.left_out(asked, _model()), *words.competing(asked)):
+        typer.echo(f"dgl-rsis: {sentence}", err=True)
     xml = write(Wanted(names, polygons, instances, expression))
     problems = label_config.parse(xml).problems
     if problems:
         refuse(" ".join(problems))
     sys.stdout.write(xml)
+
+
+def _model() -> str:
+    return options.read(WorkerSettings).model
 
 
 def _check(file: Path, json: Path | None) -> int:
@@ -56,7 +68,7 @@ def _check(file: Path, json: Path | None) -> int:
         text = config_text(file)
     except LabelsError as error:
         refuse(str(error))
-    checked = check.check(text)
+    checked = check.check(text, _model())
     sys.stdout.write(check.table(checked))
     if json is not None:
         text = json_of.dumps(checked.to_json(), ensure_ascii=False, indent=1)

@@ -1,14 +1,20 @@
 """Labels on the command line: a list with commas, or the project's label config (XML).
 
+In a list "@worldcover" stands for the classes of a public data set, from `label_sets.toml`.
+
 `read_config` is for commands that predict. `read` is for commands that read what people marked: it
 asks what they may mark, not what a model may predict, so ellipses and labels with `model_skip`
 count there.
 """
 
+import re
+import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from backend.project import label_config, markup
@@ -17,6 +23,12 @@ from backend.project.label_config import EXPRESSION, LabelConfig
 from backend.regions.findings import ExportError
 from backend.studio.export import IMAGE
 from dgl_rsis.names import names_background
+
+# Of a list that names only backgrounds.
+NOTHING_ASKED = (
+    "that is what stands for none of the other labels and is never painted; add what to look for, "
+    'as in --labels "building,road,background"'
+)
 
 
 class LabelsError(ExportError):
@@ -98,10 +110,14 @@ def read_config(labels: str, file: Path | None) -> LabelConfig:
         file: a label config as Label Studio has it, instead of labels.
 
     Raises:
-        LabelsError: both or neither, a label twice, or a file that cannot be read.
+        LabelsError: both or neither, a label twice, only backgrounds, or a file that cannot be
+            read.
     """
     if file is None:
-        return _brush_config(read_names(labels))
+        names = read_names(labels)
+        if all(map(names_background, names)):
+            raise LabelsError(f"--labels {labels!r}: {NOTHING_ASKED}")
+        return _brush_config(names)
     if labels:
         raise LabelsError("give --labels or --config, not both")
     return label_config.parse(config_text(file))
@@ -122,18 +138,39 @@ def config_text(file: Path) -> str:
 
 
 def read_names(labels: str) -> list[str]:
-    """Names with commas between them.
+    """Names with commas between them, and names of sets after "@".
 
     Raises:
-        LabelsError: none, or one twice.
+        LabelsError: none, one twice, or a set that is not known.
     """
-    names = [name.strip() for name in labels.split(",") if name.strip()]
+    given = [name.strip() for name in labels.split(",") if name.strip()]
+    names = [n for name in given for n in (_label_set(name) if name[0] == "@" else [name])]
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names:
         raise LabelsError('no labels: give some, as in --labels "building,road,water"')
     if twice:
         raise LabelsError(f"labels given twice: {', '.join(twice)}")
     return names
+
+
+def label_sets() -> Mapping[str, Mapping[str, Any]]:
+    """Name → title, source and classes of each set in `label_sets.toml`."""
+    text = files("backend.commands").joinpath("label_sets.toml").read_text("utf-8")
+    sets: dict[str, Mapping[str, Any]] = tomllib.loads(text)
+    return sets
+
+
+def _label_set(name: str) -> list[str]:
+    """The classes of a set.
+
+    Raises:
+        LabelsError: there is no such set.
+    """
+    sets = label_sets()
+    known = sets.get(re.sub(r"[\s_-]", "", name[1:]).lower())
+    if known is None:
+        raise LabelsError(f"no set of labels {name!r}: choose of @{', @'.join(sets)}")
+    return list(known["classes"])
 
 
 def _brush_config(names: Sequence[str]) -> LabelConfig:

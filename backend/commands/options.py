@@ -26,7 +26,10 @@ OURS = ("backend", "workers", "dgl_rsis")
 
 Model = Annotated[str | None, typer.Option(help="As the variable MODEL.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda:0 (env DEVICE).")]
-Labels = Annotated[str, typer.Option(help='As in "building,road,water".')]
+Labels = Annotated[
+    str,
+    typer.Option(help='As in "building,road,water", or @worldcover; see docs/LABELS.md.'),
+]
 Config = Annotated[
     Path | None, typer.Option(help="A Label Studio label config (XML) instead of --labels.")
 ]

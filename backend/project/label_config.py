@@ -22,7 +22,12 @@ EXPRESSION = "expression"
 MOST_LABELS = 1000  # each task carries them through the queue
 MOST_PROBLEMS = 20
 # Controls that other features read or that no mask could fill: silence, not a note.
-LEFT_ALONE = frozenset({"choices", "textarea", "keypointlabels", "keypoint"})
+LEFT_ALONE = frozenset(
+    {
+        *("choices", "taxonomy", "rating", "number", "datetime", "pairwise", "ranker"),
+        *("textarea", "keypointlabels", "keypoint"),
+    }
+)
 
 
 @dataclass(frozen=True)

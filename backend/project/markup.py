@@ -4,12 +4,14 @@ Parsed with defusedxml, since whoever may edit a project writes it; the SDK pars
 defaults and is only the oracle of the tests.
 """
 
+import re
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
 MAX_CHARACTERS = 1_000_000
+BARE = re.compile(r"&(?!#\d+;|#x[\da-fA-F]+;|(?:amp|lt|gt|quot|apos);)")  # no entity of XML
 TRUE = frozenset({"true", "1", "yes"})
 
 
@@ -25,11 +27,20 @@ def parse(xml: str) -> Element:
     try:
         root: Element = ElementTree.fromstring(xml, forbid_dtd=True)
     except ParseError as error:
-        raise ValueError(f"is not well-formed XML: {error}") from None
+        bare = BARE.search(xml)
+        hint = "" if bare is None else f"; write &amp; for the & in {_around(xml, bare.start())!r}"
+        raise ValueError(f"is not well-formed XML: {error}{hint}") from None
     except DefusedXmlException as error:
         cause = type(error).__name__
         raise ValueError(f"declares a document type or entities ({cause}); remove them") from None
     return root
+
+
+def _around(xml: str, at: int) -> str:
+    """What stands around a place of its line."""
+    line = xml[xml.rfind("\n", 0, at) + 1 :].partition("\n")[0]
+    column = at - (xml.rfind("\n", 0, at) + 1)
+    return line[max(column - 20, 0) : column + 20].strip()
 
 
 def tag(element: Element) -> str:

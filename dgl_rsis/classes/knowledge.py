@@ -1,17 +1,19 @@
 """Remote-sensing knowledge in the text: labels → phrases → prompts.
 
 [paper] "knowledge-guided prompt engineering". [ours] the data (`knowledge.toml`), the merging of a
-user's synonyms, and the background: what else one sees from above, less what the labels cover.
+user's synonyms, the head nouns of labels with qualifiers, and the background: what else one sees
+from above, less what the labels cover.
 """
 
 import hashlib
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from dgl_rsis.decoupling.heads import denied, heads
 from dgl_rsis.names import names_background, normal_name
 from dgl_rsis.types import Extent, Label, Tie
 
@@ -87,7 +89,7 @@ def largest(name: str) -> float | None:
 
 def _table(name: str) -> dict[str, Any]:
     """The table of a name or a phrase; empty where there is none."""
-    entry = _entry(name) or _by_phrase().get(name)
+    entry = _named(name) or _by_phrase().get(name) or next(iter(_entries(name)), None)
     table: dict[str, Any] = _classes()[entry] if entry else {}
     return table
 
@@ -117,11 +119,42 @@ def prompts(phrase: str) -> tuple[str, ...]:
 
 
 def words(name: str) -> tuple[str, ...]:
-    """Everything that the class of this name is called; the name alone when it is not known."""
-    entry = _entry(name)
+    """Everything that the class of this very name is called; the name alone when there is none."""
+    entry = _named(name)
     if entry is None:
         return (_spaced(name),)
     return _unique([*_classes()[entry]["phrases"], *_classes()[entry]["names"]])
+
+
+def unasked(label: Label, *, closed: bool) -> str:
+    """Why no mask can be made for a label; "" where one can.
+
+    Args:
+        label: of the vocabulary.
+        closed: the model knows no words but those of images that it has seen
+            (`dgl_rsis.weights.identity.is_closed`); others may know any word.
+    """
+    if label.background:
+        return ""
+    names = (label.name, *label.synonyms)
+    if _denies(label.name) and not label.synonyms:
+        return f"{denied(label.name)!r} says what a thing is not: name what is there instead"
+    entries = [entry for name in names for entry in _entries(name)]
+    if not closed or any(not _classes()[entry].get("unseen") for entry in entries):
+        return ""
+    if entries:
+        return "no image that the starter weights learnt from shows any: load real weights"
+    return "the starter weights have no word of it: give it synonyms, or load real weights"
+
+
+def known_names() -> tuple[str, ...]:
+    """All names of all tables, lower case, single spaces."""
+    return tuple(name for data in _classes().values() for name in _names(data))
+
+
+def is_known(name: str) -> bool:
+    """Whether a name, or the head noun of it, has a table."""
+    return bool(_entries(name))
 
 
 def named(noun: str, labels: Sequence[Label]) -> str | None:
@@ -129,10 +162,10 @@ def named(noun: str, labels: Sequence[Label]) -> str | None:
     for label in labels:
         if normal_name(noun) in {normal_name(word) for word in (label.name, *label.synonyms)}:
             return label.name
-    entry = _entry(noun)
-    for label in labels:
-        if entry and entry in {_entry(word) for word in (label.name, *label.synonyms)}:
-            return label.name
+    for entry in _entries(noun):
+        for label in labels:
+            if any(entry in _entries(word) for word in (label.name, *label.synonyms)):
+                return label.name
     return None
 
 
@@ -143,8 +176,8 @@ def means(name: str, other: str) -> bool:
     """
     if normal_name(name) == normal_name(other):
         return True
-    entry = _entry(name)
-    return entry is not None and entry in _covered([Label(other)])
+    entries = _entries(name)
+    return bool(entries) and _covered([Label(other)]).issuperset(entries)
 
 
 def rivals(nouns: Sequence[str]) -> tuple[str, ...]:
@@ -153,14 +186,17 @@ def rivals(nouns: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         entry["phrases"][0]
         for name, entry in _classes().items()
-        if name not in meant and not meant & set(entry.get("covers", ()))
+        if name not in meant
+        and not meant & set(entry.get("covers", ()))
+        and not entry.get("unseen")
     )
 
 
 def _own(label: Label) -> tuple[str, ...]:
-    entry = _entry(label.name)
-    known = _classes()[entry]["phrases"] if entry else ()
-    return _unique([_spaced(label.name), *label.synonyms, *known])
+    known = [phrase for entry in _entries(label.name) for phrase in _classes()[entry]["phrases"]]
+    # CLIP reads over a denial: "non building" is most like a building.
+    name = () if _denies(label.name) and label.synonyms else (_spaced(label.name),)
+    return _unique([*name, *label.synonyms, *known])
 
 
 def _background(label: Label, surroundings: Sequence[str]) -> tuple[str, ...]:
@@ -171,14 +207,36 @@ def _background(label: Label, surroundings: Sequence[str]) -> tuple[str, ...]:
 
 def _covered(labels: Sequence[Label]) -> set[str]:
     """Tables that the labels mean or contain, by their names and their synonyms."""
-    entries = {_entry(word) for x in labels for word in (x.name, *x.synonyms)}
-    meant = {entry for entry in entries if entry}
+    meant = {entry for x in labels for word in (x.name, *x.synonyms) for entry in _entries(word)}
     return meant | {c for entry in meant for c in _classes()[entry].get("covers", ())}
 
 
-def _entry(name: str) -> str | None:
-    """The table of this name; DIOR writes its names without spaces."""
+@lru_cache(maxsize=4096)
+def _entries(name: str) -> tuple[str, ...]:
+    """The tables of what a name means: the one of the name itself, else those of its heads.
+
+    "residential building" is a building, "shrub & scrub" both; "water tower" is no water, and what
+    a name denies it does not mean.
+    """
+    if entry := _named(name):
+        return (entry,)
+    if _denies(name):
+        return ()
+    tables = (next(filter(None, map(_named, each)), None) for each in heads(name))
+    return tuple(dict.fromkeys(table for table in tables if table))
+
+
+def _denies(name: str) -> bool:
+    return not _named(name) and bool(denied(name))
+
+
+def _named(name: str) -> str | None:
+    """The table of this very name; DIOR writes its names without spaces."""
     return _by_name().get(normal_name(name).replace(" ", ""))
+
+
+def _names(table: dict[str, Any]) -> list[str]:
+    return [*table["names"], *table.get("also", ())]
 
 
 def _spaced(name: str) -> str:
@@ -213,7 +271,7 @@ def _by_name() -> dict[str, str]:
     return {
         normal_name(n).replace(" ", ""): entry
         for entry, data in _classes().items()
-        for n in data["names"]
+        for n in _names(data)
     }
 
 

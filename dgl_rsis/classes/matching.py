@@ -4,7 +4,7 @@
 scale), the merging of synonyms by maximum after the softmax, and the order-free map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -95,6 +95,15 @@ class SemanticMap:
         """(H, W) float32 in [0, 1], of the best class."""
         probability: Floats = self.classes.max(axis=1)[self.cell]
         return probability
+
+    def without(self, numbers: Collection[int]) -> "SemanticMap":
+        """The same map where these classes are nowhere; the others share their probability."""
+        if not numbers:
+            return self
+        classes = self.classes.copy()
+        classes[:, list(numbers)] = 0
+        classes /= np.maximum(classes.sum(axis=1, keepdims=True), 1e-9)
+        return SemanticMap(self.cell, classes)
 
     @property
     def margin(self) -> float:

@@ -278,6 +278,8 @@ def pixel_classes(
     semantic = _voted(encoded, words, clip, parameters, seconds, learnt)
     if not parameters.knowledge:
         return semantic
+    taught = learnt.labels if learnt is not None else ()
+    semantic = semantic.without({i for i in words.unasked if words.labels[i].name not in taught})
     with timed(seconds, "sizes"):
         return sizes.possible(semantic, encoded.limits(words.phrases)[: len(words.labels)])
 

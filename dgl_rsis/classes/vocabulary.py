@@ -25,11 +25,14 @@ class Vocabulary:
         labels: as given.
         asked: C classes: the labels in order, then implicit backgrounds.
         texts: (P, D) float32, L2 norm 1, the phrases of all classes in order.
+        unasked: indices of classes whose words say nothing to the model; they are never painted,
+            but where examples taught them.
     """
 
     labels: tuple[Label, ...]
     asked: tuple[ClassPhrases, ...]
     texts: Tensor
+    unasked: frozenset[int] = frozenset()
 
     @property
     def phrases(self) -> Phrases:
@@ -87,7 +90,11 @@ def prepare(labels: Sequence[Label], clip: ClipModel, *, enrich: bool = True) ->
     asked = knowledge.phrases(labels, enrich=enrich)
     phrases = [phrase for entry in asked for phrase in entry.phrases]
     prompts = [knowledge.prompts(phrase) if enrich else (phrase,) for phrase in phrases]
-    return Vocabulary(tuple(labels), tuple(asked), features.text_features(clip, prompts))
+    unasked = frozenset(
+        i for i, x in enumerate(labels) if enrich and knowledge.unasked(x, closed=clip.closed)
+    )
+    texts = features.text_features(clip, prompts)
+    return Vocabulary(tuple(labels), tuple(asked), texts, unasked)
 
 
 def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:

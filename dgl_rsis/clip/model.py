@@ -21,7 +21,7 @@ from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.pixel_tower import PixelTower
 from dgl_rsis.weights.architectures import build_clip, clip_tokenizer, require_clip
 from dgl_rsis.weights.checkpoints import ModelError, fill
-from dgl_rsis.weights.identity import STARTER, fingerprint
+from dgl_rsis.weights.identity import STARTER, fingerprint, is_closed
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,11 @@ class ClipModel:
     fingerprint: str
     device: str
     pixels: PixelTower | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it knows no words but those of its training images' things."""
+        return is_closed(self.name)
 
     @property
     def visual(self) -> VisionTransformer | ModifiedResNet:

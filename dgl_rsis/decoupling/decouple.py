@@ -30,7 +30,8 @@ def decouple(text: str) -> Decoupled:
 
     Returns:
         The parts; where the text is not understood the whole of it is the noun, and `reason` says
-        why.
+        why. What it denies is a modifier that is `negated`; where that cannot be measured it is
+        `refused`, with the reason.
     """
     normal = normalised(text)
     if len(normal) > LONGEST:
@@ -39,7 +40,7 @@ def decouple(text: str) -> Decoupled:
     if reason := _unreadable(words):
         return _whole(text, normal, reason)
     decoupled = read_sentence(normal, read_terms(words))
-    if decoupled.reason:
+    if decoupled.reason and not decoupled.refused:
         return _whole(text, normal, decoupled.reason, decoupled.modifiers)
     return replace(decoupled, text=text)
 
@@ -51,24 +52,27 @@ def parse_lines(lines: Iterable[str]) -> Iterator[Decoupled]:
 
 
 def to_json(decoupled: Decoupled) -> Json:
-    """What the command line prints; `reason` only where there is one."""
-    parts = {
+    """What the command line prints; `reason`, `refused` and `negated` only where there is one."""
+    parts: Json = {
         "text": decoupled.text,
         "noun": decoupled.noun,
         "plural": decoupled.plural,
         "modifiers": [_modifier_json(modifier) for modifier in decoupled.modifiers],
         "anchors": [{"text": x.text, "noun": x.noun} for x in decoupled.anchors],
     }
-    return parts | ({"reason": decoupled.reason} if decoupled.reason else {})
+    if decoupled.reason:
+        parts["reason"] = decoupled.reason
+    return parts | ({"refused": True} if decoupled.refused else {})
 
 
 def _modifier_json(modifier: Modifier) -> Json:
-    return {
+    said: Json = {
         "kind": modifier.kind,
         "text": modifier.text,
         "value": modifier.value,
         "anchors": [{"text": x.text, "noun": x.noun} for x in modifier.anchors],
     }
+    return said | ({"negated": True} if modifier.negated else {})
 
 
 def normalised(text: str) -> str:

@@ -7,7 +7,13 @@ left": the bridge is on the left), up to a comma, an "and" or a finite verb.
 from collections.abc import Callable, Sequence
 
 from dgl_rsis.decoupling.lexicon import ADJECTIVES, WORD
-from dgl_rsis.decoupling.phrases import Draft, Phrase, place_value, read_phrase
+from dgl_rsis.decoupling.phrases import (
+    Draft,
+    Phrase,
+    denies_adjective,
+    place_value,
+    read_phrase,
+)
 from dgl_rsis.decoupling.terms import END, Cursor, Term
 from dgl_rsis.types import Anchor, Decoupled
 
@@ -33,8 +39,16 @@ def read_sentence(text: str, terms: Sequence[Term]) -> Decoupled:
     drafts = sorted(reader.drafts, key=lambda draft: draft.start)
     modifiers = tuple(draft.finish(text) for draft in drafts)
     if reader.target is None:
-        return Decoupled(text, text, modifiers, reason=NO_NOUN)
-    return Decoupled(text, reader.target.noun, modifiers, reader.target.plural)
+        reason = reader.refusal or NO_NOUN
+        return Decoupled(text, text, modifiers, reason=reason, refused=bool(reader.refusal))
+    return Decoupled(
+        text,
+        reader.target.noun,
+        modifiers,
+        reader.target.plural,
+        reader.refusal,
+        refused=bool(reader.refusal),
+    )
 
 
 def _beside(place: str) -> str:
@@ -56,6 +70,7 @@ class _Sentence:
         self.clause = False  # a new clause began
         self.joint: int | None = None  # drafts before the last conjunction behind the target
         self.extreme = False  # "farthest" was read
+        self.refusal = ""  # what is denied that cannot be
 
     def read(self) -> None:
         while self.cursor.kind != END and self.target is None:
@@ -77,9 +92,11 @@ class _Sentence:
         kind = self.cursor.kind
         before = self.cursor.at
         opens = kind == "request" and self.cursor.peek(1).kind not in {END, "relation", "be"}
-        if kind in _OPENING:
+        if kind == "negation" and not denies_adjective(self.cursor, self.cursor.peek()):
+            self._refuse(self.cursor.peek(), "comes before what is looked for")
+        elif kind in _OPENING:
             self._prepositional()
-        elif (kind in _PHRASES and not opens) or kind in {"state", "verb", "extreme"}:
+        elif (kind in _PHRASES and not opens) or kind in {"state", "verb", "extreme", "negation"}:
             self._candidate()
         if self.cursor.at == before:
             self.cursor.at += 1
@@ -259,7 +276,10 @@ class _Sentence:
     def _leads_on(self, term: Term, *, clause: bool) -> bool:
         if term.kind == "verb":
             return clause or self.text[term.end - 1] != "s"
-        return term.kind in {"state", "filler", "relative"} or (clause and term.kind == "be")
+        denied = term.kind == "negation" and term.value == "not"
+        if denied or term.kind == "be":
+            return clause
+        return term.kind in {"state", "filler", "relative"}
 
     def _phrase(self) -> None:
         """A noun phrase behind the target: a predicate, a place, or something else."""
@@ -336,13 +356,68 @@ class _Sentence:
         self.clause = self.cursor.peek().value == "stop"
         self.copula &= not self.clause
 
+    # ---- what is denied --------------------------------------------------------------------------
+
     def _negation(self) -> None:
-        """What is denied says nothing that a mask could be measured by."""
-        kept, self.drafts = self.drafts, []
+        """A modifier that is denied: it is measured, and counts the other way round."""
+        term = self.cursor.peek()
         self.cursor.at += 1
+        kept, self.drafts = self.drafts, []
+        _DENIALS[term.value](self, term)
+        denied, self.drafts = self.drafts, kept
+        if not denied:
+            self._refuse(term, "denies what cannot be measured")
+        elif len(denied) > 1 and not self._either(denied):
+            self._refuse(term, "denies several things at once")
+        for draft in denied:
+            draft.start, draft.negated = min(draft.start, term.start), True
+        self.drafts += denied
+
+    def _refuse(self, term: Term, why: str) -> None:
+        self.refusal = f"{self._word(term)!r} {why}: say what it is, not what it is not"
+
+    def _either(self, drafts: Sequence[Draft]) -> bool:
+        """Whether "or" joins them: each of them is denied then."""
+        between = self.text[drafts[0].end : drafts[-1].end].split()
+        return "or" in between or "nor" in between
+
+    def _deny(self, _term: Term) -> None:
+        """What it is not: "not in the harbor", "not red or blue"."""
+        self._denied_step()
+        while self.cursor.kind == "conjunction" and self._word(self.cursor.peek()) == "or":
+            self.cursor.at += 1
+            self._denied_step()
+
+    def _denied_step(self) -> None:
+        while self.cursor.kind == "filler":
+            self.cursor.at += 1
         if self.cursor.kind not in {END, "conjunction"}:
             self._step()
-        self.drafts = kept
+
+    def _lack(self, term: Term) -> None:
+        """Things that it is not with: "without trees or huts". What follows is not said of them."""
+        anchors: list[Anchor] = []
+        while (phrase := read_phrase(self.cursor)).nouns and not phrase.is_frame:
+            anchors.append(Anchor(self.text[phrase.start : phrase.end], phrase.noun))
+            if self.cursor.kind != "conjunction" or self.cursor.peek().value != "and":
+                break
+            self.cursor.at += 1
+        if anchors:
+            end = self.cursor.last_end
+            self.drafts.append(Draft("relation", "with", term.start, end, tuple(anchors)))
+
+    def _except(self, _term: Term) -> None:
+        """Some of them: "except the white one", "other than those on the left"."""
+        phrase = read_phrase(self.cursor)
+        same = phrase.one or (self.target is not None and phrase.noun == self.target.noun)
+        if phrase.nouns and not same:
+            return
+        self.drafts.extend(draft for draft in phrase.drafts if draft.kind != "count")
+        while self.cursor.kind not in {END, "conjunction"}:
+            self._step()
+
+    def _word(self, term: Term) -> str:
+        return self.text[term.start : term.end]
 
     def _existential(self) -> None:
         """Something else: "… and on the right there is a harbor"."""
@@ -367,4 +442,10 @@ _STEPS: dict[str, Callable[[_Sentence], None]] = {
     "negation": _Sentence._negation,
     "existential": _Sentence._existential,
     "extreme": _Sentence._farthest,
+}
+_DENIALS: dict[str, Callable[[_Sentence, Term], None]] = {
+    "not": _Sentence._deny,
+    "non": _Sentence._deny,
+    "without": _Sentence._lack,
+    "except": _Sentence._except,
 }

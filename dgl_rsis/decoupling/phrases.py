@@ -24,6 +24,7 @@ class Draft:
     start: int
     end: int
     anchors: tuple[Anchor, ...] = ()
+    negated: bool = False
 
     @property
     def compares(self) -> bool:
@@ -33,7 +34,7 @@ class Draft:
     def finish(self, text: str) -> Modifier:
         """The modifier; a comparative that compares with nothing means the extreme one."""
         value = f"{self.value[:-1]}st" if self.compares else self.value
-        return Modifier(self.kind, text[self.start : self.end], value, self.anchors)
+        return Modifier(self.kind, text[self.start : self.end], value, self.anchors, self.negated)
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Phrase:
         single: … and it is one of them.
         extreme: "the farthest …".
         closest: "the closest …", which a later "to the …" completes.
+        denial: "non" in "non-white", until the adjective comes that it denies.
     """
 
     nouns: list[Term] = field(default_factory=list)
@@ -68,6 +70,7 @@ class Phrase:
     single: bool = False
     extreme: bool = False
     closest: Term | None = None
+    denial: Term | None = None
 
     @property
     def noun(self) -> str:
@@ -162,8 +165,36 @@ def _take_adjective(cursor: Cursor, phrase: Phrase, term: Term) -> bool:
             return False
     if term.kind == "count":
         return _take_count(cursor, phrase, term)
-    phrase.drafts.append(Draft(ADJECTIVES[term.kind], term.value, term.start, term.end))
+    _describe(phrase, Draft(ADJECTIVES[term.kind], term.value, term.start, term.end))
     return True
+
+
+def _describe(phrase: Phrase, draft: Draft) -> None:
+    """Take an adjective, and with it the "non" that stands before it."""
+    if phrase.denial is not None:
+        draft.start, draft.negated, phrase.denial = phrase.denial.start, True, None
+    phrase.drafts.append(draft)
+
+
+def _take_negation(cursor: Cursor, phrase: Phrase, term: Term) -> bool:
+    """Before an adjective: "the non-white car"; an unlisted one has its noun behind it."""
+    if phrase.nouns or not denies_adjective(cursor, term):
+        return False
+    phrase.denial = term
+    return True
+
+
+def denies_adjective(cursor: Cursor, term: Term) -> bool:
+    """Whether the term, at the cursor, denies the adjective behind it."""
+    if term.kind != "negation" or term.value not in {"non", "not"}:
+        return False
+    ahead = 1
+    while cursor.peek(ahead).kind == "filler":  # "not so large"
+        ahead += 1
+    after = cursor.peek(ahead).kind
+    listed = after in ADJECTIVES and after != "count"
+    unlisted = term.value == "non" and after == WORD and cursor.peek(2).kind in NOUNLIKE
+    return listed or unlisted
 
 
 def _take_count(cursor: Cursor, phrase: Phrase, term: Term) -> bool:
@@ -194,6 +225,9 @@ def _take_place(cursor: Cursor, phrase: Phrase, term: Term) -> bool:
 
 
 def _take_word(cursor: Cursor, phrase: Phrase, term: Term) -> bool:
+    if phrase.denial is not None:  # "non-residential building"
+        _describe(phrase, Draft("attribute", cursor.spelling(term), term.start, term.end))
+        return True
     phrase.nouns.append(term._replace(value=cursor.spelling(term)))
     return True
 
@@ -314,5 +348,6 @@ _TAKE: dict[str, Callable[[Cursor, Phrase, Term], bool]] = {
     "preposition": _take_of,
     "be": _take_genitive,
     "relation": _take_closest,
+    "negation": _take_negation,
     "extreme": _take_extreme,
 }

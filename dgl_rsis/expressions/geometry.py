@@ -85,6 +85,7 @@ JUDGES: Mapping[str, Judge] = {  # relations to any one of the anchors
 ORDINAL = re.compile(r"(\d+|last)(?: from (left|right|top|bottom))?")
 OUTER = {"left": "leftmost", "right": "rightmost", "top": "topmost", "bottom": "bottommost"}
 TINY = 1e-6
+_RELATIONS = ("between", "surrounded by", "closest to")  # beside those of `JUDGES`
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,20 @@ def score(
         parameters: see there.
     """
     case = _Case(candidates, weights, anchors, parameters)
-    scored = [(m.text, _field(m, case)) for m in modifiers if not _is_ranking(m)]
+    scored = [(m.text, _as_said(m, _field(m, case))) for m in modifiers if not _is_ranking(m)]
     fitting = replace(case, weights=weights * _least(scored, len(candidates)))
-    scored += [(m.text, _rank(m, order, fitting)) for m, order in _ranking(modifiers)]
+    scored += [(m.text, _as_said(m, _rank(m, order, fitting))) for m, order in _ranking(modifiers)]
     total = _least(scored, len(candidates)) * (candidates.areas > 0)
     parts = {text: part for text, part in scored if part is not None}
     return GeometryScores(total, parts, tuple(text for text, part in scored if part is None))
+
+
+def _as_said(modifier: Modifier, part: Floats | None) -> Floats | None:
+    """The contrary of a modifier that is denied; an anchor that was not found says nothing."""
+    if part is None or not modifier.negated:
+        return part
+    contrary: Floats = 1 - part
+    return contrary
 
 
 def _least(scored: Sequence[tuple[str, Floats | None]], count: int) -> Floats:
@@ -184,6 +193,16 @@ def _field(modifier: Modifier, case: _Case) -> Floats | None:
         members = distinct(case.candidates, case.weights, case.parameters.instances).members
         return fields.relative(values, case.weights, members, sign)
     return None
+
+
+def measures(modifier: Modifier) -> bool:
+    """Whether `score` can have something to say of a modifier."""
+    value, known = modifier.value, {*PLACES, *RELATIVE, *LARGEST, *OUTERMOST}
+    if modifier.kind in ("attribute", "count"):
+        return False
+    if modifier.kind == "ordinal":
+        return ORDINAL.fullmatch(value) is not None
+    return value in ({*JUDGES, *_RELATIONS} if modifier.anchors else known)
 
 
 # ---- relations -----------------------------------------------------------------------------------
@@ -255,7 +274,7 @@ def _is_order(word: str) -> bool:
 def _ranking(modifiers: Sequence[Modifier]) -> list[tuple[Modifier, str]]:
     """Each with the word that orders the candidates: "the second largest" is one rank, not two."""
     ranking = [m for m in modifiers if _is_ranking(m)]
-    orders = [m for m in ranking if _is_order(m.value)]
+    orders = [m for m in ranking if _is_order(m.value) and not m.negated]
     bare = [m for m in ranking if m.kind == "ordinal" and "from" not in m.value]
     if bare and len(orders) == 1:
         return [(m, orders[0].value) for m in ranking if m is not orders[0]]

@@ -32,7 +32,7 @@ from dgl_rsis.expressions.shapes import Shapes
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.resolution import Resolution
-from dgl_rsis.types import RGB, Decoupled, Floats, InputError, Label, Mask, Proposals
+from dgl_rsis.types import RGB, Decoupled, Floats, InputError, Label, Mask, Modifier, Proposals
 
 Mode = Literal["clip", "global-local", "dgl", "geometry"]
 MODES: Mapping[Mode, Mapping[str, float]] = {
@@ -160,8 +160,11 @@ def refer(
     if not expression.strip():
         raise InputError("the expression is empty: say what to look for, as in 'the white tank'")
     seconds = dict(encoded.seconds)
+    decoupled = decouple.decouple(expression)
+    if parameters.mode == "geometry" and (reason := _undecidable(decoupled)):
+        return ExpressionSegmentation(decoupled, (), reason, None, seconds)
     with timed(seconds, "text"):
-        question = _ask(expression, clip, parameters)
+        question = _ask(decoupled, clip)
     if parameters.mode in ("clip", "global-local"):
         with timed(seconds, "selection"):
             parts = {"sentence": _similarity(encoded, question, clip, parameters)}
@@ -171,12 +174,31 @@ def refer(
     return _by_stages(encoded, question, clip, parameters, seconds)
 
 
-def _ask(expression: str, clip: ClipModel, parameters: ResParameters) -> _Question:
-    decoupled = decouple.decouple(expression)
+def _undecidable(decoupled: Decoupled) -> str:
+    """What an expression denies that cannot be measured on masks; "" for nothing."""
+    if decoupled.refused:
+        return decoupled.reason
+    for modifier in decoupled.modifiers:
+        coloured = modifier.kind == "attribute" and colours.knows(modifier.value)
+        if modifier.negated and not (coloured or geometry.measures(modifier)):
+            return f"{modifier.text!r} cannot be measured: say what it is, not what it is not"
+    return ""
+
+
+def _affirmed(decoupled: Decoupled) -> str:
+    """The sentence without what it denies: CLIP reads over a "non", and would look for that."""
+    said = decoupled.text
+    for modifier in decoupled.modifiers:
+        if modifier.negated:
+            said = decouple.normalised(said).replace(modifier.text, "")
+    return said
+
+
+def _ask(decoupled: Decoupled, clip: ClipModel) -> _Question:
     nouns = list(dict.fromkeys([decoupled.noun, *(a.noun for a in decoupled.anchors)]))
     words = vocabulary.prepare([Label(noun) for noun in nouns], clip)
     classes = {noun: i for i, noun in enumerate(nouns)}
-    sentence = features.text_features(clip, [(expression,)])
+    sentence = features.text_features(clip, [(_affirmed(decoupled),)])
     # Rivals and the implicit background are one class: everything else.
     phrases = scales.joined(words.phrases, vocabulary.rivals(nouns, clip, len(nouns)))
     return _Question(decoupled, phrases, classes, sentence)
@@ -265,11 +287,11 @@ def _geometry(
     """How well place, size and colour of each mask fit the modifiers: (N,) float32 in [0, 1]."""
     confidence = seen.confidence
     modifiers = question.decoupled.modifiers
-    words = [m.value for m in modifiers if m.kind == "attribute" and colours.knows(m.value)]
+    words = [m for m in modifiers if m.kind == "attribute" and colours.knows(m.value)]
     fits: Floats = np.ones(len(confidence), dtype=np.float32)
     if words:
         means = colours.balanced(colours.mean_lab(image, seen.masks), confidence)
-        fits = np.minimum.reduce([colours.colour(means, word) for word in words])
+        fits = np.minimum.reduce([_coloured(means, word) for word in words])
         fits = colours.relative(fits, confidence)
     measured = _measure(seen.masks)
     others = measured if seen.others is seen.masks else None
@@ -288,6 +310,13 @@ def _geometry(
     scores = geometry.score(modifiers, measured, confidence * fits, anchors, parameters.geometry)
     total: Floats = scores.total * fits
     return total
+
+
+def _coloured(means: Floats, word: Modifier) -> Floats:
+    """How well colours fit a word, or its contrary where it is denied: (N,) in [0, 1]."""
+    fits: Floats = colours.colour(means, word.value)
+    contrary: Floats = 1 - fits
+    return contrary if word.negated else fits
 
 
 def _measure(proposed: Proposals) -> Shapes:

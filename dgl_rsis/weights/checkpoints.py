@@ -2,36 +2,34 @@
 
 Every format that the published weights come in: a bare state dict (RemoteCLIP, GeoRSCLIP, Segment
 Anything), a training checkpoint with the state dict inside and `module.` before its names
-(SkyCLIP), a TorchScript archive (OpenAI), safetensors. The content tells which, never the name.
-No code in a file is ever run.
+(SkyCLIP), Hugging Face's names, a TorchScript archive (OpenAI), safetensors. The content tells
+which, never the name. No code in a file is ever run.
 """
 
-import re
+import logging
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from open_clip.model import convert_to_custom_text_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dgl_rsis.weights import layouts
+from dgl_rsis.weights.layouts import State
+from dgl_rsis.weights.pickles import ContentError, unpickled
 from dgl_rsis.weights.torchscript import is_torchscript, read_weights
 
-WRAPPERS = ("state_dict", "model")
-PREFIXES = ("module.", "model.")  # of DistributedDataParallel, and of a wrapping class
-# What OpenAI's files hold beside weights; the last at any depth, and models make it themselves.
-SETTINGS = ("input_resolution", "context_length", "vocab_size")
-MASK = "attn_mask"
+LOG = logging.getLogger(__name__)
+
 SHOWN = 3  # misfits, names or members in a message
 LONGEST_SHOWN = 200  # characters of another library's message
 
 START_BYTES = 64  # enough to tell the formats apart
 PICKLE, ZIP = b"\x80", b"PK\x03\x04"  # what they begin with
-SAFETENSORS = ".safetensors"
 LONGEST_HEADER = 100_000_000  # bytes of JSON in safetensors, by its own reader
 # What often comes in the place of a checkpoint: how it begins → what it is, and the way out.
 NO_CHECKPOINTS = {
@@ -44,15 +42,10 @@ DAMAGES = (
     RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, OSError,
     zipfile.BadZipFile, SafetensorError,
 )  # fmt: skip
-FOREIGN = re.compile(r"(?:GLOBAL|class|callable) ([\w.]+)")  # in torch's refusals
 
 
 class ModelError(ValueError):
     """A model cannot be loaded. The message names the file and the way out."""
-
-
-class _ContentError(ValueError):
-    """A file is whole and holds no weights. The message says what is in it, and the way out."""
 
 
 def load_state(path: Path, origin: str = "") -> dict[str, Tensor]:
@@ -68,17 +61,33 @@ def load_state(path: Path, origin: str = "") -> dict[str, Tensor]:
     Raises:
         ModelError: no file, no checkpoint, a truncated one, or one that holds more than weights.
     """
-    origin = origin or str(path)
+    return _states(path, origin or str(path))[0][1]
+
+
+def _states(path: Path, origin: str) -> list[tuple[str, State]]:
+    """All state dicts in a file, the likeliest first, see `layouts.states`.
+
+    Raises:
+        ModelError: see `load_state`.
+    """
+    if path.is_dir():
+        raise ModelError(f"{origin} is a folder: give the file of weights in it")
     if not path.is_file():
         raise ModelError(f"no weight file {origin}")
     try:
-        return _unwrapped(_read(path))
-    except _ContentError as error:
-        raise ModelError(f"{origin} cannot be loaded: {error}") from None
-    except UnpicklingError as error:
-        raise ModelError(f"{origin} cannot be loaded{_pickle_fault(error)}") from None
+        return list(layouts.states(_read(path), KNOWN))
+    except ContentError as error:
+        raise ModelError(
+            f"{origin} cannot be loaded: {str(error).replace('FILE', origin)}"
+        ) from None
+    except UnpicklingError:
+        raise ModelError(
+            f"{origin} cannot be loaded, it may be truncated: it holds more than weights, or it "
+            "was damaged on its way"
+        ) from None
     except DAMAGES as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:LONGEST_SHOWN]
+        reason = reason.replace(str(path), origin)
         raise ModelError(f"{origin} cannot be loaded, it may be truncated: {reason}") from None
 
 
@@ -97,17 +106,21 @@ def fill(
     Raises:
         ModelError: as `load_state`, or the checkpoint is of another architecture.
     """
-    state = _matched(model, load_state(path, origin))
-    _check_fit(model.state_dict(), state, origin or str(path), architecture)
-    model.load_state_dict(state, strict=True, assign=assign)
+    origin, expected = origin or str(path), model.state_dict()
+    fitting = [(key, _matched(model, state)) for key, state in _states(path, origin)]
+    chosen = min(fitting, key=lambda each: bool(_misfits(expected, each[1])))
+    _check_fit(expected, chosen[1], origin, architecture)
+    if len(fitting) > 1:
+        LOG.info("%s: the weights under %r are taken", origin, chosen[0])
+    model.load_state_dict(chosen[1], strict=True, assign=assign)
 
 
 def _read(path: Path) -> Any:
     """What a file holds, by what its first bytes say that it is.
 
     Raises:
-        _ContentError: it is no format of weights.
-        UnpicklingError: it holds more than weights, or it is damaged.
+        ContentError: it is no format of weights, or holds more than these.
+        UnpicklingError: it is damaged.
         one of DAMAGES: it is damaged.
     """
     with path.open("rb") as file:
@@ -118,22 +131,12 @@ def _read(path: Path) -> Any:
         return read_weights(path)
     if zipfile.is_zipfile(path):
         _check_members(path)
-        return _unpickled(path)
+        return unpickled(path)
     if start.startswith(ZIP):
         raise zipfile.BadZipFile("it begins as a zip archive and lacks the end of one")
     if not start.startswith(PICKLE):
-        raise _ContentError(_no_checkpoint(start))
-    return _unpickled(path)
-
-
-def _unpickled(path: Path) -> Any:
-    """What `torch.save` wrote, in its format of today, a zip archive, or in the older one."""
-    if zipfile.is_zipfile(path) and path.suffix != SAFETENSORS:
-        # Mapped into memory: a training checkpoint's optimiser state is never read.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    # Not by its path: torch would go by the ending of the name, whatever is in the file.
-    with path.open("rb") as file:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        raise ContentError(_no_checkpoint(start))
+    return unpickled(path)
 
 
 def _is_safetensors(start: bytes) -> bool:
@@ -146,7 +149,7 @@ def _check_members(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     if not any(name.endswith("/data.pkl") for name in names):
-        raise _ContentError(
+        raise ContentError(
             f"it is a zip archive of {_listed(names)}: unpack it, and give the checkpoint inside"
         )
 
@@ -164,44 +167,9 @@ def _no_checkpoint(start: bytes) -> str:
     return f"it begins with the bytes {start[:8].hex(' ')}, as no known format does: give {KNOWN}"
 
 
-def _pickle_fault(error: UnpicklingError) -> str:
-    """Why a pickle was refused; torch's own message tells how to run the code in the file."""
-    foreign = FOREIGN.search(str(error))
-    if foreign is None:
-        return ", it may be truncated: it holds more than weights, or it was damaged on its way"
-    return (
-        f": it holds more than weights, namely {foreign[1]}, and code in files is not run; where "
-        "it was made, save the weights alone: torch.save(model.state_dict(), FILE)"
-    )
-
-
-def _unwrapped(content: Any) -> dict[str, Tensor]:
-    """The state dict inside what training scripts put around it.
-
-    Raises:
-        _ContentError: there is none.
-    """
-    for key in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content:
-        raise _ContentError(f"it holds no weights, but a {type(content).__name__}: give {KNOWN}")
-    state = {name: value for name, value in content.items() if not _is_setting(str(name))}
-    strange = [n for n, v in state.items() if not (isinstance(n, str) and isinstance(v, Tensor))]
-    if strange:
-        raise _ContentError(f"{strange[0]!r} in it is no tensor; it holds {_listed(content)}")
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
-
-
-def _is_setting(name: str) -> bool:
-    return name in SETTINGS or name.rpartition(".")[2] == MASK
-
-
 def _matched(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same weights as this model names and shapes them; as open_clip's own loading does."""
+    state = layouts.fitted(layouts.named_by_open_clip(state), model.state_dict().keys())
     if "positional_embedding" in state and hasattr(model, "text"):
         state = convert_to_custom_text_state_dict(state)
     scale = getattr(model, "logit_scale", None)  # () or (1,), by the version that saved it
@@ -213,6 +181,17 @@ def _matched(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _check_fit(
     expected: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str, architecture: str
 ) -> None:
+    misfits = _misfits(expected, state)
+    if misfits:
+        more = f" (and {len(misfits) - SHOWN} more)" if len(misfits) > SHOWN else ""
+        raise ModelError(
+            f"{origin} cannot be loaded as {architecture}, it is of another architecture: "
+            f"{'; '.join(misfits[:SHOWN])}{more}"
+        )
+
+
+def _misfits(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """What keeps weights from a model: shapes, then what is missing, then what is too much."""
     missing = [f"{name} is missing" for name in expected if name not in state]
     strange = [f"{name} is unknown to it" for name in state if name not in expected]
     shapes = [
@@ -220,13 +199,7 @@ def _check_fit(
         for name, value in expected.items()
         if name in state and state[name].shape != value.shape
     ]
-    misfits = shapes + missing + strange
-    if misfits:
-        more = f" (and {len(misfits) - SHOWN} more)" if len(misfits) > SHOWN else ""
-        raise ModelError(
-            f"{origin} cannot be loaded as {architecture}, it is of another architecture: "
-            f"{'; '.join(misfits[:SHOWN])}{more}"
-        )
+    return shapes + missing + strange
 
 
 def _listed(names: Iterable[Any]) -> str:

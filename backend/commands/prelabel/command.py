@@ -153,9 +153,12 @@ def _with_root(settings: WorkerSettings, root: Path) -> WorkerSettings:
 
 
 def _run(given: Given, settings: WorkerSettings, *, learns: bool) -> int:
+    from backend.commands import words  # the algorithm's knowledge, which few runs need
+
     studio = _check(given, settings)
     with _stopping() as stop:
         config = _config(given, studio)
+        left_out = words.warn(config.labels, settings.model)
         failed_before: set[str] = set()
         engine = _engine(given, settings, stop, failed_before)
         prototypes = _prototypes(given, engine) if learns else ""
@@ -182,7 +185,7 @@ def _run(given: Given, settings: WorkerSettings, *, learns: bool) -> int:
                 given.retry_failed, given.order is Order.UNCERTAINTY,
             )  # fmt: skip
             try:
-                return run.run(Meter(source.total))
+                return max(run.run(Meter(source.total)), int(left_out))
             except PrelabelError as error:  # it had begun, so another try may do
                 LOG.error("%s", error)
                 return 1

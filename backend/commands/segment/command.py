@@ -53,6 +53,7 @@ def segment(
     A TIFF that is georeferenced, or larger than 1024 pixels, is a scene: it is read piece by piece
     and becomes rasters (and polygons) on its own grid.
     """
+    from backend.commands import words
     from backend.commands.labels import LabelsError, read_config
     from backend.commands.segment.images import LocalError, ReferringRun, refer
     from backend.commands.segment.scene_work import SceneOptions
@@ -68,9 +69,10 @@ def segment(
                 refuse("give --expression alone: its own noun says what to look for")
             status = refer(ReferringRun(images, expression, top_k, explain, out, settings))
         else:
-            status = segment_classes(
-                images, read_config(labels, config), out, scene_options, settings
-            )
+            asked = read_config(labels, config)
+            left_out = words.warn(asked.labels, settings.model)
+            status = segment_classes(images, asked, out, scene_options, settings)
+            status = max(status, int(left_out))
     except (LabelsError, LocalError, OSError) as error:
         refuse(str(error))
     except ValueError as error:

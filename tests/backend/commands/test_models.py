@@ -168,7 +168,8 @@ def test_a_checkpoint_of_ones_own(
     [
         (forms.bare, "w.pt"), (forms.legacy, "w.safetensors"), (forms.trained, "w.ckpt"),
         (forms.wrapped, "w.pth"), (forms.halved, "w.safetensors"), (forms.safe, "w.safetensors"),
-        (forms.safe, "w.pt"), (forms.archive, "w"),
+        (forms.safe, "w.pt"), (forms.archive, "w"), (forms.commented, "w.pt"),
+        (forms.listed, "w.pt"),
     ],
 )  # fmt: skip
 def test_what_model_loads_is_added(
@@ -191,9 +192,7 @@ def test_what_model_loads_is_added(
 @pytest.mark.parametrize(
     ("save", "reason"),
     [
-        (forms.commented, "holds more than weights, namely argparse.Namespace, and code in files"),
         (forms.evil, "it holds more than weights, or it was damaged"),
-        (forms.listed, "it holds no weights, but a list: give a checkpoint that PyTorch saved"),
         (forms.text, "it is text that begins with 'epoch 1': give a checkpoint that PyTorch"),
         (forms.page, "it is a web page or XML: sign in or accept the licence there"),
         (forms.pointer, "it is a Git LFS pointer to the file: fetch that by `git lfs pull`"),

@@ -39,6 +39,12 @@ def test_the_gold_file_is_large_and_covers_every_kind():
     assert positions == POSITIONS
 
 
+def test_gold_denials():
+    for row in gold():
+        denied = [m["value"] for m in row["modifiers"] if m.get("negated")]
+        assert [m.value for m in decouple(row["text"]).modifiers if m.negated] == denied, row
+
+
 @pytest.mark.parametrize("part", ["kinds", "values", "anchors", "nouns"])
 def test_gold_expressions(part):
     pairs = []

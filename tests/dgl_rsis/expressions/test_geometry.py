@@ -1,6 +1,6 @@
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -138,6 +138,16 @@ def test_scores_lie_in_the_unit_interval_and_the_least_part_decides(scene, value
     assert scores.total[0] == 0  # an empty mask
     least = np.minimum.reduce([np.ones(len(scene.masks)), *parts])
     assert scores.total[1:] == pytest.approx(least[1:])
+
+
+@given(scenes(), st.sampled_from([*ALONE, *WITH_ANCHORS, *DIRECTED, "2", "last"]))
+@settings(max_examples=40, deadline=None)
+def test_what_is_denied_counts_the_other_way_round(scene, value):
+    said = modifier(value)
+    (part,) = scene.judge(said).parts.values()
+    (denied,) = scene.judge(replace(said, negated=True)).parts.values()
+    assert denied == pytest.approx(1 - part)
+    assert geometry.measures(said)
 
 
 @pytest.mark.parametrize("value", [*ALONE, *WITH_ANCHORS, *DIRECTED, "2", "last"])

@@ -75,6 +75,19 @@ def test_colours_are_measured(clip: ClipModel):
     assert answer.candidates[0].mask.sum() < 400
 
 
+def test_a_denied_colour_is_measured(clip: ClipModel):
+    answer = _by_place(clip, "the tank on the left that is not white")
+    assert answer.candidates[0].mask[12:28, 12:28].mean() > 0.9
+    assert answer.candidates[0].mask.sum() < 400
+
+
+@pytest.mark.parametrize("text", ["the non-military tank", "tanks except ships", "not the tank"])
+def test_what_cannot_be_denied_is_refused_with_the_reason(clip: ClipModel, text: str):
+    answer = _by_place(clip, text)
+    assert answer.candidates == ()
+    assert "say what it is, not what it is not" in answer.reason
+
+
 def test_a_plural_is_first_all_of_them_together(clip: ClipModel):
     one = _by_place(clip, "the white tank")
     two = _by_place(clip, "two white tanks")
