@@ -90,7 +90,7 @@ def check(xml: str) -> Checked:
     texts = [e for e in root.iter() if markup.tag(e) == "text" and e.get("name") == EXPRESSION]
     return Checked(
         usable=bool(config.controls),
-        image=config.image_key,
+        image=config.image_key if config.controls else "",
         expression=config.expression_key,
         shown=bool(texts),
         prompts=_prompts(root),

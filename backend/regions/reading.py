@@ -28,11 +28,13 @@ class Wanted:
         labels: those that are known; empty for all.
         ignored: those that are passed over without a message.
         names: what is stored → what it is called here, where that differs, as of an alias.
+        chosen: the labels are a choice: a mask of another one is left out, but was read.
     """
 
     labels: Collection[str] = ()
     ignored: Collection[str] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    chosen: bool = False
 
 
 EVERYTHING = Wanted()
@@ -75,11 +77,12 @@ def _known(region: Json, place: str, findings: Findings, wanted: Wanted) -> list
     """Its labels that are wanted, as they are called here; says of the others that they are not."""
     names = list(dict.fromkeys(wanted.names.get(name, name) for name in labels_of(region)))
     if not names:
-        findings.problem(place, "it has no label: give it one in Label Studio, or delete it")
+        findings.unreadable(place, "it has no label: give it one in Label Studio, or delete it")
     known = [name for name in names if not wanted.labels or name in wanted.labels]
     for name in sorted({*names} - {*known} - {*wanted.ignored}):
         what = f"the label {name!r} is not among the labels asked for"
-        findings.problem(place, what, once=True)
+        say = findings.problem if known or wanted.chosen else findings.unreadable
+        say(place, what, once=True)
     return known
 
 
@@ -105,6 +108,11 @@ def mask(region: Json, size: Size) -> Runs:
         return READERS[form](region, size)
     except bitmask.UNREADABLE as error:
         raise RegionError(str(error)) from None
+
+
+def is_mask(region: Json) -> bool:
+    """Whether its type is one of those that hold a mask."""
+    return form_of(region) in READERS
 
 
 def image_size(result: Any) -> Size | None:
@@ -142,7 +150,7 @@ def _mask(region: Json, size: Size, place: str, findings: Findings) -> Runs | No
     """Its mask; None, with a message, when it cannot be had."""
     said = size_of(region) or size
     if said != size and not sizes.is_scaled(said, size):
-        findings.problem(
+        findings.unreadable(
             place,
             f"it is of an image of {said[1]} × {said[0]} pixels, the others of {size[1]} × "
             f"{size[0]}: the image was replaced after it was marked",
@@ -152,14 +160,14 @@ def _mask(region: Json, size: Size, place: str, findings: Findings) -> Runs | No
         painted = form_of(region) in PAINTED and said != size
         runs = sizes.scaled(mask(region, said), size) if painted else mask(region, size)
     except RegionError as error:
-        findings.problem(place, f"its mask cannot be read: {error}")
+        findings.unreadable(place, f"its mask cannot be read: {error}")
         return None
     if area(runs):
         return runs
     if form_of(region) in PAINTED:
         findings.skip("masks without a pixel")  # what the eraser left
     else:
-        findings.problem(
+        findings.unreadable(
             place, "no pixel's centre lies in it: it is outside the image, or smaller than a pixel"
         )
     return None

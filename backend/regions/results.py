@@ -38,7 +38,9 @@ def whole(result: Any) -> list[Json]:
         under "labels", and what stood beside it is gone. Labels without a shape that hold a
         geometry are the shape.
     """
-    every = [each for each in (result if isinstance(result, list) else []) if isinstance(each, dict)]
+    every = [
+        each for each in (result if isinstance(result, list) else []) if isinstance(each, dict)
+    ]
     beside = labels_beside(every)
     known = {identity_of(each) for each in every if form_of(each) in SHAPES}
     regions = []

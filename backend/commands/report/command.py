@@ -17,7 +17,7 @@ from backend.commands.progress import track
 from backend.commands.refusals import refuse
 from backend.regions.findings import ExportError, Findings
 from backend.studio.client import StudioError
-from backend.studio.export import IMAGE, NUMBER_ONLY, Reading, read_tasks, tasks_of
+from backend.studio.export import NUMBER_ONLY, Reading, read_tasks, tasks_of
 from backend.studio.project import StudioSource
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def report(
             assert project is not None
             names = names or labels.from_config(studio.project(project)["label_config"])
             every = studio.tasks_with_masks(project)
-        reading.image_key = names.image_key if names else IMAGE
+        if names is not None:
+            reading.pictures, reading.names = names.pictures, names.names
         comparison = changes.compare(read_tasks(track(every, "Reading"), reading))
         sys.stdout.write(text.text(comparison))
         _write(comparison, json, plot)

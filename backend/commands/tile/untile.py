@@ -189,7 +189,9 @@ def _read(task: UntileRun, folder: Path) -> _Sheets:
     reading = Reading(
         labels=labels,
         ignored=names.ignored,
-        image_key=names.image_key,
+        names=names.names,
+        chosen=names.chosen,
+        pictures=names.pictures,
         max_pixels=task.max_pixels,
     )
     numbers = {label: number for number, label in enumerate(labels, start=1)}
