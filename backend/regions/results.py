@@ -41,7 +41,8 @@ def whole(result: Any) -> list[Json]:
     every = [
         each for each in (result if isinstance(result, list) else []) if isinstance(each, dict)
     ]
-    beside = labels_beside(every)
+    if not (beside := labels_beside(every)):
+        return every
     known = {identity_of(each) for each in every if form_of(each) in SHAPES}
     regions = []
     for each in every:

@@ -116,7 +116,7 @@ def test_passes_over_what_is_no_mask() -> None:
     assert len(item.annotations[0].regions) == 1
     assert not findings.problems
     assert findings.skipped == {
-        "regions without a label": 1, "masks without a pixel": 1, "relation regions": 1,
+        "masks without a pixel": 1, "relation regions": 1,
         "choices regions": 1, "unknown regions": 2,
     }  # fmt: skip
 
