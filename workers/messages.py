@@ -24,6 +24,7 @@ OURS = "dgl-rsis-"  # what every model version of this project begins with
 
 
 Point = tuple[float, float]
+Marked = tuple[tuple[str, Runs], ...]  # label and mask of regions of one image
 
 
 @dataclass(frozen=True)
@@ -300,14 +301,22 @@ class LearnRequest:
         image: image reference exactly as in the task's data.
         regions: label and mask of each region, all of one size.
         task_id: Label Studio's id.
+        more: further images of the same task, with the regions of each; mostly none.
     """
 
     project: str
     annotation: str
     stamp: int
     image: str
-    regions: tuple[tuple[str, Runs], ...]
+    regions: Marked
     task_id: str = ""
+    more: tuple[tuple[str, Marked], ...] = ()
+
+    @property
+    def marked(self) -> tuple[tuple[str, Marked], ...]:
+        """The images on which something is marked, with their regions."""
+        every = ((self.image, self.regions), *self.more)
+        return tuple((image, regions) for image, regions in every if regions)
 
     @cached_property
     def key(self) -> str:
@@ -318,7 +327,8 @@ class LearnRequest:
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it."""
         content = {name: getattr(self, name) for name in type(self).__dataclass_fields__}
-        content["regions"] = [[label, runs.to_json()] for label, runs in self.regions]
+        content["regions"] = _marked_json(self.regions)
+        content["more"] = [[image, _marked_json(regions)] for image, regions in self.more]
         return content
 
     @classmethod
@@ -328,8 +338,16 @@ class LearnRequest:
         Raises:
             KeyError, TypeError, ValueError: a field is missing, unknown or malformed.
         """
-        regions = tuple((str(label), Runs.from_json(runs)) for label, runs in payload["regions"])
-        return cls(**{**payload, "regions": regions})
+        more = tuple((str(image), _marked_from(held)) for image, held in payload.get("more", ()))
+        return cls(**{**payload, "regions": _marked_from(payload["regions"]), "more": more})
+
+
+def _marked_json(regions: Marked) -> list[Any]:
+    return [[label, runs.to_json()] for label, runs in regions]
+
+
+def _marked_from(held: Any) -> Marked:
+    return tuple((str(label), Runs.from_json(runs)) for label, runs in held)
 
 
 def learn_job_id(request: LearnRequest) -> str:
