@@ -61,6 +61,7 @@ class Annotation:
         regions: the masks; empty when there is nothing to see, which is an answer, too.
         predicted: the pre-label that it started from; None when there was none.
         unread: how many further masks could not be read.
+        start_known: whether it is known what it started from; else `predicted` is None.
     """
 
     id: int | None
@@ -69,6 +70,7 @@ class Annotation:
     regions: tuple[Region, ...]
     predicted: Prediction | None = None
     unread: int = 0
+    start_known: bool = True
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def whole(result: Any) -> list[Json]:
             regions.append(each)
         elif identity not in known:
             known.add(identity)
-            form = _form(each)
+            form = form_held(value_of(each))
             regions.append(_labelled({**each, "type": form}, beside[identity]) if form else each)
     return regions
 
@@ -98,9 +98,9 @@ def _labelled(shape: Json, names: Sequence[str]) -> Json:
     return {**shape, "value": {**value, LABELS: every}}
 
 
-def _form(result: Json) -> str:
-    """How the geometry of a result is drawn, such as "brush"; empty where it holds none."""
-    keys = value_of(result).keys()
+def form_held(value: Json) -> str:
+    """How the geometry of a value is drawn, such as "brush"; empty where it holds none."""
+    keys = value.keys()
     return next((form for needed, form in FORMS_BY_KEY if needed <= keys), "")
 
 

@@ -1,4 +1,4 @@
-"""Label Studio's JSON export → items, one by one.
+"""Label Studio's tasks with what was marked on them → items, one by one.
 
 Whatever cannot be used is a message in `Findings` that names the task and the region; the rest goes
 on. Only a file that is no such export at all is an error.
@@ -13,12 +13,12 @@ from typing import Any
 from backend.project import tasks
 from backend.project.label_config import EXPRESSION
 from backend.project.pictures import Pictures
-from backend.regions.findings import ExportError, Findings
+from backend.regions.findings import Findings
 from backend.regions.reading import Wanted, image_size, is_mask, read_regions, score_of
 from backend.regions.records import Annotation, Item, Place, Prediction, Region
 from backend.regions.results import readable
 from backend.regions.shapes import Size
-from backend.studio import json_stream
+from backend.studio.export_files import tasks_in
 from dgl_rsis.formats import PIXEL_BUDGET
 from dgl_rsis.types import Json
 
@@ -66,13 +66,13 @@ def read(path: Path, reading: Reading | None = None) -> Iterator[Item]:
     """The items of an export file; the file is never held as a whole.
 
     Args:
-        path: a JSON export (not JSON_MIN).
+        path: an export, see `export_files`.
         reading: how to read; its findings are filled on the way.
 
     Raises:
         ExportError: no such file, or not such an export.
     """
-    yield from read_tasks(tasks_of(path), reading)
+    yield from read_tasks(tasks_in(path), reading)
 
 
 def read_tasks(every: Iterable[Json], reading: Reading | None = None) -> Iterator[Item]:
@@ -80,24 +80,6 @@ def read_tasks(every: Iterable[Json], reading: Reading | None = None) -> Iterato
     how = reading or Reading()
     for task in every:
         yield from _items(task, how)
-
-
-def tasks_of(path: Path) -> Iterator[Json]:
-    """The tasks of an export file, as they are.
-
-    Raises:
-        ExportError: no such file, or not such an export.
-    """
-    for number, task in enumerate(json_stream.elements(path)):
-        is_task = isinstance(task, dict) and "data" in task
-        if not is_task and number == 0:
-            minimal = isinstance(task, dict) and "annotation_id" in task
-            raise ExportError(
-                f"{path} begins with what is no task with data and annotations"
-                + (" (it looks like JSON_MIN)" if minimal else "")
-                + ": in Label Studio, export the project as JSON"
-            )
-        yield task if isinstance(task, dict) else {}
 
 
 def _items(task: Json, how: Reading) -> Iterator[Item]:
@@ -111,7 +93,9 @@ def _items(task: Json, how: Reading) -> Iterator[Item]:
         how.findings.problem(where, f"{error}{way_out}")
         return
     place = _place(task["data"], where, how.findings) if len(images) == 1 else None
-    marked, predicted = _list(task.get("annotations")), _list(task.get("predictions"))
+    # Before 1.0, annotations were called completions.
+    marked = _list(task.get("annotations", task.get("completions")))
+    predicted = _list(task.get("predictions"))
     if not how.pictures.image and len(named := _images_of(marked + predicted)) > 1:
         which = ", ".join(map(repr, named))
         how.findings.problem(
@@ -257,13 +241,15 @@ class _TaskReader:
     def _annotation(self, one: Json, predictions: tuple[Prediction, ...]) -> Annotation:
         identity = _number(one.get("id"))
         regions, unread = self._regions(one, f"annotation {identity or '?'}")
+        start = self._start(one, predictions)
         return Annotation(
             id=identity,
             annotator=_person(one.get("completed_by")),
             updated=_text(one.get("updated_at") or one.get("created_at")),
             regions=regions,
-            predicted=self._start(one, predictions),
+            predicted=start,
             unread=unread,
+            start_known=start is not None or not _may_have_begun(one, predictions),
         )
 
     def _start(self, one: Json, predictions: tuple[Prediction, ...]) -> Prediction | None:
@@ -300,6 +286,18 @@ class _TaskReader:
         before = how.findings.unread
         regions = tuple(read_regions(one.get("result"), self.size, where, how.findings, wanted))
         return regions, how.findings.unread - before
+
+
+def _may_have_begun(one: Json, predictions: Sequence[Prediction]) -> bool:
+    """Whether an annotation may have begun with a pre-label that is not there to look at."""
+    held = one.get("prediction")
+    if _number(one.get("parent_prediction")) is not None or (held and isinstance(held, dict)):
+        return True
+    if predictions:
+        return False
+    told = "prediction" in one or "parent_prediction" in one
+    origins = (str(each.get("origin", "")) for each in _list(one.get("result")))
+    return not told or any(origin.startswith("prediction") for origin in origins)
 
 
 def _place(data: Json, where: str, findings: Findings) -> Place | None:

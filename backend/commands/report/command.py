@@ -17,7 +17,8 @@ from backend.commands.progress import track
 from backend.commands.refusals import refuse
 from backend.regions.findings import ExportError, Findings
 from backend.studio.client import StudioError
-from backend.studio.export import NUMBER_ONLY, Reading, read_tasks, tasks_of
+from backend.studio.export import NUMBER_ONLY, Reading, read_tasks
+from backend.studio.export_files import tasks_in
 from backend.studio.project import StudioSource
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ LOG = logging.getLogger(__name__)
 def report(
     export: Annotated[
         Path | None,
-        typer.Argument(help="JSON export of a Label Studio project (not JSON_MIN)."),
+        typer.Argument(help="Export of a Label Studio project, as JSON."),
     ] = None,
     project: ProjectId = None,
     json: Annotated[Path | None, typer.Option(help="File for all numbers.")] = None,
@@ -55,7 +56,7 @@ def report(
     try:
         names = labels.read("", config)
         if export is not None:
-            every = tasks_of(export)
+            every = tasks_in(export)
         else:
             assert studio is not None
             assert project is not None
