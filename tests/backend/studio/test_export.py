@@ -263,11 +263,13 @@ def test_reads_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (json.dumps([{"id": 1, "image": "a.png", "annotation_id": 2}]), "JSON_MIN"),
         (json.dumps([3]), "begins with what is no task"),
-        (json.dumps({"tasks": []}), "does not begin with a list"),
-        ("id,image\n1,a.png", "does not begin with a list"),
-        ("", "does not begin with a list"),
+        (json.dumps({"images": [], "annotations": []}), "as of COCO: in Label Studio, export"),
+        ('{"data": {}}\n{"data"', "line 2"),
+        ("id,image\n1,a.png", "no export of Label Studio"),
+        ("<annotation/>", "Pascal VOC"),
+        ("PK\x03\x04", "archive"),
+        ("", "no export of Label Studio"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, text: str, why: str) -> None:

@@ -71,10 +71,10 @@ def to_lines(
     """The lines of one image; each once, whatever was marked twice."""
     classes, lines = vocabulary.numbered(0), []
     for region in regions:
-        for part in outlines.parts(region):
-            # A speck beside a larger part is what a brush left; alone it is a small object.
-            if runs.area(part.runs) < min(smallest, runs.area(region.runs)):
-                continue
+        parts = list(outlines.parts(region))
+        # A speck beside a larger part is what a brush left; alone it is a small object.
+        large = [part for part in parts if runs.area(part.runs) >= smallest]
+        for part in large or parts:
             crop = runs.cropped(part.runs)
             assert crop is not None  # a part has pixels
             (ring,) = outlines.through_centres(crop.mask)
