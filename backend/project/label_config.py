@@ -283,7 +283,7 @@ class _Reading:
                 self._note(
                     f"'{control.name}' and '{best.name}' share the labels of "
                     f"'{control.labelled_by}': '{best.name}' gets the masks, '{control.name}' is "
-                    'for people. To have it otherwise, add model_skip="true" to it.'
+                    f"for people. To have it otherwise, add model_skip=\"true\" to '{best.name}'."
                 )
         return kept
 

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
-from backend.project.controls import SHAPES
+from backend.project.controls import FORMS
 
 MAX_CHARACTERS = 1_000_000
 TRUE = frozenset({"true", "1", "yes"})
@@ -56,7 +56,7 @@ def shared_labels(root: Element) -> dict[str, Element]:
 
 def labelling(control: Element, shared: Mapping[str, Element]) -> Element | None:
     """What holds the labels of a control: itself, or, of a shape, the <Labels> on its image."""
-    if tag(control) not in SHAPES:
+    if tag(control) not in FORMS:
         return control
     return next((shared[image] for image in names(control) if image in shared), None)
 

@@ -58,6 +58,13 @@ class Pictures:
             )
         return [image_of(task, self.numbered(self.key, each)) for each in range(len(listed))]
 
+    def data(self, reference: str) -> Json:
+        """The data of a task with one picture."""
+        if not self.listed:
+            return {self.key: reference}
+        path = self.key.partition(f"[{self.flag}]")[2].lstrip(".")
+        return {self.listed: [{path: reference} if path else reference]}
+
     def numbered(self, text: str, number: int) -> str:
         """A key or name of one picture."""
         return text.replace(self.flag, str(number))

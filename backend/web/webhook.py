@@ -24,6 +24,7 @@ from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, task_id_of
 from backend.regions.findings import Findings
 from backend.regions.reading import Wanted, image_size, read_regions
+from backend.regions.results import whole
 from backend.regions.touched import touched
 from workers.messages import LearnRequest, Marked
 from workers.queue.client import SegmentClient
@@ -229,13 +230,13 @@ def _predicted(annotation: Mapping[str, Any]) -> Any:
 
 
 def _answers(result: Any, config: LabelConfig) -> Any:
-    """What stands in controls that the model is asked about.
+    """What stands in controls that the model is asked about, put together.
 
     A box that a prompt left behind, or a mask in a control with model_skip, is no answer to that.
     """
     if not isinstance(result, list):
         return result
-    return [region for region in result if _from_name(region) not in config.skipped]
+    return [region for region in whole(result) if _from_name(region) not in config.skipped]
 
 
 def _from_name(region: Any) -> str:
