@@ -53,7 +53,7 @@ def to_prediction(reply: SegmentReply, config: LabelConfig, model_version: str) 
         [0, 1], 0 when nothing was found; `model_version`. An empty `result` is an answer too:
         nothing of the vocabulary is in the image.
     """
-    result = []
+    result: list[Json] = []
     for number, each in enumerate((reply, *reply.more)):
         for control in config.controls:
             seed = _seed(f"{model_version}\n{control.name}", number)
@@ -89,7 +89,8 @@ def to_predictions(
         return [prediction]
     predictions = []
     for rank in reversed(range(max(map(len, ranked)))):
-        regions, score = [], 0.0
+        regions: list[Json] = []
+        score = 0.0
         for number, (each, segments) in enumerate(zip(replies, ranked, strict=True)):
             if rank < len(segments):
                 seed = _seed(f"{model_version}\n{rank}", number)

@@ -96,8 +96,8 @@ def _items(task: Json, how: Reading) -> Iterator[Item]:
     # Before 1.0, annotations were called completions.
     marked = _list(task.get("annotations", task.get("completions")))
     predicted = _list(task.get("predictions"))
-    if not how.pictures.image and len(named := _images_of(marked + predicted)) > 1:
-        which = ", ".join(map(repr, named))
+    if not how.pictures.image and len(on := _images_of(marked + predicted)) > 1:
+        which = ", ".join(map(repr, on))
         how.findings.problem(
             where, f"it is left out: it is marked on several images ({which}), and only the label "
             "config says where its data holds them: give it by --config"
