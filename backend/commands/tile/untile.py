@@ -105,6 +105,8 @@ class _Sheets:
                 where, f"it does not say where in a scene it lies: only tasks of the {IMPORT} "
                 "of `dgl-rsis tile` do"
             )  # fmt: skip
+        elif item.annotations[-1].unread and not item.annotations[-1].regions:
+            self.findings.problem(where, "it is left out: none of its masks could be read")
         elif (scene := self._scene(item.place, where)) is not None:
             self._add(scene, item, item.place)
 
