@@ -13,6 +13,7 @@ from typing import Any
 from backend.project import tasks
 from backend.project.label_config import EXPRESSION
 from backend.project.pictures import Pictures
+from backend.regions import sizes
 from backend.regions.findings import Findings
 from backend.regions.reading import Wanted, image_size, is_mask, read_regions, score_of
 from backend.regions.records import Annotation, Item, Place, Prediction, Region
@@ -161,7 +162,9 @@ def _item(
     if (reason := _no_size(size, how.max_pixels)) or size is None:
         how.findings.problem(where, reason)
         return None
-    if place is not None and (place.window[3], place.window[2]) != size:
+    if place is not None and sizes.is_scaled(size, (place.window[3], place.window[2])):
+        size = place.window[3], place.window[2]
+    elif place is not None:
         how.findings.problem(
             where, f"its window is not {size[1]} × {size[0]} pixels as its image: place ignored"
         )

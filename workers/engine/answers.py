@@ -89,7 +89,8 @@ def answer(
     )
     margins = [each.margin for each in (first, *more) if each.margin is not None]
     margin = sum(margins) / len(margins) if margins else None
-    return replace(first, margin=margin, more=tuple(more))
+    found = any(each.segments for each in (first, *more))
+    return replace(first, margin=margin, reason="" if found else first.reason, more=tuple(more))
 
 
 def _numbered(
