@@ -24,6 +24,7 @@ OURS = "dgl-rsis-"  # what every model version of this project begins with
 
 
 Point = tuple[float, float]
+Marked = tuple[tuple[str, Runs], ...]  # label and mask of regions of one image
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ class SegmentRequest:
         task_id: for the log only; not part of `key`.
         metres: of the ground that a pixel of the image shows, as the task or whoever asks says;
             None where nobody does, and then no part of `key`.
+        more: references of further images of the same task, each asked the same; mostly none.
     """
 
     image: str
@@ -141,14 +143,15 @@ class SegmentRequest:
     task_id: str = ""
     metres: float | None = None
     exemplar: Exemplar | None = None
+    more: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> str:
         """32 hex digits, the same for every request that must give the same answer."""
         content = self.to_json()
         del content["task_id"]
-        for name in ("metres", "exemplar"):  # what is not asked for is no part of the question
-            if content[name] is None:
+        for name in ("metres", "exemplar", "more"):  # what is not asked for is no part of it
+            if not content[name]:
                 del content[name]
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
@@ -165,6 +168,7 @@ class SegmentRequest:
         content["labels"] = [dict(vars(label)) for label in self.labels]
         content["pointed"] = None if self.pointed is None else self.pointed.to_json()
         content["exemplar"] = None if self.exemplar is None else self.exemplar.to_json()
+        content["more"] = list(self.more)
         return content
 
     @classmethod
@@ -184,6 +188,7 @@ class SegmentRequest:
                 "labels": labels,
                 "pointed": None if pointed is None else VisualPrompt.from_json(pointed),
                 "exemplar": None if exemplar is None else Exemplar.from_json(exemplar),
+                "more": tuple(payload.get("more", ())),
             }
         )
 
@@ -220,6 +225,7 @@ class SegmentReply:
         reason: why nothing was found for a prompt; empty otherwise.
         margin: how sure the classes are: mean over the pixels of the difference between the
             probabilities of the two best classes, [0, 1]; None for answers that are no classes.
+        more: the answers for the further images of the request, in their order.
     """
 
     height: int
@@ -229,6 +235,7 @@ class SegmentReply:
     seconds: dict[str, float] = field(default_factory=dict)
     reason: str = ""
     margin: float | None = None
+    more: tuple["SegmentReply", ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it. Masks share the reply's size."""
@@ -240,6 +247,7 @@ class SegmentReply:
             "seconds": self.seconds,
             "reason": self.reason,
             "margin": self.margin,
+            "more": [each.to_json() for each in self.more],
         }
 
     @classmethod
@@ -252,7 +260,8 @@ class SegmentReply:
         )
         version, seconds = payload["model_version"], payload["seconds"]
         reason, margin = payload.get("reason", ""), payload.get("margin")
-        return cls(height, width, version, segments, seconds, reason, margin)
+        more = tuple(cls.from_json(each) for each in payload.get("more", ()))
+        return cls(height, width, version, segments, seconds, reason, margin, more)
 
 
 @dataclass(frozen=True)
@@ -292,14 +301,22 @@ class LearnRequest:
         image: image reference exactly as in the task's data.
         regions: label and mask of each region, all of one size.
         task_id: Label Studio's id.
+        more: further images of the same task, with the regions of each; mostly none.
     """
 
     project: str
     annotation: str
     stamp: int
     image: str
-    regions: tuple[tuple[str, Runs], ...]
+    regions: Marked
     task_id: str = ""
+    more: tuple[tuple[str, Marked], ...] = ()
+
+    @property
+    def marked(self) -> tuple[tuple[str, Marked], ...]:
+        """The images on which something is marked, with their regions."""
+        every = ((self.image, self.regions), *self.more)
+        return tuple((image, regions) for image, regions in every if regions)
 
     @cached_property
     def key(self) -> str:
@@ -310,7 +327,8 @@ class LearnRequest:
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it."""
         content = {name: getattr(self, name) for name in type(self).__dataclass_fields__}
-        content["regions"] = [[label, runs.to_json()] for label, runs in self.regions]
+        content["regions"] = _marked_json(self.regions)
+        content["more"] = [[image, _marked_json(regions)] for image, regions in self.more]
         return content
 
     @classmethod
@@ -320,8 +338,16 @@ class LearnRequest:
         Raises:
             KeyError, TypeError, ValueError: a field is missing, unknown or malformed.
         """
-        regions = tuple((str(label), Runs.from_json(runs)) for label, runs in payload["regions"])
-        return cls(**{**payload, "regions": regions})
+        more = tuple((str(image), _marked_from(held)) for image, held in payload.get("more", ()))
+        return cls(**{**payload, "regions": _marked_from(payload["regions"]), "more": more})
+
+
+def _marked_json(regions: Marked) -> list[Any]:
+    return [[label, runs.to_json()] for label, runs in regions]
+
+
+def _marked_from(held: Any) -> Marked:
+    return tuple((str(label), Runs.from_json(runs)) for label, runs in held)
 
 
 def learn_job_id(request: LearnRequest) -> str:

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 
 from backend.commands import attributes, words
 from backend.project import label_config, markup
-from backend.project.controls import KINDS, PREDICTED, SMART, USABLE
+from backend.project.controls import KINDS, PREDICTED, SHAPES, SMART, USABLE, form_named
 from backend.project.label_config import EXPRESSION, Control, LabelConfig
 from dgl_rsis.classes import knowledge
 from dgl_rsis.names import names_background
@@ -58,7 +58,8 @@ class Checked:
 
     Attributes:
         usable: whether anything is predicted at all.
-        image: key of the image in the task's data; empty when not usable.
+        image: key of the image in the task's data, or of the list of them; empty when not usable.
+        several: a task has a list of images, and each gets masks.
         expression: key of a sentence in the task's data.
         shown: whether a `<Text name="expression">` shows that sentence.
         prompts: names of the TextAreas that take a sentence.
@@ -77,6 +78,7 @@ class Checked:
     labels: tuple[Fate, ...]
     problems: tuple[str, ...]
     hints: tuple[str, ...]
+    several: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types."""
@@ -99,7 +101,7 @@ def check(xml: str, model: str = STARTER) -> Checked:
     texts = [e for e in root.iter() if markup.tag(e) == "text" and e.get("name") == EXPRESSION]
     return Checked(
         usable=bool(config.controls),
-        image=config.image_key,
+        image=(config.pictures.listed or config.image_key) if config.controls else "",
         expression=config.expression_key,
         shown=bool(texts),
         prompts=_prompts(root),
@@ -116,6 +118,7 @@ def check(xml: str, model: str = STARTER) -> Checked:
             *(words.competing(config.labels) if config.labels else ()),
             *(_hints(root, config) if config.controls else ()),
         ),
+        several=bool(config.pictures.listed),
     )
 
 
@@ -130,7 +133,7 @@ def table(checked: Checked) -> str:
         prompts = ", ".join(checked.prompts) or "none"
         lines += [
             "",
-            f"image: task data '{checked.image}'",
+            f"image: task data '{checked.image}'" + (", each of a list" if checked.several else ""),
             f"prompt field: {prompts}",
             f"sentence of a task: task data '{checked.expression}'"
             + ("" if checked.shown else " (if there)"),
@@ -162,18 +165,20 @@ def _row(fate: Fate) -> tuple[str, ...]:
 
 def _fates(root: Element, config: LabelConfig) -> Iterator[Fate]:
     """One a label of each control that could take predictions, in the order of the config."""
+    shared = markup.shared_labels(root)
     for element in root.iter():
-        if markup.tag(element) not in PREDICTED:
+        tag, holder = markup.tag(element), markup.labelling(element, shared)
+        if (tag not in PREDICTED and tag not in SHAPES) or holder is None:
             continue
         control = _served(element, config)
-        for name, label in markup.labels(element):
+        for name, label in markup.labels(holder):
             name_of = element.get("name", "")
             plain = Fate(name, name_of, _form(element), _gets(element, label, control))
             yield _predicted(plain, control, config, root) if control else plain
 
 
 def _form(control: Element) -> str:
-    form = KINDS[markup.tag(control)].form
+    form = form_named(markup.tag(control))
     return "box" if form == "rectangle" else form
 
 
@@ -208,15 +213,21 @@ def _smart(root: Element, name: str, image: str) -> tuple[str, ...]:
         element.get("name", "")
         for element in root.iter()
         if _points(element)
-        and image in [part.strip() for part in element.get("toName", "").split(",")]
-        and any(name == each for each, _ in markup.labels(element))
+        and image in markup.names(element)
+        and name in _names(element, markup.shared_labels(root))
     )
+
+
+def _names(control: Element, shared: Mapping[str, Element]) -> list[str]:
+    """The labels of a control, wherever they stand."""
+    holder = markup.labelling(control, shared)
+    return [] if holder is None else [name for name, _ in markup.labels(holder)]
 
 
 def _points(element: Element) -> bool:
     """Whether a control has a smart tool: Label Studio gives it one unless it says no."""
-    smart = element.get("smart")
-    return markup.tag(element) in SMART and (smart is None or markup.is_true(smart))
+    smart, tag = element.get("smart"), markup.tag(element)
+    return (tag in SMART or f"{tag}labels" in SMART) and (smart is None or markup.is_true(smart))
 
 
 def _informed(
@@ -248,10 +259,11 @@ def _worded(fate: Fate, asked: Mapping[str, tuple[str, ...]], silent: Collection
 def _deaf(root: Element, config: LabelConfig) -> Iterator[str]:
     """Prompts that get no mask, since no control can take it."""
     answerable = {name for control in config.controls for name in control.labels}
+    shared = markup.shared_labels(root)
     for element in root.iter():
         if not config.controls or not _points(element):
             continue
-        names = [name for name, _ in markup.labels(element)]
+        names = _names(element, shared)
         lost = [name for name in names if name not in answerable]
         skipped = markup.is_true(element.get("model_skip"))
         only_prompts = skipped or markup.tag(element) not in PREDICTED
@@ -265,7 +277,7 @@ def _deaf(root: Element, config: LabelConfig) -> Iterator[str]:
 
 def _hints(root: Element, config: LabelConfig) -> Iterator[str]:
     tags = {markup.tag(element) for element in root.iter() if _points(element)}
-    if "keypointlabels" not in tags:
+    if tags.isdisjoint({"keypointlabels", "keypoint"}):
         yield (
             "No smart KeyPointLabels, so nobody can click for a mask: add one with "
             'smart="true" smartOnly="true" and the same labels.'

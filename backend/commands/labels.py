@@ -10,18 +10,20 @@ count there.
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
 from xml.sax.saxutils import quoteattr
 
 from backend.project import label_config, markup
 from backend.project.controls import MASKS
 from backend.project.label_config import EXPRESSION, LabelConfig
+from backend.project.pictures import Pictures
 from backend.regions.findings import ExportError
-from backend.studio.export import IMAGE
+from backend.studio.export import PLAIN
 from dgl_rsis.names import names_background
 
 # Of a list that names only backgrounds.
@@ -40,15 +42,23 @@ class LabelNames:
     """What is known of a project's labels.
 
     Attributes:
-        labels: name → CSS colour, None where not given; in the order of the config.
+        labels: name → CSS colour, None where not given; in the order of the config. A label with an
+            alias is called by it, as Label Studio stores it and calls it in its own exports.
         ignored: names of the background.
-        image_key, expression_key: of the tasks' data.
+        expression_key: of the tasks' data.
+        pictures: where tasks hold their image, or several.
+        names: what else may be stored for a label → its name.
+        categories: name → number, of the labels whose `category` gives one.
+        chosen: they are given one by one, out of perhaps more.
     """
 
     labels: Mapping[str, str | None] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
-    image_key: str = IMAGE
     expression_key: str = EXPRESSION
+    pictures: Pictures = PLAIN
+    names: Mapping[str, str] = field(default_factory=dict)
+    categories: Mapping[str, int] = field(default_factory=dict)
+    chosen: bool = False
 
 
 def read(labels: str, file: Path | None) -> LabelNames | None:
@@ -70,7 +80,7 @@ def from_list(text: str) -> LabelNames:
     Raises:
         LabelsError: none, or one twice.
     """
-    return _without_background(dict.fromkeys(read_names(text)))
+    return LabelNames(chosen=True, **_without_background(dict.fromkeys(read_names(text))))
 
 
 def from_config(xml: str) -> LabelNames:
@@ -83,23 +93,50 @@ def from_config(xml: str) -> LabelNames:
         root = markup.parse(xml)
     except ValueError as error:
         raise LabelsError(f"the label config {error}") from None
-    labels: dict[str, str | None] = {}
-    for control in root.iter():
-        if markup.tag(control) in MASKS:
-            for name, element in markup.labels(control):
-                labels[name] = labels.get(name) or element.get("background")
-    if not labels:
+    elements = list(_mask_labels(root))
+    if not elements:
         raise LabelsError("the label config has no label for masks, such as in <BrushLabels>")
+    labels: dict[str, str | None] = {}
+    names: dict[str, str] = {}
+    categories: dict[str, int] = {}
+    for value, element in elements:
+        name = markup.stored_as(element).strip()
+        labels[name] = labels.get(name) or element.get("background")
+        names[value] = name
+        if (number := _category(element)) is not None:
+            categories[name] = number
     served = label_config.parse(xml)
-    return _without_background(labels, served.image_key or IMAGE, served.expression_key)
+    return LabelNames(
+        expression_key=served.expression_key,
+        pictures=served.pictures if served.image_key else PLAIN,
+        names={value: name for value, name in names.items() if value != name},
+        categories=categories,
+        **_without_background(labels, [n for v, n in names.items() if names_background(v)]),
+    )
+
+
+def _mask_labels(root: Element) -> Iterator[tuple[str, Element]]:
+    """The labels that masks may have, with their values: of controls, and of <Labels> on images."""
+    images = {each.get("name") for each in root.iter() if markup.tag(each) == "image"}
+    for control in root.iter():
+        of_masks = markup.tag(control) in MASKS
+        if of_masks or (markup.tag(control) == "labels" and images & {*markup.names(control)}):
+            yield from markup.labels(control)
+
+
+def _category(label: Element) -> int | None:
+    """The number that Label Studio's own exports give a label; None for none."""
+    text = (label.get("category") or "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _without_background(
-    labels: Mapping[str, str | None], image_key: str = IMAGE, expression_key: str = EXPRESSION
-) -> LabelNames:
-    ignored = frozenset(name for name in labels if names_background(name))
+    labels: Mapping[str, str | None], backgrounds: Sequence[str] = ()
+) -> dict[str, Any]:
+    """`labels` and `ignored` of some labels, of which some are known to be background."""
+    ignored = frozenset((*backgrounds, *(name for name in labels if names_background(name))))
     kept = {name: colour for name, colour in labels.items() if name not in ignored}
-    return LabelNames(kept, ignored, image_key, expression_key)
+    return {"labels": kept, "ignored": ignored}
 
 
 def read_config(labels: str, file: Path | None) -> LabelConfig:

@@ -26,7 +26,13 @@ class Kind:
     @property
     def form(self) -> str:
         """How its regions are drawn, such as "brush"; without labels, this is their type, too."""
-        return self.tag.lower().removesuffix("labels")
+        return form_named(self.tag.lower())
+
+
+def form_named(kind: str) -> str:
+    """How regions of a type are drawn: "brush" of "brushlabels", "brush" and "magicwand"."""
+    form = kind.removesuffix("labels")
+    return "brush" if form == "magicwand" else form
 
 
 # By the type of their regions. Browsers suffer from many brush and bitmask regions, so those get
@@ -38,7 +44,8 @@ KINDS: Mapping[str, Kind] = {
         Kind("BitmaskLabels", "semantic"),
         Kind("PolygonLabels", "instance"),
         Kind("RectangleLabels", "instance", smart=True),
-        Kind("EllipseLabels", None),
+        Kind("EllipseLabels", "instance"),
+        Kind("VectorLabels", None),
         Kind("KeyPointLabels", None, smart=True),
     )
 }
@@ -49,3 +56,8 @@ USABLE = f"{', '.join(_FIRST)} or {_LAST}"  # for messages
 SMART = frozenset(name for name, kind in KINDS.items() if kind.smart)
 REASON = "reason"  # name of the TextArea, closed to people, that shows why a prompt got no mask
 FORMS = frozenset(kind.form for kind in KINDS.values())
+# Without labels of their own: tags whose labels stand in a <Labels> on the same image. Where
+# several of them share one, the first of this order gets the masks.
+SHAPES: Mapping[str, Mode] = {
+    kind.form: kind.mode for kind in KINDS.values() if kind.mode is not None
+}

@@ -12,8 +12,9 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from backend.project import markup
-from backend.project.controls import PREDICTED, REASON, USABLE, Mode
-from backend.project.tasks import TaskError, expression_of, image_of, metres_of, task_id_of
+from backend.project.controls import PREDICTED, REASON, SHAPES, USABLE, Mode
+from backend.project.pictures import INDEX_FLAG, Pictures
+from backend.project.tasks import TaskError, expression_of, metres_of, task_id_of
 from dgl_rsis.names import names_background
 from dgl_rsis.types import Label
 from workers.messages import SegmentRequest
@@ -35,11 +36,14 @@ class Control:
     """One control tag that takes predictions.
 
     Attributes:
-        kind: region type: brushlabels, bitmasklabels, polygonlabels or rectanglelabels.
+        kind: type of its regions, such as "brushlabels"; "brush" where a <Labels> has the labels.
         name: the tag's name, `from_name` of its regions.
         to_name: name of its image, `to_name` of its regions.
         labels: names of its labels, background labels left out.
         mode: one region a class ("semantic") or an object ("instance").
+        labelled_by: name of the <Labels> that has its labels; empty for itself.
+        stored: name of a label → what Label Studio stores for it, where that differs: an alias, or
+            blanks around the name.
     """
 
     kind: str
@@ -47,6 +51,8 @@ class Control:
     to_name: str
     labels: frozenset[str]
     mode: Mode
+    labelled_by: str = ""
+    stored: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class LabelConfig:
         controls: those that take predictions; empty when the config cannot be served.
         labels: the vocabulary: union of their labels, in the order of the config. Synonyms are from
             `predicted_values`.
-        image_key: key of the image in the task's data, such as "image" or "images.rgb".
+        pictures: where a task holds its image, or several.
         expression_key: key of a referring expression in the task's data: what a <Text> called
             "expression" shows, else "expression".
         problems: sentences for the log: what is ignored and why.
@@ -65,16 +71,23 @@ class LabelConfig:
         reason_on: what the <TextArea> for reasons belongs to, its `toName`; empty for none. It is
             called "reason", and nobody can type into it: `maxSubmissions="0"`.
         skipped: names of the controls with model_skip, which are for people and prompts alone.
+        names: what Label Studio stores for a label → its name, where that differs (its alias).
     """
 
     controls: tuple[Control, ...]
     labels: tuple[Label, ...]
-    image_key: str
+    pictures: Pictures
     problems: tuple[str, ...]
     expression_key: str = EXPRESSION
     colours: Mapping[str, str] = field(default_factory=dict)
     reason_on: str = ""
     skipped: frozenset[str] = frozenset()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def image_key(self) -> str:
+        """Key of the image in the task's data, such as "image" or "images.rgb"."""
+        return self.pictures.key
 
     def to_request(self, task: Mapping[str, Any], model_version: str) -> SegmentRequest:
         """The segmentation that this task asks for.
@@ -86,8 +99,9 @@ class LabelConfig:
         if not self.controls:
             raise TaskError(" ".join(self.problems))
         modes = {control.mode for control in self.controls}
+        image, *more = self.pictures.of(task)
         return SegmentRequest(
-            image=image_of(task, self.image_key),
+            image=image,
             labels=self.labels,
             model_version=model_version,
             classes="semantic" in modes,
@@ -95,15 +109,23 @@ class LabelConfig:
             expression=expression_of(task, self.expression_key),
             task_id=task_id_of(task),
             metres=metres_of(task),
+            more=tuple(more),
         )
 
 
 @dataclass(frozen=True)
 class _LabelTag:
-    """One <Label> of a control, and the CSS colour of its `background` attribute, if it has one."""
+    """One <Label> of a control.
+
+    Attributes:
+        label: as it is asked for.
+        colour: of its `background` attribute, CSS; None for none.
+        stored: what Label Studio stores for it.
+    """
 
     label: Label
     colour: str | None
+    stored: str
 
 
 def parse(xml: str) -> LabelConfig:
@@ -111,7 +133,7 @@ def parse(xml: str) -> LabelConfig:
     try:
         root = markup.parse(xml)
     except ValueError as error:
-        return LabelConfig((), (), "", (f"The label config {error}.",))
+        return LabelConfig((), (), Pictures(), (f"The label config {error}.",))
     return _Reading(root).result()
 
 
@@ -126,12 +148,13 @@ class _Reading:
             for element in root.iter()
             if markup.tag(element) == "image" and element.get("name")
         }
+        self.shared = markup.shared_labels(root)
 
     def result(self) -> LabelConfig:
         pairs = [pair for each in self._candidates() if (pair := self._control(each)) is not None]
-        pairs = self._on_one_image(pairs)
-        key = self._image_key(pairs[0][0].to_name) if pairs else None
-        if key is None:
+        pairs = self._on_one_image(self._one_shape_each(pairs))
+        pictures = self._pictures(pairs[0][0].to_name) if pairs else None
+        if pictures is None:
             return self._useless(
                 f"The label config has no usable control: add {USABLE} with at least one label "
                 'on an <Image value="$…">.'
@@ -149,12 +172,13 @@ class _Reading:
         return LabelConfig(
             controls,
             labels,
-            key,
+            pictures,
             problems,
             expression_key,
             colours,
             self._reason_on(),
             self._skipped(),
+            self._names(),
         )
 
     def _expression_key(self) -> str:
@@ -182,10 +206,21 @@ class _Reading:
             if element.get("toName") and markup.is_true(element.get("model_skip"))
         )
 
+    def _names(self) -> dict[str, str]:
+        """Of all labels, also of those that nothing is predicted for."""
+        every = markup.labels(self.root)
+        stored = {markup.stored_as(label).strip(): name for name, label in every}
+        return {text: name for text, name in stored.items() if text != name}
+
     def _useless(self, cause: str) -> LabelConfig:
         reason_on, skipped = self._reason_on(), self._skipped()
         problems = (*self.problems, cause)
-        return LabelConfig((), (), "", problems, reason_on=reason_on, skipped=skipped)
+        # What people marked can be read all the same.
+        shown = next((p for name in self.images if (p := self._pictures(name))), Pictures())
+        names = self._names()
+        return LabelConfig(
+            (), (), shown, problems, reason_on=reason_on, skipped=skipped, names=names
+        )
 
     def _note(self, problem: str) -> None:
         """Remember a problem, unless there are too many already to read them."""
@@ -194,9 +229,13 @@ class _Reading:
 
     def _candidates(self) -> Iterator[Element]:
         """Controls of a usable kind; notes the others that would hold regions."""
+        labelled = {self._holder(e) for e in self.root.iter() if markup.tag(e) in SHAPES}
         for element in self.root.iter():
-            if markup.tag(element) in PREDICTED:
+            tag = markup.tag(element)
+            if tag in PREDICTED or (tag in SHAPES and self._holder(element) is not None):
                 yield element
+            elif tag == "labels" and element in labelled:
+                continue
             elif element.get("toName") and markup.tag(element) not in LEFT_ALONE:
                 self._note(f"{_title(element)} is left alone: predictions are made for {USABLE}.")
 
@@ -210,7 +249,9 @@ class _Reading:
             if not name:
                 self._note(f"{title} has no name; it is ignored.")
             return None
-        tags = list(self._tags(element))
+        holder = self._holder(element)
+        assert holder is not None  # `_candidates` sees to it
+        tags = list(self._tags(holder))
         names = frozenset(tag.label.name for tag in tags if not tag.label.background)
         if not names:
             self._note(
@@ -218,7 +259,38 @@ class _Reading:
                 "and labels with model_skip do not count."
             )
             return None
-        return Control(markup.tag(element), name, to_name, names, self._mode(element)), tags
+        stored = {tag.label.name: tag.stored for tag in tags if tag.stored != tag.label.name}
+        by = "" if holder is element else holder.get("name", "")
+        kind, mode = markup.tag(element), self._mode(element)
+        return Control(kind, name, to_name, names, mode, by, stored), tags
+
+    def _holder(self, control: Element) -> Element | None:
+        return markup.labelling(control, self.shared)
+
+    def _one_shape_each(
+        self, pairs: list[tuple[Control, list[_LabelTag]]]
+    ) -> list[tuple[Control, list[_LabelTag]]]:
+        """Of shapes that share a <Labels>, the most exact; says which are for people alone."""
+        order = list(SHAPES)
+        best_of: dict[str, Control] = {}
+        for control, _ in pairs:
+            if control.labelled_by:
+                rival = best_of.setdefault(control.labelled_by, control)
+                if order.index(control.kind) < order.index(rival.kind):
+                    best_of[control.labelled_by] = control
+        kept = []
+        for pair in pairs:
+            control = pair[0]
+            best = best_of.get(control.labelled_by, control)
+            if best is control:
+                kept.append(pair)
+            else:
+                self._note(
+                    f"'{control.name}' and '{best.name}' share the labels of "
+                    f"'{control.labelled_by}': '{best.name}' gets the masks, '{control.name}' is "
+                    f"for people. To have it otherwise, add model_skip=\"true\" to '{best.name}'."
+                )
+        return kept
 
     def _vocabulary(self, tags: Sequence[_LabelTag]) -> list[_LabelTag]:
         """One tag a name; says which have several thresholds."""
@@ -241,8 +313,7 @@ class _Reading:
 
     def _to_name(self, element: Element) -> str | None:
         """Name of the control's image; a `toName` of several objects counts its images."""
-        wanted = [part.strip() for part in element.get("toName", "").split(",")]
-        images = [name for name in wanted if name in self.images]
+        images = [name for name in markup.names(element) if name in self.images]
         if len(images) == 1:
             return images[0]
         names = ", ".join(f"'{name}'" for name in self.images) or "none"
@@ -269,7 +340,7 @@ class _Reading:
                 threshold=default if threshold is None else threshold,
                 background=names_background(name),
             )
-            yield _LabelTag(label, element.get("background"))
+            yield _LabelTag(label, element.get("background"), markup.stored_as(element))
 
     def _threshold(self, element: Element) -> float | None:
         text = element.get("model_score_threshold")
@@ -288,7 +359,7 @@ class _Reading:
         return None
 
     def _mode(self, element: Element) -> Mode:
-        default = PREDICTED[markup.tag(element)]
+        default = {**PREDICTED, **SHAPES}[markup.tag(element)]
         text = element.get("model_mode", default).strip().lower()
         if text == "semantic":
             return "semantic"
@@ -315,16 +386,41 @@ class _Reading:
                 )
         return [pair for pair in pairs if pair[0].to_name == pairs[0][0].to_name]
 
-    def _image_key(self, name: str) -> str | None:
-        """Key of the task's data that an <Image> shows."""
-        value = self.images[name].get("value") or self.images[name].get("valueList") or ""
-        if self.images[name].get("value") and re.fullmatch(r"\$\S+", value):
-            return value[1:]
+    def _pictures(self, name: str) -> Pictures | None:
+        """Where the task's data holds what an <Image> shows; None, with a problem."""
+        image = self.images[name]
+        key = _key(image.get("value") or "")
+        others = frozenset(self.images) - {name}
+        if (repeater := self._repeater(image)) is not None:
+            listed, flag = _key(repeater.get("on") or ""), repeater.get("indexFlag") or INDEX_FLAG
+            if key and listed and flag in key and flag in name:
+                return Pictures(key, listed, flag, repeated=True, image=name)
+            self._note(
+                f"<Image name='{name}'> stands in a <Repeater>, which needs on=\"$images\", and "
+                f'"{flag}" in name and value of the image, as in name="image_{flag}" '
+                f'value="$images[{flag}]".'
+            )
+            return None
+        if key:
+            return Pictures(key, image=name, others=others)
+        if listed := _key(image.get("valueList") or ""):
+            return Pictures(f"{listed}[{INDEX_FLAG}]", listed, image=name, others=others)
+        value = image.get("value") or image.get("valueList") or ""
         self._note(
             f"<Image name='{name}'> shows '{value}'; only value=\"$key\", one image from the "
-            "task's data, is supported."
+            'task\'s data, or valueList="$key", a list of them, is supported.'
         )
         return None
+
+    def _repeater(self, image: Element) -> Element | None:
+        """What repeats an image for each entry of a list."""
+        repeaters = (each for each in self.root.iter() if markup.tag(each) == "repeater")
+        return next((each for each in repeaters if image in each.iter()), None)
+
+
+def _key(value: str) -> str:
+    """The key behind "$key"; empty when it is none."""
+    return value[1:] if re.fullmatch(r"\$\S+", value) else ""
 
 
 def _merged(first: _LabelTag, second: _LabelTag) -> _LabelTag:
@@ -336,7 +432,7 @@ def _merged(first: _LabelTag, second: _LabelTag) -> _LabelTag:
         synonyms=_unique((*one.synonyms, *other.synonyms)),
         threshold=min(given, default=None),
     )
-    return _LabelTag(label, first.colour or second.colour)
+    return _LabelTag(label, first.colour or second.colour, first.stored)
 
 
 def _synonyms(text: str) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ defaults and is only the oracle of the tests.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
+
+from backend.project.controls import FORMS
 
 MAX_CHARACTERS = 1_000_000
 BARE = re.compile(r"&(?!#\d+;|#x[\da-fA-F]+;|(?:amp|lt|gt|quot|apos);)")  # no entity of XML
@@ -46,6 +48,34 @@ def _around(xml: str, at: int) -> str:
 def tag(element: Element) -> str:
     """Lower-case name of a tag; Label Studio's tags ignore case."""
     return element.tag.lower() if isinstance(element.tag, str) else ""
+
+
+def names(element: Element, attribute: str = "toName") -> list[str]:
+    """The names in an attribute, which commas part."""
+    return [part.strip() for part in element.get(attribute, "").split(",") if part.strip()]
+
+
+def shared_labels(root: Element) -> dict[str, Element]:
+    """Name of an image → the first <Labels> on it, which shapes such as <Brush> share."""
+    shared: dict[str, Element] = {}
+    for element in root.iter():
+        if tag(element) == "labels":
+            for image in names(element):
+                shared.setdefault(image, element)
+    return shared
+
+
+def labelling(control: Element, shared: Mapping[str, Element]) -> Element | None:
+    """What holds the labels of a control: itself, or, of a shape, the <Labels> on its image."""
+    if tag(control) not in FORMS:
+        return control
+    return next((shared[image] for image in names(control) if image in shared), None)
+
+
+def stored_as(label: Element) -> str:
+    """What Label Studio stores and sends for a label: its alias, else its value, to the blank."""
+    alias = label.get("alias") or ""
+    return alias if alias.strip() else label.get("value") or ""
 
 
 def labels(control: Element) -> Iterator[tuple[str, Element]]:

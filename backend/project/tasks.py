@@ -41,7 +41,7 @@ def image_of(task: Mapping[str, Any], key: str) -> str:
     Raises:
         TaskError: missing, empty, or not text.
     """
-    value = _look_up(task.get("data"), key)
+    value = look_up(task.get("data"), key)
     if value is None:
         raise TaskError(
             f"The task's data has no '{key}', which the label config's <Image> shows; import the "
@@ -62,7 +62,7 @@ def expression_of(task: Mapping[str, Any], key: str) -> str:
     Raises:
         TaskError: not text, or too long to be one sentence.
     """
-    value = _look_up(task.get("data"), key)
+    value = look_up(task.get("data"), key)
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -79,7 +79,7 @@ def metres_of(task: Mapping[str, Any]) -> float | None:
         TaskError: it says something that is no resolution.
     """
     for key in METRES:
-        value = _look_up(task.get("data"), key)
+        value = look_up(task.get("data"), key)
         if value is None or (isinstance(value, str) and not value.strip()):
             continue  # an empty cell of a table
         try:
@@ -110,7 +110,7 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in short)
 
 
-def _look_up(data: Any, key: str) -> Any:
+def look_up(data: Any, key: str) -> Any:
     """A value by its key, such as "image", "images.rgb" or "images[0]"; None if it is missing."""
     if isinstance(data, Mapping) and key in data:
         return data[key]

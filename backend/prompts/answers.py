@@ -47,9 +47,9 @@ def suggest(reply: SegmentReply, prompt: InteractivePrompt, config: LabelConfig,
     elif best is None:
         raise NoSuggestionError(reply.reason or "nothing was found")
     elif prompt.meant is not None:
-        regions = _every(reply, config, seed)
+        regions = _every(reply, config, seed, prompt.picture)
     else:
-        regions = _new(reply, best, config, seed)
+        regions = _new(reply, best, config, seed, prompt.picture)
     if not regions:
         raise NoSuggestionError(
             "the mask that was found is too small for a region, or its label has none"
@@ -96,21 +96,21 @@ def _reason(config: LabelConfig, text: Sequence[str]) -> Json:
 
 
 def _new(
-    reply: SegmentReply, candidate: SegmentResult, config: LabelConfig, seed: str
+    reply: SegmentReply, candidate: SegmentResult, config: LabelConfig, seed: str, picture: int
 ) -> list[Json]:
     """A candidate as regions of its own."""
-    regions = writing.to_regions(reply, candidate, config, seed)
+    regions = writing.to_regions(reply, candidate, config, seed, picture)
     # Accepted, it is what somebody asked for, not what nobody looked at: see `regions.touched`.
     return [{**region, "origin": writing.CHANGED} for region in regions]
 
 
-def _every(reply: SegmentReply, config: LabelConfig, seed: str) -> list[Json]:
+def _every(reply: SegmentReply, config: LabelConfig, seed: str, picture: int) -> list[Json]:
     """All candidates, each under ids that no other has."""
     candidates = [each for each in reply.segments if each.level == "candidate"]
     return [
         region
         for number, each in enumerate(candidates)
-        for region in _new(reply, each, config, f"{seed}\n{number}")
+        for region in _new(reply, each, config, f"{seed}\n{number}", picture)
     ]
 
 

@@ -18,13 +18,13 @@ to carry `is_positive`. The rule, with what can be known of the others:
   where none holds a click.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backend.project.tasks import TaskError
 from backend.prompts import stored
 from backend.prompts.memory import Signs
-from backend.prompts.stored import StoredMask
+from backend.prompts.stored import WHOLE, StoredMask, View
 from backend.regions import geometry
 from backend.regions.shapes import Size
 from dgl_rsis.runs import Runs
@@ -82,7 +82,12 @@ class Clicks:
 
 
 def read(
-    keypoints: Sequence[Json], regions: Sequence[Json], label: str, signs: Signs, task_id: str
+    keypoints: Sequence[Json],
+    regions: Sequence[Json],
+    label: str,
+    signs: Signs,
+    task_id: str,
+    view: View = WHOLE,
 ) -> Clicks:
     """The clicks of a prompt.
 
@@ -92,6 +97,7 @@ def read(
         label: of the prompt; empty for none.
         signs: of earlier calls.
         task_id: Label Studio's id of the task.
+        view: of the prompt.
 
     Raises:
         TaskError: too many.
@@ -113,23 +119,40 @@ def read(
         for region in keypoints
     ]
     size = geometry.size_of(keypoints[-1])
-    masks = [] if size is None else _masks(clicks, regions, label, size)
+    masks = [] if size is None else _masks(clicks, _Held(regions, size, view), label)
     kept = _of_the_newest(clicks, masks)
     return Clicks(
         tuple(click.at for click in kept if click.positive),
         tuple(click.at for click in kept if not click.positive),
-        None if size is None else _correction(kept, masks, regions, label, size),
+        None if size is None else _correction(kept, masks, _Held(regions, size, view), label),
     )
 
 
-def _masks(
-    clicks: Sequence[Click], regions: Sequence[Json], label: str, size: Size
-) -> list[StoredMask]:
+@dataclass(frozen=True)
+class _Held:
+    """What a task holds.
+
+    Attributes:
+        regions: see `stored.newest_regions`.
+        size: of the image, pixels.
+        view: of the prompt.
+    """
+
+    regions: Sequence[Json]
+    size: Size
+    view: View
+
+    def masks(self, wanted: Callable[[Sequence[str]], bool]) -> Iterator[StoredMask]:
+        """Those that are wanted by their labels."""
+        return stored.stored(self.regions, self.size, wanted, view=self.view)
+
+
+def _masks(clicks: Sequence[Click], held: _Held, label: str) -> list[StoredMask]:
     """The stored masks that hold clicks, newest first; other clicks' only where they matter."""
     masks = []
     newest = clicks[-1].at
     others = any(not click.present for click in clicks[:-1])
-    for mask in stored.stored(regions, size, lambda names: _has(names, label)):
+    for mask in held.masks(lambda names: _has(names, label)):
         if stored.holds(mask.runs, newest):
             masks.append(mask)
             if not others:
@@ -155,20 +178,15 @@ def _of_the_newest(clicks: Sequence[Click], masks: Sequence[StoredMask]) -> list
 
 
 def _correction(
-    clicks: Sequence[Click],
-    masks: Sequence[StoredMask],
-    regions: Sequence[Json],
-    label: str,
-    size: Size,
+    clicks: Sequence[Click], masks: Sequence[StoredMask], held: _Held, label: str
 ) -> Correction | None:
     """What the clicks of one prompt correct.
 
     Args:
         clicks: of the prompt, the newest last.
         masks: those of its label that hold clicks.
-        regions: of the task.
+        held: by the task.
         label: of the prompt; empty for none.
-        size: of the image, pixels.
     """
     points = [click.at for click in clicks]
     negative = [click.at for click in clicks if not click.positive]
@@ -176,29 +194,26 @@ def _correction(
     others: tuple[StoredMask, ...] = ()
     own = label or (target.label if target else "")
     if own and negative:
-        others = _others(negative, regions, own, size)
+        others = _others(negative, held, own)
     prior: Runs | None = None
     if target is not None:
         prior = stored.parts_at(target.runs, points)
     elif others and len(negative) == len(points):
-        target = _nearest(negative[-1], regions, own, size)
+        target = _nearest(negative[-1], held, own)
         prior = None if target is None else target.runs
     if target is None or prior is None:
         return None
-    written = [each for mask in (target, *others) for each in stored.written(regions, mask)]
+    written = [each for mask in (target, *others) for each in stored.written(held.regions, mask)]
     return Correction(target, prior, others, tuple(written))
 
 
-def _others(
-    negative: Sequence[Point], regions: Sequence[Json], label: str, size: Size
-) -> tuple[StoredMask, ...]:
+def _others(negative: Sequence[Point], held: _Held, label: str) -> tuple[StoredMask, ...]:
     """The masks of other labels that hold a negative click, each in one state."""
-    held: dict[str, StoredMask] = {}
-    masks = stored.stored(regions, size, lambda names: _has_other(names, label))
-    for number, mask in enumerate(masks):
+    others: dict[str, StoredMask] = {}
+    for number, mask in enumerate(held.masks(lambda names: _has_other(names, label))):
         if any(stored.holds(mask.runs, point) for point in negative):
-            held.setdefault(str(mask.region.get("id", f"?{number}")), mask)
-    return tuple(held.values())
+            others.setdefault(str(mask.region.get("id", f"?{number}")), mask)
+    return tuple(others.values())
 
 
 def _held(clicks: Sequence[Click], masks: Sequence[StoredMask]) -> StoredMask | None:
@@ -210,9 +225,9 @@ def _held(clicks: Sequence[Click], masks: Sequence[StoredMask]) -> StoredMask | 
     return None
 
 
-def _nearest(point: Point, regions: Sequence[Json], label: str, size: Size) -> StoredMask | None:
+def _nearest(point: Point, held: _Held, label: str) -> StoredMask | None:
     """The stored mask of a label that lies nearest to a point."""
-    masks = stored.stored(regions, size, lambda names: _has(names, label))
+    masks = held.masks(lambda names: _has(names, label))
     return min(masks, key=lambda mask: stored.distance(mask.runs, point), default=None)
 
 

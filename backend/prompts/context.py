@@ -19,7 +19,8 @@ from backend.prompts import clicks, exemplars, stored
 from backend.prompts.clicks import Clicks, Correction
 from backend.prompts.exemplars import Meant
 from backend.prompts.memory import Memory
-from backend.regions import geometry, reading
+from backend.prompts.stored import View
+from backend.regions import geometry, reading, results
 from backend.regions.geometry import RegionError, form_of, kind_of
 from dgl_rsis.runs import Runs, area
 from dgl_rsis.types import Json
@@ -44,6 +45,7 @@ class InteractivePrompt:
         correction: the mask that is to become another one; None for a new one.
         meant: what all things are to be like, in place of text and pointing; None for nothing.
         asked_by: ids of the regions that it was read from.
+        picture: number of the task's picture that it is on.
     """
 
     text: str = ""
@@ -52,6 +54,7 @@ class InteractivePrompt:
     correction: Correction | None = None
     meant: Meant | None = None
     asked_by: frozenset[str] = frozenset()
+    picture: int = 0
 
 
 def read(
@@ -68,14 +71,16 @@ def read(
     Raises:
         TaskError: no list of regions, nothing to go by, or something that cannot be a prompt.
     """
-    regions = context.get("result") if isinstance(context, dict) else None
-    if not isinstance(regions, list) or not all(isinstance(r, dict) for r in regions):
+    held = context.get("result") if isinstance(context, dict) else None
+    if not isinstance(held, list) or not all(isinstance(r, dict) for r in held):
         raise TaskError("The context holds no list of regions under 'result'.")
+    regions = results.whole(held)
     drawn = [region for region in regions if form_of(region) in FORMS]
-    label = _own_label(drawn[-1]) if drawn else _label(regions)
+    view = _view(drawn or regions, config, task)
+    label = _own_label(drawn[-1], view) if drawn else _label(regions, view)
     text = _text(regions, config)
     if exemplars.asks(text):
-        return _alike(text, config, task, memory)
+        return replace(_alike(text, config, task, memory, view), picture=view.number)
     if not drawn and not text:
         kinds = {(kind_of(region) or "unknown")[:40] for region in regions} or {"nothing"}
         raise TaskError(
@@ -83,10 +88,12 @@ def read(
             "tool, or write what to find into the TextArea."
         )
     if not drawn:
-        return InteractivePrompt(text, label if label in _answerable(config) else "")
+        known = label if label in _answerable(config) else ""
+        return InteractivePrompt(text, known, picture=view.number)
     _check(drawn[-1], label, config)
     try:
-        return _pointing(text, label, drawn, task, memory)
+        prompt = _pointing(text, label, drawn, task, memory, view)
+        return replace(prompt, picture=view.number)
     except RegionError as error:
         raise TaskError(f"The prompt cannot be read: {error}.") from None
 
@@ -107,6 +114,8 @@ def to_request(plain: SegmentRequest, prompt: InteractivePrompt) -> SegmentReque
     """
     return replace(
         plain,
+        image=(plain.image, *plain.more)[prompt.picture],
+        more=(),
         classes=True,  # the modes of the controls say nothing here: equal prompts get equal keys
         objects=False,
         expression=prompt.text,
@@ -116,22 +125,43 @@ def to_request(plain: SegmentRequest, prompt: InteractivePrompt) -> SegmentReque
     )
 
 
+def _view(regions: Sequence[Json], config: LabelConfig, task: Mapping[str, Any]) -> View:
+    """What a prompt sees of its task: the picture that its newest region is on.
+
+    Raises:
+        TaskError: the task has no usable image, or not this one.
+    """
+    pictures, number = config.pictures, 0
+    count = len(pictures.of(task)) if pictures.listed else 1
+    if regions and count > 1:
+        found = pictures.number_of(regions[-1], count)
+        if found is None:
+            raise TaskError(f"The prompt is on none of the task's {count} images.")
+        number = found
+    return View(config.names, pictures, number, count)
+
+
 def _alike(
-    text: str, config: LabelConfig, task: Mapping[str, Any], memory: Memory
+    text: str, config: LabelConfig, task: Mapping[str, Any], memory: Memory, view: View
 ) -> InteractivePrompt:
     """What is asked for by "all like this".
 
     Raises:
         TaskError: there is no mask to go by, or none can have its label.
     """
-    meant = exemplars.read(text, task, memory.shown.recent(task_id_of(task), ()))
+    meant = exemplars.read(text, task, memory.shown.recent(task_id_of(task), ()), view)
     if meant.label not in _answerable(config):
         raise _unanswerable(meant.label, config)
     return InteractivePrompt(label=meant.label, meant=meant)
 
 
 def _pointing(
-    text: str, label: str, drawn: Sequence[Json], task: Mapping[str, Any], memory: Memory
+    text: str,
+    label: str,
+    drawn: Sequence[Json],
+    task: Mapping[str, Any],
+    memory: Memory,
+    view: View,
 ) -> InteractivePrompt:
     """What the regions of the newest one's label point at.
 
@@ -139,8 +169,8 @@ def _pointing(
         TaskError: too many clicks.
         RegionError: a region that cannot be a prompt.
     """
-    mine = [region for region in drawn if _own_label(region) == label]
-    clicked = _clicked(_of(mine, POINTS), label, task, memory)
+    mine = [each for each in drawn if _own_label(each, view) == label and view.shows(each)]
+    clicked = _clicked(_of(mine, POINTS), label, task, memory, view)
     correction = clicked.correction
     pointed = VisualPrompt(
         positive=clicked.positive,
@@ -154,13 +184,13 @@ def _pointing(
 
 
 def _clicked(
-    keypoints: Sequence[Json], label: str, task: Mapping[str, Any], memory: Memory
+    keypoints: Sequence[Json], label: str, task: Mapping[str, Any], memory: Memory, view: View
 ) -> Clicks:
     """The clicks among what was drawn."""
     task_id = task_id_of(task)
     recent = memory.suggestions.recent(task_id, _ids(keypoints))
-    regions = list(stored.newest_regions(task, recent)) if keypoints else []
-    return clicks.read(keypoints, regions, label, memory.signs, task_id)
+    regions = list(stored.newest_regions(task, recent, view)) if keypoints else []
+    return clicks.read(keypoints, regions, label, memory.signs, task_id, view)
 
 
 def _ids(regions: Sequence[Json]) -> frozenset[str]:
@@ -197,7 +227,7 @@ def _check(region: Json, label: str, config: LabelConfig) -> None:
         TaskError: it is on another image, or no control has its label.
     """
     image, named = config.controls[0].to_name, region.get("to_name")
-    if named is not None and named != image:
+    if named is not None and named != image and not config.pictures.repeated:
         raise TaskError(
             f"The prompt is on {_quoted(named)}, but masks are made for the image '{image}'."
         )
@@ -238,14 +268,14 @@ def _lines(region: Json) -> list[str]:
     return [line for line in lines if isinstance(line, str) and line.strip()]
 
 
-def _label(regions: Sequence[Json]) -> str:
+def _label(regions: Sequence[Json], view: View) -> str:
     """Label of the newest region that has one; empty when none has."""
-    return next((name for region in reversed(regions) if (name := _own_label(region))), "")
+    return next((name for region in reversed(regions) if (name := _own_label(region, view))), "")
 
 
-def _own_label(region: Json) -> str:
+def _own_label(region: Json, view: View) -> str:
     """The first that it has; empty when it has none."""
-    return next(iter(reading.labels_of(region)), "")
+    return next(iter(view.labels(results.labels_of(region))), "")
 
 
 def _quoted(text: Any) -> str:

@@ -7,7 +7,7 @@ that a person drew, accepted or changed. Of a mask that was clicked on, the clic
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,8 @@ import numpy as np
 
 from backend.project.tasks import TaskError
 from backend.prompts import stored
-from backend.prompts.stored import StoredMask
+from backend.prompts.stored import WHOLE, StoredMask, View
 from backend.regions.geometry import size_of
-from backend.regions.shapes import Size
 from backend.regions.writing import CHANGED
 from dgl_rsis.runs import Runs, from_runs, to_runs
 from dgl_rsis.types import Json
@@ -56,27 +55,28 @@ def asks(text: str) -> bool:
     return WORDS.fullmatch(" ".join(text.split())) is not None
 
 
-def read(text: str, task: Mapping[str, Any], last: Sequence[Json]) -> Meant:
+def read(text: str, task: Mapping[str, Any], last: Sequence[Json], view: View = WHOLE) -> Meant:
     """The mask that a person means, and what has its label already.
 
     Args:
         text: the prompt, for messages.
         task: as Label Studio sends it.
         last: the last answer to a prompt on it, see `memory.Suggestions.recent`; or none.
+        view: of the prompt.
 
     Raises:
         TaskError: there is no such mask, or it has no label.
     """
-    regions = list(stored.newest_regions(task, last))
+    regions = list(stored.newest_regions(task, last, view))
     region = _last(regions, last)
-    mask = None if region is None else _decoded(region, regions)
+    mask = None if region is None else _decoded(region, regions, view)
     if region is None or mask is None:
         raise TaskError(NONE.format(text=text))
     if not mask.label:
         raise TaskError(f"The mask that '{text}' goes by has no label: give it one.")
     points = [point for answer in last if _holds(answer, region) for point in answer["points"]]
     shown = _pointed_at(mask.runs, points)
-    marked = _marked(regions, mask, (shown.height, shown.width))
+    marked = _marked(regions, mask, view)
     pending = tuple(each for answer in last if _is_of(answer, region) for each in answer["result"])
     return Meant(Exemplar(shown, marked), mask.label, pending)
 
@@ -99,14 +99,14 @@ def _is_of(answer: Json, region: Json) -> bool:
     return any(each is region for each in answer["result"])
 
 
-def _decoded(region: Json, regions: Sequence[Json]) -> StoredMask | None:
+def _decoded(region: Json, regions: Sequence[Json], view: View) -> StoredMask | None:
     """The mask of a region, with the labels that stand beside it; None if it has no pixels."""
     size = size_of(region)
     if size is None:
         return None
     name = region.get("id")
     beside = [each for each in regions if each.get("id") == name and not stored.is_mask(each)]
-    mask = next(stored.stored([region, *beside], size, lambda _: True), None)
+    mask = next(stored.stored([region, *beside], size, lambda _: True, view=view), None)
     return mask if mask is not None and any(mask.runs.counts[1::2]) else None
 
 
@@ -116,13 +116,9 @@ def _pointed_at(runs: Runs, points: Sequence[Point]) -> Runs:
     return stored.parts_at(runs, inside) if inside else runs
 
 
-def _marked(regions: Sequence[Json], mask: StoredMask, size: Size) -> Runs:
+def _marked(regions: Sequence[Json], mask: StoredMask, view: View) -> Runs:
     """Everything that has the label of a mask, with it: the union of its label's regions."""
-    union = from_runs(mask.runs)
-    for other in _of_label(regions, mask.label, size):
+    union, size = from_runs(mask.runs), (mask.runs.height, mask.runs.width)
+    for other in stored.stored(regions, size, lambda names: mask.label in names, view=view):
         union |= from_runs(other.runs)
     return to_runs(np.asarray(union, dtype=np.bool_))
-
-
-def _of_label(regions: Sequence[Json], label: str, size: Size) -> Iterator[StoredMask]:
-    return stored.stored(regions, size, lambda names: label in names)

@@ -10,23 +10,17 @@ an annotation was deleted there: what it was made of is not searched.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import cv2
 import numpy as np
 
+from backend.project.pictures import Pictures
 from backend.regions import reading
-from backend.regions.geometry import (
-    LABELS,
-    MOST_PIXELS,
-    RegionError,
-    form_of,
-    kind_of,
-    size_of,
-    value_of,
-)
+from backend.regions.geometry import MOST_PIXELS, RegionError, form_of, size_of, value_of
+from backend.regions.results import identity_of, labels_beside, labels_of
 from backend.regions.shapes import Size
 from dgl_rsis.runs import Runs, from_runs, lengths, to_runs
 from dgl_rsis.types import Json
@@ -62,6 +56,34 @@ BUDGET = Budget()
 
 
 @dataclass(frozen=True)
+class View:
+    """What a prompt sees of a task, and how.
+
+    Attributes:
+        names: what Label Studio stores for a label → its name, where that differs.
+        pictures: how the task holds several pictures.
+        number: of the picture that the prompt is on, from 0.
+        count: of all pictures of the task.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    pictures: Pictures = field(default_factory=Pictures)
+    number: int = 0
+    count: int = 1
+
+    def shows(self, region: Json) -> bool:
+        """Whether a region lies on the picture of the prompt."""
+        return self.count == 1 or self.pictures.number_of(region, self.count) == self.number
+
+    def labels(self, names: Iterable[str]) -> list[str]:
+        """The names of labels as they are stored."""
+        return list(dict.fromkeys(self.names.get(name, name) for name in names))
+
+
+WHOLE = View()
+
+
+@dataclass(frozen=True)
 class StoredMask:
     """A mask that Label Studio holds.
 
@@ -86,6 +108,7 @@ def stored(
     size: Size,
     wanted: Callable[[Sequence[str]], bool],
     budget: Budget = BUDGET,
+    view: View = WHOLE,
 ) -> Iterator[StoredMask]:
     """Those of some regions that are masks, decoded one by one as they are asked for.
 
@@ -94,14 +117,16 @@ def stored(
         size: height and width of the prompt's image, pixels.
         wanted: whether a region may be the one that is sought, by its labels.
         budget: where the search ends, which the log says.
+        view: says how labels are called.
     """
     left, items = budget.masks, budget.items
-    beside = {each.get("id"): each for each in regions if kind_of(each) == LABELS}
+    beside = labels_beside(regions)
     for number, region in enumerate(regions):
         if number >= budget.regions or left <= 0:
             LOG.info("not all stored masks were searched for the one that a click corrects")
             return
-        labels = reading.labels_of(region) or reading.labels_of(beside.get(region.get("id"), {}))
+        apart = beside.get(identity_of(region), ()) if beside else ()
+        labels = view.labels((*labels_of(region), *apart))
         cost = _cost(region, size) if wanted(labels) else None
         if cost is None:
             continue
@@ -115,8 +140,10 @@ def stored(
             LOG.info("a stored mask cannot be read: %r", str(error))
 
 
-def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iterator[Json]:
-    """The regions of a task, each in its newest state: drafts first, newest first.
+def newest_regions(
+    task: Mapping[str, Any], recent: Sequence[Json] = (), view: View = WHOLE
+) -> Iterator[Json]:
+    """What a prompt sees of a task, each region in its newest state: drafts first, newest first.
 
     Before them comes what was suggested a moment ago. Whether it was accepted no draft tells yet:
     so the stored state of such a mask comes, too, for a click that the suggestion does not hold.
@@ -125,11 +152,12 @@ def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iter
         task: as Label Studio sends it.
         recent: what was answered so lately that no draft may hold it, newest first; see
             `memory.Suggestions.recent`.
+        view: of the prompt.
     """
     drafts = _newest_first(task.get("drafts"))
     for suggested in recent:
         if not any(_decided(suggested, draft) for draft in drafts):
-            yield from filter(is_mask, suggested["result"])
+            yield from filter(view.shows, filter(is_mask, suggested["result"]))
     seen: set[str] = set()
     for state in _states(drafts, task):
         newer = frozenset(seen)
@@ -141,7 +169,8 @@ def newest_regions(task: Mapping[str, Any], recent: Sequence[Json] = ()) -> Iter
                     continue
                 if is_mask(region):
                     seen.add(name)
-            yield region
+            if view.shows(region):
+                yield region
 
 
 def is_mask(region: Json) -> bool:

@@ -20,11 +20,13 @@ class Findings:
             that somebody wanted in.
         left_out: one sentence for each task that is not in the set because of how it was asked for.
         skipped: how many of what was passed over on purpose, such as keypoints or relations.
+        unread: how many masks are among the problems, so that their image may only look empty.
     """
 
     problems: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
+    unread: int = 0
     _said: set[str] = field(default_factory=set)
 
     def problem(self, where: str, what: str, *, once: bool = False) -> None:
@@ -40,6 +42,11 @@ class Findings:
             LOG.warning("%s: %s%s", where, what, " (said once)" if once else "")
         if once:
             self._said.add(what)
+
+    def unreadable(self, where: str, what: str, *, once: bool = False) -> None:
+        """Note and log a mask that could not be read; arguments as of `problem`."""
+        self.unread += 1
+        self.problem(where, what, once=once)
 
     def leave_out(self, where: str, why: str) -> None:
         """Note a task that is left out as asked for."""

@@ -6,7 +6,8 @@ whatever is no region raises a `RegionError` that names the value.
 Rectangles and ellipses turn clockwise by `rotation` degrees in pixels, not in percent: a rectangle
 about its corner at x and y, an ellipse about its centre. Sides that are negative, as those of a
 rectangle drawn upwards may be, reach to the left of x and above y. What lies outside the image is
-cut off, also where it is the corner of a polygon.
+cut off, also where it is the corner of a polygon. An outline that crosses itself holds what is
+inside it by the even-odd rule: of an eight, both parts.
 """
 
 import math
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.project.controls import form_named
 from backend.regions import shapes
 from backend.regions.shapes import Points, Size
 from dgl_rsis import runs
@@ -27,7 +29,8 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 # A click on the border lands a little outside, by rounding and by the width of the marker.
 TOLERANCE = 0.01  # share of the image
-MOST_CORNERS = 10_000
+MOST_CROSSINGS = 2**24  # of an outline and the rows of its image: outlines drawn by hand have few
+CURVE_STEPS = 32  # straight pieces that stand for one curve of a vector
 MOST_PIXELS = 2**26  # of a mask that is drawn: 8192²
 MOST_TOUCH_NUMBERS = 200_000
 ERASER = "eraser"
@@ -46,7 +49,7 @@ def kind_of(region: Json) -> str:
 
 def form_of(region: Json) -> str:
     """How it is drawn, such as "brush": its type, with labels or without."""
-    return kind_of(region).removesuffix("labels")
+    return form_named(kind_of(region))
 
 
 def value_of(region: Json) -> Json:
@@ -124,19 +127,71 @@ def polygon(region: Json, size: Size) -> Points:
     """The corners of a polygon, (N, 2) float64 XY, pixels; they may lie outside the image.
 
     Raises:
-        RegionError: fewer than three corners, too many, what is no corner, or no area.
+        RegionError: fewer than three corners, what is no corner, no area, or a zigzag that would
+            take too long to be drawn.
     """
     points = value_of(region).get("points")
-    if not isinstance(points, list) or not 3 <= len(points) <= MOST_CORNERS:
+    if not isinstance(points, list) or len(points) < 3:
         count = len(points) if isinstance(points, list) else 0
-        raise RegionError(f"an outline has 3 to {MOST_CORNERS} corners, got {count}")
+        raise RegionError(f"an outline has at least 3 corners, got {count}")
     if not all(isinstance(corner, list) and len(corner) == 2 for corner in points):
         raise RegionError("a corner of the outline is not a pair of numbers")
-    shares = np.array([(_share(x, "x"), _share(y, "y")) for x, y in points])
-    corners: Points = shares * (size[1], size[0])
-    if np.linalg.matrix_rank(corners - corners[0]) < 2:
-        raise RegionError("the outline has no area: all corners lie on one line")
-    return corners
+    return _outline(np.array([(_share(x, "x"), _share(y, "y")) for x, y in points]), size)
+
+
+def vector(region: Json, size: Size) -> tuple[list[Points], bool]:
+    """The paths of a vector: straight and curved pieces between its vertices.
+
+    A vertex goes on from the one that it names, else from the one before it, so a vector may
+    branch. Curves (Bézier, cubic) lead from one vertex to the next by the second control point of
+    the one and the first of the other.
+
+    Returns:
+        Pieces, (N, 2) float64 XY, pixels, in order; whether they are the outline of an area.
+
+    Raises:
+        RegionError: fewer than two vertices, what is no vertex, or a closed one without area.
+    """
+    vertices = value_of(region).get("vertices")
+    if not isinstance(vertices, list) or len(vertices) < 2:
+        count = len(vertices) if isinstance(vertices, list) else 0
+        raise RegionError(f"a vector has at least 2 vertices, got {count}")
+    if not all(isinstance(vertex, dict) for vertex in vertices):
+        raise RegionError("a vertex of it is no object")
+    by_id = {vertex["id"]: vertex for vertex in vertices if isinstance(vertex.get("id"), str)}
+    befores = [by_id.get(str(each.get("prevPointId"))) for each in vertices]
+    pairs = [
+        (before or vertices[number - 1], vertex)
+        for number, (before, vertex) in enumerate(zip(befores, vertices, strict=True))
+        if number or before
+    ]
+    closed = value_of(region).get("closed") is True and len(vertices) > 2
+    if closed and not befores[0]:
+        pairs.append((vertices[-1], vertices[0]))
+    scale = np.array([size[1], size[0]])
+    pieces: list[Points] = [_curve(*pair) * scale for pair in pairs]
+    if closed:
+        pieces = [_outline(np.concatenate([piece[:-1] for piece in pieces]) / scale, size)]
+    return pieces, closed
+
+
+def lines(pieces: list[Points], size: Size) -> Runs:
+    """Lines of one pixel's width.
+
+    Args:
+        pieces: (N, 2) each, pixels.
+        size: of the image, pixels.
+
+    Raises:
+        RegionError: too large an image.
+    """
+    check_drawable(size)
+    plane = np.zeros(size, dtype=np.uint8)
+    for piece in pieces:
+        # What lies far outside would not fit OpenCV's coordinates, and cannot be seen.
+        inside = np.clip(np.floor(piece), -(2**20), 2**20).astype(np.int32)
+        cv2.polylines(plane, [inside], False, 1, 1)
+    return runs.to_runs(plane.astype(np.bool_))
 
 
 def painted(touches: list[Any], size: Size) -> Runs:
@@ -178,6 +233,52 @@ def check_drawable(size: Size) -> None:
         raise RegionError(
             f"{width} × {height} pixels are more than {MOST_PIXELS}: cut it into tiles"
         )
+
+
+def _outline(shares: Points, size: Size) -> Points:
+    """The corners of an area, from shares of the image to pixels.
+
+    Raises:
+        RegionError: no area, or a zigzag that would take too long to be drawn.
+    """
+    corners: Points = shares * (size[1], size[0])
+    if np.linalg.matrix_rank(corners - corners[0]) < 2:
+        raise RegionError("the outline has no area: all corners lie on one line")
+    if (crossings := shapes.crossings(corners, size)) > MOST_CROSSINGS:
+        raise RegionError(
+            f"its outline crosses the rows of the image {crossings:,} times, more than "
+            f"{MOST_CROSSINGS:,}: draw it with fewer turns, or with a brush"
+        )
+    return corners
+
+
+def _curve(start: Json, end: Json) -> Points:
+    """The piece from one vertex to the next, (N, 2), shares of the image.
+
+    Raises:
+        RegionError: no numbers.
+    """
+    ends = [_vertex(each) for each in (start, end)]
+    if not (start.get("isBezier") or end.get("isBezier")):
+        return np.array(ends)
+    controls = [
+        _vertex(held) if each.get("isBezier") and isinstance(held, dict) else own
+        for each, own, held in (
+            (start, ends[0], start.get("controlPoint2")),
+            (end, ends[1], end.get("controlPoint1")),
+        )
+    ]
+    t = np.linspace(0, 1, CURVE_STEPS + 1)[:, None]  # (N, 1)
+    weights = (1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3
+    points = (ends[0], *controls, ends[1])
+    return np.asarray(
+        sum(weight * np.array(point) for weight, point in zip(weights, points, strict=True)),
+        dtype=np.float64,
+    )
+
+
+def _vertex(point: Json) -> tuple[float, float]:
+    return _share(point.get("x"), "x"), _share(point.get("y"), "y")
 
 
 def _around(centre: Point, radii: Point, turn: float) -> tuple[Points, Points]:
@@ -259,6 +360,8 @@ def _finite(number: Any) -> float:
 
 def _length(number: Any) -> int | None:
     """A number of pixels; None when it is none."""
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)  # as programs that make annotations write it
     if isinstance(number, int) and not isinstance(number, bool) and 0 < number < 2**31:
         return number
     return None

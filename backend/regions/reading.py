@@ -1,19 +1,20 @@
 """Label Studio's regions → masks of the image's size: what is stored as well as what is asked for.
 
 A brush and a bitmask hold their pixels. Of a polygon, a rectangle and an ellipse, turned or not, a
-pixel belongs to it when its centre does.
+pixel belongs to it when its centre does. A vector that is closed is such an outline; any other is a
+line of one pixel's width.
 """
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backend.project.controls import MASKS
-from backend.regions import bitmask, brush, geometry, shapes
+from backend.regions import bitmask, brush, geometry, results, shapes, sizes
 from backend.regions.findings import Findings
 from backend.regions.geometry import RegionError, form_of, kind_of, size_of, value_of
 from backend.regions.records import Region
+from backend.regions.results import labels_of, readable
 from backend.regions.shapes import Size
 from dgl_rsis.runs import Runs, area
 from dgl_rsis.types import Json
@@ -26,10 +27,14 @@ class Wanted:
     Attributes:
         labels: those that are known; empty for all.
         ignored: those that are passed over without a message.
+        names: what is stored → what it is called here, where that differs, as of an alias.
+        chosen: the labels are a choice: a mask of another one is left out, but was read.
     """
 
     labels: Collection[str] = ()
     ignored: Collection[str] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    chosen: bool = False
 
 
 EVERYTHING = Wanted()
@@ -40,8 +45,8 @@ def read_regions(
 ) -> Iterator[Region]:
     """The masks among the regions of an annotation or a prediction.
 
-    What is no mask (relations, choices, keypoints, …) and what has no label is counted. Sentences
-    that were written beside a mask are its own.
+    What is no mask (relations, choices, keypoints, …) is counted; a mask that cannot be read or has
+    no label is a problem. Sentences that were written beside a mask are its own.
 
     Args:
         result: as Label Studio has it.
@@ -50,34 +55,42 @@ def read_regions(
         findings: what could not be used.
         wanted: which labels.
     """
-    regions = _objects(result, findings)
+    _count_others(result, findings)
+    regions = results.whole(result)
     texts = _texts(regions)
-    masks = {_identity(region) for region in regions if kind_of(region) in MASKS}
+    masks = {_identity(region) for region in regions if form_of(region) in READERS}
     for region in regions:
         kind = kind_of(region)
-        if kind not in MASKS:
+        if form_of(region) not in READERS:
             if kind != "textarea" or _identity(region) not in masks:
                 findings.skip(f"{kind or 'unknown'} regions")
             continue
-        names = labels_of(region)
         place = readable(f"{where}, region {region.get('id', '?')}")
-        known = [name for name in names if not wanted.labels or name in wanted.labels]
-        if not names:
-            findings.skip("regions without a label")
-        for name in sorted({*names} - {*known} - {*wanted.ignored}):
-            what = f"the label {name!r} is not among the labels asked for"
-            findings.problem(place, what, once=True)
+        known = _known(region, place, findings, wanted)
         if known and (runs := _mask(region, size, place, findings)) is not None:
             for name in known:
                 record = _record(region, name, runs)
                 yield replace(record, texts=texts.get(record.id, ()))
 
 
+def _known(region: Json, place: str, findings: Findings, wanted: Wanted) -> list[str]:
+    """Its labels that are wanted, as they are called here; says of the others that they are not."""
+    names = list(dict.fromkeys(wanted.names.get(name, name) for name in labels_of(region)))
+    if not names:
+        findings.unreadable(place, "it has no label: give it one in Label Studio, or delete it")
+    known = [name for name in names if not wanted.labels or name in wanted.labels]
+    for name in sorted({*names} - {*known} - {*wanted.ignored}):
+        what = f"the label {name!r} is not among the labels asked for"
+        say = findings.problem if known or wanted.chosen else findings.unreadable
+        say(place, what, once=True)
+    return known
+
+
 def mask(region: Json, size: Size) -> Runs:
     """The mask of one region, whatever its label.
 
     Args:
-        region: a brush, a bitmask, a polygon, a rectangle or an ellipse.
+        region: a brush, a bitmask, a polygon, a rectangle, an ellipse or a vector.
         size: height and width of its image, pixels.
 
     Returns:
@@ -97,17 +110,9 @@ def mask(region: Json, size: Size) -> Runs:
         raise RegionError(str(error)) from None
 
 
-def labels_of(region: Json) -> list[str]:
-    """Its labels, each once: under a key of its own type, or under "labels"."""
-    value = value_of(region)
-    names = value.get(kind_of(region)) or value.get("labels")
-    every = names if isinstance(names, list) else []
-    return list(dict.fromkeys(readable(name) for name in every if isinstance(name, str) and name))
-
-
-def readable(text: str) -> str:
-    """Text that can be written: half a character, which JSON can hold, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
+def is_mask(region: Json) -> bool:
+    """Whether its type is one of those that hold a mask."""
+    return form_of(region) in READERS
 
 
 def image_size(result: Any) -> Size | None:
@@ -118,13 +123,11 @@ def image_size(result: Any) -> Size | None:
     return None
 
 
-def _objects(result: Any, findings: Findings) -> list[Json]:
-    """The regions of a result; what is none of them is counted."""
-    every = result if isinstance(result, list) else []
-    regions = [region for region in every if isinstance(region, dict)]
-    for _ in range(len(every) - len(regions)):
-        findings.skip("unknown regions")
-    return regions
+def _count_others(result: Any, findings: Findings) -> None:
+    """Count what is no region at all."""
+    for each in result if isinstance(result, list) else []:
+        if not isinstance(each, dict):
+            findings.skip("unknown regions")
 
 
 def _identity(region: Json) -> str:
@@ -145,23 +148,29 @@ def _texts(regions: Iterable[Json]) -> dict[str, tuple[str, ...]]:
 
 def _mask(region: Json, size: Size, place: str, findings: Findings) -> Runs | None:
     """Its mask; None, with a message, when it cannot be had."""
-    said = size_of(region)
-    if said is not None and said != size:
-        findings.problem(
+    said = size_of(region) or size
+    if said != size and not sizes.is_scaled(said, size):
+        findings.unreadable(
             place,
             f"it is of an image of {said[1]} × {said[0]} pixels, the others of {size[1]} × "
             f"{size[0]}: the image was replaced after it was marked",
         )
         return None
     try:
-        runs = mask(region, size)
+        painted = form_of(region) in PAINTED and said != size
+        runs = sizes.scaled(mask(region, said), size) if painted else mask(region, size)
     except RegionError as error:
-        findings.problem(place, f"its mask cannot be read: {error}")
+        findings.unreadable(place, f"its mask cannot be read: {error}")
         return None
-    if not area(runs):
-        findings.skip("masks without a pixel")
-        return None
-    return runs
+    if area(runs):
+        return runs
+    if form_of(region) in PAINTED:
+        findings.skip("masks without a pixel")  # what the eraser left
+    else:
+        findings.unreadable(
+            place, "no pixel's centre lies in it: it is outside the image, or smaller than a pixel"
+        )
+    return None
 
 
 def _record(region: Json, label: str, runs: Runs) -> Region:
@@ -210,10 +219,17 @@ def _ellipse(region: Json, size: Size) -> Runs:
     return shapes.ellipse(*geometry.ellipse(region, size), size)
 
 
+def _vector(region: Json, size: Size) -> Runs:
+    pieces, closed = geometry.vector(region, size)
+    return shapes.polygon(pieces[0], size) if closed else geometry.lines(pieces, size)
+
+
+PAINTED = frozenset({"brush", "bitmask"})
 READERS: Mapping[str, Callable[[Json, Size], Runs]] = {
     "brush": _brush,
     "bitmask": _bitmask,
     "polygon": _polygon,
     "rectangle": _rectangle,
     "ellipse": _ellipse,
+    "vector": _vector,
 }

@@ -16,7 +16,7 @@ class Region:
         id: Label Studio's id of the region; what was copied from a prediction keeps the id.
         label: one label; a region with several is several records.
         runs: the mask at the size of the image.
-        kind: "brush", "bitmask", "polygon", "rectangle" or "ellipse": how it is stored.
+        kind: "brush", "bitmask", "polygon", "rectangle", "ellipse" or "vector": how it is stored.
         score: of a model, [0, 1]; None for what a person drew.
         origin: Label Studio's "manual", "prediction" or "prediction-changed".
         texts: sentences that say what it is, of a <TextArea perRegion="true">; mostly none.
@@ -40,12 +40,14 @@ class Prediction:
         model_version: that made it; empty when unknown.
         score: of the whole, [0, 1]; None for none.
         regions: the masks; may be empty.
+        unread: how many further masks could not be read.
     """
 
     id: int | None
     model_version: str
     score: float | None
     regions: tuple[Region, ...]
+    unread: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Annotation:
         updated: ISO 8601 time of the last change; empty when unknown.
         regions: the masks; empty when there is nothing to see, which is an answer, too.
         predicted: the pre-label that it started from; None when there was none.
+        unread: how many further masks could not be read.
+        start_known: whether it is known what it started from; else `predicted` is None.
     """
 
     id: int | None
@@ -65,6 +69,8 @@ class Annotation:
     updated: str
     regions: tuple[Region, ...]
     predicted: Prediction | None = None
+    unread: int = 0
+    start_known: bool = True
 
 
 @dataclass(frozen=True)

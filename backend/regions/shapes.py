@@ -6,6 +6,7 @@ not there on the web side.)
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,17 +27,22 @@ def polygon(corners: Points, size: Size) -> Runs:
         corners: (N, 2); closed without repeating the first.
         size: of the image, pixels.
     """
-    height, width = size
-    rows_at_once = max(1, MOST_CROSSINGS // len(corners))
-    starts, ends = [], []
-    for top in range(0, height, rows_at_once):
-        row, x = _crossings(corners, top, min(top + rows_at_once, height))
+    width = size[1]
+    starts, ends = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for top, bottom in _portions(corners, size):
+        row, x = _crossings(corners, top, bottom)
         order = np.lexsort((x, row))
         # Sides hold their upper and not their lower end: each row crosses an even number of them.
         edges = np.clip(np.ceil(x[order] - 0.5), 0, width).astype(np.int64) + row[order] * width
         starts.append(edges[0::2])
         ends.append(edges[1::2])
     return _runs(np.concatenate(starts), np.concatenate(ends), size)
+
+
+def crossings(corners: Points, size: Size) -> int:
+    """How often the sides of a polygon cross the middle of a row: what drawing it costs."""
+    first, behind = _rows(corners, 0, size[0])
+    return int((behind - first).sum())
 
 
 def rectangle(origin: tuple[float, float], extent: tuple[float, float], turn: float) -> Points:
@@ -80,14 +86,36 @@ def ellipse(
     return _runs(rows * width + first, rows * width + np.maximum(first, last), size)
 
 
+def _portions(corners: Points, size: Size) -> Iterator[tuple[int, int]]:
+    """Rows, [top, bottom), whose crossings are computed in one go; those without are left out."""
+    height = size[0]
+    first, behind = _rows(corners, 0, height)
+    steps = np.bincount(first, minlength=height + 1) - np.bincount(behind, minlength=height + 1)
+    before = np.concatenate([[0], np.cumsum(np.cumsum(steps[:height]))])  # (H + 1,) crossings
+    top = int(np.searchsorted(before, 0, side="right")) - 1
+    while top < height and before[top] < before[-1]:
+        bottom = int(np.searchsorted(before, before[top] + MOST_CROSSINGS, side="right")) - 1
+        bottom = min(max(bottom, top + 1), height)
+        yield top, bottom
+        top = bottom
+
+
+def _rows(corners: Points, top: int, bottom: int) -> tuple[Ints, Ints]:
+    """Of each side, the first row whose middle it crosses and the one behind the last, (N,)."""
+    ys = corners[:, 1], np.roll(corners[:, 1], -1)
+    first, behind = (
+        np.clip(np.ceil(end(*ys) - 0.5), top, bottom).astype(np.int64)
+        for end in (np.minimum, np.maximum)
+    )
+    return first, behind
+
+
 def _crossings(corners: Points, top: int, bottom: int) -> tuple[Ints, Points]:
     """Where the middles of some rows cross the sides: rows and x, (n,) each."""
     start, end = corners, np.roll(corners, -1, axis=0)
     upper = np.where((start[:, 1] <= end[:, 1])[:, None], start, end)  # (N, 2)
     lower = np.where((start[:, 1] <= end[:, 1])[:, None], end, start)
-    first, behind = (
-        np.clip(np.ceil(side[:, 1] - 0.5), top, bottom).astype(np.int64) for side in (upper, lower)
-    )
+    first, behind = _rows(corners, top, bottom)
     count = behind - first
     side = np.repeat(np.arange(len(corners)), count)  # (n,)
     row: Ints = np.arange(len(side)) - np.repeat(np.cumsum(count) - count, count) + first[side]

@@ -7,12 +7,12 @@ the run lengths of a mask that nobody touched may be other bytes of the same mas
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from backend.regions.geometry import LABELS, RegionError, form_of, kind_of, size_of, value_of
-from backend.regions.reading import READERS, labels_of, mask
+from backend.regions.geometry import RegionError, form_of, size_of, value_of
+from backend.regions.reading import READERS, mask
+from backend.regions.results import identity_of, labels_of, whole
 from dgl_rsis.types import Json
 
 UNTOUCHED = "prediction"
@@ -21,7 +21,7 @@ DIGITS = 3  # of percents: an editor writes more of them than it was given
 
 @dataclass
 class _Mark:
-    """All results of one id.
+    """All that is marked under one id.
 
     Attributes:
         labels: of any of them.
@@ -63,21 +63,15 @@ def touched(result: Any, predicted: Any = None) -> frozenset[str] | None:
 
 
 def _marks(result: Any) -> dict[str, _Mark]:
-    """Id → what it marks; what is no mask has none."""
+    """Region → what it marks; what is no mask has none."""
     marks: dict[str, _Mark] = {}
-    for number, region in enumerate(_masks(result)):
-        mark = marks.setdefault(str(region.get("id", f"?{number}")), _Mark())
-        mark.labels.update(labels_of(region))
-        mark.changed |= region.get("origin", "manual") != UNTOUCHED
-        if kind_of(region) != LABELS:
+    for region in whole(result):
+        if form_of(region) in READERS:
+            mark = marks.setdefault(identity_of(region), _Mark())
+            mark.labels.update(labels_of(region))
+            mark.changed |= region.get("origin", "manual") != UNTOUCHED
             mark.shapes.append(region)
-    return {identity: mark for identity, mark in marks.items() if mark.shapes}
-
-
-def _masks(result: Any) -> Iterator[Json]:
-    for region in result if isinstance(result, list) else []:
-        if isinstance(region, dict) and (form_of(region) in READERS or kind_of(region) == LABELS):
-            yield region
+    return marks
 
 
 def _same(mark: _Mark, was: _Mark) -> bool:

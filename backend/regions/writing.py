@@ -4,21 +4,28 @@ Formats: brush and bitmask carry the mask to the pixel. Polygons and rectangles 
 in percent of the image. A polygon has no holes. An outline runs along pixel corners, not pixel
 centres, so a rectangle of pixels keeps its exact size; it is simplified by at most
 `POLYGON_TOLERANCE` pixels. Outlines of fewer than `SMALLEST_OUTLINE` pixels are dropped: on a
-screen nobody can correct them.
+screen nobody can correct them. An ellipse is the one with the same centre, area and elongation.
+
+Where a <Labels> has the labels of a shape, a region is two results of one id, as Label Studio
+stores it. Of a task with several pictures each region says, by `item_index` or by the names of a
+<Repeater>, which one it is on.
 """
 
 import base64
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from backend.project.controls import form_named
 from backend.project.label_config import Control, LabelConfig
 from backend.regions import brush, shapes
+from backend.regions.geometry import LABELS
 from dgl_rsis.runs import Runs, area, cropped, from_runs, to_runs
 from dgl_rsis.types import Json
 from workers.messages import SegmentReply, SegmentResult
@@ -36,7 +43,7 @@ def to_prediction(reply: SegmentReply, config: LabelConfig, model_version: str) 
     """The prediction of one task, as /predict returns it and as it is pushed.
 
     Args:
-        reply: masks of the task's image.
+        reply: masks of the task's image, or images.
         config: says which controls take them; other labels than a control's own never reach it.
         model_version: the one that /setup reports. Label Studio takes a task as predicted when
             both are the same string.
@@ -46,12 +53,12 @@ def to_prediction(reply: SegmentReply, config: LabelConfig, model_version: str) 
         [0, 1], 0 when nothing was found; `model_version`. An empty `result` is an answer too:
         nothing of the vocabulary is in the image.
     """
-    result = [
-        region
-        for control in config.controls
-        for region in _regions(reply, control, f"{model_version}\n{control.name}")
-    ]
-    score = _score(reply) if result else 0.0
+    result: list[Json] = []
+    for number, each in enumerate((reply, *reply.more)):
+        for control in config.controls:
+            seed = _seed(f"{model_version}\n{control.name}", number)
+            result += _on(config, number, _regions(each, control, seed))
+    score = _score((reply, *reply.more)) if result else 0.0
     return {"result": result, "score": score, "model_version": model_version}
 
 
@@ -65,7 +72,7 @@ def to_predictions(
     that nothing answers, then without regions.
 
     Args:
-        reply: masks of the task's image.
+        reply: masks of the task's image, or images.
         config: says which controls take them.
         model_version: the one that /setup reports.
         by_margin: the prediction's `score` is the reply's margin instead: the mean over the pixels
@@ -73,24 +80,30 @@ def to_predictions(
             ascending, shows the most doubtful task first. Regions keep their own scores. A reply
             without a margin (of an expression, or of an older worker) keeps the usual score.
     """
-    candidates = [segment for segment in reply.segments if segment.level == "candidate"]
-    if not candidates:
+    replies = (reply, *reply.more)
+    ranked = [[each for each in r.segments if each.level == "candidate"] for r in replies]
+    if not any(ranked):
         prediction = to_prediction(reply, config, model_version)
         if by_margin and reply.margin is not None:
             prediction["score"] = _unit(reply.margin)
         return [prediction]
     predictions = []
-    for number, segment in reversed(list(enumerate(candidates))):
-        seed = f"{model_version}\n{number}"
-        regions = to_regions(reply, segment, config, seed)
+    for rank in reversed(range(max(map(len, ranked)))):
+        regions: list[Json] = []
+        score = 0.0
+        for number, (each, segments) in enumerate(zip(replies, ranked, strict=True)):
+            if rank < len(segments):
+                seed = _seed(f"{model_version}\n{rank}", number)
+                regions += to_regions(each, segments[rank], config, seed, number)
+                score = max(score, segments[rank].score)
         predictions.append(
-            {"result": regions, "score": _unit(segment.score), "model_version": model_version}
+            {"result": regions, "score": _unit(score), "model_version": model_version}
         )
     return predictions
 
 
 def to_regions(
-    reply: SegmentReply, segment: SegmentResult, config: LabelConfig, seed: str
+    reply: SegmentReply, segment: SegmentResult, config: LabelConfig, seed: str, picture: int = 0
 ) -> list[Json]:
     """The regions of one candidate, in the first control that has its label.
 
@@ -99,12 +112,14 @@ def to_regions(
         segment: the candidate.
         config: says which controls there are.
         seed: the same for the same candidate; what another has too gives equal ids.
+        picture: number of the task's picture that it is on.
 
     Returns:
         None where no control has its label, or its outline is too small to be corrected.
     """
     control = next((c for c in config.controls if segment.label in c.labels), None)
-    return list(_drawn(reply, control, [segment], seed)) if control else []
+    drawn = _drawn(reply, control, [segment], seed) if control else ()
+    return list(_on(config, picture, drawn))
 
 
 def to_changed(region: Json, runs: Runs, score: float, seed: str) -> list[Json]:
@@ -122,7 +137,7 @@ def to_changed(region: Json, runs: Runs, score: float, seed: str) -> list[Json]:
         One region, of an outline that falls apart several, the largest under the id; none where
         nothing is left that could be drawn.
     """
-    form = str(region["type"]).removesuffix("labels")
+    form = form_named(str(region["type"]))
     names = {key: each for key, each in region["value"].items() if key.endswith("labels")}
     kept = {key: each for key, each in region.items() if key not in ("is_positive", "value")}
     changed = kept | {"origin": CHANGED, "score": _unit(score)}
@@ -148,7 +163,7 @@ def _drawn(
     for segment in segments:
         for value in _values(control, segment):
             number += 1
-            yield {
+            region = {
                 "id": _region_id(f"{seed}\n{number}"),
                 "from_name": control.name,
                 "to_name": control.to_name,
@@ -158,8 +173,34 @@ def _drawn(
                 "image_rotation": 0,
                 "origin": "prediction",
                 "score": _unit(segment.score),
-                "value": {**value, control.kind: [segment.label]},
             }
+            names = [control.stored.get(segment.label, segment.label)]
+            yield from _labelled(region, control, value, names)
+
+
+def _labelled(region: Json, control: Control, value: Json, names: Sequence[str]) -> Iterator[Json]:
+    """A region with its labels: in its value, or in a result beside it."""
+    if not control.labelled_by:
+        yield {**region, "value": {**value, control.kind: list(names)}}
+        return
+    yield {**region, "value": value}
+    # Label Studio repeats the geometry there; of a mask that would be all of its bytes once more.
+    shape = {} if "rle" in value or "imageDataURL" in value else value
+    beside = {"from_name": control.labelled_by, "type": LABELS}
+    yield {**region, **beside, "value": {**shape, LABELS: list(names)}}
+
+
+def _on(config: LabelConfig, number: int, regions: Iterable[Json]) -> Iterator[Json]:
+    """Regions of one of a task's pictures."""
+    pictures = config.pictures
+    for region in regions:
+        names = {key: pictures.name(region[key], number) for key in ("from_name", "to_name")}
+        yield {**region, **names, **pictures.place(number)}
+
+
+def _seed(seed: str, picture: int) -> str:
+    """Another one for each picture of a task; the first has that of a task with one."""
+    return f"{seed}\n{picture}\n" if picture else seed
 
 
 def _region_id(seed: str) -> str:
@@ -168,7 +209,7 @@ def _region_id(seed: str) -> str:
 
 def _values(control: Control, segment: SegmentResult) -> Iterator[Json]:
     """The geometry of a segment in the control's format: none, one or several regions."""
-    form = control.kind.removesuffix("labels")
+    form = form_named(control.kind)
     return _geometry(form, segment.runs, largest_only=segment.level == "object")
 
 
@@ -183,6 +224,9 @@ def _geometry(form: str, runs: Runs, *, largest_only: bool) -> Iterator[Json]:
             size = np.array([runs.width, runs.height])
             make = _polygon if form == "polygon" else _rectangle
             yield make(outline, size)
+    elif form == "ellipse":
+        for outline in _outlines(runs, largest_only=largest_only):
+            yield _ellipse(outline, np.array([runs.width, runs.height]))
 
 
 def _changed_geometry(form: str, runs: Runs) -> Iterator[Json]:
@@ -274,10 +318,29 @@ def _rectangle(outline: Outline, size: NDArray[np.int_]) -> Json:
     return {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
 
 
-def _score(reply: SegmentReply) -> float:
+def _ellipse(outline: Outline, size: NDArray[np.int_]) -> Json:
+    """The ellipse with the moments of an outline's inside, in percent of the image.
+
+    Its half axes are twice the roots of the eigenvalues of the covariance of the inside's points.
+    """
+    moments = cv2.moments(outline)
+    mass = moments["m00"]
+    centre = np.array([moments["m10"], moments["m01"]]) / mass
+    mixed = moments["mu11"] / mass
+    covariance = np.array([[moments["mu20"] / mass, mixed], [mixed, moments["mu02"] / mass]])
+    spreads, axes = np.linalg.eigh(covariance)  # ascending
+    radii = 2 * np.sqrt(np.maximum(spreads[::-1], 0))
+    turn = math.degrees(math.atan2(axes[1, 1], axes[0, 1])) % 180
+    x, y = np.round(centre / size * 100, DIGITS).tolist()
+    across, down = np.round(radii / size * 100, DIGITS).tolist()
+    return {"x": x, "y": y, "radiusX": across, "radiusY": down, "rotation": round(turn, DIGITS)}
+
+
+def _score(replies: Iterable[SegmentReply]) -> float:
     """Mean score of the segments weighted by area; objects repeat their class, so either level."""
-    level = "class" if any(s.level == "class" for s in reply.segments) else "object"
-    weighted = [(area(s.runs), s.score) for s in reply.segments if s.level == level]
+    every = [segment for reply in replies for segment in reply.segments]
+    level = "class" if any(s.level == "class" for s in every) else "object"
+    weighted = [(area(s.runs), s.score) for s in every if s.level == level]
     total = sum(pixels for pixels, _ in weighted)
     return _unit(sum(pixels * score for pixels, score in weighted) / total) if total else 0.0
 

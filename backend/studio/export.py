@@ -1,26 +1,30 @@
-"""Label Studio's JSON export → items, one by one.
+"""Label Studio's tasks with what was marked on them → items, one by one.
 
 Whatever cannot be used is a message in `Findings` that names the task and the region; the rest goes
 on. Only a file that is no such export at all is an error.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from backend.project import tasks
 from backend.project.label_config import EXPRESSION
-from backend.regions.findings import ExportError, Findings
-from backend.regions.reading import Wanted, image_size, read_regions, readable, score_of
+from backend.project.pictures import Pictures
+from backend.regions import sizes
+from backend.regions.findings import Findings
+from backend.regions.reading import Wanted, image_size, is_mask, read_regions, score_of
 from backend.regions.records import Annotation, Item, Place, Prediction, Region
+from backend.regions.results import readable
 from backend.regions.shapes import Size
-from backend.studio import json_stream
+from backend.studio.export_files import tasks_in
 from dgl_rsis.formats import PIXEL_BUDGET
 from dgl_rsis.types import Json
 
-IMAGE = "image"
+PLAIN = Pictures("image")  # where tasks hold their image as long as no label config says it
+CONFIG = "if the label config shows another key, or several images, give it by --config"
 
 MeasureImage = Callable[[str], Size | None]
 # Label Studio's own JSON export holds no masks of predictions; its API does.
@@ -36,7 +40,10 @@ class Reading:
         labels: those that are known; empty for all.
         ignored: labels whose regions are passed over, such as that of the background.
         predicted_masks: read the masks of predictions, too; else they have none.
-        image_key: of the image in a task's data.
+        names: what is stored for a label → what it is called here, where that differs.
+        chosen: the labels were chosen out of perhaps more: a region of another one was read, and is
+            no reason to doubt that its image is as it is said to be.
+        pictures: where a task's data holds its image, or several.
         expression_key: of a referring expression in a task's data.
         measure: height and width of an image by its reference, for tasks whose annotations say
             that there is nothing; None when it cannot be had.
@@ -48,7 +55,9 @@ class Reading:
     labels: Collection[str] = ()
     ignored: Collection[str] = ()
     predicted_masks: bool = True
-    image_key: str = IMAGE
+    names: Mapping[str, str] = field(default_factory=dict)
+    chosen: bool = False
+    pictures: Pictures = PLAIN
     expression_key: str = EXPRESSION
     measure: MeasureImage = lambda reference: None
     max_pixels: int = PIXEL_BUDGET
@@ -58,53 +67,93 @@ def read(path: Path, reading: Reading | None = None) -> Iterator[Item]:
     """The items of an export file; the file is never held as a whole.
 
     Args:
-        path: a JSON export (not JSON_MIN).
+        path: an export, see `export_files`.
         reading: how to read; its findings are filled on the way.
 
     Raises:
         ExportError: no such file, or not such an export.
     """
-    yield from read_tasks(tasks_of(path), reading)
+    yield from read_tasks(tasks_in(path), reading)
 
 
 def read_tasks(every: Iterable[Json], reading: Reading | None = None) -> Iterator[Item]:
-    """The items of tasks as Label Studio has them, in their order."""
+    """The items of tasks as Label Studio has them, in their order: one for each image of a task."""
     how = reading or Reading()
     for task in every:
-        item = _item(task, how)
-        if item is not None:
-            yield item
+        yield from _items(task, how)
 
 
-def tasks_of(path: Path) -> Iterator[Json]:
-    """The tasks of an export file, as they are.
-
-    Raises:
-        ExportError: no such file, or not such an export.
-    """
-    for number, task in enumerate(json_stream.elements(path)):
-        is_task = isinstance(task, dict) and "data" in task
-        if not is_task and number == 0:
-            minimal = isinstance(task, dict) and "annotation_id" in task
-            raise ExportError(
-                f"{path} begins with what is no task with data and annotations"
-                + (" (it looks like JSON_MIN)" if minimal else "")
-                + ": in Label Studio, export the project as JSON"
-            )
-        yield task if isinstance(task, dict) else {}
-
-
-def _item(task: Json, how: Reading) -> Item | None:
-    """One task; None, with a message, when it has no image or no size."""
+def _items(task: Json, how: Reading) -> Iterator[Item]:
+    """The images of one task; those without an image or a size are messages."""
     where = f"task {tasks.task_id_of(task)}"
     try:
-        image = readable(tasks.image_of(task, how.image_key))
+        images = [readable(image) for image in how.pictures.of(task)]
         expression = readable(tasks.expression_of(task, how.expression_key))
     except tasks.TaskError as error:
-        how.findings.problem(where, str(error))
-        return None
-    place = _place(task["data"], where, how.findings)
-    marked, predicted = _list(task.get("annotations")), _list(task.get("predictions"))
+        way_out = f" ({CONFIG})" if how.pictures is PLAIN else ""
+        how.findings.problem(where, f"{error}{way_out}")
+        return
+    place = _place(task["data"], where, how.findings) if len(images) == 1 else None
+    # Before 1.0, annotations were called completions.
+    marked = _list(task.get("annotations", task.get("completions")))
+    predicted = _list(task.get("predictions"))
+    if not how.pictures.image and len(on := _images_of(marked + predicted)) > 1:
+        which = ", ".join(map(repr, on))
+        how.findings.problem(
+            where, f"it is left out: it is marked on several images ({which}), and only the label "
+            "config says where its data holds them: give it by --config"
+        )  # fmt: skip
+        return
+    for number, image in enumerate(images):
+        named = where if len(images) == 1 else f"{where}, image {number}"
+        on_it = _OnImage(named, how, number, len(images))
+        item = _item(on_it, image, place, on_it.all_of(marked), on_it.all_of(predicted))
+        if item is not None:
+            identity = _number(task.get("id")) or 0
+            yield replace(item, task_id=identity, expression=expression)
+
+
+@dataclass(frozen=True)
+class _OnImage:
+    """Takes what lies on one of a task's images.
+
+    Attributes:
+        where: names it in messages.
+        how: to read.
+        number: of the image, from 0.
+        count: of all images of the task.
+    """
+
+    where: str
+    how: Reading
+    number: int
+    count: int
+
+    def all_of(self, every: Sequence[Json]) -> list[Json]:
+        """Annotations or predictions with the regions that lie on the image."""
+        return [{**one, "result": self._of(one.get("result"))} for one in every]
+
+    def _of(self, result: Any) -> list[Json]:
+        every = result if isinstance(result, list) else []
+        return [each for each in every if not isinstance(each, dict) or self._is_mine(each)]
+
+    def _is_mine(self, region: Json) -> bool:
+        number = self.how.pictures.number_of(region, self.count)
+        if number is None and self.number == 0 and is_mask(region):
+            which = region.get("to_name"), region.get("item_index")
+            self.how.findings.problem(
+                readable(f"{self.where}, region {region.get('id', '?')}"),
+                f"it is on the image {which[0]!r}, number {which[1]}, which is none of the "
+                f"{self.count} that are read of this task",
+            )
+        return number == self.number
+
+
+def _item(
+    on_it: _OnImage, image: str, place: Place | None, marked: list[Json], predicted: list[Json]
+) -> Item | None:
+    """One image of a task; None, with a message, when it has no size."""
+    where, how = on_it.where, on_it.how
     size = _size(marked + predicted, place)
     if size is None and all(one.get("was_cancelled") for one in marked):
         how.findings.skip("tasks without any mark")
@@ -113,7 +162,9 @@ def _item(task: Json, how: Reading) -> Item | None:
     if (reason := _no_size(size, how.max_pixels)) or size is None:
         how.findings.problem(where, reason)
         return None
-    if place is not None and (place.window[3], place.window[2]) != size:
+    if place is not None and sizes.is_scaled(size, (place.window[3], place.window[2])):
+        size = place.window[3], place.window[2]
+    elif place is not None:
         how.findings.problem(
             where, f"its window is not {size[1]} × {size[0]} pixels as its image: place ignored"
         )
@@ -121,15 +172,22 @@ def _item(task: Json, how: Reading) -> Item | None:
     reader = _TaskReader(where, size, how)
     predictions = reader.predictions(predicted)
     return Item(
-        task_id=_number(task.get("id")) or 0,
+        task_id=0,
         image=image,
         height=size[0],
         width=size[1],
         annotations=reader.annotations(marked, predictions),
         predictions=predictions,
-        expression=expression,
         place=place,
     )
+
+
+def _images_of(every: Iterable[Json]) -> list[str]:
+    """Names of the images that masks lie on, in the label config."""
+    results = (one.get("result") for one in every)
+    regions = (each for held in results if isinstance(held, list) for each in held)
+    names = (each.get("to_name") for each in regions if isinstance(each, dict) and is_mask(each))
+    return sorted({readable(name) for name in names if isinstance(name, str)})
 
 
 def _list(value: Any) -> list[Json]:
@@ -185,12 +243,16 @@ class _TaskReader:
 
     def _annotation(self, one: Json, predictions: tuple[Prediction, ...]) -> Annotation:
         identity = _number(one.get("id"))
+        regions, unread = self._regions(one, f"annotation {identity or '?'}")
+        start = self._start(one, predictions)
         return Annotation(
             id=identity,
             annotator=_person(one.get("completed_by")),
             updated=_text(one.get("updated_at") or one.get("created_at")),
-            regions=self._regions(one, f"annotation {identity or '?'}"),
-            predicted=self._start(one, predictions),
+            regions=regions,
+            predicted=start,
+            unread=unread,
+            start_known=start is not None or not _may_have_begun(one, predictions),
         )
 
     def _start(self, one: Json, predictions: tuple[Prediction, ...]) -> Prediction | None:
@@ -211,18 +273,34 @@ class _TaskReader:
     def _prediction(self, one: Json) -> Prediction:
         identity = _number(one.get("id"))
         whose = f"prediction {identity or '?'}"
-        regions = self._regions(one, whose) if self.how.predicted_masks else ()
+        regions, unread = self._regions(one, whose) if self.how.predicted_masks else ((), 0)
         return Prediction(
             id=identity,
             model_version=_text(one.get("model_version")),
             score=score_of(one),
             regions=regions,
+            unread=unread,
         )
 
-    def _regions(self, one: Json, whose: str) -> tuple[Region, ...]:
+    def _regions(self, one: Json, whose: str) -> tuple[tuple[Region, ...], int]:
+        """The masks, and how many could not be read."""
         where, how = f"{self.where}, {whose}", self.how
-        wanted = Wanted(how.labels, how.ignored)
-        return tuple(read_regions(one.get("result"), self.size, where, how.findings, wanted))
+        wanted = Wanted(how.labels, how.ignored, how.names, how.chosen)
+        before = how.findings.unread
+        regions = tuple(read_regions(one.get("result"), self.size, where, how.findings, wanted))
+        return regions, how.findings.unread - before
+
+
+def _may_have_begun(one: Json, predictions: Sequence[Prediction]) -> bool:
+    """Whether an annotation may have begun with a pre-label that is not there to look at."""
+    held = one.get("prediction")
+    if _number(one.get("parent_prediction")) is not None or (held and isinstance(held, dict)):
+        return True
+    if predictions:
+        return False
+    told = "prediction" in one or "parent_prediction" in one
+    origins = (str(each.get("origin", "")) for each in _list(one.get("result")))
+    return not told or any(origin.startswith("prediction") for origin in origins)
 
 
 def _place(data: Json, where: str, findings: Findings) -> Place | None:

@@ -14,19 +14,25 @@ SPACE = " \t\n\r"
 ENDS = {",", "]", *SPACE}
 
 
-def elements(path: Path) -> Iterator[Any]:
+def elements(path: Path, encoding: str = "utf-8-sig") -> Iterator[Any]:
     """The elements of the list that a file holds.
+
+    Args:
+        path: of the file.
+        encoding: of its text.
 
     Raises:
         ExportError: no such file, or it holds no JSON list.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding=encoding) as file:
             yield from _Reading(file, path).elements()
     except OSError as error:
         raise ExportError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ExportError(f"{path} is no text in UTF-8: export the project as JSON") from None
+        raise ExportError(
+            f"{path} is no text in UTF-8 or UTF-16: export the project as JSON"
+        ) from None
 
 
 class _Reading:

@@ -21,12 +21,12 @@ from typing import IO, Any
 
 from backend.project import label_config
 from backend.project.label_config import LabelConfig
-from backend.project.tasks import TaskError, image_of, task_id_of
+from backend.project.tasks import TaskError, task_id_of
 from backend.regions.findings import Findings
-from backend.regions.reading import image_size, read_regions
+from backend.regions.reading import Wanted, image_size, read_regions
+from backend.regions.results import whole
 from backend.regions.touched import touched
-from dgl_rsis.runs import Runs
-from workers.messages import LearnRequest
+from workers.messages import LearnRequest, Marked
 from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError
 
@@ -118,7 +118,11 @@ class Corrections:
                 "project %s: %d annotations and %d tasks taken back", correction.project, *counts
             )
         elif correction is not None and self._client.corrections.submit(correction):
-            LOG.info("task %s: %d masks to learn from", correction.task_id, len(correction.regions))
+            LOG.info(
+                "task %s: %d masks to learn from",
+                correction.task_id,
+                sum(len(regions) for _, regions in correction.marked),
+            )
 
     @contextmanager
     def _leaving(self, size: int) -> Iterator[None]:
@@ -186,14 +190,31 @@ def _correction(event: Mapping[str, Any]) -> LearnRequest:
     config = label_config.parse(xml if isinstance(xml, str) else "")
     result = [] if annotation.get("was_cancelled") else _answers(annotation.get("result"), config)
     taught = touched(result, _answers(_predicted(annotation), config))
+    images = config.pictures.of(task)
+    first, *more = (
+        (image, _regions(each, taught, config, f"task {task_id_of(task)}"))
+        for image, each in zip(images, _by_image(result, config, len(images)), strict=True)
+    )
     return LearnRequest(
         project=_id(event, "project"),
         annotation=_id(event, "annotation"),
         stamp=_stamp(annotation.get("updated_at")),
-        image=image_of(task, config.image_key),
-        regions=_regions(result, taught, f"task {task_id_of(task)}"),
+        image=first[0],
+        regions=first[1],
         task_id=task_id_of(task),
+        more=tuple(more),
     )
+
+
+def _by_image(result: Any, config: LabelConfig, count: int) -> list[list[Any]]:
+    """The regions of a result by the image of the task that they lie on."""
+    held: list[list[Any]] = [[] for _ in range(count)]
+    for region in result if isinstance(result, list) else []:
+        if isinstance(region, Mapping):
+            number = config.pictures.number_of(dict(region), count)
+            if number is not None:
+                held[number].append(region)
+    return held
 
 
 def _predicted(annotation: Mapping[str, Any]) -> Any:
@@ -209,13 +230,13 @@ def _predicted(annotation: Mapping[str, Any]) -> Any:
 
 
 def _answers(result: Any, config: LabelConfig) -> Any:
-    """What stands in controls that the model is asked about.
+    """What stands in controls that the model is asked about, put together.
 
     A box that a prompt left behind, or a mask in a control with model_skip, is no answer to that.
     """
     if not isinstance(result, list):
         return result
-    return [region for region in result if _from_name(region) not in config.skipped]
+    return [region for region in whole(result) if _from_name(region) not in config.skipped]
 
 
 def _from_name(region: Any) -> str:
@@ -224,8 +245,8 @@ def _from_name(region: Any) -> str:
 
 
 def _regions(
-    result: Any, taught: Collection[str] | None, where: str
-) -> tuple[tuple[str, Runs], ...]:
+    result: Any, taught: Collection[str] | None, config: LabelConfig, where: str
+) -> Marked:
     """Label and mask of the regions of some classes; None for all.
 
     The regions of other classes are as good as not there: nobody looked at them.
@@ -233,8 +254,9 @@ def _regions(
     size = image_size(result)
     if size is None or (taught is not None and not taught):
         return ()
-    regions = read_regions(result, size, where, Findings())
-    return tuple((r.label, r.runs) for r in regions if taught is None or r.label in taught)
+    known = None if taught is None else {config.names.get(name, name) for name in taught}
+    regions = read_regions(result, size, where, Findings(), Wanted(names=config.names))
+    return tuple((r.label, r.runs) for r in regions if known is None or r.label in known)
 
 
 def _stamp(updated: Any) -> int:

@@ -3,16 +3,17 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.runs import to_runs
-from dgl_rsis.types import InputError, Label, Mask, Prompt, Segment
+from dgl_rsis.types import ImageError, InputError, Label, Mask, Prompt, Segment
 from workers.engine.learnt import Recall
 from workers.engine.prompts import agreement, to_mask, to_prompt
+from workers.images.download import FetchError
 from workers.images.pictures import Picture, Pictures
 from workers.messages import Exemplar, SegmentReply, SegmentRequest, SegmentResult, versioned
 
@@ -64,12 +65,12 @@ def answer(
     recall: Recall | None = None,
     say: Callable[[str], None] = _unheard,
 ) -> SegmentReply:
-    """Answer one request.
+    """Answer one request, for each of its images.
 
     Args:
         request: what is asked.
         segmenter: the model.
-        pictures: opens its image.
+        pictures: opens its images.
         recall: what projects learnt; None where no request names any of it.
         say: is told which stage begins, in words for people.
 
@@ -79,6 +80,53 @@ def answer(
         InputError: it cannot be answered as it is.
     """
     _check_version(request, segmenter)
+    if not request.more:
+        return _answer(request, segmenter, pictures, recall, say)
+    references = (request.image, *request.more)
+    first, *more = (
+        _numbered(number, len(references), reference, request, segmenter, pictures, recall, say)
+        for number, reference in enumerate(references)
+    )
+    margins = [each.margin for each in (first, *more) if each.margin is not None]
+    margin = sum(margins) / len(margins) if margins else None
+    found = any(each.segments for each in (first, *more))
+    return replace(first, margin=margin, reason="" if found else first.reason, more=tuple(more))
+
+
+def _numbered(
+    number: int,
+    count: int,
+    reference: str,
+    request: SegmentRequest,
+    segmenter: "Segmenter",
+    pictures: Pictures,
+    recall: Recall | None,
+    say: Callable[[str], None],
+) -> SegmentReply:
+    """The answer for one of several images.
+
+    Raises:
+        FetchError, ImageError, InputError: as `answer`, and which image it is of.
+    """
+    say(f"image {number + 1} of {count}")
+    alone = replace(request, image=reference, more=())
+    try:
+        return _answer(alone, segmenter, pictures, recall, say)
+    except FetchError as error:
+        message = f"image {number + 1} of {count}: {error}"
+        raise FetchError(message, transient=error.transient) from error
+    except (ImageError, InputError) as error:
+        raise type(error)(f"image {number + 1} of {count}: {error}") from error
+
+
+def _answer(
+    request: SegmentRequest,
+    segmenter: "Segmenter",
+    pictures: Pictures,
+    recall: Recall | None,
+    say: Callable[[str], None],
+) -> SegmentReply:
+    """Answer a request for its first image."""
     picture, seconds = pictures.open(request.image, request.metres)
     used, learnt = recall.prototypes(request.prototypes) if recall is not None else ("", None)
     if request.exemplar is not None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dgl_rsis.classes import prototypes
+from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.runs import Runs, from_runs
 from dgl_rsis.types import InputError
 from workers.engine.learnt import pack
 from workers.images.pictures import Pictures
-from workers.messages import LearnRequest
+from workers.messages import LearnRequest, Marked
 from workers.queue.prototypes import PrototypeStore
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def update_share(
     Args:
         request: the annotation.
         segmenter: the model.
-        pictures: opens its image.
+        pictures: opens its images.
         store: of the shares.
 
     Returns:
@@ -42,19 +44,29 @@ def update_share(
     if not store.is_current(project, annotation, stamp):
         return "nothing: it was changed or taken back since"
     share, shown = b"", ""
-    if request.regions:
-        picture, _ = pictures.open(request.image)
-        labels = tuple(dict.fromkeys(label for label, _ in request.regions))
-        height, width = picture.pixels.shape[:2]
-        plane = marked(request.regions, labels, (height, width))
-        learnt = segmenter.marked_examples(picture, plane, labels)
+    if request.marked:
+        learnt = prototypes.joined(
+            [_shown_by(image, regions, segmenter, pictures) for image, regions in request.marked]
+        )
         share = pack(learnt)
         counts = Counter(learnt.labels[owner] for owner in learnt.owners)
+        labels = dict.fromkeys(label for _, regions in request.marked for label, _ in regions)
         shown = ", ".join(f"{counts[label]} of {label}" for label in labels)
     revision = store.put(project, annotation, stamp, share)
     if revision is None:
         return "nothing: it was changed or taken back meanwhile"
     return f"{shown or 'nothing'}; project {project} is at {revision or 'no'} revision now"
+
+
+def _shown_by(
+    image: str, regions: Marked, segmenter: "Segmenter", pictures: Pictures
+) -> Prototypes:
+    """What the regions of one image show; raises as `update_share`."""
+    picture, _ = pictures.open(image)
+    labels = tuple(dict.fromkeys(label for label, _ in regions))
+    height, width = picture.pixels.shape[:2]
+    plane = marked(regions, labels, (height, width))
+    return segmenter.marked_examples(picture, plane, labels)
 
 
 def marked(

@@ -18,9 +18,15 @@ from backend.commands.export.dataset import Example, Split
 from backend.commands.export.images import ImageMissing, Images, measured
 from backend.commands.export.selection import Choice, LeftOut, Truth
 from backend.commands.file_names import FileNames
+from backend.regions import sizes
 from backend.regions.findings import Findings
 from backend.regions.records import Item
+from backend.regions.shapes import Size
 from backend.studio.references import path_of
+
+
+class Unread(Exception):
+    """What was marked on an image could not be read; the message says what follows."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,12 @@ class Assembly:
             where = f"task {item.task_id}"
             try:
                 truth = selection.choose(item, self.source.choice)
-                self._keep(item, truth, *self._image(item))
+                _check_read(truth)
+                file, suffix, size = self._image(item)
+                self._keep(*_fitted(item, truth, size), file, suffix)
             except LeftOut as reason:
                 self.findings.leave_out(where, str(reason))
-            except ImageMissing as reason:
+            except (ImageMissing, Unread) as reason:
                 self.findings.problem(where, str(reason))
 
     def examples(self, parts: Mapping[str, Split]) -> Iterator[Example]:
@@ -93,20 +101,20 @@ class Assembly:
             example: Example = pickle.load(self._file)
             yield replace(example, split=parts[example.scene])
 
-    def _image(self, item: Item) -> tuple[Path, str]:
-        """The file of the image, and the suffix that it should have.
+    def _image(self, item: Item) -> tuple[Path, str, Size]:
+        """The file of the image, the suffix that it should have, and its size.
 
         Raises:
-            ImageMissing: there is none, or it has another size than its masks.
+            ImageMissing: there is none, or it has another shape than its masks.
         """
         file = self.source.images.find(item.image)
         (height, width), suffix = measured(file)
-        if (height, width) != (item.height, item.width):
+        if not sizes.is_scaled((height, width), (item.height, item.width)):
             raise ImageMissing(
                 f"its image {file.name} has {width} × {height} pixels, its masks {item.width} × "
                 f"{item.height}: it is another image than the one that was marked"
             )
-        return file, suffix
+        return file, suffix, (height, width)
 
     def _keep(self, item: Item, truth: Truth, file: Path, suffix: str) -> None:
         path = path_of(item.image)
@@ -134,3 +142,25 @@ class Assembly:
             self.annotators[truth.annotation.annotator or "unknown"] += 1
         elif not truth.model_version:
             self.annotators["several (consensus)"] += 1
+
+
+def _check_read(truth: Truth) -> None:
+    """See that an image without masks is one on which nothing is to be seen.
+
+    Raises:
+        Unread: its masks could not be read, all of them.
+    """
+    if truth.unread and not truth.regions:
+        raise Unread(
+            f"it is left out: none of its {truth.unread} masks could be read, and an image without "
+            "masks would say that nothing is there"
+        )
+
+
+def _fitted(item: Item, truth: Truth, size: Size) -> tuple[Item, Truth]:
+    """Masks of a smaller or larger copy of the image, at the size of the image itself."""
+    if (item.height, item.width) == size:
+        return item, truth
+    regions = tuple(replace(each, runs=sizes.scaled(each.runs, size)) for each in truth.regions)
+    height, width = size
+    return replace(item, height=height, width=width), replace(truth, regions=regions)

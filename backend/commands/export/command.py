@@ -21,7 +21,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for the set, one in it for each format.")],
     source: Annotated[
         Path | None,
-        typer.Argument(help="JSON export of a Label Studio project (not JSON_MIN)."),
+        typer.Argument(help="Export of a Label Studio project, as JSON."),
     ] = None,
     project: ProjectId = None,
     formats: Annotated[
@@ -69,6 +69,9 @@ def export(
     objects: Annotated[
         bool, typer.Option("--objects", help="COCO: one annotation for each connected part.")
     ] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="End with 0 although something was left out.")
+    ] = False,
 ) -> None:
     """Make a training set of what people marked in Label Studio."""
     settings = options.local()  # sets up the log, too
@@ -88,7 +91,7 @@ def export(
                 source, project, studio, wanted, out, images, labels.read(names, config),
                 Choice(annotator, consensus, min_agreement, prelabels, min_score),
                 split.ratios_of(shares), seed, _pattern(scene_pattern), polygons, objects,
-                settings.max_image_pixels,
+                settings.max_image_pixels, keep_going,
             )
         )  # fmt: skip
     except (ExportError, StudioError, OSError) as error:

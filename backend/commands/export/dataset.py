@@ -4,9 +4,10 @@ A writer is a module with one verb, `write(examples, vocabulary, out)`: it goes 
 once, holds none of them, and makes files below `out`.
 """
 
+import itertools
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
@@ -28,21 +29,44 @@ class DatasetVocabulary:
     Attributes:
         labels: different names, none of them for the background.
         colours: of each label.
+        categories: number of each label that Label Studio's own exports give it, by its `category`
+            in the label config; mostly none.
     """
 
     labels: tuple[str, ...]
     colours: tuple[Colour, ...]
+    categories: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, labels: Sequence[str], css: Mapping[str, str] | None = None) -> Self:
+    def of(
+        cls,
+        labels: Sequence[str],
+        css: Mapping[str, str] | None = None,
+        categories: Mapping[str, int] | None = None,
+    ) -> Self:
         """Some labels with their CSS colours; one without gets one by its name."""
         by_label = colours.colours(labels, css)
-        return cls(tuple(labels), tuple(colours.rgb(by_label[name]) for name in labels))
+        rgb = tuple(colours.rgb(by_label[name]) for name in labels)
+        return cls(tuple(labels), rgb, categories or {})
 
     @cached_property
     def numbers(self) -> Mapping[str, int]:
         """Position of each label, counted from 0."""
         return {label: i for i, label in enumerate(self.labels)}
+
+    def numbered(self, first: int) -> Mapping[str, int]:
+        """Number of each label: its category, and for the others what is free from `first` on.
+
+        A number that two labels claim belongs to the first of them.
+        """
+        given: dict[str, int] = {}
+        for label in self.labels:
+            number = self.categories.get(label)
+            if number is not None and number not in given.values():
+                given[label] = number
+        taken = {*given.values()}
+        free = (number for number in itertools.count(first) if number not in taken)
+        return {label: given[label] if label in given else next(free) for label in self.labels}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from backend.commands.progress import track
 from backend.regions.findings import ExportError, Findings
 from backend.studio import export
 from backend.studio.export import Reading
+from backend.studio.export_files import tasks_in
 from backend.studio.project import StudioSource
 from dgl_rsis.types import Json
 
@@ -62,6 +63,7 @@ class ExportRun:
         ratios, seed: of the split.
         scene_pattern: finds the scene in the path of an image; None for none.
         polygons, objects: as for `coco.write`.
+        keep_going: end with 0 although something could not be used.
         max_pixels: height · width of the largest image.
     """
 
@@ -79,6 +81,7 @@ class ExportRun:
     polygons: bool
     objects: bool
     max_pixels: int
+    keep_going: bool = False
 
 
 def run(task: ExportRun) -> int:
@@ -91,11 +94,11 @@ def run(task: ExportRun) -> int:
         Exit status: 0, or 1 when something could not be used because of an error.
 
     Raises:
-        ExportError: nothing to export, no format could be written, a folder is not empty, or a
-            library is missing.
+        ExportError: nothing to export, no format could be written, a folder is not empty or not
+            there, or a library is missing.
         StudioError: the project cannot be read.
     """
-    _check_empty(task)
+    _check_folders(task)
     writers = {each: _writer(each, task) for each in task.formats}
     findings = Findings()
     every, names = _tasks(task)
@@ -108,7 +111,7 @@ def run(task: ExportRun) -> int:
             assembly.add_all(export.read_tasks(track(every, "Reading"), reading))
             _write(task, writers, assembly, _vocabulary(names, assembly))
     _report(findings)
-    return 1 if findings.problems else 0
+    return 1 if findings.problems and not task.keep_going else 0
 
 
 def _write(
@@ -156,7 +159,10 @@ def _reasons(findings: Findings) -> str:
     return first + (f" (and {len(rest) - 1} more)" if len(rest) > 1 else "")
 
 
-def _check_empty(task: ExportRun) -> None:
+def _check_folders(task: ExportRun) -> None:
+    if task.images is not None and not task.images.is_dir():
+        what = "is a file" if task.images.exists() else "does not exist"
+        raise ExportError(f"--images {task.images} {what}: give the folder that holds the images")
     if (task.out / card.NUMBERS).exists():
         raise ExportError(f"{task.out} holds a set already: remove it, or give another --out")
     for each in task.formats:
@@ -168,7 +174,7 @@ def _check_empty(task: ExportRun) -> None:
 def _tasks(task: ExportRun) -> tuple[Iterable[Json], LabelNames | None]:
     """The tasks one by one, and what is known of their labels."""
     if task.source is not None:
-        return export.tasks_of(task.source), task.names
+        return tasks_in(task.source), task.names
     assert task.project is not None  # `export` sees to it
     assert task.studio is not None
     config = task.studio.project(task.project)["label_config"]
@@ -182,7 +188,9 @@ def _reading(task: ExportRun, names: LabelNames, findings: Findings, images: Ima
         labels=names.labels.keys(),
         ignored=names.ignored,
         predicted_masks=task.choice.prelabels,
-        image_key=names.image_key,
+        names=names.names,
+        chosen=names.chosen,
+        pictures=names.pictures,
         expression_key=names.expression_key,
         measure=images.size,
         max_pixels=task.max_pixels,
@@ -194,7 +202,7 @@ def _vocabulary(names: LabelNames | None, assembly: Assembly) -> DatasetVocabula
     if names is None:
         return DatasetVocabulary.of(sorted(assembly.labels))
     colours = {name: colour for name, colour in names.labels.items() if colour}
-    return DatasetVocabulary.of(list(names.labels), colours)
+    return DatasetVocabulary.of(list(names.labels), colours, names.categories)
 
 
 def _writer(each: Format, task: ExportRun) -> Write:

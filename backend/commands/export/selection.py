@@ -51,12 +51,14 @@ class Truth:
         annotation: whose they are; None when of several people, or of a model.
         model_version: of the pre-label that was taken; empty when a person marked it.
         agreement: between people, [0, 1]; None when fewer than two marked it.
+        unread: how many further masks of it could not be read.
     """
 
     regions: tuple[Region, ...]
     annotation: Annotation | None
     model_version: str
     agreement: float | None
+    unread: int = 0
 
 
 def choose(item: Item, choice: Choice) -> Truth:
@@ -74,9 +76,10 @@ def choose(item: Item, choice: Choice) -> Truth:
             f"{len(people)} people agree by {agreement:.2f}, less than {choice.min_agreement:.2f}"
         )
     if choice.consensus and len(people) > 1:
-        return Truth(_consensus(people), None, "", agreement)
+        unread = sum(one.unread for one in people)
+        return Truth(_consensus(people), None, "", agreement, unread)
     one = _wanted(people, choice.annotator)
-    return Truth(one.regions, one, "", agreement)
+    return Truth(one.regions, one, "", agreement, one.unread)
 
 
 def _newest_of_each(annotations: Sequence[Annotation]) -> list[Annotation]:
@@ -100,7 +103,7 @@ def _prelabel(item: Item, choice: Choice) -> Truth:
             f"its pre-label has the score {newest.score or 0.0:.2f}, less than "
             f"{choice.min_score:.2f}"
         )
-    return Truth(newest.regions, None, newest.model_version or "unknown", None)
+    return Truth(newest.regions, None, newest.model_version or "unknown", None, newest.unread)
 
 
 def _agreement(people: Sequence[Annotation]) -> float:

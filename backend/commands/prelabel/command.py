@@ -244,7 +244,7 @@ def _prototypes(given: Given, engine: Engine) -> str:
 
 def _source(given: Given, settings: WorkerSettings, config: LabelConfig) -> Source:
     shown = Shown(given.image_prefix, settings.local_files_document_root)
-    return read_sources(given.sources, shown, config.image_key)
+    return read_sources(given.sources, shown, config.pictures)
 
 
 def _about(

@@ -128,7 +128,7 @@ class QueueEngine:
                     break
                 continue
             self._pending.setdefault(request.key, []).append(item)
-            self._sizes[request.key] = len(request.image)
+            self._sizes[request.key] = sum(map(len, (request.image, *request.more)))
             asked.append(request)
             if item.name in self._again:
                 failed.append(request.key)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from backend.commands.prelabel.items import PrelabelError, PrelabelItem
-from backend.project.tasks import TaskError, image_of
+from backend.project.pictures import Pictures
+from backend.project.tasks import TaskError
 from backend.regions.findings import ExportError
 from backend.studio.json_stream import elements
 from backend.studio.references import LOCAL_FILES, below, path_of, served
@@ -69,20 +70,20 @@ class Shown:
         raise ValueError(f"{file} is not below {self.root}")
 
 
-def read_sources(given: Sequence[str], shown: Shown, key: str) -> Source:
+def read_sources(given: Sequence[str], shown: Shown, pictures: Pictures) -> Source:
     """The items of folders, globs, files and lists, or of one list of tasks.
 
     Args:
         given: each a folder (with all below it), a glob in quotes, an image, or a text file with
             one path or address a line; or one JSON file of tasks as Label Studio imports them.
         shown: how Label Studio is to find files.
-        key: of the image in a task's data.
+        pictures: where a task's data holds its image, or several.
 
     Raises:
         PrelabelError: nothing is there, or Label Studio could not show it.
     """
     if len(given) == 1 and given[0].lower().endswith(".json"):
-        return _tasks(Path(given[0]), key)
+        return _tasks(Path(given[0]), pictures)
     if any(name.lower().endswith(".json") for name in given):
         raise PrelabelError("give one JSON list of tasks alone, or none")
     listings = [_entries(name) for name in given]
@@ -94,7 +95,7 @@ def read_sources(given: Sequence[str], shown: Shown, key: str) -> Source:
         raise PrelabelError(f"no images in {', '.join(given)}: files that end in {known} are taken")
     _check_shown(entries, shown)
     return Source(
-        lambda: _unique(_item(entry, base, shown, key) for entry in entries), len(entries)
+        lambda: _unique(_item(entry, base, shown, pictures) for entry in entries), len(entries)
     )
 
 
@@ -162,23 +163,23 @@ def _is_below(file: Path, root: Path | None) -> bool:
     return root is not None and file.resolve().is_relative_to(root)
 
 
-def _item(entry: Entry, base: Path, shown: Shown, key: str) -> PrelabelItem:
+def _item(entry: Entry, base: Path, shown: Shown, pictures: Pictures) -> PrelabelItem:
     if isinstance(entry, str):
         name = entry if len(entry) <= LONGEST_NAME else _digest(entry)  # a data: URL is long
-        return PrelabelItem(name, {"data": {key: entry}})
+        return PrelabelItem(name, {"data": pictures.data(entry)})
     try:
         reference = shown.reference(entry, base)
     except UnicodeEncodeError:
         shown_as = str(entry).encode("utf-8", "backslashreplace").decode()
         problem = f"{shown_as}: its name is not in UTF-8, so no address follows from it: rename it"
-        return PrelabelItem(shown_as, {"data": {key: shown_as}}, problem=problem)
+        return PrelabelItem(shown_as, {"data": pictures.data(shown_as)}, problem=problem)
     except ValueError:
         problem = f"it lies outside {base}, so no address follows from --image-prefix"
-        return PrelabelItem(str(entry), {"data": {key: str(entry)}}, problem=problem)
-    return PrelabelItem(reference, {"data": {key: reference}}, file=entry)
+        return PrelabelItem(str(entry), {"data": pictures.data(str(entry))}, problem=problem)
+    return PrelabelItem(reference, {"data": pictures.data(reference)}, file=entry)
 
 
-def _tasks(file: Path, key: str) -> Source:
+def _tasks(file: Path, pictures: Pictures) -> Source:
     """The tasks of a JSON list: objects with `data`, or the data themselves.
 
     The list is read twice, to count it first, and never stands in memory.
@@ -190,32 +191,36 @@ def _tasks(file: Path, key: str) -> Source:
     if not total:
         raise PrelabelError(f"{file} holds no tasks")
     folder = file.absolute().parent
-    return Source(lambda: _unique(_from_task(task, folder, key) for task in elements(file)), total)
+    return Source(
+        lambda: _unique(_from_task(task, folder, pictures) for task in elements(file)), total
+    )
 
 
-def _from_task(task: Any, folder: Path, key: str) -> PrelabelItem:
+def _from_task(task: Any, folder: Path, pictures: Pictures) -> PrelabelItem:
     if not isinstance(task, Mapping):
         problem = f"a task must be an object, got {type(task).__name__}"
         return PrelabelItem(_digest(task), {"data": {}}, problem=problem)
     whole = task if isinstance(task.get("data"), Mapping) else {"data": task}
     name = str(whole["id"]) if isinstance(whole.get("id"), int) else _digest(whole["data"])
-    return PrelabelItem(name, whole, file=_beside(whole, folder, key))
+    return PrelabelItem(name, whole, file=_beside(whole, folder, pictures))
 
 
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _beside(task: Mapping[str, Any], folder: Path, key: str) -> Path | None:
+def _beside(task: Mapping[str, Any], folder: Path, pictures: Pictures) -> Path | None:
     """The image when it lies next to the list or below: a path, or a local file of Label Studio.
 
     So a list that `tile` wrote needs no LOCAL_FILES_DOCUMENT_ROOT. What leads out of the folder is
     left to the workers, who know what they may read.
     """
     try:
-        reference = image_of(task, key)
+        reference, *more = pictures.of(task)
     except TaskError:
         return None  # said when the item is asked for
+    if more:
+        return None  # the workers fetch what there are several of
     if len(reference) > LONGEST_REFERENCE or "\0" in reference:
         return None
     if reference.startswith(LOCAL_FILES):

@@ -133,6 +133,7 @@ class Report:
         tasks: items that were read.
         annotations: submitted.
         unaided: annotations that started from nothing.
+        unknown: annotations of which it is not known what they started from.
         waiting: items with a pre-label that nobody has annotated.
         versions: by the name of the model version.
     """
@@ -140,6 +141,7 @@ class Report:
     tasks: int = 0
     annotations: int = 0
     unaided: int = 0
+    unknown: int = 0
     waiting: int = 0
     versions: dict[str, Version] = field(default_factory=dict)
 
@@ -149,6 +151,7 @@ class Report:
             "tasks": self.tasks,
             "annotations": self.annotations,
             "unaided": self.unaided,
+            "unknown": self.unknown,
             "waiting": self.waiting,
             "versions": {
                 name: version.to_json() for name, version in sorted(self.versions.items())
@@ -181,8 +184,10 @@ def compare(items: Iterable[Item]) -> Report:
         report.waiting += bool(item.predictions and not item.annotations)
         for annotation in item.annotations:
             start = started_from(annotation, item.predictions)
-            if start is None:
+            if start is None and annotation.start_known:
                 report.unaided += 1
+            elif start is None:
+                report.unknown += 1
             else:
                 name = start.model_version or UNKNOWN
                 _add(report.versions.setdefault(name, Version()), start, annotation)

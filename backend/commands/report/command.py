@@ -17,7 +17,8 @@ from backend.commands.progress import track
 from backend.commands.refusals import refuse
 from backend.regions.findings import ExportError, Findings
 from backend.studio.client import StudioError
-from backend.studio.export import IMAGE, NUMBER_ONLY, Reading, read_tasks, tasks_of
+from backend.studio.export import NUMBER_ONLY, Reading, read_tasks
+from backend.studio.export_files import tasks_in
 from backend.studio.project import StudioSource
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ LOG = logging.getLogger(__name__)
 def report(
     export: Annotated[
         Path | None,
-        typer.Argument(help="JSON export of a Label Studio project (not JSON_MIN)."),
+        typer.Argument(help="Export of a Label Studio project, as JSON."),
     ] = None,
     project: ProjectId = None,
     json: Annotated[Path | None, typer.Option(help="File for all numbers.")] = None,
@@ -55,13 +56,14 @@ def report(
     try:
         names = labels.read("", config)
         if export is not None:
-            every = tasks_of(export)
+            every = tasks_in(export)
         else:
             assert studio is not None
             assert project is not None
             names = names or labels.from_config(studio.project(project)["label_config"])
             every = studio.tasks_with_masks(project)
-        reading.image_key = names.image_key if names else IMAGE
+        if names is not None:
+            reading.pictures, reading.names = names.pictures, names.names
         comparison = changes.compare(read_tasks(track(every, "Reading"), reading))
         sys.stdout.write(text.text(comparison))
         _write(comparison, json, plot)

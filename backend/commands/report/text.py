@@ -14,10 +14,14 @@ ALL = "all"
 
 def text(report: Report) -> str:
     """A paragraph of counts, then a table for each model version."""
+    began = sum(version.pairs for version in report.versions.values())
+    known = f"{began} began with a pre-label, {report.unaided} without"
+    if report.unknown:
+        untold = f"of {report.unknown} it is not known whether they began with a pre-label"
+        known = f"{untold}, {known}" if began or report.unaided else untold
     lines = [
-        f"{report.tasks} tasks, {report.annotations} annotations: "
-        f"{sum(v.pairs for v in report.versions.values())} began with a pre-label, "
-        f"{report.unaided} without; {report.waiting} pre-labelled tasks wait for somebody."
+        f"{report.tasks} tasks, {report.annotations} annotations: {known}; "
+        f"{report.waiting} pre-labelled tasks wait for somebody."
     ]
     for name, version in sorted(report.versions.items()):
         lines += ["", *_version(name, version)]

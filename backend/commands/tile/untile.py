@@ -105,6 +105,8 @@ class _Sheets:
                 where, f"it does not say where in a scene it lies: only tasks of the {IMPORT} "
                 "of `dgl-rsis tile` do"
             )  # fmt: skip
+        elif item.annotations[-1].unread and not item.annotations[-1].regions:
+            self.findings.problem(where, "it is left out: none of its masks could be read")
         elif (scene := self._scene(item.place, where)) is not None:
             self._add(scene, item, item.place)
 
@@ -189,7 +191,9 @@ def _read(task: UntileRun, folder: Path) -> _Sheets:
     reading = Reading(
         labels=labels,
         ignored=names.ignored,
-        image_key=names.image_key,
+        names=names.names,
+        chosen=names.chosen,
+        pictures=names.pictures,
         max_pixels=task.max_pixels,
     )
     numbers = {label: number for number, label in enumerate(labels, start=1)}

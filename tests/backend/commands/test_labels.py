@@ -23,13 +23,13 @@ def test_a_config_says_what_people_may_mark() -> None:
     names = labels.from_config(CONFIG)
     assert list(names.labels.items()) == [("water", "blue"), ("road", "red"), ("tank", "#112233")]
     assert names.ignored == {"Background"}
-    assert (names.image_key, names.expression_key) == ("picture", "sentence")
+    assert (names.pictures.key, names.expression_key) == ("picture", "sentence")
 
 
 def test_a_config_without_models_keeps_the_usual_keys() -> None:
     xml = '<View><EllipseLabels name="b" toName="i"><Label value="tank"/></EllipseLabels></View>'
     names = labels.from_config(xml)
-    assert (names.image_key, names.expression_key) == ("image", "expression")
+    assert (names.pictures.key, names.expression_key) == ("image", "expression")
 
 
 @pytest.mark.parametrize("xml", ["", "<View", "<View/>", '<!DOCTYPE x [<!ENTITY a "b">]><View/>'])

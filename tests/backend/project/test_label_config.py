@@ -248,14 +248,14 @@ def test_an_unusable_control_is_named(controls: str, words: str) -> None:
 def test_other_controls_are_noted_and_those_of_other_features_are_not() -> None:
     parsed = config(
         brush('<Label value="car"/>')
-        + '<EllipseLabels name="e" toName="image"><Label value="a"/></EllipseLabels>'
+        + '<VectorLabels name="e" toName="image"><Label value="a"/></VectorLabels>'
         '<Future name="f" toName="image"/>'
         '<Choices name="c" toName="image"><Choice value="x"/></Choices>'
         '<KeyPointLabels name="k" toName="image"><Label value="a"/></KeyPointLabels>'
         '<Header value="h"/><Unheard/>'
     )
     assert [problem.split(" is left alone")[0] for problem in parsed.problems] == [
-        "<EllipseLabels name='e'>",
+        "<VectorLabels name='e'>",
         "<Future name='f'>",
     ]
     assert [label.name for label in parsed.labels] == ["car"]
@@ -300,7 +300,7 @@ def test_a_control_on_an_image_and_a_text_is_on_the_image() -> None:
     assert parsed.controls[0].to_name == "image"
 
 
-@pytest.mark.parametrize("image", ['value="a.png"', 'valueList="$pages"', "", 'value="$"'])
+@pytest.mark.parametrize("image", ['value="a.png"', 'valueList="pages"', "", 'value="$"'])
 def test_an_image_that_is_not_one_of_the_tasks_is_named(image: str) -> None:
     parsed = config(brush('<Label value="car"/>'), f'<Image name="image" {image}/>')
     assert parsed.controls == ()

@@ -138,7 +138,7 @@ def test_a_polygon_is_its_corners_also_those_outside() -> None:
     [
         (None, "got 0"),
         ([[0, 0], [1, 1]], "got 2"),
-        ([[0, 0]] * 10_001, "got 10001"),
+        ([[0, 0]] * 10_001, "no area"),
         ([[0, 0], [1, 1], [2, 2]], "no area"),
         ([[0, 0], [1, 1], [2]], "not a pair"),
         ([[0, 0], [1, 1], 7], "not a pair"),

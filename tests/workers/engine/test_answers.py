@@ -10,14 +10,17 @@ from PIL import Image
 from redis import Redis
 
 from dgl_rsis.runs import from_runs, to_runs
-from dgl_rsis.types import Label
+from dgl_rsis.types import ImageError, Label
 from tests.workers.fake_worker import REPLY_SECONDS, pictures
+from workers.engine import answers
+from workers.engine.learnt import unpack
 from workers.engine.segmenter import Segmenter, load_segmenter
 from workers.messages import LearnRequest, SegmentReply, SegmentRequest, versioned
 from workers.processes import jobs
 from workers.processes.jobs import Workbench
 from workers.queue import replies
 from workers.queue.client import SegmentClient
+from workers.queue.prototypes import PrototypeStore
 from workers.settings import WorkerSettings
 
 SIDE, BLOCK = 128, 16
@@ -115,3 +118,46 @@ def test_what_is_taught_is_seen_in_other_images_until_it_is_taken_back(
     last_key, last = ask(bench, client)
     assert last_key == untaught_key
     assert last.segments == untaught.segments
+
+
+def test_each_picture_of_a_task_is_answered(bench: Workbench) -> None:
+    version = bench.segmenter.model_version
+    labels = tuple(Label(name) for name in LABELS)
+    both = SegmentRequest(image(1), labels, version, more=(image(2),))
+    reply = answers.answer(both, bench.segmenter, bench.pictures)
+    alone = [
+        answers.answer(
+            SegmentRequest(image(seed), labels, version), bench.segmenter, bench.pictures
+        )
+        for seed in (1, 2)
+    ]
+    assert [reply.segments, *(each.segments for each in reply.more)] == [
+        each.segments for each in alone
+    ]
+    margins = [each.margin for each in alone if each.margin is not None]
+    assert reply.margin == pytest.approx(sum(margins) / 2)
+
+
+def test_of_several_pictures_the_one_that_is_none_is_named(bench: Workbench) -> None:
+    labels = tuple(Label(name) for name in LABELS)
+    broken = "data:image/png;base64,AAAA"
+    asked = SegmentRequest(image(1), labels, bench.segmenter.model_version, more=(broken,))
+    with pytest.raises(ImageError, match="image 2 of 2: "):
+        answers.answer(asked, bench.segmenter, bench.pictures)
+
+
+def test_what_is_marked_on_several_pictures_is_one_share(bench: Workbench, redis: Redis) -> None:
+    client, store = SegmentClient(redis), PrototypeStore(redis)
+    first, second = (
+        tuple((name, to_runs(blocks(seed) == kind)) for kind, name in enumerate(LABELS[:2]))
+        for seed in (1, 2)
+    )
+    counts = []
+    for stamp, more in enumerate(((), ((image(2), second),))):
+        asked = LearnRequest("7", "1", stamp, image(1), first, more=more)
+        client.corrections.submit(asked)
+        jobs.learn(bench, asked.to_json())
+        held = unpack(store.shares("7")[1]["1"])
+        assert held is not None
+        counts.append(len(held))
+    assert counts[1] > counts[0]

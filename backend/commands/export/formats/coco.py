@@ -1,8 +1,9 @@
 """COCO instance segmentation: one JSON file a split.
 
-Layout: `images/SPLIT/…` and `annotations/instances_SPLIT.json`, as of 2017. Categories and images
-are numbered from 1. A region is one annotation, as it was marked, however many parts it has; with
-`objects`, each connected part is one.
+Layout: `images/SPLIT/…` and `annotations/instances_SPLIT.json`, as of 2017. Images are numbered
+from 1. A category has the number that its label's `category` in the label config says, as in Label
+Studio's own exports, and the others have what is free from 1 on. A region is one annotation, as it
+was marked, however many parts it has; with `objects`, each connected part is one.
 
 Masks are COCO's compressed run lengths (format: cocodataset.org/#format-data and the C code of the
 COCO API, `rleToString`), so they equal the source to the pixel. With `polygons` they are outlines
@@ -60,7 +61,7 @@ class _File:
 
     def __init__(self, out: Path, split: Split, vocabulary: DatasetVocabulary) -> None:
         self._path = out / "annotations" / f"instances_{split}.json"
-        self._vocabulary = vocabulary
+        self._numbers = vocabulary.numbered(1)
         self._images: list[Json] = []
         self._count = 0
 
@@ -71,10 +72,10 @@ class _File:
         return self
 
     def __exit__(self, *_: object) -> None:
-        names = self._vocabulary.labels
+        names = sorted(self._numbers, key=self._numbers.__getitem__)
         rest = {
             "images": self._images,
-            "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)],
+            "categories": [{"id": self._numbers[name], "name": name} for name in names],
             "licenses": [],
             "info": {"description": "written by dgl-rsis export"},
         }
@@ -91,7 +92,7 @@ class _File:
             ids = {
                 "id": self._count + 1,
                 "image_id": number,
-                "category_id": self._vocabulary.numbers[label] + 1,
+                "category_id": self._numbers[label],
             }
             self._file.write(("," if self._count else "") + "\n" + json.dumps({**ids, **row}))
             self._count += 1

@@ -9,6 +9,7 @@ from backend.commands.labels import read_config
 from backend.commands.prelabel.items import ItemError, PrelabelError, PrelabelItem
 from backend.commands.prelabel.requests import Requests
 from backend.commands.prelabel.sources import Shown, read_sources
+from backend.project.pictures import Pictures
 from dgl_rsis.resolution import tile_address
 
 CONFIG = read_config("ship,water", None)
@@ -26,7 +27,7 @@ def images(tmp_path: Path) -> Path:
 
 def items(*given: str | Path, prefix: str = "", root: Path | None = None) -> list[PrelabelItem]:
     shown = Shown(prefix, root.resolve() if root else None)
-    source = read_sources([str(each) for each in given], shown, "image")
+    source = read_sources([str(each) for each in given], shown, Pictures("image"))
     listed = list(source.items())
     assert source.total == len(listed)
     assert len({each.name for each in listed}) == len(listed)

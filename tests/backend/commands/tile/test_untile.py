@@ -322,7 +322,7 @@ def test_what_cannot_be_used_is_told_and_the_rest_goes_on(tmp_path, caplog):
     ("content", "message"),
     [
         ("[]", "holds no annotated tile of a scene"),
-        ("{}", "does not begin with a list"),
+        ("{}", "are no tasks"),
         ('[{"id": 1', "cut short"),
     ],
 )
