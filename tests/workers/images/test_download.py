@@ -304,7 +304,9 @@ def test_without_a_key_label_studio_asks_for_a_login(server: FileServer) -> None
 def test_a_wrong_key_is_named_after_one_renewal(server: FileServer) -> None:
     wrong = Credentials(server.url, "wrong")
     studio = _downloader(label_studio_url=server.url, credentials=wrong)
-    with pytest.raises(FetchError, match="HTTP 401: check LABEL_STUDIO_API_KEY") as raised:
+    with pytest.raises(
+        FetchError, match="HTTP 401: set LABEL_STUDIO_API_KEY, or check it"
+    ) as raised:
         studio.download(f"{server.url}/data/upload/a.png")
     assert len(server.seen) == 2
     assert not raised.value.transient
