@@ -44,6 +44,7 @@ class Format(StrEnum):
     REFSEGRS = "refsegrs"
     RRSISD = "rrsis-d"
     HUGGINGFACE = "huggingface"
+    VOC = "voc"
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,10 @@ def _load_writer(each: Format, task: ExportRun) -> Write:
             from backend.commands.export.formats import huggingface
 
             return huggingface.write
+        case Format.VOC:
+            from backend.commands.export.formats import voc
+
+            return voc.write
 
 
 def _lazy_fetch() -> Callable[[str], bytes]:

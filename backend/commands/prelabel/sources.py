@@ -247,7 +247,7 @@ def _beside(task: Mapping[str, Any], folder: Path, key: str) -> Path | None:
         ends = ["/".join(parts[start:]) for start in range(len(parts))]  # the longest first
     else:
         ends = [] if ":" in reference else [reference, reference.replace("\\", "/")]
-    return next((file for end in ends if (file := _below(folder, end)) is not None), None)
+    return next((found for end in ends if (found := _below(folder, end)) is not None), None)
 
 
 def _below(folder: Path, name: str) -> Path | None:

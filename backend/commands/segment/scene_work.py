@@ -14,7 +14,7 @@ from backend.project import colours
 from dgl_rsis import overlays, resolution
 from dgl_rsis.classes import pipeline
 from dgl_rsis.resolution import Resolution
-from dgl_rsis.scenes import polygons, rasters, vectors
+from dgl_rsis.scenes import polygons, rasters, styles, vectors
 from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
 from dgl_rsis.scenes.rasters import Legend, SceneRaster
 from dgl_rsis.scenes.reading import Scene, open_scene
@@ -109,6 +109,8 @@ class LocalSceneSegmenter:
     ) -> SceneReport:
         """Write `<stem>.classes.tif`, `<stem>.overlay.png`, and what else was asked for.
 
+        Classes and polygons come with a style for QGIS.
+
         Args:
             path: a raster.
             out: folder for the results.
@@ -143,11 +145,13 @@ class LocalSceneSegmenter:
                 with pipeline.timed(seconds, "polygons"):
                     files.append(_beside(stem, options.polygons))
                     count = _polygons(files[-1], scene, job, classes, probability)
+                    files.append(styles.write_polygons(files[-1], "label", legend.colours))
             with pipeline.timed(seconds, "files"):
                 files.append(_beside(stem, "overlay.png"))
                 picture = _overlay(scene, legend, classes, probability)
                 Image.fromarray(picture).save(files[-1])
                 classes.publish()
+                files.append(styles.write_raster(classes.path, names, legend.colours))
                 if options.probability:
                     probability.publish()
                     files.append(probability.path)

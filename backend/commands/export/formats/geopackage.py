@@ -26,6 +26,7 @@ from rasterio.transform import Affine
 from backend.commands.export.dataset import DatasetVocabulary, Example
 from backend.regions.records import Item, Region
 from dgl_rsis import runs
+from dgl_rsis.scenes import styles
 from dgl_rsis.scenes.areas import square_metres
 
 LOG = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class _Layer:
 
 
 def write(examples: Iterable[Example], vocabulary: DatasetVocabulary, out: Path) -> Path:
-    """Write the polygons of all examples to `labels.gpkg`.
+    """Write the polygons of all examples to `labels.gpkg`, and their style for QGIS.
 
     Args:
         examples: in any order.
@@ -111,6 +112,9 @@ def write(examples: Iterable[Example], vocabulary: DatasetVocabulary, out: Path)
     for name, layer in (layers or {PIXELS: _Layer(None)}).items():
         if layer.rows or not layer.begun:
             _flush(path, name, layer)
+    colours = zip(vocabulary.labels, vocabulary.colours, strict=True)
+    css = {name: "#{:02x}{:02x}{:02x}".format(*colour) for name, colour in colours}
+    styles.write_polygons(path, "label", css)
     return path
 
 

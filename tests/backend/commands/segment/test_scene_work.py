@@ -40,7 +40,8 @@ def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: 
     job = SceneJob(LABELS, {"ship": "rgba(1, 2, 3, 0.5)"}, options)
     by_label = colours(WORDS, job.colours)
     report = segmenter.segment(scene, out, job, nothing)
-    names = {f"a.b.{end}" for end in ("classes.tif", "probability.tif", "gpkg", "overlay.png")}
+    ends = ("classes.tif", "classes.qml", "probability.tif", "gpkg", "qml", "overlay.png")
+    names = {f"a.b.{end}" for end in ends}
     assert {file.name for file in report.files} == names == {f.name for f in out.iterdir()}
     assert report.megapixels == 0.075
     with rasterio.open(out / "a.b.classes.tif") as dataset:
@@ -74,7 +75,9 @@ def test_only_what_was_asked_for_is_written(segmenter: LocalSceneSegmenter, tmp_
     scene = write_scene(tmp_path / "a.tif", picture(100, 120))
     report = segmenter.segment(scene, out, JOB, nothing)
     assert report.polygons is None
-    assert {file.name for file in out.iterdir()} == {"a.classes.tif", "a.overlay.png"}
+    assert {file.name for file in out.iterdir()} == {
+        "a.classes.tif", "a.classes.qml", "a.overlay.png"
+    }  # fmt: skip
 
 
 def test_areas_in_web_mercator_are_those_on_the_ground(
