@@ -63,6 +63,7 @@ class ExportRun:
         ratios, seed: of the split.
         scene_pattern: finds the scene in the path of an image; None for none.
         polygons, objects: as for `coco.write`.
+        regularize: as for `geopackage.write`.
         max_pixels: height · width of the largest image.
     """
 
@@ -79,6 +80,7 @@ class ExportRun:
     scene_pattern: re.Pattern[str] | None
     polygons: bool
     objects: bool
+    regularize: bool
     max_pixels: int
 
 
@@ -223,7 +225,7 @@ def _load_writer(each: Format, task: ExportRun) -> Write:
         case Format.GEOPACKAGE:
             from backend.commands.export.formats import geopackage
 
-            return geopackage.write
+            return partial(geopackage.write, regularize=task.regularize)
         case Format.REFSEGRS:
             from backend.commands.export.formats import referring
 

@@ -1,0 +1,80 @@
+"""Footprints of buildings: outlines that follow pixels → outlines with right angles. [ours].
+
+By the library buildingregulariser (MIT), which turns each edge along the main direction of its
+building or across it. Masks say where walls are to a pixel or two; this says nothing more, only
+that walls are straight and meet at right angles.
+"""
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+
+import geopandas
+import shapely
+from affine import Affine
+from buildingregulariser import regularize_geodataframe
+
+from dgl_rsis.names import normal_name
+
+# What labels of buildings end in; the first is the knowledge file's class.
+BUILDINGS = frozenset({"building", "house", "rooftop", "roof", "footprint"})
+NOTCH = 2.0  # pixels: what sticks out by less is the border's noise
+STEP = 2.0  # pixels: parallel walls that are closer are one
+LEAST_IOU = 0.7  # with the outline before; below it that is kept
+
+
+def is_building(label: str) -> bool:
+    """Whether a label is of buildings: `residential buildings`, `building footprint`, `Roof`."""
+    return normal_name(label).split(" ")[-1] in BUILDINGS
+
+
+def squared(polygons: Sequence[shapely.Polygon]) -> list[shapely.Polygon]:
+    """The same polygons with right angles.
+
+    Args:
+        polygons: valid, in units of a pixel, on a plane on which right angles are right.
+
+    Returns:
+        As many, in their order. One that right angles would change too much (a round tank, a few
+        pixels) is as it was.
+    """
+    if not polygons:
+        return []
+    frame = geopandas.GeoDataFrame({"number": range(len(polygons))}, geometry=list(polygons))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # says which it leaves as they are
+        made = regularize_geodataframe(
+            frame,
+            simplify_tolerance=NOTCH,
+            parallel_threshold=STEP,
+            allow_45_degree=False,
+            allow_circles=False,
+            num_cores=1,
+        )
+    pieces: dict[int, list[shapely.Geometry]] = defaultdict(list)
+    for number, piece in zip(made["number"], made.geometry, strict=True):
+        pieces[int(number)].append(piece)
+    return [_better(polygon, pieces[number]) for number, polygon in enumerate(polygons)]
+
+
+def square_pixels(transform: Affine, latitude: float | None) -> Affine:
+    """From pixels to a plane on which they have the ground's angles, and an area of 1.
+
+    Args:
+        transform: from pixels to coordinates of a conformal projection, or degrees.
+        latitude: of the place, degrees, where the coordinates are degrees; None elsewhere.
+    """
+    a, b, _, d, e, _ = transform[:6]
+    linear = Affine(a, b, 0, d, e, 0)
+    if latitude is not None:
+        linear = Affine.scale(math.cos(math.radians(latitude)), 1) @ linear
+    return Affine.scale(1 / math.sqrt(abs(linear.determinant))) @ linear
+
+
+def _better(before: shapely.Polygon, pieces: Sequence[shapely.Geometry]) -> shapely.Polygon:
+    after = shapely.union_all(pieces)
+    if after.geom_type != "Polygon" or not after.is_valid:
+        return before
+    iou = before.intersection(after).area / before.union(after).area
+    return after if iou >= LEAST_IOU else before
