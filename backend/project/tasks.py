@@ -6,7 +6,7 @@ from typing import Any
 
 from dgl_rsis.resolution import parse_metres
 from dgl_rsis.types import InputError
-from workers.images.storages import is_cloud, link
+from workers.images.storages import is_cloud, link, stored
 
 LONGEST_ID = 64
 LONGEST_EXPRESSION = 500
@@ -115,11 +115,16 @@ def one_line(text: str) -> str:
 
 
 def _opened(reference: str, task_id: Any) -> str:
-    """A reference; of a file in a cloud storage, the link under which Label Studio opens it."""
+    """A reference; of a file in a cloud storage, the link under which Label Studio opens it.
+
+    Label Studio itself writes either, and links with the address that people know it by; one of
+    another task would be opened by the rights of the worker's key.
+    """
+    uri = stored(reference)
     digits = str(task_id) if isinstance(task_id, int | str) else ""
-    if not is_cloud(reference) or not digits.isascii() or not digits.isdigit():
+    if not is_cloud(uri) or not digits.isascii() or not digits.isdigit():
         return reference
-    return link(reference, int(digits))
+    return link(uri, int(digits))
 
 
 def _look_up(data: Any, key: str) -> Any:

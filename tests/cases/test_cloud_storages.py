@@ -7,6 +7,7 @@ that the storage signs.
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,7 +24,7 @@ from workers.images.fetch import Fetcher
 from workers.images.storages import StorageLink, link, read_link
 
 CONFIG = read_config("building,road", None)
-TASK = {"id": 5, "data": {"image": "s3://my-bucket/scenes/a.jpg"}}
+TASK: dict[str, Any] = {"id": 5, "data": {"image": "s3://my-bucket/scenes/a.jpg"}}
 
 
 @pytest.fixture
@@ -92,6 +93,9 @@ def test_one_task_does_not_answer_for_another() -> None:
     assert one.image != other.image
     assert one.key != other.key
     assert CONFIG.to_request({**TASK, "id": "5"}, "v1").image == one.image
+    written = link(TASK["data"]["image"], 777)  # as Label Studio's own API gives them
+    for reference in (written, f"https://known.to.people/label{written}"):
+        assert CONFIG.to_request({"id": 5, "data": {"image": reference}}, "v1").key == one.key
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,7 @@ def test_a_list_of_tasks_without_ids(tmp_path: Path) -> None:
     files = [item.file and item.file.relative_to(tmp_path).as_posix() for item in listed]
     assert files == ["a b.png", "y/c.png", None, "d.png", None, None, None]
     assert "was taken for s3://my-bucket/1/d.png, too" in listed[4].problem
-    assert CONFIG.to_request(listed[6].task, "v1").image == link(TASK["data"]["image"], 5)  # type: ignore[index]
+    assert CONFIG.to_request(listed[6].task, "v1").image == link(TASK["data"]["image"], 5)
 
 
 def _listed(folder: Path, tasks: list[object]) -> list[PrelabelItem]:

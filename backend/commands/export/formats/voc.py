@@ -140,9 +140,10 @@ def _add(parent: ElementTree.Element, values: Mapping[str, str | int]) -> None:
 
 
 def _write_lists(stems: Mapping[Split, list[str]], folder: Path) -> None:
-    lists = {**stems, "trainval": sorted(stems["train"] + stems["val"])}
+    both = sorted(stems["train"] + stems["val"])
+    lists: list[tuple[str, list[str]]] = [*stems.items(), ("trainval", both)]
     for kind in ("Main", "Segmentation"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
-        for split, names in lists.items():
+        for split, names in lists:
             text = "".join(f"{name}\n" for name in names)
             (folder / kind / f"{split}.txt").write_text(text, "utf-8")
