@@ -1,5 +1,6 @@
 """How tasks refer to image files: by an address that somebody serves, or as local files."""
 
+import re
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -39,6 +40,8 @@ def path_of(reference: str) -> str:
     reference = stored(reference)
     if is_cloud(reference):
         return reference.partition("://")[2].partition("/")[2].strip("/")
+    if "\\" in reference and "?" not in reference:  # of Windows, where names stand as they are
+        return re.sub("^[A-Za-z]:", "", reference).replace("\\", "/").strip("/")
     try:
         parts = urlsplit(reference)
         named = parse_qs(parts.query).get("d") if "local-files" in parts.path else None

@@ -10,10 +10,8 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 
-import geopandas
 import shapely
 from affine import Affine
-from buildingregulariser import regularize_geodataframe
 
 from dgl_rsis.names import normal_name
 
@@ -41,6 +39,9 @@ def squared(polygons: Sequence[shapely.Polygon]) -> list[shapely.Polygon]:
     """
     if not polygons:
         return []
+    import geopandas  # with pandas and PROJ, which nothing else here needs
+    from buildingregulariser import regularize_geodataframe
+
     frame = geopandas.GeoDataFrame({"number": range(len(polygons))}, geometry=list(polygons))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # says which it leaves as they are

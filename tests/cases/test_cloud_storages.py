@@ -11,12 +11,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import typer
+from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner
 
+from backend.commands.export import command as export_command
 from backend.commands.labels import read_config
 from backend.commands.prelabel.items import PrelabelItem
 from backend.commands.prelabel.sources import Shown, read_sources
+from tests.backend.studio.exports import H, W, annotation, box, brushed, task, written
 from tests.cases.studio_storages import IMAGE, KEY, Studio, label_studio
 from workers.images.credentials import Credentials
 from workers.images.download import Downloader, FetchError
@@ -182,6 +188,39 @@ def test_a_list_of_tasks_without_ids(tmp_path: Path) -> None:
 def _listed(folder: Path, tasks: list[object]) -> list[PrelabelItem]:
     (folder / "import.json").write_text(json.dumps(tasks), "utf-8")
     return list(read_sources([str(folder / "import.json")], Shown(), "image").items())
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "s3://my-bucket/scenes/Zürich a%20b#1.png",
+        "/tasks/5/resolve/?fileuri=" + "czM6Ly9teS1idWNrZXQvc2NlbmVzL1rDvHJpY2ggYSUyMGIjMS5wbmc=",
+        "C:\\work\\scenes\\Zürich a%20b#1.png",
+        "scenes\\Zürich a%20b#1.png",
+        "/data/local-files/?d=scenes%5CZ%C3%BCrich%20a%2520b%231.png",
+    ],
+)
+def test_exports_find_images_in_a_folder(
+    tmp_path: Path, reference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exports whose images lie in a cloud or on Windows: `--images` finds them by their path."""
+    monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
+    folder = tmp_path / "images" / "scenes"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (W, H), "red").save(folder / "Zürich a%20b#1.png")
+    marked = annotation(brushed(box(1, 1, 9, 9), "building"))
+    export = written(tmp_path / "export.json", {**task(5, marked), "data": {"image": reference}})
+    options = (str(export), "--format", "semantic", "--split", "1,0,0", "--out")
+    found = _exported(*options, str(tmp_path / "set"), "--images", str(tmp_path / "images"))
+    assert found.exit_code == 0, found.output
+    assert len(list((tmp_path / "set/semantic/train/images").iterdir())) == 1
+    assert _exported(*options, str(tmp_path / "none")).exit_code == 2  # nothing is left to write
+
+
+def _exported(*words: str) -> Result:
+    app = typer.Typer()
+    app.command()(export_command.export)
+    return CliRunner().invoke(app, words)
 
 
 def test_paths_of_windows(tmp_path: Path) -> None:

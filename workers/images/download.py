@@ -161,8 +161,8 @@ class Downloader:
             raise FetchError(f"{shown(url)} cannot be opened ({type(error).__name__})") from None
         except requests.RequestException as error:
             raise FetchError(
-                f"{shown(url)} cannot be reached ({type(error).__name__}): check the host's name "
-                "and that the worker's machine may reach it",
+                f"{shown(url)} cannot be reached at {shown_host(parts)} ({type(error).__name__}): "
+                "check the host's name and that the worker's machine may reach it",
                 transient=True,
             ) from None
 

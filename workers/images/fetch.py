@@ -120,10 +120,10 @@ class Fetcher:
         url = self.downloader.label_studio_url
         path = path.replace("\\", "/")
         if url is None:
+            local = ", or LOCAL_FILES_DOCUMENT_ROOT" if LOCAL_FILES in path else ""
             raise FetchError(
                 f"{shown(path)} is to be had from Label Studio, whose address the worker does not "
-                "know: set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY (for local files, or else "
-                "LOCAL_FILES_DOCUMENT_ROOT)"
+                f"know: set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY{local}"
             )
         parts = urlsplit(url)
         # Behind a prefix, Label Studio writes some paths with it and some without.

@@ -276,6 +276,30 @@ def test_nothing_else_gets_the_key(server: FileServer) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "serves"),
+    [
+        ("/label/data/upload/1/a.png", True),
+        ("/label/tasks/5/resolve/?fileuri=x", True),
+        ("/label/tasks/5/presign/?fileuri=x", True),
+        ("/label/projects/5/resolve?fileuri=x", True),
+        ("/label/storage-data/uploaded/?filepath=upload/1/a.png", True),
+        ("/tasks/5/resolve/?fileuri=x", False),
+        ("/label/tasks/5/resolve/../../../api/users/", False),
+        ("/label/tasks/5/resolve/%2e%2e/annotations/", False),
+        ("/label/api/tasks/5/resolve/", False),
+        ("/label/tasks/5a/resolve/", False),
+        ("/label/tasks/5/", False),
+        ("/label/storage-data/uploaded/more/", False),
+        ("/label/storage-data/", False),
+    ],
+)
+def test_where_label_studio_serves_files(path: str, serves: bool) -> None:
+    studio = _downloader(label_studio_url="http://studio:8080/label")
+    assert studio.serves_files(urlsplit(f"http://studio:8080{path}")) is serves
+    assert not studio.serves_files(urlsplit(f"https://studio:8080{path}"))
+
+
+@pytest.mark.parametrize(
     "reference",
     [
         "http://evil.example\\@{host}/data/upload/a.png",
