@@ -8,6 +8,7 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import features
+from rasterio.crs import CRS
 from shapely import affinity
 
 from dgl_rsis.scenes import footprints
@@ -43,7 +44,7 @@ def _crooked(polygon: shapely.Polygon) -> float:
 @pytest.mark.parametrize("degrees", [0, 17, 45, 70])
 def test_all_angles_are_right(shape: str, degrees: float) -> None:
     before = _drawn(SHAPES[shape], degrees)
-    (after,) = footprints.squared([before])
+    (after,) = footprints.squared([before], Affine.identity())
     assert _crooked(before) == pytest.approx(0)  # along pixels: right angles, but hundreds
     assert _crooked(after) < 1
     assert len(after.exterior.coords) < len(before.exterior.coords) / 3
@@ -53,12 +54,15 @@ def test_all_angles_are_right(shape: str, degrees: float) -> None:
 def test_what_right_angles_would_spoil_is_kept() -> None:
     dot, circle = shapely.box(0, 0, 1, 1), shapely.Point(50, 50).buffer(20)
     holed = shapely.box(0, 0, 40, 30) - shapely.box(10, 10, 20, 20)
-    made = footprints.squared([dot, circle, holed, shapely.box(60, 0, 61, 30)])
+    kinds = [dot, circle, holed, shapely.box(60, 0, 61, 30)]
+    made = footprints.squared(kinds, Affine.identity())
     assert len(made) == 4
     for before, after in zip([dot, circle, holed], made, strict=False):
         assert before.intersection(after).area / before.union(after).area >= footprints.LEAST_IOU
     assert len(made[2].interiors) == 1
-    assert footprints.squared([]) == []
+    assert made[0] is dot
+    assert made[3] is kinds[3]
+    assert footprints.squared([], Affine.identity()) == []
 
 
 @pytest.mark.parametrize(
@@ -87,8 +91,13 @@ def test_the_plane_has_the_angles_of_the_ground(
 ) -> None:
     """A square on the ground is one on the plane, of as many units as it has pixels."""
     ground = Affine.rotation(degrees) @ Affine.scale(size, turn * size)
-    stretch = 1 if latitude is None else 1 / math.cos(math.radians(latitude))
-    plane = footprints.square_pixels(Affine.scale(stretch, 1) @ ground, latitude)
+    crs = CRS.from_epsg(32633)
+    if latitude is not None:
+        crs = CRS.from_epsg(4326)
+        stretch = 1 / math.cos(math.radians(latitude))
+        middle = Affine.translation(13, latitude) @ Affine.scale(stretch, 1)
+        ground = middle @ Affine.scale(1e-6) @ ground @ Affine.translation(-8, -6)
+    plane = footprints.ground_plane(ground, crs, 12, 16)
     a, b, _, d, e, _ = plane[:6]
     assert math.hypot(a, d) == pytest.approx(math.hypot(b, e)) == pytest.approx(1)
     assert a * b + d * e == pytest.approx(0, abs=1e-9)

@@ -203,31 +203,23 @@ def _shapes(
     for region in regions:
         if region.label not in squared:
             yield from ((region, shape) for shape in polygons(region, frame.transform))
-    plane = footprints.square_pixels(frame.transform, _latitude(example, frame))
     outlined = [
         (region, shape)
         for region in regions
         if region.label in squared
-        for shape in polygons(region, plane)
+        for shape in polygons(region, Affine.identity())
     ]
-    back = (frame.transform @ ~plane).to_shapely()
     before = [shape for _, shape in outlined]
-    after = footprints.squared(before)
+    size = example.item.height, example.item.width
+    after = footprints.squared(before, footprints.ground_plane(frame.transform, frame.crs, *size))
     if kept := sum(one is other for one, other in zip(before, after, strict=True)):
         LOG.info(
-            "%s: %d of %d footprints are as they were: right angles would change them too much",
+            "%s: %d of %d footprints stay as they are: right angles would change them too much, "
+            "or not at all",
             example.file, kept, len(before),
         )  # fmt: skip
     for (region, _), shape in zip(outlined, after, strict=True):
-        yield region, affinity.affine_transform(shape, back)
-
-
-def _latitude(example: Example, frame: Frame) -> float | None:
-    """Of the middle of an image, degrees; None where its layer is in no degrees."""
-    if frame.crs is None or not frame.crs.is_geographic:
-        return None
-    middle = frame.transform @ (example.item.width / 2, example.item.height / 2)
-    return float(middle[1])
+        yield region, affinity.affine_transform(shape, frame.transform.to_shapely())
 
 
 def _add(layer: _Layer, example: Example, region: Region, shape: shapely.Polygon) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.colours import colours, rgb
+from dgl_rsis.scenes import footprints
 from dgl_rsis.types import InputError, Label
 from tests.small_scene import PLACE, picture, write_scene
 from workers.engine.segmenter import load_segmenter
@@ -67,6 +68,31 @@ def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: 
         assert picture_.width > 300  # with the legend
         drawn = {colour for _, colour in picture_.getcolors(picture_.width * picture_.height)}
     assert {rgb(by_label[word]) for i, word in enumerate(WORDS, 1) if (classes == i).any()} <= drawn
+
+
+def test_buildings_get_right_angles(
+    segmenter: LocalSceneSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same parts, and of the other classes the same outlines."""
+    scene = write_scene(tmp_path / "a.tif", picture(250, 300))
+    read: dict[bool, tuple[list[str], list[shapely.Geometry]]] = {}
+    monkeypatch.setattr(footprints, "BUILDINGS", {"water"})  # which this model finds
+    for regularize in (False, True):
+        out = tmp_path / str(regularize)
+        out.mkdir()
+        options = SceneOptions(polygons="gpkg", regularize=regularize)
+        segmenter.segment(scene, out, SceneJob(LABELS, {}, options), nothing)
+        _, _, geometries, fields = pyogrio.raw.read(out / "a.gpkg")
+        read[regularize] = (list(fields[0]), list(shapely.from_wkb(geometries)))
+    assert read[True][0] == read[False][0]
+    changed = {
+        label
+        for label, before, after in zip(read[True][0], read[False][1], read[True][1], strict=True)
+        if not before.equals(after)
+    }
+    assert changed == {"water"}
+    assert len({*read[True][0]}) > 1
+    assert all(shape.is_valid for shape in read[True][1])
 
 
 def test_only_what_was_asked_for_is_written(segmenter: LocalSceneSegmenter, tmp_path: Path) -> None:
