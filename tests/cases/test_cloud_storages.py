@@ -76,6 +76,7 @@ def test_links(studio: Studio) -> None:
     for reference in (
         path,
         path.replace("resolve", "presign"),
+        path.replace("resolve/", "resolve"),
         studio.url + path,
         path.replace("tasks/5", "projects/1"),
         "/storage-data/uploaded/?filepath=upload/1/a.png",
@@ -148,6 +149,21 @@ def test_other_hosts_are_refused(studio: Studio, target: str, words: str) -> Non
         _fetch(studio, "s3://my-bucket/a.jpg")
     assert "Signature" not in str(raised.value)
     assert studio.cloud.seen == []
+
+
+def test_a_cloud_behind_the_same_proxy(studio: Studio) -> None:
+    """Signed addresses on Label Studio's own host and port, as behind a proxy: without the key."""
+    studio.target = f"{studio.url}/cloud"
+    assert _fetch(studio, "s3://my-bucket/a.jpg") == IMAGE
+    assert [authorization for _, authorization in studio.seen] == [f"Token {KEY}", None]
+
+
+def test_another_address_of_label_studio(studio: Studio) -> None:
+    """A redirect to Label Studio under another address: that is what LABEL_STUDIO_URL should be."""
+    studio.moved = studio.url.replace("127.0.0.1", "localhost")
+    with pytest.raises(FetchError, match=r"redirects .* to localhost:\d+: set LABEL_STUDIO_URL"):
+        _fetch(studio, "s3://my-bucket/a.jpg", "localhost")
+    assert len(studio.seen) == 1
 
 
 @pytest.mark.parametrize(

@@ -103,9 +103,9 @@ class Downloader:
 
     def serves_files(self, parts: SplitResult) -> bool:
         """Whether the address is a file of Label Studio itself, or one that it opens in a cloud."""
-        base = urlsplit(self.label_studio_url or "")
-        if not base.netloc or _origin(parts) != _origin(base):
+        if not self._is_studio(parts):
             return False
+        base = urlsplit(self.label_studio_url or "")
         # As a proxy before Label Studio would read it: `/data/%2e%2e/api` is not a file.
         path = posixpath.normpath(unquote(parts.path))
         if not path.startswith(f"{base.path}/"):
@@ -113,13 +113,14 @@ class Downloader:
         own = path.removeprefix(base.path)
         return own.startswith("/data/") or own == UPLOADED or LINK.fullmatch(own) is not None
 
-    def _is_allowed(self, parts: SplitResult) -> bool:
-        host, port = parts.hostname or "", _origin(parts)[2]
-        return host in self.allowed_hosts or f"{host}:{port}" in self.allowed_hosts
+    def _is_studio(self, parts: SplitResult) -> bool:
+        return _origin(parts) == _origin(urlsplit(self.label_studio_url or ""))
 
-    def _may_be_private(self, parts: SplitResult) -> bool:
-        base = urlsplit(self.label_studio_url or "")
-        return self._is_allowed(parts) or _origin(parts) == _origin(base)
+    def _is_named(self, parts: SplitResult) -> bool:
+        """Whether a setting names the host, which may be private then."""
+        host, port = parts.hostname or "", _origin(parts)[2]
+        allowed = host in self.allowed_hosts or f"{host}:{port}" in self.allowed_hosts
+        return allowed or self._is_studio(parts)
 
     def _open(self, parts: SplitResult, deadline: float) -> requests.Response:
         """Send the request; with credentials, once more when the access token has expired."""
@@ -139,7 +140,7 @@ class Downloader:
         left = deadline - time.monotonic()
         if left <= 0:
             raise self._too_slow(shown(url))
-        session = requests.Session() if self._may_be_private(parts) else _hardened_session()
+        session = requests.Session() if self._is_named(parts) else _hardened_session()
         session.trust_env = False  # no .netrc, whose logins would be sent; no proxy, see above
         try:
             return session.get(
@@ -187,12 +188,12 @@ class Downloader:
         """Where a file in a cloud storage is, as Label Studio or the storage says."""
         target = _normalised(urljoin(url, location))
         parts = urlsplit(target)
-        if read_link(target) is not None:
+        if read_link(target) is not None and not self._is_studio(parts):
             raise FetchError(
                 f"Label Studio redirects {_named(link)} to {shown_host(parts)}: set "
                 "LABEL_STUDIO_URL to that address (scheme, host, port)"
             )
-        if not (self._is_allowed(parts) or link.leads_to(parts)):
+        if not (self._is_named(parts) or link.leads_to(parts)):
             raise FetchError(
                 f"{_named(link)} is at {shown_host(parts)}, as Label Studio says: if images may be "
                 "read from there, name that in ALLOWED_IMAGE_HOSTS; or switch “Use pre-signed "
