@@ -109,8 +109,9 @@ class SegmentRequest:
     """Segmentation of one image: into classes, by a referring expression, or by pointing.
 
     Attributes:
-        image: image reference exactly as in the task's data: `/data/upload/…`,
-            `/data/local-files/?d=…`, `http(s)://…`, `data:…`.
+        image: image reference as in the task's data: `/data/upload/…`, `/data/local-files/?d=…`,
+            `http(s)://…`, `data:…`; of a file in a cloud storage, Label Studio's link to it for
+            this task.
         labels: the vocabulary; at least one.
         classes: return one segment per class.
         objects: return one segment per connected object as well.
@@ -298,7 +299,7 @@ class LearnRequest:
         project: Label Studio's id, digits.
         annotation: Label Studio's id, digits.
         stamp: when it was last changed, microseconds since the epoch; what is older is dropped.
-        image: image reference exactly as in the task's data.
+        image: image reference, as that of `SegmentRequest`.
         regions: label and mask of each region, all of one size.
         task_id: Label Studio's id.
         more: further images of the same task, with the regions of each; mostly none.

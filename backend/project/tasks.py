@@ -6,6 +6,7 @@ from typing import Any
 
 from dgl_rsis.resolution import parse_metres
 from dgl_rsis.types import InputError
+from workers.images.storages import is_cloud, link, stored
 
 LONGEST_ID = 64
 LONGEST_EXPRESSION = 500
@@ -36,7 +37,10 @@ def as_task(task: Any) -> Mapping[str, Any]:
 
 
 def image_of(task: Mapping[str, Any], key: str) -> str:
-    """The task's image reference.
+    """The task's image reference, as workers can read it.
+
+    What lies in a cloud storage is asked for from Label Studio, for this task, if that is stored
+    there: the task has an id then.
 
     Raises:
         TaskError: missing, empty, or not text.
@@ -53,7 +57,7 @@ def image_of(task: Mapping[str, Any], key: str) -> str:
         )
     if not value.strip():
         raise TaskError(f"The task's '{key}' is empty; it must be the address of an image.")
-    return value.strip()
+    return _opened(value.strip(), task.get("id"))
 
 
 def expression_of(task: Mapping[str, Any], key: str) -> str:
@@ -108,6 +112,19 @@ def one_line(text: str) -> str:
     """Text from outside, fit for one log line: no control characters, not endless."""
     short = text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
     return "".join(c if c.isprintable() else " " for c in short)
+
+
+def _opened(reference: str, task_id: Any) -> str:
+    """A reference; of a file in a cloud storage, the link under which Label Studio opens it.
+
+    Label Studio itself writes either, and links with the address that people know it by; one of
+    another task would be opened by the rights of the worker's key.
+    """
+    uri = stored(reference)
+    digits = str(task_id) if isinstance(task_id, int | str) else ""
+    if not is_cloud(uri) or not digits.isascii() or not digits.isdigit():
+        return reference
+    return link(uri, int(digits))
 
 
 def look_up(data: Any, key: str) -> Any:

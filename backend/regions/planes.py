@@ -23,10 +23,7 @@ def by_label(regions: Iterable[Region]) -> dict[str, Mask]:
 def class_map(
     regions: Iterable[Region], numbers: Mapping[str, int], height: int, width: int
 ) -> tuple[NDArray[np.uint16], bool]:
-    """The class of each pixel.
-
-    [ours] Where regions overlap, the smaller one is on top; of equal ones, the label with the
-    larger number.
+    """The class of each pixel; where regions overlap, that of the one on top.
 
     Args:
         regions: all of that size.
@@ -37,13 +34,9 @@ def class_map(
     Returns:
         (H, W) uint16, 0 where nothing is; whether regions of different labels overlap.
     """
-
-    def order(region: Region) -> tuple[int, int, str]:
-        return -runs.area(region.runs), numbers[region.label], region.id
-
     classes = np.zeros((height, width), dtype=np.uint16)
     overlapping = False
-    for region in sorted(regions, key=order):
+    for region in stacked(regions, numbers):
         crop = runs.cropped(region.runs)
         if crop is None:
             continue
@@ -52,6 +45,18 @@ def class_map(
         overlapping |= bool(((below != 0) & (below != number)).any())
         rows[crop.mask] = number
     return classes, overlapping
+
+
+def stacked(regions: Iterable[Region], numbers: Mapping[str, int]) -> list[Region]:
+    """Regions from the lowest to the one on top.
+
+    [ours] The smaller one is above; of equal ones, the label with the larger number.
+    """
+
+    def height(region: Region) -> tuple[int, int, str]:
+        return -runs.area(region.runs), numbers[region.label], region.id
+
+    return sorted(regions, key=height)
 
 
 def agreement(one: Mapping[str, Mask], other: Mapping[str, Mask]) -> float:

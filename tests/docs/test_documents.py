@@ -318,7 +318,7 @@ def test_a_lie_in_a_span_is_seen(truth: str, lie: str):
     [
         ("dgl-rsis config --labels a,b > config.xml", "dgl-rsis config --names a,b > config.xml"),
         ("dgl-rsis tile a.tif --out b", "dgl-rsis tile a.tif"),
-        ("dgl-rsis export --out b --format yolo", "dgl-rsis export --out b --format voc"),
+        ("dgl-rsis export --out b --format yolo", "dgl-rsis export --out b --format tiff"),
         ("dgl-rsis adapt reset 7", "dgl-rsis adapt reset seven"),
         ("echo a | dgl-rsis parse", "echo a | dgl-rsis parse --all"),
         ("export DEVICE=cpu MODEL=starter", "export DEVICE=cpu MODELS=starter"),

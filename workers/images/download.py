@@ -2,8 +2,9 @@
 
 Defences: every address of an unknown host is checked and then connected to as checked (requests-
 hardened), so that neither a redirect nor a second DNS answer leads into the private network; the
-Authorization header goes to one origin and such a request follows no redirect; bytes and seconds
-are capped while they stream.
+Authorization header goes to one origin and follows no redirect, and that origin may redirect for
+files in a cloud storage alone, to the hosts of that cloud or those that are allowed; bytes and
+seconds are capped while they stream.
 """
 
 import logging
@@ -18,6 +19,7 @@ from requests_hardened.ip_filter import InvalidIPAddress
 from urllib3.exceptions import HTTPError
 
 from workers.images.credentials import Credentials, CredentialsError
+from workers.images.storages import LINK, StorageLink, read_link
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,26 @@ MOST_REDIRECTS = 5
 CHUNK_BYTES = 64 * 1024
 LONGEST_SHOWN = 120
 PORTS = {"http": 80, "https": 443}
+UPLOADED = "/storage-data/uploaded"  # where Label Studio serves uploads that it keeps in a cloud
+
+# What each status means, by who answered.
+ADVICE = {
+    401: "set LABEL_STUDIO_API_KEY, or check it",
+    403: "it needs a login that the worker does not have",
+    404: "there is no such file; for local files, add a Local Files storage of that folder",
+    429: "the server asks to slow down",
+}
+OF_LINKS = {
+    403: "whose key LABEL_STUDIO_API_KEY is may not see it: make them a member of the project",
+    404: "Label Studio has no such task, or its project has no cloud storage of that bucket: add "
+    "one under Settings → Cloud Storage (it need not be synced)",
+    424: "Label Studio cannot read it from its storage: check the name, and the storage's keys",
+}
+OF_SIGNED = {
+    403: "the storage refuses the address that Label Studio signed: check the keys of the storage "
+    "there, and the clock of its machine",
+    404: "the storage has no such file",
+}
 
 
 class FetchError(Exception):
@@ -69,31 +91,36 @@ class Downloader:
             FetchError: refused, not there, too large or too slow.
         """
         deadline = time.monotonic() + self.seconds
+        url = _normalised(url)
+        link = read_link(url) if self.serves_files(urlsplit(url)) else None
         for _ in range(MOST_REDIRECTS + 1):
-            url = _normalised(url)
             with self._open(urlsplit(url), deadline) as answer:
                 if not answer.is_redirect:
-                    _check_status(answer, shown(url))
+                    self._check_status(answer, url, link)
                     return self._body(answer, deadline, shown(url))
-                url = self._redirected(url, answer.headers["Location"])
+                url = self._redirected(url, answer.headers["Location"], link)
         raise FetchError(f"{shown(url)} redirects more than {MOST_REDIRECTS} times")
 
     def serves_files(self, parts: SplitResult) -> bool:
-        """Whether the address is a file below /data/ of Label Studio itself."""
-        base = urlsplit(self.label_studio_url or "")
-        if not base.netloc or _origin(parts) != _origin(base):
+        """Whether the address is a file of Label Studio itself, or one that it opens in a cloud."""
+        if not self._is_studio(parts):
             return False
+        base = urlsplit(self.label_studio_url or "")
         # As a proxy before Label Studio would read it: `/data/%2e%2e/api` is not a file.
         path = posixpath.normpath(unquote(parts.path))
-        return path.startswith(f"{base.path}/data/")
+        if not path.startswith(f"{base.path}/"):
+            return False
+        own = path.removeprefix(base.path)
+        return own.startswith("/data/") or own == UPLOADED or LINK.fullmatch(own) is not None
 
-    def _may_be_private(self, parts: SplitResult) -> bool:
+    def _is_studio(self, parts: SplitResult) -> bool:
+        return _origin(parts) == _origin(urlsplit(self.label_studio_url or ""))
+
+    def _is_named(self, parts: SplitResult) -> bool:
+        """Whether a setting names the host, which may be private then."""
         host, port = parts.hostname or "", _origin(parts)[2]
-        return (
-            host in self.allowed_hosts
-            or f"{host}:{port}" in self.allowed_hosts
-            or _origin(parts) == _origin(urlsplit(self.label_studio_url or ""))
-        )
+        allowed = host in self.allowed_hosts or f"{host}:{port}" in self.allowed_hosts
+        return allowed or self._is_studio(parts)
 
     def _open(self, parts: SplitResult, deadline: float) -> requests.Response:
         """Send the request; with credentials, once more when the access token has expired."""
@@ -113,7 +140,7 @@ class Downloader:
         left = deadline - time.monotonic()
         if left <= 0:
             raise self._too_slow(shown(url))
-        session = requests.Session() if self._may_be_private(parts) else _hardened_session()
+        session = requests.Session() if self._is_named(parts) else _hardened_session()
         session.trust_env = False  # no .netrc, whose logins would be sent; no proxy, see above
         try:
             return session.get(
@@ -135,12 +162,14 @@ class Downloader:
             raise FetchError(f"{shown(url)} cannot be opened ({type(error).__name__})") from None
         except requests.RequestException as error:
             raise FetchError(
-                f"{shown(url)} cannot be reached ({type(error).__name__}): check the host's name "
-                "and that the worker's machine may reach it",
+                f"{shown(url)} cannot be reached at {shown_host(parts)} ({type(error).__name__}): "
+                "check the host's name and that the worker's machine may reach it",
                 transient=True,
             ) from None
 
-    def _redirected(self, url: str, location: str) -> str:
+    def _redirected(self, url: str, location: str, link: StorageLink | None) -> str:
+        if link is not None:
+            return self._in_storage(url, location, link)
         if self.credentials is not None and self.serves_files(urlsplit(url)):
             raise FetchError(
                 f"Label Studio answered {shown(url)} with a redirect, which is not followed with "
@@ -153,7 +182,34 @@ class Downloader:
         target = urljoin(url, location)
         if urlsplit(target).scheme not in PORTS:
             raise FetchError(f"{shown(url)} redirects to {shown(target)}, which is not http(s)")
+        return _normalised(target)
+
+    def _in_storage(self, url: str, location: str, link: StorageLink) -> str:
+        """Where a file in a cloud storage is, as Label Studio or the storage says."""
+        target = _normalised(urljoin(url, location))
+        parts = urlsplit(target)
+        if read_link(target) is not None and not self._is_studio(parts):
+            raise FetchError(
+                f"Label Studio redirects {_named(link)} to {shown_host(parts)}: set "
+                "LABEL_STUDIO_URL to that address (scheme, host, port)"
+            )
+        if not (self._is_named(parts) or link.leads_to(parts)):
+            raise FetchError(
+                f"{_named(link)} is at {shown_host(parts)}, as Label Studio says: if images may be "
+                "read from there, name that in ALLOWED_IMAGE_HOSTS; or switch “Use pre-signed "
+                "URLs” of the storage off, so that Label Studio passes the file on itself"
+            )
         return target
+
+    def _check_status(self, answer: requests.Response, url: str, link: StorageLink | None) -> None:
+        status = answer.status_code
+        if status == requests.codes.ok:
+            return
+        way_out = ADVICE.get(status, "try the address in a browser")
+        if link is not None:
+            way_out = (OF_LINKS if read_link(url) else OF_SIGNED).get(status, way_out)
+        transient = status == 429 or status >= 500
+        raise FetchError(f"{shown(url)} answered HTTP {status}: {way_out}", transient=transient)
 
     def _body(self, answer: requests.Response, deadline: float, name: str) -> bytes:
         declared = answer.headers.get("Content-Length", "")
@@ -183,12 +239,26 @@ class Downloader:
 
 
 def shown(reference: str) -> str:
-    """A reference as it may stand in a message: no query (it may be signed), no login, short."""
+    """A reference as it may stand in a message: no query (it may be signed), no login, short.
+
+    Of a link to a file in a cloud storage, the file and its task.
+    """
+    if (link := read_link(reference)) is not None:
+        return _named(link)
     bare = reference.partition("?")[0].partition("#")[0]
     scheme, separator, rest = bare.partition("://")
     authority, slash, path = rest.partition("/")
     text = f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}" if separator else bare
     return repr(text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…")
+
+
+def _named(link: StorageLink) -> str:
+    return f"{shown(link.uri)} of {link.owner}"
+
+
+def shown_host(parts: SplitResult) -> str:
+    """Host and port of an address, as ALLOWED_IMAGE_HOSTS takes them."""
+    return f"{parts.hostname}:{_origin(parts)[2]}"
 
 
 def too_large(name: str, size: int, most: int) -> FetchError:
@@ -235,17 +305,3 @@ def _authorized(credentials: Credentials) -> dict[str, str]:
         return {"Authorization": credentials.authorization()}
     except CredentialsError as error:
         raise FetchError(str(error), transient=error.transient) from None
-
-
-def _check_status(answer: requests.Response, name: str) -> None:
-    status = answer.status_code
-    if status == requests.codes.ok:
-        return
-    advice = {
-        401: "check LABEL_STUDIO_API_KEY",
-        403: "it needs a login that the worker does not have",
-        404: "there is no such file; for local files, add a Local Files storage of that folder",
-        429: "the server asks to slow down",
-    }.get(status, "try the address in a browser")
-    transient = status == 429 or status >= 500
-    raise FetchError(f"{name} answered HTTP {status}: {advice}", transient=transient)

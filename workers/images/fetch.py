@@ -3,6 +3,7 @@
 import base64
 import binascii
 import posixpath
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,10 +12,12 @@ from urllib.parse import parse_qs, unquote, unquote_to_bytes, urlsplit
 from dgl_rsis.formats import IMAGE_SUFFIXES
 from workers.images.credentials import Credentials
 from workers.images.download import Downloader, FetchError, shown, too_large
+from workers.images.storages import is_cloud
 from workers.settings import WorkerSettings
 
-CLOUD_SCHEMES = frozenset({"s3", "gs", "gcs", "azure-blob", "azure_spi", "minio"})
 LOCAL_FILES = "/data/local-files"
+OWN_PATHS = ("data/upload/", "data/local-files", "upload/")  # without the slash before them
+DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,13 @@ class Fetcher:
         """The bytes behind an image reference; whether they are an image is for the decoder.
 
         Args:
-            reference: `/data/upload/…`, `/data/local-files/?d=…`, `http(s)://…` or `data:…`.
+            reference: `/data/upload/…`, `/data/local-files/?d=…`, `/tasks/…/resolve/?fileuri=…`,
+                `http(s)://…` or `data:…`. Paths may have the backslashes of Windows.
 
         Raises:
             FetchError: refused, not there, too large or too slow.
         """
-        reference = reference.strip()
+        reference = _slashed(reference.strip())
         scheme = reference.partition(":")[0].lower()
         if scheme == "data":
             return self._inline(reference)
@@ -92,15 +96,9 @@ class Fetcher:
         return parse_qs(parts.query).get("d", [""])[0] if is_local else None
 
     def _read(self, root: Path, name: str) -> bytes:
-        """Read a file below the root, whatever dots and links its name holds."""
-        # Label Studio strips the leading slash, too.
-        normal = posixpath.normpath(name).lstrip("/")
-        try:
-            file = (root / normal).resolve()
-            inside = file.is_relative_to(root) and file.is_file()
-        except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL byte, a long name
-            inside = False
-        if not inside or file.suffix.lower() not in IMAGE_SUFFIXES:
+        """Read a file below the root."""
+        file = _inside(root, name) or _inside(root, name.replace("\\", "/"))
+        if file is None or file.suffix.lower() not in IMAGE_SUFFIXES:
             raise FetchError(
                 f"the local file {name[:120]!r} is not an image below LOCAL_FILES_DOCUMENT_ROOT: "
                 "use a path inside that folder that ends in one of "
@@ -120,11 +118,12 @@ class Fetcher:
 
     def _on_label_studio(self, path: str) -> str:
         url = self.downloader.label_studio_url
+        path = path.replace("\\", "/")
         if url is None:
+            local = ", or LOCAL_FILES_DOCUMENT_ROOT" if LOCAL_FILES in path else ""
             raise FetchError(
-                f"{shown(path)} is a path on Label Studio, whose address the worker does not know: "
-                "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY (for local files, or else "
-                "LOCAL_FILES_DOCUMENT_ROOT)"
+                f"{shown(path)} is to be had from Label Studio, whose address the worker does not "
+                f"know: set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY{local}"
             )
         parts = urlsplit(url)
         # Behind a prefix, Label Studio writes some paths with it and some without.
@@ -141,15 +140,43 @@ def _from_base64(content: str) -> bytes:
         raise FetchError("the data: URL is not valid base64: encode the image again") from None
 
 
+def _slashed(reference: str) -> str:
+    """A path on Label Studio as it writes them: slashes, and one before it; all else as it is."""
+    path, mark, query = reference.partition("?")
+    path = path.replace("\\", "/")
+    bare = path.removeprefix("/")
+    if not bare.startswith(OWN_PATHS):
+        return reference
+    data = "data/" if bare.startswith("upload/") else ""
+    return f"/{data}{bare}{mark}{query}"
+
+
+def _inside(root: Path, name: str) -> Path | None:
+    """A file below the root; None for none, whatever dots and links its name holds."""
+    # Label Studio strips the leading slash, too.
+    normal = posixpath.normpath(name).lstrip("/")
+    try:
+        file = (root / normal).resolve()
+        return file if file.is_relative_to(root) and file.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL byte, a long name
+        return None
+
+
 def _unknown(reference: str, scheme: str) -> FetchError:
-    if scheme in CLOUD_SCHEMES:
+    if is_cloud(reference):
         return FetchError(
-            f"{shown(reference)} is an address inside a cloud, which the worker has no key for: in "
-            "Label Studio, turn on “Use pre-signed URLs” in the project's cloud storage and sync "
-            "it with “Treat every bucket object as a source file”, so that tasks hold https links"
+            f"{shown(reference)} is in a cloud storage, which Label Studio alone has the keys of: "
+            "it opens the file for a task that is stored there, so the task needs its id; import "
+            "the tasks first, then `prelabel --project` (with LABEL_STUDIO_URL and "
+            "LABEL_STUDIO_API_KEY), or put the image beside the list"
         )
     if not reference:
         return FetchError("the task's image is empty: give it an address or a path")
+    if DRIVE.match(reference) or reference.startswith("\\\\"):
+        return FetchError(
+            f"{shown(reference)} is a path on somebody's Windows machine: upload the image to "
+            "Label Studio, or serve its folder as Local Files (/data/local-files/?d=…)"
+        )
     return FetchError(
         f"{shown(reference)} is no address that the worker can read: use http(s)://…, data:…, or a "
         "file uploaded to Label Studio (/data/upload/…)"

@@ -13,6 +13,7 @@ from dgl_rsis import rasters, resolution
 from dgl_rsis.resolution import SOURCES, Resolution
 from dgl_rsis.types import RGB
 from workers.images.cache import Arrays, ImageCache, cache_key
+from workers.images.storages import stored
 
 # A click must not download its image again, but an image that was replaced must be noticed. Seconds
 # since the download and not since the last use, so that clicking does not keep an old image alive.
@@ -92,7 +93,7 @@ class Pictures:
             resolution.stated(metres, "task"),
             self._setting,
             _said(kept),
-            resolution.of_tile(reference, *pixels.shape[:2]),
+            resolution.of_tile(stored(reference), *pixels.shape[:2]),
         )
         return Picture(pixels, digest, best), seconds
 

@@ -72,6 +72,9 @@ def export(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="End with 0 although something was left out.")
     ] = False,
+    regularize: Annotated[
+        bool, typer.Option("--regularize", help="GeoPackage: buildings with right angles.")
+    ] = False,
 ) -> None:
     """Make a training set of what people marked in Label Studio."""
     settings = options.local()  # sets up the log, too
@@ -84,6 +87,8 @@ def export(
     wanted = list(dict.fromkeys(formats or [Format.COCO]))
     if (polygons or objects) and Format.COCO not in wanted:
         refuse("--polygons and --objects go with --format coco")
+    if regularize and Format.GEOPACKAGE not in wanted:
+        refuse("--regularize goes with --format geopackage: masks have no angles")
     studio = None if project is None else options.studio(settings, StudioSource)
     try:
         status = run.run(
@@ -91,7 +96,7 @@ def export(
                 source, project, studio, wanted, out, images, labels.read(names, config),
                 Choice(annotator, consensus, min_agreement, prelabels, min_score),
                 split.ratios_of(shares), seed, _pattern(scene_pattern), polygons, objects,
-                settings.max_image_pixels, keep_going,
+                regularize, settings.max_image_pixels, keep_going,
             )
         )  # fmt: skip
     except (ExportError, StudioError, OSError) as error:

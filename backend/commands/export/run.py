@@ -45,6 +45,7 @@ class Format(StrEnum):
     REFSEGRS = "refsegrs"
     RRSISD = "rrsis-d"
     HUGGINGFACE = "huggingface"
+    VOC = "voc"
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class ExportRun:
         ratios, seed: of the split.
         scene_pattern: finds the scene in the path of an image; None for none.
         polygons, objects: as for `coco.write`.
-        keep_going: end with 0 although something could not be used.
+        regularize: as for `geopackage.write`.
         max_pixels: height · width of the largest image.
+        keep_going: end with 0 although something could not be used.
     """
 
     source: Path | None
@@ -80,6 +82,7 @@ class ExportRun:
     scene_pattern: re.Pattern[str] | None
     polygons: bool
     objects: bool
+    regularize: bool
     max_pixels: int
     keep_going: bool = False
 
@@ -230,7 +233,7 @@ def _load_writer(each: Format, task: ExportRun) -> Write:
         case Format.GEOPACKAGE:
             from backend.commands.export.formats import geopackage
 
-            return geopackage.write
+            return partial(geopackage.write, regularize=task.regularize)
         case Format.REFSEGRS:
             from backend.commands.export.formats import referring
 
@@ -243,6 +246,10 @@ def _load_writer(each: Format, task: ExportRun) -> Write:
             from backend.commands.export.formats import huggingface
 
             return huggingface.write
+        case Format.VOC:
+            from backend.commands.export.formats import voc
+
+            return voc.write
 
 
 def _lazy_fetch() -> Callable[[str], bytes]:

@@ -22,6 +22,7 @@ from backend.regions.findings import ExportError
 from backend.studio.json_stream import elements
 from backend.studio.references import LOCAL_FILES, below, path_of, served
 from dgl_rsis.formats import IMAGE_SUFFIXES, TIFF_SUFFIXES
+from workers.images.storages import is_cloud
 
 LOG = logging.getLogger(__name__)
 
@@ -137,7 +138,10 @@ def _listed(file: Path) -> list[Entry]:
 def _entry(line: str, folder: Path) -> Entry:
     if "://" in line or line.startswith(("data:", "/data/")):
         return line
-    return Path(os.path.normpath(folder / line))
+    path = Path(os.path.normpath(folder / line))
+    if "\\" in line and not _is_file(path):  # a list that was written on Windows
+        path = Path(os.path.normpath(folder / line.replace("\\", "/")))
+    return path
 
 
 def _check_shown(entries: Iterable[Entry], shown: Shown) -> None:
@@ -191,18 +195,33 @@ def _tasks(file: Path, pictures: Pictures) -> Source:
     if not total:
         raise PrelabelError(f"{file} holds no tasks")
     folder = file.absolute().parent
-    return Source(
-        lambda: _unique(_from_task(task, folder, pictures) for task in elements(file)), total
-    )
+
+    def items() -> Iterator[PrelabelItem]:
+        taken: dict[Path, str] = {}
+        return _unique(_from_task(task, folder, pictures, taken) for task in elements(file))
+
+    return Source(items, total)
 
 
-def _from_task(task: Any, folder: Path, pictures: Pictures) -> PrelabelItem:
+def _from_task(
+    task: Any, folder: Path, pictures: Pictures, taken: dict[Path, str]
+) -> PrelabelItem:
+    """An element of a list of tasks; `taken` notes which files stand for which addresses."""
     if not isinstance(task, Mapping):
         problem = f"a task must be an object, got {type(task).__name__}"
         return PrelabelItem(_digest(task), {"data": {}}, problem=problem)
     whole = task if isinstance(task.get("data"), Mapping) else {"data": task}
     name = str(whole["id"]) if isinstance(whole.get("id"), int) else _digest(whole["data"])
-    return PrelabelItem(name, whole, file=_beside(whole, folder, pictures))
+    file = _beside(whole, folder, pictures)
+    address = "" if file is None else pictures.of(whole)[0]
+    other = taken.setdefault(file, address) if file is not None and is_cloud(address) else address
+    if other == address:
+        return PrelabelItem(name, whole, file=file)
+    problem = (
+        f"its image may be {file}, but that was taken for {other}, too: keep the folders of both "
+        f"addresses beside the list, as in {path_of(address)}"
+    )
+    return PrelabelItem(name, whole, problem=problem)
 
 
 def _digest(content: Any) -> str:
@@ -210,10 +229,11 @@ def _digest(content: Any) -> str:
 
 
 def _beside(task: Mapping[str, Any], folder: Path, pictures: Pictures) -> Path | None:
-    """The image when it lies next to the list or below: a path, or a local file of Label Studio.
+    """The image when it lies next to the list or below.
 
-    So a list that `tile` wrote needs no LOCAL_FILES_DOCUMENT_ROOT. What leads out of the folder is
-    left to the workers, who know what they may read.
+    A path, a local file of Label Studio, or a file in a cloud storage for a task that is not stored
+    yet, so that a list that `tile` wrote needs no LOCAL_FILES_DOCUMENT_ROOT and no keys. What leads
+    out of the folder is left to the workers, who know what they may read.
     """
     try:
         reference, *more = pictures.of(task)
@@ -227,8 +247,18 @@ def _beside(task: Mapping[str, Any], folder: Path, pictures: Pictures) -> Path |
         asked = path_of(reference)
         file = folder / Path(asked).name
         return file if asked and file.as_posix().endswith(f"/{asked}") and _is_file(file) else None
-    path = Path(reference)
-    if ":" in reference or path.is_absolute() or ".." in path.parts:
+    if is_cloud(reference):
+        parts = path_of(reference).split("/")
+        ends = ["/".join(parts[start:]) for start in range(len(parts))]  # the longest first
+    else:
+        ends = [] if ":" in reference else [reference, reference.replace("\\", "/")]
+    return next((found for end in ends if (found := _below(folder, end)) is not None), None)
+
+
+def _below(folder: Path, name: str) -> Path | None:
+    """A file of a folder; None where there is none, or the name leads elsewhere."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts:
         return None
     return file if _is_file(file := folder / path) else None
 

@@ -35,6 +35,9 @@ def segment(
     min_area: Annotated[
         float, typer.Option(min=0, help="GeoTIFF: smaller polygons are left out; m².")
     ] = 0.0,
+    regularize: Annotated[
+        bool, typer.Option("--regularize", help="With --polygons: buildings with right angles.")
+    ] = False,
     probability: Annotated[
         bool, typer.Option("--probability", help="GeoTIFF: the probability of the classes, too.")
     ] = False,
@@ -61,8 +64,11 @@ def segment(
 
     settings = options.local(model, device, metres)
     scene_options = SceneOptions(
-        options.bands(bands), polygons, min_area, probability, window, overlap, nir, swir
-    )
+        options.bands(bands), polygons, min_area, probability, window, overlap, nir, swir,
+        regularize,
+    )  # fmt: skip
+    if regularize and polygons is None:
+        refuse("--regularize goes with --polygons: masks have no angles")
     try:
         if expression:
             if labels or config or scene_options != SceneOptions():

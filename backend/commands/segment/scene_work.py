@@ -2,22 +2,25 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
 from PIL import Image
 
 from backend.project import colours
 from dgl_rsis import overlays, resolution
 from dgl_rsis.classes import pipeline
 from dgl_rsis.resolution import Resolution
-from dgl_rsis.scenes import polygons, rasters, vectors
+from dgl_rsis.scenes import footprints, polygons, rasters, styles, vectors
 from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
+from dgl_rsis.scenes.polygons import Component
 from dgl_rsis.scenes.rasters import Legend, SceneRaster
-from dgl_rsis.scenes.reading import Scene, open_scene
+from dgl_rsis.scenes.reading import Grid, Scene, open_scene
 from dgl_rsis.scenes.vectors import Format
 from dgl_rsis.types import RGB, Floats, Label, Segment
 from workers.engine.segmenter import Segmenter
@@ -40,6 +43,7 @@ class SceneOptions:
         window: side of a window, pixels; None for the usual one.
         overlap: of windows, pixels; None for the usual one.
         nir, swir: numbers of the infrared bands, from 1; None leaves them to each file.
+        regularize: give polygons of buildings right angles.
     """
 
     bands: tuple[int, ...] | None = None
@@ -50,6 +54,7 @@ class SceneOptions:
     overlap: int | None = None
     nir: int | None = None
     swir: int | None = None
+    regularize: bool = False
 
     @property
     def windows(self) -> WindowParameters:
@@ -109,6 +114,8 @@ class LocalSceneSegmenter:
     ) -> SceneReport:
         """Write `<stem>.classes.tif`, `<stem>.overlay.png`, and what else was asked for.
 
+        Classes and polygons come with a style for QGIS.
+
         Args:
             path: a raster.
             out: folder for the results.
@@ -143,11 +150,13 @@ class LocalSceneSegmenter:
                 with pipeline.timed(seconds, "polygons"):
                     files.append(_beside(stem, options.polygons))
                     count = _polygons(files[-1], scene, job, classes, probability)
+                    files.append(styles.write_polygons(files[-1], "label", legend.colours))
             with pipeline.timed(seconds, "files"):
                 files.append(_beside(stem, "overlay.png"))
                 picture = _overlay(scene, legend, classes, probability)
                 Image.fromarray(picture).save(files[-1])
                 classes.publish()
+                files.append(styles.write_raster(classes.path, names, legend.colours))
                 if options.probability:
                     probability.publish()
                     files.append(probability.path)
@@ -201,7 +210,34 @@ def _polygons(
 
     grid, names = scene.grid, [label.name for label in job.labels]
     components = polygons.components(grid.width, grid.height, read)
+    if job.options.regularize:
+        components = _squared(components, [footprints.is_building(name) for name in names], grid)
     return vectors.write(path, form, components, grid, names, job.options.min_area)
+
+
+def _squared(
+    components: Iterable[Component], buildings: Sequence[bool], grid: Grid
+) -> Iterator[Component]:
+    """The same components, those of buildings with right angles.
+
+    Args:
+        components: of the class raster.
+        buildings: whether each of its values is of buildings, from 1.
+        grid: of the scene.
+    """
+    transform = grid.transform or Affine.identity()
+    plane = footprints.ground_plane(transform, grid.crs, grid.height, grid.width)
+    rest = iter(components)
+    while batch := list(islice(rest, vectors.BATCH)):
+        chosen = [
+            i
+            for i, each in enumerate(batch)
+            if buildings[each.value - 1] and each.geometry.geom_type == "Polygon"
+        ]
+        made = footprints.squared([batch[i].geometry for i in chosen], plane)
+        for i, geometry in zip(chosen, made, strict=True):
+            batch[i] = replace(batch[i], geometry=geometry)
+        yield from batch
 
 
 def _overlay(scene: Scene, legend: Legend, classes: SceneRaster, probability: SceneRaster) -> RGB:

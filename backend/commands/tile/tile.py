@@ -102,9 +102,9 @@ def _check_stems(scenes: Sequence[Path]) -> None:
 
 
 def _prefix(task: TileRun) -> str:
-    """What stands before the name of a tile in its reference."""
+    """The address of the folder of tiles, as `served` takes it."""
     if task.image_prefix:
-        return served(task.image_prefix, "")
+        return task.image_prefix
     out = task.out.resolve()
     root = task.root.resolve() if task.root else out.parent
     if not out.is_relative_to(root):
@@ -113,7 +113,7 @@ def _prefix(task: TileRun) -> str:
             "choose a folder inside, or say by --image-prefix where they will be"
         )
     inside = out.relative_to(root).as_posix()
-    return LOCAL_FILES + ("" if inside == "." else quote(inside) + "/")
+    return LOCAL_FILES if inside == "." else f"{LOCAL_FILES}{quote(inside)}/"
 
 
 def _tile(path: Path, task: TileRun, prefix: str) -> list[dict[str, Any]]:
@@ -146,7 +146,7 @@ def _tasks(path: Path, task: TileRun, prefix: str, written: list[Path]) -> Itera
             name = _name(path.stem, tile.window)
             written.append(task.out / name)
             Image.fromarray(tile.image).save(written[-1], compress_level=COMPRESSION)
-            data = _data(scene, tile.window, prefix + quote(name))
+            data = _data(scene, tile.window, served(prefix, name))
             if known is not None:  # a PNG tells nobody
                 data["metres_per_pixel"] = known.to_json()["metres_per_pixel"]
             yield {"data": data}

@@ -27,7 +27,7 @@ from backend.regions.records import Annotation, Item, Place
 from backend.studio import export
 from backend.studio.export import Reading
 from dgl_rsis.formats import PIXEL_BUDGET, TIFF_SUFFIXES
-from dgl_rsis.scenes import mosaic
+from dgl_rsis.scenes import mosaic, styles
 from dgl_rsis.scenes.rasters import MOST_LABELS, Legend
 from dgl_rsis.scenes.reading import Grid, open_scene
 from dgl_rsis.scenes.tiles import Window
@@ -258,6 +258,7 @@ def _assemble(
     legend = Legend(labels, colours.colours(labels, given))
     places = list(scene.tiles)
     assembled = mosaic.assemble(places, load, grid, legend, out)
+    styles.write_raster(out, labels, legend.colours)
     numbers = {label: number for number, label in enumerate(labels, start=1)}
     _report(scene, numbers, assembled, sheets, out)
 

@@ -276,6 +276,30 @@ def test_nothing_else_gets_the_key(server: FileServer) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "serves"),
+    [
+        ("/label/data/upload/1/a.png", True),
+        ("/label/tasks/5/resolve/?fileuri=x", True),
+        ("/label/tasks/5/presign/?fileuri=x", True),
+        ("/label/projects/5/resolve?fileuri=x", True),
+        ("/label/storage-data/uploaded/?filepath=upload/1/a.png", True),
+        ("/tasks/5/resolve/?fileuri=x", False),
+        ("/label/tasks/5/resolve/../../../api/users/", False),
+        ("/label/tasks/5/resolve/%2e%2e/annotations/", False),
+        ("/label/api/tasks/5/resolve/", False),
+        ("/label/tasks/5a/resolve/", False),
+        ("/label/tasks/5/", False),
+        ("/label/storage-data/uploaded/more/", False),
+        ("/label/storage-data/", False),
+    ],
+)
+def test_where_label_studio_serves_files(path: str, serves: bool) -> None:
+    studio = _downloader(label_studio_url="http://studio:8080/label")
+    assert studio.serves_files(urlsplit(f"http://studio:8080{path}")) is serves
+    assert not studio.serves_files(urlsplit(f"https://studio:8080{path}"))
+
+
+@pytest.mark.parametrize(
     "reference",
     [
         "http://evil.example\\@{host}/data/upload/a.png",
@@ -304,7 +328,9 @@ def test_without_a_key_label_studio_asks_for_a_login(server: FileServer) -> None
 def test_a_wrong_key_is_named_after_one_renewal(server: FileServer) -> None:
     wrong = Credentials(server.url, "wrong")
     studio = _downloader(label_studio_url=server.url, credentials=wrong)
-    with pytest.raises(FetchError, match="HTTP 401: check LABEL_STUDIO_API_KEY") as raised:
+    with pytest.raises(
+        FetchError, match="HTTP 401: set LABEL_STUDIO_API_KEY, or check it"
+    ) as raised:
         studio.download(f"{server.url}/data/upload/a.png")
     assert len(server.seen) == 2
     assert not raised.value.transient

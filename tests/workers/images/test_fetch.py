@@ -56,6 +56,7 @@ def root(tmp_path: Path) -> Path:
     (root / "sub folder").mkdir(parents=True)
     (root / "tile.png").write_bytes(b"tile")
     (root / "sub folder" / "ü.JPG").write_bytes(b"deep")
+    (root / "odd\\name.png").write_bytes(b"odd")
     (root / "notes.txt").write_bytes(b"text")
     (root / "big.tif").write_bytes(b"x" * 1001)
     (root / "out.png").symlink_to(tmp_path / "secret.png")
@@ -75,6 +76,9 @@ def root(tmp_path: Path) -> Path:
         ("sub%20folder/%C3%BC.JPG", b"deep"),
         ("sub+folder/../tile.png", b"tile"),
         ("in.png", b"tile"),
+        ("sub folder\\ü.JPG", b"deep"),
+        ("sub%20folder%5Cü.JPG", b"deep"),
+        ("odd\\name.png", b"odd"),
     ],
 )
 def test_local_files_are_read(root: Path, name: str, data: bytes) -> None:
@@ -83,6 +87,7 @@ def test_local_files_are_read(root: Path, name: str, data: bytes) -> None:
     assert fetcher.fetch(f"/data/local-files?d={name}") == data
     assert fetcher.fetch(f"/label/data/local-files/?d={name}") == data
     assert fetcher.fetch(f"http://studio:8080/label/data/local-files/?d={name}") == data
+    assert fetcher.fetch(f"data\\local-files\\?d={name}") == data
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,8 @@ def test_local_files_are_read(root: Path, name: str, data: bytes) -> None:
         "%2e%2e/secret.png",
         "sub folder/../../secret.png",
         "....//secret.png",
+        "..\\secret.png",
+        "up\\secret.png",
         "/etc/passwd",
         "//etc/passwd",
         "out.png",
@@ -152,9 +159,12 @@ def test_without_a_root_and_a_label_studio_local_files_are_refused() -> None:
         ("", "image is empty"),
         ("  ", "image is empty"),
         ("/data/upload/1/a.png", "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"),
-        ("s3://bucket/a.png", "Use pre-signed URLs"),
-        ("gs://bucket/a.png", "Use pre-signed URLs"),
-        ("azure-blob://container/a.png", "Use pre-signed URLs"),
+        ("s3://bucket/a.png", "the task needs its id"),
+        ("gs://bucket/a.png", "the task needs its id"),
+        ("azure-blob://container/a.png", "the task needs its id"),
+        ("C:\\images\\a.png", "a path on somebody's Windows machine"),
+        ("\\\\server\\images\\a.png", "a path on somebody's Windows machine"),
+        ("/tasks/5/resolve/?fileuri=czM6Ly9iL2EucG5n", "'s3://b/a.png' of task 5 is to be had"),
         ("file:///etc/passwd", "is no address that the worker can read"),
         ("ftp://host/a.png", "is no address"),
         ("gopher://127.0.0.1:6379/_x", "is no address"),

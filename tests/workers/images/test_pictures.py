@@ -16,6 +16,7 @@ from tests.small_raster import encoded_raster
 from tests.small_scene import PLACE
 from workers.images.cache import ImageCache
 from workers.images.pictures import FRESH_SECONDS, Pictures
+from workers.images.storages import link
 
 
 class Shelf:
@@ -111,7 +112,8 @@ def test_the_most_trusted_says_how_large_pixels_are(shelf: Shelf) -> None:
     shelf.files |= {tile: _placed(0.5), "a/" + tile: _png(1), "tile": _placed(0.5, 64)}
     image = io.BytesIO()
     Image.new("RGB", (256, 256)).save(image, "PNG")
-    shelf.files["b/19/0/262144.png"] = image.getvalue()
+    in_a_cloud = link("s3://bucket/19/0/262144.png", 5)
+    shelf.files |= {"b/19/0/262144.png": image.getvalue(), in_a_cloud: image.getvalue()}
     plain = Pictures(ImageCache(10**6), shelf.fetch, 10**5)
     setting = Resolution(2.0, 0.05, "setting")
     told = Pictures(ImageCache(10**6), shelf.fetch, 10**5, setting=setting)
@@ -128,5 +130,6 @@ def test_the_most_trusted_says_how_large_pixels_are(shelf: Shelf) -> None:
         assert known(plain, "tile") == ("transform", 0.5)
         assert known(plain, "b/19/0/262144.png") == ("tile", 0.3)
         assert known(plain, "a/" + tile) is None  # of 4 × 6 pixels
+        assert known(plain, in_a_cloud) == ("tile", 0.3)
     with pytest.raises(InputError, match="200 metres a pixel are out of range"):
         plain.open(tile, 200.0)

@@ -5,12 +5,13 @@ scene without one are in the scene's pixels (x = column, y = row, downwards) in 
 which has none, either; those of an image that is no tile are in the pixels of the image.
 
 Outlines run along the edges of pixels and are not simplified, holes are kept, and parts that only
-touch at a corner are two polygons: rasterised on the tile's grid they are the masks again.
+touch at a corner are two polygons: rasterised on the tile's grid they are the masks again. Those of
+buildings may get right angles instead.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ from rasterio import features
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.transform import Affine
+from shapely import affinity
 
 from backend.commands.export.dataset import DatasetVocabulary, Example
+from backend.regions.findings import ExportError
 from backend.regions.records import Item, Region
 from dgl_rsis import runs
+from dgl_rsis.scenes import footprints, styles
 from dgl_rsis.scenes.areas import square_metres
 
 LOG = logging.getLogger(__name__)
@@ -82,20 +86,32 @@ class _Layer:
     begun: bool = False
 
 
-def write(examples: Iterable[Example], vocabulary: DatasetVocabulary, out: Path) -> Path:
-    """Write the polygons of all examples to `labels.gpkg`.
+def write(
+    examples: Iterable[Example],
+    vocabulary: DatasetVocabulary,
+    out: Path,
+    *,
+    regularize: bool = False,
+) -> Path:
+    """Write the polygons of all examples to `labels.gpkg`, and their style for QGIS.
 
     Args:
         examples: in any order.
         vocabulary: labels that are not in it are left out.
         out: folder; an older file of the name is replaced.
+        regularize: give buildings right angles (`footprints`). They are no masks any more then,
+            and neighbours may overlap a little.
 
     Returns:
         The file. Its columns: `task_id`; `region`, Label Studio's id; `label`; `annotator`, empty
         for what several people or a model marked; `model_version` of what a model marked; `score`
         of a model or nothing; `area_m2` on the ellipsoid, nothing in pixels; `scene`; `image`, the
         file's name in the set; `split`.
+
+    Raises:
+        ExportError: no label is of buildings, which were to get right angles.
     """
+    squared = _buildings(vocabulary) if regularize else frozenset()
     out.mkdir(parents=True, exist_ok=True)
     path = out / FILE
     path.unlink(missing_ok=True)
@@ -103,14 +119,16 @@ def write(examples: Iterable[Example], vocabulary: DatasetVocabulary, out: Path)
     for example in examples:
         frame = frames.of(example.item)
         layer = layers.setdefault(frame.layer, _Layer(frame.crs))
-        for region in example.regions:
-            if region.label in vocabulary.numbers:
-                _add(layer, example, region, frame)
+        for region, shape in _shapes(example, vocabulary, frame, squared):
+            _add(layer, example, region, shape)
         if len(layer.rows) >= FLUSH:
             _flush(path, frame.layer, layer)
     for name, layer in (layers or {PIXELS: _Layer(None)}).items():
         if layer.rows or not layer.begun:
             _flush(path, name, layer)
+    colours = zip(vocabulary.labels, vocabulary.colours, strict=True)
+    css = {name: "#{:02x}{:02x}{:02x}".format(*colour) for name, colour in colours}
+    styles.write_polygons(path, "label", css)
     return path
 
 
@@ -167,24 +185,60 @@ class _Frames:
         return f"crs_{self._unnamed.index(crs) + 1}", crs
 
 
-def _add(layer: _Layer, example: Example, region: Region, frame: Frame) -> None:
-    annotation, place = example.annotation, example.item.place
-    for shape in polygons(region, frame.transform):
-        layer.shapes.append(shape)
-        layer.rows.append(
-            (
-                example.item.task_id,
-                region.id,
-                region.label,
-                annotation.annotator if annotation else "",
-                example.model_version,
-                region.score,
-                None,  # the area: of many at once
-                place.scene if place else "",
-                example.file,
-                example.split,
-            )
+def _buildings(vocabulary: DatasetVocabulary) -> frozenset[str]:
+    labels = frozenset(label for label in vocabulary.labels if footprints.is_building(label))
+    if not labels:
+        raise ExportError(
+            f"--regularize: none of {', '.join(vocabulary.labels)} is of buildings; such labels "
+            f"end in {', '.join(sorted(footprints.BUILDINGS))}"
         )
+    return labels
+
+
+def _shapes(
+    example: Example, vocabulary: DatasetVocabulary, frame: Frame, squared: Container[str]
+) -> Iterator[tuple[Region, shapely.Polygon]]:
+    """The polygons of an example on its layer, each with its region."""
+    regions = [region for region in example.regions if region.label in vocabulary.numbers]
+    for region in regions:
+        if region.label not in squared:
+            yield from ((region, shape) for shape in polygons(region, frame.transform))
+    outlined = [
+        (region, shape)
+        for region in regions
+        if region.label in squared
+        for shape in polygons(region, Affine.identity())
+    ]
+    before = [shape for _, shape in outlined]
+    size = example.item.height, example.item.width
+    after = footprints.squared(before, footprints.ground_plane(frame.transform, frame.crs, *size))
+    if kept := sum(one is other for one, other in zip(before, after, strict=True)):
+        LOG.info(
+            "%s: %d of %d footprints stay as they are: right angles would change them too much, "
+            "or not at all",
+            example.file, kept, len(before),
+        )  # fmt: skip
+    for (region, _), shape in zip(outlined, after, strict=True):
+        yield region, affinity.affine_transform(shape, frame.transform.to_shapely())
+
+
+def _add(layer: _Layer, example: Example, region: Region, shape: shapely.Polygon) -> None:
+    annotation, place = example.annotation, example.item.place
+    layer.shapes.append(shape)
+    layer.rows.append(
+        (
+            example.item.task_id,
+            region.id,
+            region.label,
+            annotation.annotator if annotation else "",
+            example.model_version,
+            region.score,
+            None,  # the area: of many at once
+            place.scene if place else "",
+            example.file,
+            example.split,
+        )
+    )
 
 
 def _flush(path: Path, name: str, layer: _Layer) -> None:

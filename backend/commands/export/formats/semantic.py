@@ -37,7 +37,7 @@ def write(examples: Iterable[Example], vocabulary: DatasetVocabulary, out: Path)
         copy_image(example, folder / "images")
         file = folder / "labels" / f"{example.stem}.png"
         file.parent.mkdir(exist_ok=True)
-        _picture(index_map(example, vocabulary), vocabulary).save(file, optimize=True)
+        picture(index_map(example, vocabulary), vocabulary).save(file, optimize=True)
 
 
 def class_names(vocabulary: DatasetVocabulary) -> tuple[str, ...]:
@@ -52,7 +52,13 @@ def index_map(example: Example, vocabulary: DatasetVocabulary) -> NDArray[np.uin
     return planes.class_map(example.regions, numbers, example.item.height, example.item.width)[0]
 
 
-def _picture(numbers: NDArray[np.uint16], vocabulary: DatasetVocabulary) -> Image.Image:
+def picture(numbers: NDArray[np.uint16], vocabulary: DatasetVocabulary) -> Image.Image:
+    """A class map as an image of the same numbers, whose palette holds the labels' colours.
+
+    Args:
+        numbers: (H, W) as `index_map` gives them.
+        vocabulary: of more than 254 labels the image has 16 bits, and no palette.
+    """
     if len(vocabulary.labels) > MOST_IN_A_BYTE:
         return Image.fromarray(numbers)
     image = Image.fromarray(numbers.astype(np.uint8), mode="P")

@@ -267,6 +267,7 @@ def test_a_label_config_gives_order_colours_and_background(tmp_path: Path) -> No
         (["--labels", "a", "--config", "x.xml"], "not both"),
         (["--config", "nowhere.xml"], "cannot be read"),
         (["--min-score", "0.5"], "goes with --prelabels"),
+        (["--regularize"], "goes with --format geopackage"),
         (["--format", "yolo", "--polygons"], "go with --format coco"),
     ],
 )

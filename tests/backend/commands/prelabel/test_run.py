@@ -210,7 +210,7 @@ def test_the_tasks_of_a_project_get_their_predictions_once(
     assert LabelInterface(XML).validate_prediction(pushed)
     (failed,) = json.loads((out / "failed.json").read_text("utf-8"))
     assert failed["item"] == "4"
-    assert "pre-signed" in failed["reason"]
+    assert "'s3://bucket/x.png' of task 4 is to be had from Label Studio" in failed["reason"]
     assert not list(out.glob("predictions-*"))
 
 

@@ -173,6 +173,13 @@ def test_an_expression_needs_no_labels(tmp_path: Path) -> None:
     assert "give --expression alone" in output
 
 
+def test_right_angles_are_of_polygons(tmp_path: Path) -> None:
+    asked = ("segment", "a.tif", "--labels", "house", "--regularize", "--out", str(tmp_path))
+    status, output = dgl_rsis(*asked)
+    assert status == 2
+    assert "--regularize goes with --polygons" in output
+
+
 def test_parse_answers_each_line_with_one_of_json() -> None:
     lines = "The small white tank left of the road\n\ntwo ships\n"
     result = CliRunner().invoke(app, ["parse"], input=lines)

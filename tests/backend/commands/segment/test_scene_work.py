@@ -11,6 +11,7 @@ from PIL import Image
 
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.colours import colours, rgb
+from dgl_rsis.scenes import footprints
 from dgl_rsis.types import InputError, Label
 from tests.small_scene import PLACE, picture, write_scene
 from workers.engine.segmenter import load_segmenter
@@ -40,7 +41,8 @@ def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: 
     job = SceneJob(LABELS, {"ship": "rgba(1, 2, 3, 0.5)"}, options)
     by_label = colours(WORDS, job.colours)
     report = segmenter.segment(scene, out, job, nothing)
-    names = {f"a.b.{end}" for end in ("classes.tif", "probability.tif", "gpkg", "overlay.png")}
+    ends = ("classes.tif", "classes.qml", "probability.tif", "gpkg", "qml", "overlay.png")
+    names = {f"a.b.{end}" for end in ends}
     assert {file.name for file in report.files} == names == {f.name for f in out.iterdir()}
     assert report.megapixels == 0.075
     with rasterio.open(out / "a.b.classes.tif") as dataset:
@@ -68,13 +70,40 @@ def test_all_outputs_of_a_scene_agree(segmenter: LocalSceneSegmenter, tmp_path: 
     assert {rgb(by_label[word]) for i, word in enumerate(WORDS, 1) if (classes == i).any()} <= drawn
 
 
+def test_buildings_get_right_angles(
+    segmenter: LocalSceneSegmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same parts, and of the other classes the same outlines."""
+    scene = write_scene(tmp_path / "a.tif", picture(250, 300))
+    read: dict[bool, tuple[list[str], list[shapely.Geometry]]] = {}
+    monkeypatch.setattr(footprints, "BUILDINGS", {"water"})  # which this model finds
+    for regularize in (False, True):
+        out = tmp_path / str(regularize)
+        out.mkdir()
+        options = SceneOptions(polygons="gpkg", regularize=regularize)
+        segmenter.segment(scene, out, SceneJob(LABELS, {}, options), nothing)
+        _, _, geometries, fields = pyogrio.raw.read(out / "a.gpkg")
+        read[regularize] = (list(fields[0]), list(shapely.from_wkb(geometries)))
+    assert read[True][0] == read[False][0]
+    changed = {
+        label
+        for label, before, after in zip(read[True][0], read[False][1], read[True][1], strict=True)
+        if not before.equals(after)
+    }
+    assert changed == {"water"}
+    assert len({*read[True][0]}) > 1
+    assert all(shape.is_valid for shape in read[True][1])
+
+
 def test_only_what_was_asked_for_is_written(segmenter: LocalSceneSegmenter, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     scene = write_scene(tmp_path / "a.tif", picture(100, 120))
     report = segmenter.segment(scene, out, JOB, nothing)
     assert report.polygons is None
-    assert {file.name for file in out.iterdir()} == {"a.classes.tif", "a.overlay.png"}
+    assert {file.name for file in out.iterdir()} == {
+        "a.classes.tif", "a.classes.qml", "a.overlay.png"
+    }  # fmt: skip
 
 
 def test_areas_in_web_mercator_are_those_on_the_ground(

@@ -60,7 +60,7 @@ def test_a_bad_scene_is_reported_and_the_others_go_on(
     assert {file.name for file in run.out.iterdir()} == {
         f"{stem}.{end}"
         for stem in ("good", "last")
-        for end in ("classes.tif", "overlay.png", "geojson")
+        for end in ("classes.tif", "classes.qml", "overlay.png", "geojson", "qml")
     }
     errors = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
     assert len(errors) == 2

@@ -111,7 +111,7 @@ def test_eight_bits_are_stretched_on_demand(tmp_path):
     ("prefix", "reference"),
     [
         ("https://example.org/t", "https://example.org/t/a%20b_00000_00000_70x50.png"),
-        ("s3://bucket/t/", "s3://bucket/t/a%20b_00000_00000_70x50.png"),
+        ("s3://bucket/t", "s3://bucket/t/a b_00000_00000_70x50.png"),  # no address: a key
         ("/data/local-files/?d=", "/data/local-files/?d=a%20b_00000_00000_70x50.png"),
     ],
 )

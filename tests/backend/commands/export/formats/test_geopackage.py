@@ -12,7 +12,9 @@ from rasterio import features
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
+from backend.commands.export.dataset import DatasetVocabulary
 from backend.commands.export.formats import geopackage
+from backend.regions.findings import ExportError
 from backend.regions.records import Place
 from dgl_rsis.scenes import vectors
 from dgl_rsis.scenes.polygons import Component
@@ -210,3 +212,44 @@ def test_many_are_written_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     made = [example(tmp_path, [region(HOLED)], stem=f"t{n}", task=n) for n in range(7)]
     path = geopackage.write(made, VOCABULARY, tmp_path / "out")
     assert sorted(layer(path, "pixels")[0]["task_id"]) == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:32633", UTM),
+        ("EPSG:32633", ROTATED),
+        ("EPSG:4326", (1e-5, 0, 13.5, 0, -0.5e-5, 60.0)),  # square pixels at 60° N
+        ("", None),
+    ],
+)
+def test_buildings_with_right_angles(
+    crs: str, transform: tuple[float, ...] | None, tmp_path: Path
+) -> None:
+    rows, columns = np.indices((60, 80))
+    along, across = (columns - 40) + 0.5 * (rows - 30), (rows - 30) - 0.5 * (columns - 40)
+    mask = (np.abs(along) < 25) & (np.abs(across) < 12)
+    made = example(
+        tmp_path,
+        [region(mask, "building", "a"), region(~mask, "road", "b")],
+        size=(60, 80),
+        place=tile(crs, transform, (60, 80)),
+    )
+    path = geopackage.write([made], VOCABULARY, tmp_path / "out", regularize=True)
+    columns_, shapes, _ = layer(path, pyogrio.list_layers(path)[0][0])
+    by_label = dict(zip(columns_["label"], shapes, strict=True))
+    building, place = by_label["building"], Affine(*(transform or Affine.identity()[:6]))
+    assert len(building.exterior.coords) < 20  # of more than a hundred
+    assert np.array_equal(drawn([by_label["road"]], place, mask.shape), ~mask)
+    agreeing = drawn([building], place, mask.shape) == mask
+    assert agreeing.mean() > 0.95
+    stretch = np.array([0.5, 1]) if crs == "EPSG:4326" else np.array([1, 1])
+    edges = np.diff(np.array(building.exterior.coords) * stretch, axis=0)
+    edges /= np.linalg.norm(edges, axis=1)[:, None]
+    assert np.abs((edges * np.roll(edges, 1, axis=0)).sum(axis=1)).max() < 0.01
+
+
+def test_right_angles_need_buildings(tmp_path: Path) -> None:
+    vocabulary = DatasetVocabulary.of(["road", "water"])
+    with pytest.raises(ExportError, match="--regularize: none of road, water is of buildings"):
+        geopackage.write([], vocabulary, tmp_path / "out", regularize=True)
