@@ -255,7 +255,7 @@ def like(
     examples = _examples(encoded, clip, exemplar, parameters)
     taken = _at_size(_checked(marked, "mask of what is known", encoded), encoded.proposed)
     look = _look(encoded, examples)
-    return _search(encoded, clip, look, _Taken(examples.masks.masks, taken), parameters)
+    return _search(encoded, clip, look, _Taken(tuple(examples.masks.masks), taken), parameters)
 
 
 def look_of(

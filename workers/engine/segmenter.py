@@ -225,8 +225,8 @@ class Segmenter:
             InputError: an image too small to have regions.
         """
         metres = None if picture.resolution is None else picture.resolution.metres
-        shape = picture.pixels.shape[:2]
-        encoding = exemplars.encoding_elsewhere(look, shape, metres, self._exemplars)
+        height, width, _ = picture.pixels.shape
+        encoding = exemplars.encoding_elsewhere(look, (height, width), metres, self._exemplars)
         encoded = self.encode(picture, replace(encoding, batch=batch))
         here = replace(look, directions=look.directions.to(self.clip.device))
         return exemplars.elsewhere(encoded, self.clip, here, self._exemplars)
