@@ -6,6 +6,7 @@ run lengths. No token, login or password has a field here.
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Self
@@ -21,6 +22,10 @@ LEARN_FUNCTION = "workers.processes.jobs.learn"
 DELIVERY_FUNCTION = "backend.studio.delivery.deliver"
 FOLLOW_FUNCTION = "backend.studio.following.follow"
 OURS = "dgl-rsis-"  # what every model version of this project begins with
+MOST_EXAMPLES = 4  # of a look, which goes with a job for each image of a project
+LONGEST_DIRECTION = 6000  # characters of base64: 2,250 numbers of 16 bits
+LIKE = " like "  # before the label, in the model version of what is like an exemplar elsewhere
+LONGEST_LIKE = 40  # characters of that label: several versions have to fit in a list
 
 
 Point = tuple[float, float]
@@ -105,6 +110,86 @@ class Exemplar:
 
 
 @dataclass(frozen=True)
+class ExampleLook:
+    """What one example looks like, wherever it is.
+
+    Attributes:
+        area: pixels of its image.
+        elongation: ln(length / width).
+        colour: mean colour, in the model's units.
+        direction: of its feature, as the model that made it has it: base64 of float16, little
+            endian.
+
+    Raises:
+        ValueError: the area is not above 0, or the direction is empty or too long.
+    """
+
+    area: float
+    elongation: float
+    colour: tuple[float, float, float]
+    direction: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.area < math.inf:
+            raise ValueError(f"the area of an example is {self.area}: it has to be above 0")
+        if not 0 < len(self.direction) <= LONGEST_DIRECTION:
+            raise ValueError(
+                f"the direction of an example has {len(self.direction)} characters; "
+                f"1 to {LONGEST_DIRECTION} can be sent"
+            )
+
+
+@dataclass(frozen=True)
+class Look:
+    """What an exemplar looks like, to be sought in other images than its own.
+
+    Attributes:
+        examples: 1 to `MOST_EXAMPLES`.
+        metres: of the ground that a pixel of their image shows; None where nobody says.
+
+    Raises:
+        ValueError: none, or too many examples.
+    """
+
+    examples: tuple[ExampleLook, ...]
+    metres: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.examples) <= MOST_EXAMPLES:
+            raise ValueError(
+                f"a look has {len(self.examples)} examples; 1 to {MOST_EXAMPLES} can be sent"
+            )
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hex digits, the same for the same look."""
+        canonical = json.dumps(self.to_json(), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON types; `from_json` inverts it."""
+        examples = [
+            [each.area, each.elongation, list(each.colour), each.direction]
+            for each in self.examples
+        ]
+        return {"examples": examples, "metres": self.metres}
+
+    @classmethod
+    def from_json(cls, payload: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or malformed.
+        """
+        examples = tuple(
+            ExampleLook(float(area), float(long), (float(one), float(two), float(three)), str(to))
+            for area, long, (one, two, three), to in payload["examples"]
+        )
+        metres = payload["metres"]
+        return cls(examples, None if metres is None else float(metres))
+
+
+@dataclass(frozen=True)
 class SegmentRequest:
     """Segmentation of one image: into classes, by a referring expression, or by pointing.
 
@@ -123,6 +208,8 @@ class SegmentRequest:
         label: the label that such an answer gets; empty for the one that fits best.
         exemplar: return everything else that is like it, instead of all the above, each a candidate
             with `label`; None for none.
+        look: the same for what is like an exemplar of another image: everything like it; None for
+            none.
         prototypes: which visual prototypes of the project to use, `project@revision`; empty for
             none.
         model_version: the version that the web side reports in /setup; part of `key`.
@@ -145,13 +232,15 @@ class SegmentRequest:
     metres: float | None = None
     exemplar: Exemplar | None = None
     more: tuple[str, ...] = ()
+    look: Look | None = None
 
     @cached_property
     def key(self) -> str:
         """32 hex digits, the same for every request that must give the same answer."""
         content = self.to_json()
         del content["task_id"]
-        for name in ("metres", "exemplar", "more"):  # what is not asked for is no part of it
+        # What is not asked for is no part of the question.
+        for name in ("metres", "exemplar", "more", "look"):
             if not content[name]:
                 del content[name]
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
@@ -170,6 +259,7 @@ class SegmentRequest:
         content["pointed"] = None if self.pointed is None else self.pointed.to_json()
         content["exemplar"] = None if self.exemplar is None else self.exemplar.to_json()
         content["more"] = list(self.more)
+        content["look"] = None if self.look is None else self.look.to_json()
         return content
 
     @classmethod
@@ -183,6 +273,7 @@ class SegmentRequest:
             Label(**{**label, "synonyms": tuple(label["synonyms"])}) for label in payload["labels"]
         )
         pointed, exemplar = payload["pointed"], payload.get("exemplar")
+        look = payload.get("look")
         return cls(
             **{
                 **payload,
@@ -190,6 +281,7 @@ class SegmentRequest:
                 "pointed": None if pointed is None else VisualPrompt.from_json(pointed),
                 "exemplar": None if exemplar is None else Exemplar.from_json(exemplar),
                 "more": tuple(payload.get("more", ())),
+                "look": None if look is None else Look.from_json(look),
             }
         )
 
@@ -227,6 +319,7 @@ class SegmentReply:
         margin: how sure the classes are: mean over the pixels of the difference between the
             probabilities of the two best classes, [0, 1]; None for answers that are no classes.
         more: the answers for the further images of the request, in their order.
+        look: of the exemplar that was asked about; None for answers to anything else.
     """
 
     height: int
@@ -237,6 +330,7 @@ class SegmentReply:
     reason: str = ""
     margin: float | None = None
     more: tuple["SegmentReply", ...] = ()
+    look: Look | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it. Masks share the reply's size."""
@@ -249,6 +343,7 @@ class SegmentReply:
             "reason": self.reason,
             "margin": self.margin,
             "more": [each.to_json() for each in self.more],
+            "look": None if self.look is None else self.look.to_json(),
         }
 
     @classmethod
@@ -260,9 +355,10 @@ class SegmentReply:
             for label, score, level, counts in payload["segments"]
         )
         version, seconds = payload["model_version"], payload["seconds"]
-        reason, margin = payload.get("reason", ""), payload.get("margin")
+        reason, margin, look = (payload.get(name) for name in ("reason", "margin", "look"))
         more = tuple(cls.from_json(each) for each in payload.get("more", ()))
-        return cls(height, width, version, segments, seconds, reason, margin, more)
+        seen = None if look is None else Look.from_json(look)
+        return cls(height, width, version, segments, seconds, reason or "", margin, more, seen)
 
 
 @dataclass(frozen=True)
@@ -274,12 +370,17 @@ class DeliveryRequest:
         key: `SegmentRequest.key` of the segmentation.
         config: digest under which the project's label config is stored.
         project: Label Studio's id, digits; empty when unknown.
+        like: label of an exemplar: the masks are what is like it, which stand beside what the model
+            says of the task by itself; empty for that.
+        look: `Look.digest` of that exemplar; empty for none.
     """
 
     task_id: int
     key: str
     config: str
     project: str = ""
+    like: str = ""
+    look: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it."""
@@ -387,6 +488,22 @@ class Served:
     def version(self) -> str:
         """Under which the predictions stand."""
         return versioned(self.base, self.prototypes)
+
+
+def version_like(base: str, label: str) -> str:
+    """The model version of what is like an exemplar with a label, elsewhere in its project.
+
+    Label Studio lists the versions of a task with commas between them, so it has none.
+
+    Args:
+        base: of the model alone.
+        label: of the exemplar.
+    """
+    plain = " ".join(label.replace(",", " ").split())
+    if plain == label and len(label) <= LONGEST_LIKE:
+        return f"{base}{LIKE}{label}"
+    digest = hashlib.sha256(label.encode()).hexdigest()[:6]  # two such labels stay two
+    return f"{base}{LIKE}{plain[:LONGEST_LIKE]} {digest}"
 
 
 def base_of(version: str) -> str:

@@ -74,15 +74,29 @@ def refuse(cause: str, config: LabelConfig, model_version: str, *, drawn: bool) 
         model_version: of the model that was asked.
         drawn: something was drawn, which stays in the annotation.
     """
-    said = cause[:1].upper() + cause[1:].rstrip(".") + "."
+    said = _sentence(cause)
     text = f"{said} {UNDO}" if drawn else said
     result = [_reason(config, [text])] if cause and config.reason_on else []
     return {"result": result, "score": 0.0, "model_version": model_version}
 
 
+def tell(config: LabelConfig, text: str) -> list[Json]:
+    """Text for the person beside the masks of an answer, where the project has a field for it."""
+    return [_reason(config, [_sentence(text)])] if text and config.reason_on else []
+
+
+def says(answer: Json) -> bool:
+    """Whether an answer has text for the person."""
+    return any(region.get("id") == REASON for region in answer["result"])
+
+
 def unsaid(config: LabelConfig) -> list[Json]:
     """What takes a reason off the screen again, and goes itself with the next tick or cross."""
     return [{**_reason(config, []), "dynamic": True}] if config.reason_on else []
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
 def _reason(config: LabelConfig, text: Sequence[str]) -> Json:

@@ -1,4 +1,4 @@
-"""Which mask somebody means who writes "all like this".
+"""Which mask somebody means who writes "all like this", and how far.
 
 With a line of a TextArea Label Studio 1.23 sends neither what is selected nor what is suggested,
 only the task as it is stored. So the mask that was asked for or drawn last is meant: what a prompt
@@ -26,7 +26,9 @@ DRAWN = frozenset({"manual", CHANGED})  # origins of what a person had a hand in
 WORDS = re.compile(
     r"(please )?((find|show|mark|select|add|get) )?(me )?"
     r"((all|more|any|everything|every one|the|of|others?|things|objects|ones) )+"
-    r"(like|similar to) (this|that|these|those|it|them)( ones?)?[.!]?",
+    r"(like|similar to) (this|that|these|those|it|them)( ones?)?"
+    r"(?P<everywhere>,? (everywhere|(in|over|across|throughout) (the (whole |entire )?project"
+    r"|(all|every)( the)?( other)? (images?|tasks?|pictures?|tiles?))))?[.!]?",
     re.IGNORECASE,
 )
 NONE = (
@@ -41,25 +43,31 @@ class Meant:
     Attributes:
         exemplar: its mask, and where nothing is sought.
         label: its label.
+        everywhere: the project's other images are to be searched, too.
         pending: regions that are suggested and not accepted yet: the answer takes their place on
             the screen, so it has to repeat them.
     """
 
     exemplar: Exemplar
     label: str
+    everywhere: bool = False
     pending: tuple[Json, ...] = ()
 
 
 def asks(text: str) -> bool:
     """Whether a prompt asks for all things like one: "all like this", "more like these"."""
-    return WORDS.fullmatch(" ".join(text.split())) is not None
+    return _asked(text) is not None
+
+
+def _asked(text: str) -> re.Match[str] | None:
+    return WORDS.fullmatch(" ".join(text.split()))
 
 
 def read(text: str, task: Mapping[str, Any], last: Sequence[Json], view: View = WHOLE) -> Meant:
-    """The mask that a person means, and what has its label already.
+    """The mask that a person means, what has its label already, and how far is to be searched.
 
     Args:
-        text: the prompt, for messages.
+        text: the prompt, of which `asks` is true.
         task: as Label Studio sends it.
         last: the last answer to a prompt on it, see `memory.Suggestions.recent`; or none.
         view: of the prompt.
@@ -78,7 +86,9 @@ def read(text: str, task: Mapping[str, Any], last: Sequence[Json], view: View = 
     shown = _pointed_at(mask.runs, points)
     marked = _marked(regions, mask, view)
     pending = tuple(each for answer in last if _is_of(answer, region) for each in answer["result"])
-    return Meant(Exemplar(shown, marked), mask.label, pending)
+    asked = _asked(text)
+    everywhere = asked is not None and asked["everywhere"] is not None
+    return Meant(Exemplar(shown, marked), mask.label, everywhere, pending)
 
 
 def _last(regions: Sequence[Json], last: Sequence[Json]) -> Json | None:

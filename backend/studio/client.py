@@ -138,6 +138,18 @@ class StudioClient:
         path = f"/api/projects/{project_id}/import/predictions"
         return int(self._call("POST", path, json=rows)["created"])
 
+    def delete_prediction(self, prediction_id: int) -> None:
+        """Delete a prediction; one that is gone already is no error.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        try:
+            self._call("DELETE", f"/api/predictions/{prediction_id}/")
+        except StudioError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+
     def project(self, project_id: int) -> Json:
         """A project's settings: `title`, `label_config`, `task_number` and more.
 
@@ -228,6 +240,21 @@ class StudioClient:
         """
         return self._tasks(project_id, behind(task_id), count)
 
+    def unannotated(self, project_id: int, count: int) -> tuple[list[Json], int]:
+        """The first tasks of a project for which nobody submitted an annotation, without masks.
+
+        Args:
+            project_id: Label Studio's id of the project.
+            count: tasks at most.
+
+        Returns:
+            The tasks, and how many there are in all.
+
+        Raises:
+            StudioError: unreachable or refused; an unknown project is refused.
+        """
+        return self._tasks(project_id, where("total_annotations", "equal", 0), count)
+
     def tasks_of(self, project_id: int, task_ids: Sequence[int]) -> list[Json]:
         """Some tasks of a project as `tasks_after` gives them; those that are gone are missing.
 
@@ -255,14 +282,14 @@ class StudioClient:
         return sorted(annotations, key=lambda annotation: int(annotation["id"]))
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
-        """One call; the decoded JSON of a 2xx answer."""
+        """One call; the decoded JSON of a 2xx answer, None for one without content."""
         try:
             response = self._send(method, path, options)
             if response.status_code == HTTPStatus.UNAUTHORIZED:
                 self._credentials.forget()  # an access token may be withdrawn before its time
                 response = self._send(method, path, options)
             if response.ok and not response.is_redirect:
-                return response.json()
+                return None if response.status_code == HTTPStatus.NO_CONTENT else response.json()
         except requests.RequestException as error:
             raise _unreachable(f"{method} {path}", self._url, error) from error
         except CredentialsError as error:
@@ -322,5 +349,11 @@ def _reason(response: requests.Response) -> str:
 
 def behind(task_id: int) -> Json:
     """The query for the tasks behind one, in the order of their ids."""
-    newer = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task_id}
-    return {"filters": {"conjunction": "and", "items": [newer]}, "ordering": ["tasks:id"]}
+    return where("id", "greater", task_id)
+
+
+def where(column: str, operator: str, value: int) -> Json:
+    """The query for the tasks with some number, in the order of their ids."""
+    rule = {"filter": f"filter:tasks:{column}", "operator": operator, "type": "Number"}
+    items = [{**rule, "value": value}]
+    return {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}

@@ -13,6 +13,7 @@ from rq.job import Job
 
 from backend.project import label_config
 from backend.regions.writing import to_predictions
+from backend.studio import everywhere
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.environment import studio_of_environment
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
@@ -26,6 +27,8 @@ LOG = logging.getLogger(__name__)
 
 # After this a task that is opened finds the prediction in Label Studio itself.
 SETTLE_SECONDS = 10.0
+OUTDATED = "nothing is stored: the project was asked for all like another one since"
+NO_CONFIG = "impossible: its label config is no longer kept; retrieve the prediction again"
 
 
 class NotYetError(Exception):
@@ -55,7 +58,8 @@ def deliver(payload: dict[str, Any]) -> str | Retry:
     if isinstance(outcome, str):
         if outcome.startswith("stored"):
             note(request, client, "delivered")
-        level = logging.INFO if outcome.startswith("stored") else logging.WARNING
+        done = outcome.startswith("stored") or outcome in (everywhere.NOTHING, OUTDATED)
+        level = logging.INFO if done else logging.WARNING
         LOG.log(level, "task %d: prediction %s", request.task_id, outcome)
     return outcome
 
@@ -110,7 +114,7 @@ def deliver_request(
         client.release(task, key, 0)
         return _never(request, client, f"refused: {error}")
     client.release(task, key, SETTLE_SECONDS)
-    if outcome.startswith("stored"):
+    if outcome.startswith("stored") and not request.like:
         client.following.landed(request.project, answer.model_version, task, key)
     return outcome
 
@@ -131,18 +135,31 @@ def _push(
     request: DeliveryRequest, reply: SegmentReply, client: SegmentClient, studio: StudioClient
 ) -> str:
     """Convert and push, unless it was done before."""
+    if request.like:
+        return _push_alike(request, reply, client, studio)
     stored = studio.predictions(request.task_id, reply.model_version)
     xml = client.config(request.config)
     if xml is None and stored:
         return "stored before"
     if xml is None:
-        outcome = "impossible: its label config is no longer kept; retrieve the prediction again"
-        return _never(request, client, outcome)
+        return _never(request, client, NO_CONFIG)
     predictions = to_predictions(reply, label_config.parse(xml), reply.model_version)
     missing = predictions[len(stored) :]  # the candidates of an expression are several
     for prediction in missing:
         studio.push(request.task_id, prediction)
     return "stored" if missing else "stored before"
+
+
+def _push_alike(
+    request: DeliveryRequest, reply: SegmentReply, client: SegmentClient, studio: StudioClient
+) -> str:
+    """The same for what is like an exemplar, as long as that is the last one that was asked for."""
+    if client.sought(request.project, request.like) != request.look:
+        return OUTDATED
+    xml = client.config(request.config)
+    if xml is None:
+        return _never(request, client, NO_CONFIG)
+    return everywhere.push(request, reply, label_config.parse(xml), studio)
 
 
 def _never(request: DeliveryRequest, client: SegmentClient, outcome: str) -> str:

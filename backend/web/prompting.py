@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from backend.project.label_config import LabelConfig
@@ -17,6 +18,9 @@ from backend.prompts import answers, context
 from backend.prompts.answers import NoSuggestionError
 from backend.prompts.context import InteractivePrompt
 from backend.prompts.memory import Memory
+from backend.studio import everywhere
+from backend.studio.client import StudioClient
+from backend.studio.everywhere import Sought
 from backend.web.metrics import Metrics
 from dgl_rsis.types import Json
 from workers.messages import SegmentReply, SegmentRequest
@@ -32,6 +36,25 @@ NO_WORKER = "no segment worker has announced its model yet; start `dgl-rsis work
 TOO_LATE = "no mask in time: the workers are busy with other images; ask again"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One call of a person who points or types.
+
+    Attributes:
+        project: Label Studio's id, digits; empty when unknown.
+        xml: the label config.
+        config: the same, read.
+        task: as Label Studio sends it.
+        sent: `params.context` of the call.
+    """
+
+    project: str
+    xml: str
+    config: LabelConfig
+    task: Any
+    sent: Any
+
+
 class PromptService:
     """Answers prompts through the queue.
 
@@ -40,6 +63,8 @@ class PromptService:
         seconds: how long a person waits at most.
         metrics: counts the answers.
         slot: whether this request may wait, for the length of a `with` block.
+        studio: makes a client of Label Studio, whose tasks are searched for all like one; None
+            where nothing can be pushed.
     """
 
     def __init__(
@@ -48,52 +73,43 @@ class PromptService:
         seconds: float,
         metrics: Metrics,
         slot: Callable[[], AbstractContextManager[bool]],
+        studio: Callable[[], StudioClient] | None = None,
     ) -> None:
         self.client = client
         self._seconds = seconds
         self._metrics = metrics
         self._slot = slot
+        self._studio = studio
         self._memory = Memory()
 
-    def answer(
-        self,
-        project: str,
-        config: LabelConfig,
-        task: Any,
-        sent: Any,
-        model: Callable[[], str | None],
-    ) -> Json:
+    def answer(self, asked: Asked, model: Callable[[], str | None]) -> Json:
         """What is suggested; a prediction without a mask where nothing is.
 
         Args:
-            project: Label Studio's id, digits; empty when unknown.
-            config: of the project.
-            task: as Label Studio sends it.
-            sent: `params.context` of the call.
+            asked: by a person who waits.
             model: names the model that answers; None before a worker was ready.
         """
-        started, version = time.monotonic(), ""
+        started, version, task = time.monotonic(), "", task_id_of(asked.task)
         try:
-            if _is_over(sent):
-                return self._refused("", config, task, version, sent)
+            if _is_over(asked.sent):
+                return self._refused("", asked, version)
             version = model() or ""
             if not version:
                 raise NoSuggestionError(NO_WORKER)
-            answer = self._suggested(config, as_task(task), sent, version, started)
+            answer = self._suggested(asked, version, started)
         except (NoSuggestionError, TaskError, QueueError) as error:
             cause = one_line(str(error))
-            self._tell(TaskFailure(INTERACTIVE, task_id_of(task), cause, project=project))
-            return self._refused(cause, config, task, version, sent)
-        if self._memory.reasons.note(task_id_of(task), said=False):
-            answer["result"] += answers.unsaid(config)
+            self._tell(TaskFailure(INTERACTIVE, task, cause, project=asked.project))
+            return self._refused(cause, asked, version)
+        said = answers.says(answer)
+        if self._memory.reasons.note(task, said=said) and not said:
+            answer["result"] += answers.unsaid(asked.config)
         self._metrics.tasks.labels("answered").inc()
         seconds = time.monotonic() - started
-        LOG.info("task %s: a prompt was answered, %.3f s", task_id_of(task), seconds)
+        LOG.info("task %s: a prompt was answered, %.3f s", task, seconds)
         return answer
 
-    def _suggested(
-        self, config: LabelConfig, task: Any, sent: Any, version: str, started: float
-    ) -> Json:
+    def _suggested(self, asked: Asked, version: str, started: float) -> Json:
         """The answer to a prompt.
 
         Raises:
@@ -101,14 +117,40 @@ class PromptService:
             NoSuggestionError: it gets no mask.
             QueueError: Redis cannot be reached.
         """
+        config, task = asked.config, as_task(asked.task)
         plain = config.to_request(task, version)
-        prompt = context.read(sent, config, task, self._memory)
+        prompt = context.read(asked.sent, config, task, self._memory)
         request = context.to_request(plain, prompt)
         reply = self._reply(request, started)
+        told = self._seek(asked, prompt, reply, request.task_id)
         seed = f"{request.task_id}\n{request.key}"
-        answer = answers.suggest(reply, prompt, config, seed)
+        try:
+            answer = answers.suggest(reply, prompt, config, seed)
+        except NoSuggestionError as error:
+            raise NoSuggestionError(f"{error}; {told}" if told else str(error)) from None
         self._remember(request.task_id, answer, prompt)
+        answer["result"] += answers.tell(config, told)
         return answer
+
+    def _seek(
+        self, asked: Asked, prompt: InteractivePrompt, reply: SegmentReply, task_id: str
+    ) -> str:
+        """Have the project's other tasks searched, too, where somebody asks for that.
+
+        Returns:
+            What happens now; empty where nobody asks.
+
+        Raises:
+            QueueError: Redis cannot be reached.
+        """
+        if prompt.meant is None or not prompt.meant.everywhere or reply.look is None:
+            return ""
+        label, version = prompt.meant.label, reply.model_version
+        sought = Sought(asked.project, asked.xml, label, reply.look, version, task_id)
+        studio = None if self._studio is None else self._studio()  # one of its own a thread
+        told = everywhere.seek(sought, self.client, studio)
+        LOG.info("task %s: %s", task_id, one_line(told))
+        return told
 
     def _reply(self, request: SegmentRequest, started: float) -> SegmentReply:
         self.client.submit([request], at_front=True, interactive=True)
@@ -125,9 +167,10 @@ class PromptService:
         if prompt.meant is None:  # "more like this" means the same thing again, not one of these
             self._memory.shown.remember(task_id, result, prompt.asked_by, points)
 
-    def _refused(self, cause: str, config: LabelConfig, task: Any, version: str, sent: Any) -> Json:
-        answer = answers.refuse(cause, config, version, drawn=context.is_drawn(sent))
-        self._memory.reasons.note(task_id_of(task), said=bool(answer["result"]))
+    def _refused(self, cause: str, asked: Asked, version: str) -> Json:
+        drawn = context.is_drawn(asked.sent)
+        answer = answers.refuse(cause, asked.config, version, drawn=drawn)
+        self._memory.reasons.note(task_id_of(asked.task), said=bool(answer["result"]))
         return answer
 
     def _tell(self, failure: TaskFailure) -> None:

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version as package_version
@@ -22,8 +22,10 @@ from backend.project import label_config
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, as_task, one_line, task_id_of
 from backend.regions import writing
+from backend.studio.client import StudioClient
+from backend.studio.everywhere import READ_SECONDS
 from backend.web.metrics import Metrics
-from backend.web.prompting import NO_WORKER, PromptService
+from backend.web.prompting import NO_WORKER, Asked, PromptService
 from backend.web.settings import Settings
 from dgl_rsis.types import Json
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest, Served
@@ -105,7 +107,9 @@ class PredictionService:
         self._last_prototypes: dict[str, str] = {}  # by the id of a project that learnt something
         self._asks_again_at = 0.0
         self._slots = threading.BoundedSemaphore(settings.waiting_requests)
-        self._prompts = PromptService(client, settings.single_task_seconds, metrics, self._slot)
+        self._prompts = PromptService(
+            client, settings.single_task_seconds, metrics, self._slot, _studio(settings)
+        )
 
     def model_version(self, project: str = "") -> str:
         """The version under which predictions are stored, as the worker announced it.
@@ -160,7 +164,8 @@ class PredictionService:
     def _prompted(self, project: str, xml: str, tasks: Sequence[Any], context: Any) -> list[Json]:
         """What somebody who points or types gets."""
         number, config = _id_of(project), read_config(xml)
-        return [self._prompts.answer(number, config, task, context, self._base) for task in tasks]
+        asked = [Asked(number, xml, config, task, context) for task in tasks]
+        return [self._prompts.answer(each, self._base) for each in asked]
 
     def _base(self) -> str | None:
         """The model that answers, whatever a project learnt; None before a worker was ready."""
@@ -302,6 +307,15 @@ class PredictionService:
     def _say(self, task_id: str, message: str) -> None:
         self.metrics.tasks.labels("failed").inc()
         LOG.warning("task %s gets []: %s", task_id, message)
+
+
+def _studio(settings: Settings) -> Callable[[], StudioClient] | None:
+    """Makes clients for what a person waits for; None where nothing can be pushed."""
+    url, key = settings.label_studio_url, settings.label_studio_api_key
+    if url is None or key is None:
+        return None
+    token, verify = key.get_secret_value(), settings.verify
+    return lambda: StudioClient(url, token, READ_SECONDS, verify)
 
 
 def _id_of(project: str) -> str:

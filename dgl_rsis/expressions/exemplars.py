@@ -4,6 +4,9 @@ A mask of one thing says what is meant where words fail: a class without a name,
 model does not know. Its look (the model's feature, at the size of the image that suits it), size,
 form and colour are compared with those of other masks. A thing has to agree in all of them, so they
 are multiplied, and what is not alike enough is left out: nothing is better than a guess.
+
+What is compared is a `Look`, which can be taken to another image (`elsewhere`). The exemplar's own
+image (`like`) is the case in which it stays where it is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,6 +51,9 @@ class ExemplarParameters:
         colour: σ of the mean colour, in the units of `prototypes.describe`: 12 of L, 6 of a and b.
         parts: which parts of the map of likeness are candidates, where the model has one.
         least: likeness of what is returned, [0, 1].
+        least_elsewhere: the same in other images than the exemplar's, where nobody sees at once
+            what is wrong; measured on orthophotos (docs/LOG.md).
+        carried: examples that a look takes to another image at most, the largest.
         overlap: share of the smaller of two masks that both may have.
         most: masks returned at most.
     """
@@ -64,6 +70,8 @@ class ExemplarParameters:
     colour: float = 2.5
     parts: InstanceParameters = field(default_factory=lambda: InstanceParameters(least=0.5))
     least: float = 0.6
+    least_elsewhere: float = 0.75
+    carried: int = 4
     overlap: float = 0.3
     most: int = 50
 
@@ -113,26 +121,63 @@ class _Things:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What examples look like, each seen from the mean of the image.
+class Look:
+    """What M examples look like, for any image that the same model encodes.
+
+    Attributes:
+        directions: (M, D) float32, L2 norm 1, from the mean feature of their image's proposals to
+            each one's own, at the size of the image that suits it.
+        areas: (M,) float32, pixels of their image.
+        elongations: (M,) float32, ln(length / width).
+        colours: (M, 3) float32, see `ExemplarParameters.colour`.
+        metres: of the ground that a pixel of their image shows; None where nobody says.
+    """
+
+    directions: Tensor
+    areas: Floats
+    elongations: Floats
+    colours: Floats
+    metres: float | None
+
+    def __len__(self) -> int:
+        return len(self.areas)
+
+    def at(self, metres: float | None) -> "Look":
+        """The same on pixels of so many metres; as it is where one of both is unknown."""
+        if metres is None or self.metres is None:
+            return self
+        factor = (self.metres / metres) ** 2
+        return replace(self, areas=(self.areas * factor).astype(np.float32), metres=metres)
+
+
+@dataclass(frozen=True)
+class _Sought:
+    """A look as it shows in one image: seen from the mean of that image.
 
     Within one image all cosines are high; what it has in common says nothing of what is alike.
 
     Attributes:
+        look: M examples, their areas in pixels of the image.
         levels: M, index of the size of the image that suits each.
         means: (M, D) float32, mean feature of the proposals there.
-        directions: (M, D) float32, L2 norm 1, from that mean to the example's feature.
     """
 
+    look: Look
     levels: Sequence[int]
     means: Tensor
-    directions: Tensor
+
+    @classmethod
+    def of(cls, look: Look, encoded: EncodedImage) -> "_Sought":
+        levels = _levels(look.areas, encoded)
+        return cls(look, levels, encoded.by_mask.mean(dim=1)[levels])
 
     def likeness(self, features: Tensor) -> Floats:
         """How like each example masks are: (K, N, D) → (M, N) float32 in [0, 1]."""
         cosines = [
             F.normalize(features[level] - mean, dim=-1) @ direction
-            for level, mean, direction in zip(self.levels, self.means, self.directions, strict=True)
+            for level, mean, direction in zip(
+                self.levels, self.means, self.look.directions, strict=True
+            )
         ]
         likeness: Floats = torch.stack(cosines).clamp(0, 1).cpu().numpy()
         return likeness
@@ -149,7 +194,7 @@ class _Look:
         """
         best: Tensor | None = None
         for level, mean, direction in zip(
-            self.levels, self.means @ basis.T, self.directions @ basis.T, strict=True
+            self.levels, self.means @ basis.T, self.look.directions @ basis.T, strict=True
         ):
             apart = F.normalize(levels[level].coordinates - mean, dim=-1)  # (h, w, R)
             cosines = (apart @ direction)[None, None]
@@ -170,13 +215,22 @@ def encoding(exemplar: Mask, parameters: ExemplarParameters) -> OvssParameters:
         exemplar: (H, W) bool.
         parameters: see there.
     """
-    general, regions = parameters.encoding, parameters.encoding.regions
-    shrunk = min(1.0, regions.max_side / max(exemplar.shape)) ** 2
-    areas = shrunk * np.array([np.count_nonzero(part) for part in _alone(exemplar, parameters)])
-    factor = np.exp(_reach(parameters.size, parameters.least))
-    least, most = (areas.min() / factor, areas.max() * factor) if len(areas) else (1, 1)
-    fitting = replace(regions, min_area=max(1, int(least)), max_area=int(most) + 1)
-    return replace(general, regions=fitting)
+    areas = [np.count_nonzero(part) for part in _alone(exemplar, parameters)]
+    return _encoding(np.array(areas, dtype=np.float32), exemplar.shape, parameters)
+
+
+def encoding_elsewhere(
+    look: Look, shape: tuple[int, int], metres: float | None, parameters: ExemplarParameters
+) -> OvssParameters:
+    """The same for another image than the exemplar's.
+
+    Args:
+        look: of the exemplar.
+        shape: H and W of the other image.
+        metres: of the ground that a pixel of it shows; None where nobody says.
+        parameters: see there.
+    """
+    return _encoding(look.at(metres).areas, shape, parameters)
 
 
 def like(
@@ -199,14 +253,87 @@ def like(
         InputError: a mask has another size than the image, or the exemplar is empty.
     """
     examples = _examples(encoded, clip, exemplar, parameters)
+    taken = _at_size(_checked(marked, "mask of what is known", encoded), encoded.proposed)
     look = _look(encoded, examples)
-    candidates = _candidates(encoded, clip, examples, look, parameters)
+    return _search(encoded, clip, look, _Taken(tuple(examples.masks.masks), taken), parameters)
+
+
+def look_of(
+    encoded: EncodedImage, clip: ClipModel, exemplar: Mask, parameters: ExemplarParameters
+) -> Look:
+    """What an exemplar looks like, to be sought `elsewhere`; its largest examples alone.
+
+    Args:
+        encoded: its image, as `encoding` says.
+        clip: the model.
+        exemplar: (H, W) bool; each of its parts is an example.
+        parameters: see there.
+
+    Raises:
+        InputError: the mask has another size than the image, or is empty.
+    """
+    fewer = replace(parameters, examples=min(parameters.examples, parameters.carried))
+    return _look(encoded, _examples(encoded, clip, exemplar, fewer))
+
+
+def elsewhere(
+    encoded: EncodedImage, clip: ClipModel, look: Look, parameters: ExemplarParameters
+) -> Alike:
+    """All things in another image that are like an exemplar.
+
+    Args:
+        encoded: the other image, as `encoding_elsewhere` says.
+        clip: the model that made the look.
+        look: of the exemplar.
+        parameters: see there.
+    """
+    nothing = np.zeros(encoded.proposed.masks.shape[1:], dtype=np.bool_)
+    stricter = replace(parameters, least=parameters.least_elsewhere)
+    return _search(encoded, clip, look, _Taken((), nothing), stricter)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Where nothing is sought, at the size of the proposals.
+
+    Attributes:
+        examples: (h, w) bool each.
+        marked: (h, w) bool.
+    """
+
+    examples: Sequence[Mask]
+    marked: Mask
+
+
+def _search(
+    encoded: EncodedImage,
+    clip: ClipModel,
+    look: Look,
+    taken: _Taken,
+    parameters: ExemplarParameters,
+) -> Alike:
+    metres = None if encoded.resolution is None else encoded.resolution.metres
+    sought = _Sought.of(look.at(metres), encoded)
+    candidates = _candidates(encoded, clip, sought, parameters)
     if candidates is None:
         return _chosen(encoded.proposed, [], [])
-    scores = _scores(examples, candidates, look, parameters)
-    taken = _at_size(_checked(marked, "mask of what is known", encoded), encoded.proposed)
-    kept = _apart(candidates.masks, scores, examples.masks, taken, parameters)
+    scores = _scores(candidates, sought, parameters)
+    kept = _apart(candidates.masks, scores, taken, parameters)
     return _chosen(candidates.masks, kept, scores[kept])
+
+
+def _encoding(
+    areas: Floats, shape: Sequence[int], parameters: ExemplarParameters
+) -> OvssParameters:
+    """With the regions that are so large, give or take what may still be alike."""
+    general, regions = parameters.encoding, parameters.encoding.regions
+    shrunk = min(1.0, regions.max_side / max(shape)) ** 2
+    factor = np.exp(_reach(parameters.size, parameters.least))
+    least, most = (1.0, 1.0)
+    if len(areas):
+        least, most = shrunk * areas.min() / factor, shrunk * areas.max() * factor
+    fitting = replace(regions, min_area=max(1, int(least)), max_area=int(most) + 1)
+    return replace(general, regions=fitting)
 
 
 def _examples(
@@ -235,12 +362,20 @@ def _encode(
     return pipeline.encode_masks(encoded.image, found, encoded.dense, clip, parameters.encoding)
 
 
-def _look(encoded: EncodedImage, examples: _Things) -> _Look:
-    factors = encoded.dense.factors[: len(encoded.by_mask)]
-    levels = [_level(area, factors) for area in examples.masks.areas.tolist()]
+def _look(encoded: EncodedImage, examples: _Things) -> Look:
+    measured = examples.shapes
+    levels = _levels(measured.areas, encoded)
     means = encoded.by_mask.mean(dim=1)[levels]  # (M, D)
     features = torch.stack([examples.features[level, i] for i, level in enumerate(levels)])
-    return _Look(levels, means, F.normalize(features - means, dim=-1))
+    metres = None if encoded.resolution is None else encoded.resolution.metres
+    directions = F.normalize(features - means, dim=-1)
+    return Look(directions, measured.areas, _elongation(measured), examples.colours, metres)
+
+
+def _levels(areas: Floats, encoded: EncodedImage) -> list[int]:
+    """The sizes of the image at which things of these areas are best seen."""
+    factors = encoded.dense.factors[: len(encoded.by_mask)]
+    return [_level(area, factors) for area in areas.tolist()]
 
 
 def _level(area: float, factors: Sequence[float]) -> int:
@@ -251,16 +386,12 @@ def _level(area: float, factors: Sequence[float]) -> int:
 
 
 def _candidates(
-    encoded: EncodedImage,
-    clip: ClipModel,
-    examples: _Things,
-    look: _Look,
-    parameters: ExemplarParameters,
+    encoded: EncodedImage, clip: ClipModel, sought: _Sought, parameters: ExemplarParameters
 ) -> _Things | None:
     """Proposals of a fitting size, and parts of the map of likeness; None where there are none."""
     proposed = encoded.proposed
-    rows = np.flatnonzero(_fits(proposed.areas, examples, parameters))
-    parts = _parts(encoded, clip, examples, look, parameters)
+    rows = np.flatnonzero(_fits(proposed.areas, sought.look, parameters))
+    parts = _parts(encoded, clip, sought, parameters)
     found = [*parts, *(proposed.masks[row] for row in rows.tolist())]
     if not found:
         return None
@@ -272,9 +403,9 @@ def _candidates(
     return _Things.of(encoded, joined, features)
 
 
-def _fits(areas: Floats, examples: _Things, parameters: ExemplarParameters) -> NDArray[np.bool_]:
+def _fits(areas: Floats, look: Look, parameters: ExemplarParameters) -> NDArray[np.bool_]:
     """Whether masks of so many pixels of the image could be alike enough, by their size alone."""
-    apart = np.log(np.maximum(areas, 1))[:, None] - np.log(examples.masks.areas)  # (N, M)
+    apart = np.log(np.maximum(areas, 1))[:, None] - np.log(look.areas)  # (N, M)
     reach = _reach(parameters.size, parameters.least)
     fits: NDArray[np.bool_] = (np.abs(apart) <= reach).any(axis=1)
     return fits
@@ -286,11 +417,7 @@ def _reach(deviation: float, least: float) -> float:
 
 
 def _parts(
-    encoded: EncodedImage,
-    clip: ClipModel,
-    examples: _Things,
-    look: _Look,
-    parameters: ExemplarParameters,
+    encoded: EncodedImage, clip: ClipModel, sought: _Sought, parameters: ExemplarParameters
 ) -> list[Mask]:
     """Parts of the map of likeness, connected and parted by borders, of a fitting size."""
     pixels = encoded.dense.pixel_levels
@@ -298,28 +425,26 @@ def _parts(
         return []
     proposed = encoded.proposed
     rows, columns = proposed.masks.shape[1:]
-    plane = look.plane(pixels, clip.pixels.basis, (rows, columns))
+    plane = sought.plane(pixels, clip.pixels.basis, (rows, columns))
     border = instances.borders(pixels[0], (rows, columns))
     pixel = proposed.height * proposed.width / (rows * columns)
     parts = []
     for labels in instances.numbered(plane, border, parameters.parts):
         numbers = np.array(instances.largest(labels, parameters.parts), dtype=np.int64)
         areas = np.bincount(labels.reshape(-1))[numbers] * pixel
-        fitting = numbers[_fits(areas.astype(np.float32), examples, parameters)]
+        fitting = numbers[_fits(areas.astype(np.float32), sought.look, parameters)]
         parts += [labels == number for number in fitting.tolist()]
     return parts
 
 
-def _scores(
-    examples: _Things, candidates: _Things, look: _Look, parameters: ExemplarParameters
-) -> Floats:
+def _scores(candidates: _Things, sought: _Sought, parameters: ExemplarParameters) -> Floats:
     """How like the most similar example each candidate is: (N,) float32 in [0, 1]."""
-    one, other = examples.shapes, candidates.shapes
+    one, other = sought.look, candidates.shapes
     sizes = np.log(np.maximum(other.areas, 1)) - np.log(one.areas)[:, None]  # (M, N)
-    forms = _elongation(other) - _elongation(one)[:, None]
-    colours = np.linalg.norm(candidates.colours - examples.colours[:, None], axis=2)
+    forms = _elongation(other) - one.elongations[:, None]
+    colours = np.linalg.norm(candidates.colours - one.colours[:, None], axis=2)
     likeness = (
-        look.likeness(candidates.features)
+        sought.likeness(candidates.features)
         * _near(sizes, parameters.size)
         * _near(forms, parameters.form)
         * _near(colours, parameters.colour)
@@ -342,8 +467,7 @@ def _near(difference: Floats, deviation: float) -> Floats:
 def _apart(
     candidates: Proposals,
     scores: Floats,
-    examples: Proposals,
-    marked: Mask,
+    taken: _Taken,
     parameters: ExemplarParameters,
 ) -> list[int]:
     """The best candidates that lie on nothing: neither on each other nor on what is known.
@@ -351,14 +475,14 @@ def _apart(
     Two masks lie on each other when one of them is largely in the other: a half of a roof is no
     thing beside the whole one.
     """
-    owners = np.zeros(marked.shape, dtype=np.int32)
+    owners = np.zeros(taken.marked.shape, dtype=np.int32)
     areas = [0]
 
     def take(mask: Mask) -> None:
         owners[mask] = len(areas)
         areas.append(int(np.count_nonzero(mask)))
 
-    for mask in examples.masks:
+    for mask in taken.examples:
         take(mask)
     boxes = proposals.boxes_of_masks(candidates).tolist()
     kept: list[int] = []
@@ -372,7 +496,7 @@ def _apart(
         count = np.count_nonzero(inside)
         if (shared > parameters.overlap * np.minimum(areas[1:], count)).any():
             continue
-        if np.count_nonzero(marked[window] & inside) <= parameters.overlap * count:
+        if np.count_nonzero(taken.marked[window] & inside) <= parameters.overlap * count:
             take(candidates.masks[index])
             kept.append(index)
     return kept

@@ -18,7 +18,7 @@ from PIL import Image
 from redis import Redis
 
 from dgl_rsis.classes.prototypes import KEY_LENGTH, Prototypes
-from dgl_rsis.expressions.exemplars import Alike
+from dgl_rsis.expressions.exemplars import Alike, Look
 from dgl_rsis.regions import proposals
 from dgl_rsis.types import Floats, InputError, Label, Mask, Prompt, Proposals, Refined, Segment
 from workers.images.cache import ImageCache
@@ -131,15 +131,17 @@ class FakeSegmenter:
 
     def alike(self, picture: Picture, exemplar: Mask, marked: Mask, batch: int) -> Alike:
         """Two halves of what is as bright as the exemplar and not marked; none of the dark."""
-        bright = _bright(picture) & ~marked
-        halves = [bright & side for side in (_upper(bright), ~_upper(bright))]
-        height, width = bright.shape
-        found = proposals.of_masks(halves, height, width)
-        count = 2 if _bright(picture)[exemplar].all() else 0
-        kept = Proposals(
-            found.masks[:count], found.boxes[:count], found.quality[:count], height, width
-        )
-        return Alike(kept, np.array([0.75, 0.5], dtype=np.float32)[:count])
+        return _halves(_bright(picture) & ~marked, 2 if _bright(picture)[exemplar].all() else 0)
+
+    def look(self, picture: Picture, exemplar: Mask, batch: int) -> Look:
+        """How bright an exemplar is."""
+        one = np.ones(1, dtype=np.float32)
+        brightness = torch.tensor([[1.0, float(_bright(picture)[exemplar].all())]])
+        return Look(brightness, one * np.count_nonzero(exemplar), one, np.ones((1, 3)), None)
+
+    def alike_elsewhere(self, picture: Picture, look: Look, batch: int) -> Alike:
+        """Two halves of what is as bright; none of the dark."""
+        return _halves(_bright(picture), 2 if look.directions[0, 1] else 0)
 
     def label_of(self, picture: Picture, mask: Mask, labels: Sequence[Label], batch: int) -> str:
         """The first label for bright masks, the last for dark ones."""
@@ -158,6 +160,15 @@ class FakeSegmenter:
 def _bright(picture: Picture) -> Mask:
     bright: Mask = picture.pixels.mean(axis=2) > 127
     return bright
+
+
+def _halves(bright: Mask, count: int) -> Alike:
+    """The first halves of a mask, upper and lower."""
+    halves = [bright & side for side in (_upper(bright), ~_upper(bright))]
+    height, width = bright.shape
+    found = proposals.of_masks(halves, height, width)
+    kept = Proposals(found.masks[:count], found.boxes[:count], found.quality[:count], height, width)
+    return Alike(kept, np.array([0.75, 0.5], dtype=np.float32)[:count])
 
 
 def _upper(mask: Mask) -> Mask:

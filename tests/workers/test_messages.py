@@ -1,5 +1,6 @@
 import json
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,13 +9,20 @@ from hypothesis import strategies as st
 from dgl_rsis.runs import Runs
 from dgl_rsis.types import Label
 from workers.messages import (
+    LONGEST_DIRECTION,
+    MOST_EXAMPLES,
     DeliveryRequest,
+    ExampleLook,
     Exemplar,
     LearnRequest,
+    Look,
     SegmentReply,
     SegmentRequest,
     SegmentResult,
+    base_of,
+    is_ours,
     names,
+    version_like,
     versioned,
 )
 
@@ -58,6 +66,75 @@ def test_an_exemplar_crosses_the_queue_and_older_jobs_have_none() -> None:
     older = REQUEST.to_json()
     del older["exemplar"]
     assert SegmentRequest.from_json(older) == REQUEST
+
+
+NUMBERS = st.floats(-100, 100)
+LOOKS = st.builds(
+    Look,
+    st.lists(
+        st.builds(
+            ExampleLook,
+            st.floats(0.5, 1e6),
+            NUMBERS,
+            st.tuples(NUMBERS, NUMBERS, NUMBERS),
+            st.text("AZaz09+/", min_size=4, max_size=8),
+        ),
+        min_size=1,
+        max_size=MOST_EXAMPLES,
+    ).map(tuple),
+    st.none() | st.floats(0.01, 100),
+)
+
+
+@given(LOOKS, LOOKS)
+def test_a_look_crosses_the_queue_and_nobody_waits_for_its_answer(look: Look, other: Look) -> None:
+    asked = replace(REQUEST, look=look)
+    arrived = SegmentRequest.from_json(json.loads(json.dumps(asked.to_json())))
+    assert arrived == asked
+    assert arrived.key == asked.key != REQUEST.key
+    assert not asked.awaited
+    assert (look.digest == other.digest) == (look == other)
+    reply = SegmentReply(2, 3, "v1", (), look=look)
+    assert SegmentReply.from_json(json.loads(json.dumps(reply.to_json()))) == reply
+
+
+def test_a_look_is_small_and_older_jobs_and_replies_have_none() -> None:
+    longest = ExampleLook(1.0, 0.5, (0.1, 0.2, 0.3), "A" * LONGEST_DIRECTION)
+    look = Look((longest,) * MOST_EXAMPLES, 0.3)
+    assert len(json.dumps(look.to_json())) < 32_000
+    older, reply = REQUEST.to_json(), SegmentReply(2, 3, "v1", ()).to_json()
+    del older["look"], reply["look"]
+    assert SegmentRequest.from_json(older) == REQUEST
+    assert SegmentReply.from_json(reply).look is None
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        ([], "a look has 0 examples; 1 to 4"),
+        ([[1.0, 0.0, [0, 0, 0], "AAAA"]] * 5, "a look has 5 examples"),
+        ([[0.0, 0.0, [0, 0, 0], "AAAA"]], "the area of an example is 0.0"),
+        ([[float("inf"), 0.0, [0, 0, 0], "AAAA"]], "the area of an example is inf"),
+        ([[1.0, 0.0, [0, 0, 0], ""]], "has 0 characters; 1 to 6000"),
+        ([[1.0, 0.0, [0, 0, 0], "A" * 6001]], "has 6001 characters"),
+    ],
+)
+def test_a_look_out_of_bounds_is_refused(examples: list[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Look.from_json({"examples": examples, "metres": None})
+
+
+@pytest.mark.parametrize(
+    "label", ["car", "large car", "a,b", "a b", "x" * 41, "x" * 42, "+p0", " "]
+)
+def test_versions_of_labels_are_apart_and_fit_a_list_with_commas(label: str) -> None:
+    version, others = version_like("dgl-rsis-1", label), {"car", "a b", "a,b", "x" * 41} - {label}
+    assert version.startswith("dgl-rsis-1 like ")
+    assert is_ours(version)
+    assert base_of(version) != "dgl-rsis-1", "no prediction of the model by itself"
+    assert "," not in version
+    assert len(version) < 80
+    assert version not in {version_like("dgl-rsis-1", other) for other in others}
 
 
 def test_what_is_done_with_the_json_does_not_reach_the_request() -> None:

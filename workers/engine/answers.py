@@ -11,14 +11,23 @@ import torch
 from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.runs import to_runs
 from dgl_rsis.types import ImageError, InputError, Label, Mask, Prompt, Segment
+from workers.engine import looks
 from workers.engine.learnt import Recall
 from workers.engine.prompts import agreement, to_mask, to_prompt
 from workers.images.download import FetchError
 from workers.images.pictures import Picture, Pictures
-from workers.messages import Exemplar, SegmentReply, SegmentRequest, SegmentResult, versioned
+from workers.messages import (
+    Exemplar,
+    Look,
+    SegmentReply,
+    SegmentRequest,
+    SegmentResult,
+    versioned,
+)
 
 if TYPE_CHECKING:
     from dgl_rsis.classes.pipeline import ClassSegmentation
+    from dgl_rsis.expressions.exemplars import Alike
     from dgl_rsis.expressions.pipeline import ExpressionSegmentation
     from workers.engine.segmenter import Segmenter
 
@@ -30,6 +39,7 @@ MOST_CANDIDATES = 30  # of an expression, when somebody points at one of them
 BEST_CANDIDATES = 3  # of those, in the reply
 TOLD_SECONDS = 0.5  # of an image that took less, nobody would see the last stage
 NOTHING_ALIKE = "nothing else here is enough like it: show another one, or click the others"
+NOTHING_LIKE_IT = "nothing here is enough like the exemplar"
 LEAST_AGREEMENT = 0.5  # of a candidate with what is pointed at
 
 
@@ -46,12 +56,14 @@ class _Answer:
         seconds: wall-clock seconds of each stage.
         reason: why there is none.
         margin: how sure the classes are, [0, 1]; None for what are no classes.
+        look: of the exemplar that was asked about; None for any other question.
     """
 
     segments: Callable[[], tuple[SegmentResult, ...]]
     seconds: Mapping[str, float]
     reason: str = ""
     margin: float | None = None
+    look: Look | None = None
 
 
 def _unheard(stage: str) -> None:
@@ -131,6 +143,8 @@ def _answer(
     used, learnt = recall.prototypes(request.prototypes) if recall is not None else ("", None)
     if request.exemplar is not None:
         outcome = _alike(segmenter, picture, request.exemplar, request.label)
+    elif request.look is not None:
+        outcome = _alike_elsewhere(segmenter, picture, request.look, request.label)
     elif request.pointed is not None:
         outcome = _pointed(segmenter, picture, request)
     elif request.expression:
@@ -144,7 +158,8 @@ def _answer(
     seconds = {**seconds, **outcome.seconds, "runs": time.perf_counter() - answered}
     height, width = picture.pixels.shape[:2]
     version = versioned(segmenter.model_version, used)
-    return SegmentReply(height, width, version, segments, seconds, outcome.reason, outcome.margin)
+    reason, margin, look = outcome.reason, outcome.margin, outcome.look
+    return SegmentReply(height, width, version, segments, seconds, reason, margin, look)
 
 
 def to_results(
@@ -220,19 +235,31 @@ def _pointed(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) 
 
 
 def _alike(segmenter: "Segmenter", picture: Picture, exemplar: Exemplar, label: str) -> _Answer:
-    """Everything else that is like an exemplar."""
+    """Everything else that is like an exemplar, and what that looks like."""
     shape, started = picture.pixels.shape[:2], time.perf_counter()
     mask = to_mask(exemplar.mask, "exemplar", *shape)
     marked = to_mask(exemplar.marked, "mask of what is known", *shape)
     alike = _in_memory(
         segmenter, picture, lambda batch: segmenter.alike(picture, mask, marked, batch)
     )
+    look = _in_memory(segmenter, picture, lambda batch: segmenter.look(picture, mask, batch))
     seconds = {"alike": time.perf_counter() - started}
-    return _Answer(
-        lambda: tuple(_result(each, "candidate") for each in alike.segments(label)),
-        seconds,
-        "" if len(alike) else NOTHING_ALIKE,
+    reason = "" if len(alike) else NOTHING_ALIKE
+    return _Answer(lambda: _every(alike, label), seconds, reason, look=looks.to_message(look))
+
+
+def _alike_elsewhere(segmenter: "Segmenter", picture: Picture, look: Look, label: str) -> _Answer:
+    """Everything that is like the exemplar of another image."""
+    started, wanted = time.perf_counter(), looks.from_message(look)
+    alike = _in_memory(
+        segmenter, picture, lambda batch: segmenter.alike_elsewhere(picture, wanted, batch)
     )
+    seconds = {"alike": time.perf_counter() - started}
+    return _Answer(lambda: _every(alike, label), seconds, "" if len(alike) else NOTHING_LIKE_IT)
+
+
+def _every(alike: "Alike", label: str) -> tuple[SegmentResult, ...]:
+    return tuple(_result(each, "candidate") for each in alike.segments(label))
 
 
 def _agreeing(segmentation: "ExpressionSegmentation", prompt: Prompt, label: str) -> list[Segment]:

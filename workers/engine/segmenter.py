@@ -20,7 +20,7 @@ from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.clip.pixel_features import PixelFeatures
 from dgl_rsis.expressions import exemplars
 from dgl_rsis.expressions import pipeline as referring
-from dgl_rsis.expressions.exemplars import Alike, ExemplarParameters
+from dgl_rsis.expressions.exemplars import Alike, ExemplarParameters, Look
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
 from dgl_rsis.resolution import Resolution, stated
 from dgl_rsis.types import RGB, InputError, Label, Mask, Prompt, Proposals, Refined
@@ -197,6 +197,39 @@ class Segmenter:
         encoding = replace(exemplars.encoding(exemplar, self._exemplars), batch=batch)
         encoded = self.encode(picture, encoding)
         return exemplars.like(encoded, self.clip, exemplar, marked, self._exemplars)
+
+    def look(self, picture: Picture, exemplar: Mask, batch: int) -> Look:
+        """What a thing looks like, to be sought in other pictures.
+
+        Args:
+            picture: where it is.
+            exemplar: (H, W) bool, of that thing.
+            batch: crops at a time.
+
+        Raises:
+            InputError: see `exemplars.look_of`, or an image too small to have regions.
+        """
+        encoding = replace(exemplars.encoding(exemplar, self._exemplars), batch=batch)
+        encoded = self.encode(picture, encoding)
+        return exemplars.look_of(encoded, self.clip, exemplar, self._exemplars)
+
+    def alike_elsewhere(self, picture: Picture, look: Look, batch: int) -> Alike:
+        """Everything in a picture that is like a thing of another one.
+
+        Args:
+            picture: where to look.
+            look: of that thing, made by the same model.
+            batch: crops at a time.
+
+        Raises:
+            InputError: an image too small to have regions.
+        """
+        metres = None if picture.resolution is None else picture.resolution.metres
+        height, width, _ = picture.pixels.shape
+        encoding = exemplars.encoding_elsewhere(look, (height, width), metres, self._exemplars)
+        encoded = self.encode(picture, replace(encoding, batch=batch))
+        here = replace(look, directions=look.directions.to(self.clip.device))
+        return exemplars.elsewhere(encoded, self.clip, here, self._exemplars)
 
     def point(self, picture: Picture, prompt: Prompt) -> Refined:
         """The mask that somebody points at.

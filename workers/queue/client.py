@@ -12,6 +12,7 @@ from typing import Self
 from redis import Redis
 from rq import Queue
 from rq.job import Dependency, Job, Retry
+from rq.utils import as_text
 
 from workers.messages import (
     DELIVERY_FUNCTION,
@@ -319,14 +320,36 @@ class SegmentClient(Claims):
         return str(stored, "utf-8") if isinstance(stored, bytes) else stored
 
     @reaching_redis()
+    def seek(self, project: str, label: str, look: str) -> None:
+        """Note what a project is searched for: in the place of another exemplar with its label.
+
+        Args:
+            project: Label Studio's id, digits.
+            label: of the exemplar.
+            look: its `Look.digest`.
+        """
+        self._redis.hset(_sought_key(project), label, look)
+        self._redis.expire(_sought_key(project), self._seconds)
+
+    @reaching_redis()
+    def sought(self, project: str, label: str) -> str:
+        """The digest of the look that a project is searched for; empty for none."""
+        held = self._redis.hget(_sought_key(project), label)
+        return "" if held is None else as_text(held)
+
+    @reaching_redis()
     def deliver(self, deliveries: Sequence[DeliveryRequest]) -> None:
         """Have replies pushed to Label Studio: now, or when their segment job is done.
+
+        What is like an exemplar has no place in the ledger, where a task has one state: that of
+        what the model says of it by itself.
 
         Each is claimed first (`claim_push`), so it is left alone when somebody is answering.
         """
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.sadd(self._delivery.redis_queues_keys, self._delivery.key)
-            for (project, config), some in _alike(deliveries).items():
+            own = [each for each in deliveries if not each.like]
+            for (project, config), some in _grouped(own).items():
                 tasks = [(str(each.task_id), each.key) for each in some]
                 self.ledger.ask(pipe, project, tasks, config, anew=False)
             for delivery in deliveries:
@@ -370,7 +393,7 @@ class SegmentClient(Claims):
         )
 
 
-def _alike(
+def _grouped(
     deliveries: Sequence[DeliveryRequest],
 ) -> dict[tuple[str, str], list[DeliveryRequest]]:
     """Deliveries by project and config."""
@@ -378,6 +401,10 @@ def _alike(
     for each in deliveries:
         groups.setdefault((each.project, each.config), []).append(each)
     return groups
+
+
+def _sought_key(project: str) -> str:
+    return f"dgl:sought:{project}"
 
 
 def _config_key(digest: str) -> str:

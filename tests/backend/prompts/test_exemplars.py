@@ -63,7 +63,28 @@ def test_what_asks_for_all_like_one(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "all like this everywhere",
+        "All like this in the project.",
+        "more like these in all images",
+        "all like this, in every task",
+        "find all things similar to it in all the other images!",
+        "everything like this across the whole project",
+    ],
+)
+def test_what_asks_for_all_like_one_in_the_whole_project(text: str) -> None:
+    assert exemplars.asks(text)
+    task = holding(brush(A, id="a", origin="manual"), kind="drafts")
+    assert exemplars.read(text, task, ()).everywhere
+    assert not exemplars.read(TEXT, task, ()).everywhere
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "",
+        "everywhere",
+        "all like this in the image",
+        "all like this every",
         "all",
         "like this",
         "all the ships",

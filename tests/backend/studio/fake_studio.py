@@ -2,6 +2,7 @@
 
 import base64
 import json
+import operator
 import threading
 import time
 from collections import Counter
@@ -67,7 +68,8 @@ class FakeStudio:
     def add(self, row: dict[str, Any]) -> dict[str, Any]:
         """Store one prediction."""
         self.check(row)
-        stored = {"id": len(self.predictions) + 1, "project": 1, **row}
+        number = 1 + max((p["id"] for p in self.predictions), default=0)
+        stored = {"id": number, "project": 1, **row}
         self.predictions.append(stored)
         return stored
 
@@ -166,6 +168,14 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
         stored = studio.add(request.get_json())
         return _problem(502, "") if studio.lose_answers else (jsonify(stored), 201)
 
+    @app.delete("/api/predictions/<int:number>/")
+    def delete(number: int) -> ResponseReturnValue:
+        left = [p for p in studio.predictions if p["id"] != number]
+        if len(left) == len(studio.predictions):
+            return _problem(404, "No Prediction matches the given query.")
+        studio.predictions[:] = left
+        return "", 204
+
     @app.post("/api/projects/1/import/predictions")
     def import_predictions() -> ResponseReturnValue:
         rows = request.get_json()
@@ -196,7 +206,7 @@ def _list_tasks(app: Flask, studio: FakeStudio) -> None:
             return _problem(404, "No Project matches the given query.")
         query, wanted = json.loads(request.args["query"]), sorted(studio.tasks)
         for rule in query.get("filters", {}).get("items", ()):
-            wanted = [task for task in wanted if task > rule["value"]]
+            wanted = [task for task in wanted if _passes(studio.listed(task), rule)]
         if "selectedItems" in query:
             wanted = [task for task in wanted if task in query["selectedItems"]["included"]]
         page = wanted[: request.args.get("page_size", type=int)]
@@ -236,6 +246,13 @@ def _choose_versions(app: Flask, studio: FakeStudio) -> None:
         if studio.shown == before:
             studio.show(body["title"])
         return jsonify(backend)
+
+
+def _passes(task: dict[str, Any], rule: dict[str, Any]) -> bool:
+    """Whether a listed task is one that a filter wants."""
+    held = task[rule["filter"].removeprefix("filter:tasks:")]
+    compare = {"greater": operator.gt, "equal": operator.eq}[rule["operator"]]
+    return bool(compare(held, rule["value"]))
 
 
 def _access_token(number: int) -> str:

@@ -13,6 +13,7 @@ from backend.prompts import context
 from backend.prompts.memory import Memory
 from dgl_rsis.runs import area
 from tests.backend.prompts.regions import brush
+from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 from tests.backend.web.serving import service
 from tests.backend.worker_end import (
     PROJECT,
@@ -22,7 +23,7 @@ from tests.backend.worker_end import (
     task,
     waiting,
 )
-from workers.messages import Exemplar, SegmentRequest, VisualPrompt
+from workers.messages import ExampleLook, Exemplar, Look, SegmentRequest, VisualPrompt
 from workers.queue import replies
 from workers.queue.client import SegmentClient
 
@@ -229,6 +230,57 @@ def test_where_nothing_is_like_it_the_reason_is_said(announced: Redis) -> None:
     assert list(service(announced).predict(PROJECT, XML, [holding], ALIKE)) == [NO_MASK]
     (failure,) = SegmentClient(announced).failures()
     assert failure.message == "nothing else here is enough like it"
+
+
+EVERYWHERE = {"result": [{"type": "textarea", "value": {"text": ["all like this in the project"]}}]}
+LOOK = Look((ExampleLook(3.0, 1.0, (0.0, 0.0, 0.0), "AAAA"),))
+
+
+def test_all_like_a_mask_in_the_project_come_here_and_are_sought_there(
+    announced: Redis, studio: FakeStudio
+) -> None:
+    """The answer says how many images are searched, and the next one takes that off the screen."""
+    holding = with_a_drawn_ship()
+    found = replace(candidates(0.9, 0.8), look=LOOK)
+    replies.store_reply(announced, alike(holding).key, found, 3600)
+    reaching = {"label_studio_url": studio.url, "label_studio_api_key": LEGACY_TOKEN}
+    serving = service(announced, **reaching)
+    (answer,) = serving.predict(PROJECT, REASONED, [holding], EVERYWHERE)
+    assert isinstance(answer, dict)
+    *masks, told = answer["result"]
+    assert [region["score"] for region in masks] == [0.9, 0.8]
+    assert told["value"]["text"][0].startswith("2 other images of the project are searched now;")
+    assert waiting(announced)["segment"] == 2
+    (again,) = serving.predict(PROJECT, REASONED, [holding], ALIKE)
+    assert isinstance(again, dict)
+    assert again["result"][-1]["value"] == {"text": []}
+    assert SegmentClient(announced).failures() == []
+
+
+def test_nothing_alike_here_does_not_keep_the_project_from_being_searched(
+    announced: Redis, studio: FakeStudio
+) -> None:
+    holding = with_a_drawn_ship()
+    nothing = replace(candidates(), reason="nothing else here is like it", look=LOOK)
+    replies.store_reply(announced, alike(holding).key, nothing, 3600)
+    reaching = {"label_studio_url": studio.url, "label_studio_api_key": LEGACY_TOKEN}
+    (answer,) = service(announced, **reaching).predict(PROJECT, REASONED, [holding], EVERYWHERE)
+    assert isinstance(answer, dict)
+    (said,) = answer["result"]
+    assert said["value"]["text"][0].startswith("Nothing else here is like it; 2 other images")
+    assert waiting(announced)["segment"] == 2
+
+
+def test_without_a_key_the_masks_come_and_the_project_is_not_searched(announced: Redis) -> None:
+    holding = with_a_drawn_ship()
+    found = replace(candidates(0.9), look=LOOK)
+    replies.store_reply(announced, alike(holding).key, found, 3600)
+    (answer,) = service(announced).predict(PROJECT, REASONED, [holding], EVERYWHERE)
+    assert isinstance(answer, dict)
+    mask, told = answer["result"]
+    assert mask["score"] == 0.9
+    assert "LABEL_STUDIO_API_KEY" in told["value"]["text"][0]
+    assert waiting(announced)["segment"] == 0
 
 
 def test_an_exemplar_whose_label_no_mask_can_have_is_refused(announced: Redis) -> None:

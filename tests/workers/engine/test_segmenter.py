@@ -13,10 +13,10 @@ from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel, load_clip
 from dgl_rsis.expressions.pipeline import ResParameters
-from dgl_rsis.resolution import Resolution
+from dgl_rsis.resolution import Resolution, stated
 from dgl_rsis.types import InputError, Label, Prompt
 from dgl_rsis.weights.checkpoints import ModelError
-from workers.engine import providers
+from workers.engine import looks, providers
 from workers.engine.segmenter import Segmenter, load_segmenter
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
@@ -160,6 +160,31 @@ def test_all_like_one_are_found_in_a_picture_that_is_encoded_once(
     (left,) = segmenter.alike(shown, squares[0], squares[0] | squares[2], 8).segments("roof")
     assert (left.mask & squares[1]).any()
     assert set(calls) == {"mask_features"}  # of the exemplar alone
+
+
+@pytest.mark.parametrize(("factor", "metres"), [(1, (None, None)), (2, (0.4, 0.2))])
+def test_all_like_one_are_found_in_another_picture(
+    model_folder: Path, factor: int, metres: tuple[float | None, float | None]
+) -> None:
+    """Also where the same things have twice as many pixels a side, if both say how large one is."""
+    squares = np.zeros((3, 64, 96), dtype=np.bool_)
+    for square, left in zip(squares, (8, 40, 72), strict=True):
+        square[24:40, left : left + 16] = True
+    pixels = np.full((64, 96, 3), 60, dtype=np.uint8)
+    pixels[squares.any(axis=0)] = (200, 90, 60)
+    large = np.kron(pixels[::-1], np.ones((factor, factor, 1), dtype=np.uint8))
+    one, other = (stated(each, "task") for each in metres)
+    segmenter = _segmenter(model_folder)
+    look = looks.from_message(
+        looks.to_message(segmenter.look(Picture(pixels, "", one), squares[0], 8))
+    )
+    found = segmenter.alike_elsewhere(Picture(large, "", other), look, 8)
+    masks = [segment.mask[::-factor, ::factor] for segment in found.segments("roof")]
+    assert len(masks) == 3
+    for square in squares:
+        assert max((mask & square).sum() / (mask | square).sum() for mask in masks) > 0.8
+    if factor > 1:
+        assert not len(segmenter.alike_elsewhere(Picture(large), look, 8)), "four times as large"
 
 
 def test_nothing_is_remembered_of_another_file_or_of_the_self_test(

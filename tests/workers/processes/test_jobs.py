@@ -11,7 +11,14 @@ from rq import Retry
 
 from dgl_rsis.runs import Runs, from_runs, to_runs
 from tests.workers.fake_worker import REPLY_SECONDS, VERSION, fake_bench, picture, pictures, request
-from workers.messages import Exemplar, SegmentReply, SegmentRequest, VisualPrompt
+from workers.messages import (
+    ExampleLook,
+    Exemplar,
+    Look,
+    SegmentReply,
+    SegmentRequest,
+    VisualPrompt,
+)
 from workers.processes import jobs
 from workers.processes.jobs import DEADLY, DEADLY_POINTED, MOST_ATTEMPTS, RETRY_SECONDS, Workbench
 from workers.queue import failures
@@ -293,6 +300,37 @@ def test_all_like_an_exemplar_are_candidates_with_its_label(bench: Workbench) ->
     assert union.sum() == 8 * 3
     assert list(reply.seconds) == ["fetch", "decode", "alike", "runs"]
     assert 0 < bench.redis.ttl(f"dgl:reply:{asked.key}") <= 3600
+
+
+def test_the_look_of_an_exemplar_finds_all_like_it_in_another_image(bench: Workbench) -> None:
+    shown = _reply(bench, _showing(slice(6, 8)))
+    assert shown.look is not None
+    asked = replace(request("a", "b"), label="b", look=shown.look)
+    reply = _reply(bench, asked)
+    assert [(s.label, s.level, s.score) for s in reply.segments] == [
+        ("b", "candidate", 0.75),
+        ("b", "candidate", 0.5),
+    ]
+    union = from_runs(reply.segments[0].runs) | from_runs(reply.segments[1].runs)
+    assert union[:, 6:].all(), "what is the exemplar's place there is any other here"
+    assert reply.look is None
+    assert bench.redis.ttl(f"dgl:reply:{asked.key}") > 3600, "it waits to be delivered"
+
+
+def test_where_nothing_is_like_the_exemplar_of_another_image(bench: Workbench) -> None:
+    shown = _reply(bench, _showing(slice(0, 2)))
+    assert shown.look is not None
+    reply = _reply(bench, replace(request("a"), label="a", look=shown.look))
+    assert (reply.segments, reply.reason) == ((), "nothing here is enough like the exemplar")
+
+
+def test_a_look_that_cannot_be_read_is_a_failure_with_the_way_out(bench: Workbench) -> None:
+    for directions in (["AAA"], ["AAAA"], ["AHw="], ["ADw=", "ADwAPA=="]):  # AHw=: infinite
+        examples = tuple(ExampleLook(1.0, 0.0, (0.0, 0.0, 0.0), each) for each in directions)
+        asked = replace(request("a"), label="a", look=Look(examples))
+        assert jobs.segment(bench, asked.to_json()) is None
+        assert "ask for all like it again" in _message(bench, asked)
+    assert failures.counts(bench.redis) == {"segment": 4}, "counted and listed like all others"
 
 
 def test_an_exemplar_that_nothing_is_like_has_a_reason(bench: Workbench) -> None:
