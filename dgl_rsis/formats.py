@@ -12,6 +12,7 @@ IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = {
     "WEBP": (".webp",),
     "BMP": (".bmp",),
     "GIF": (".gif",),
+    "AVIF": (".avif",),
     "TIFF": (".tif", ".tiff"),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)

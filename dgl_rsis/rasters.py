@@ -9,16 +9,17 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
@@ -27,14 +28,21 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from dgl_rsis.bands import Stretch, checked_bands, default_bands, palette, spectrum
+from dgl_rsis.essentials import JPEG_START, PNG_START, essentials
 from dgl_rsis.exif import flight_resolution
 from dgl_rsis.formats import IMAGE_FORMATS, PIXEL_BUDGET
 from dgl_rsis.georeference import resolution_at_centre
-from dgl_rsis.headers import DAMAGES, TIFF_STARTS, as_image_error, orientation_of, tiff_tags
+from dgl_rsis.headers import (
+    DAMAGES,
+    TIFF_STARTS,
+    as_image_error,
+    opened,
+    orientation_of,
+    tiff_tags,
+)
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import RGB, Floats, ImageError, InputError, Mask
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # place of the byte with the bits of a sample: the header comes first
 
 GDAL_OPTIONS = {
@@ -48,7 +56,12 @@ PIECES = 16  # without overviews the sample is cut from so many places along eac
 # 16 bits, for a photo that is a single block.
 BLOCK_BYTES_A_PIXEL = 8
 MOST_PIXELS = 178_000_000  # Pillow's own limit, for those who set none
+JPEG_END, LONGEST_TAIL = b"\xff\xd9", 4096  # bytes behind it that cameras and servers may leave
 STRIP = 2**22  # pixels of a photo that are decoded at a time
+LEAST_BORDER = 0.01  # share of the pixels that a border of one value has, to be taken for one
+# Orientations of EXIF: which are mirrored, left for right; then quarter turns against the clock.
+MIRRORED = frozenset({2, 4, 5, 7})
+QUARTERS = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}
 
 Values = NDArray[Any]  # (C, h, w) of the raster's own type
 
@@ -260,19 +273,35 @@ class Raster:
         return np.ascontiguousarray(values.transpose(1, 2, 0))
 
 
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, as a browser shows them; what is transparent keeps its own colours.
+        valid: (H, W) bool, which pixels show something; None where all of them do.
+    """
+
+    pixels: RGB
+    valid: Mask | None = None
+
+
 def read_rgb(data: bytes, max_pixels: int = PIXEL_BUDGET) -> RGB:
-    """Decode a photo: the first frame, turned as its EXIF orientation says.
+    """The pixels of `read_photo`: (H, W, 3) uint8."""
+    return read_photo(data, max_pixels).pixels
+
+
+def read_photo(data: bytes, max_pixels: int = PIXEL_BUDGET) -> Photo:
+    """Decode a photo: the first frame, turned as browsers turn it (`dgl_rsis.essentials`).
 
     Files of 8 bits that a browser shows come as it shows them, but that alpha is dropped over its
-    own colours (masks must cover what lies under it too). TIFFs, and PNGs of 16 bits, which a
-    browser does not show or darkens, come as a `Raster` of the same values.
+    own colours. TIFFs, and PNGs of 16 bits, which a browser does not show or darkens, come as a
+    `Raster` of the same values. Nothing is shown where a photo is transparent, where a raster is
+    not valid, and in a border of pure black.
 
     Args:
-        data: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+        data: a PNG, JPEG, WebP, BMP, GIF, AVIF or TIFF file.
         max_pixels: budget, checked on the header before anything is decoded.
-
-    Returns:
-        (H, W, 3) uint8.
 
     Raises:
         ImageError: empty, truncated, of another format, or larger than the budget.
@@ -280,12 +309,38 @@ def read_rgb(data: bytes, max_pixels: int = PIXEL_BUDGET) -> RGB:
     if not data:
         raise ImageError("the image is empty (0 bytes): check that the file was uploaded whole")
     with as_image_error(data[:8], len(data)):
-        if data.startswith(TIFF_STARTS):
-            image = _read_whole(data, "GTiff", max_pixels)
-            return _turned(image, orientation_of(tiff_tags(io.BytesIO(data))))
-        if data.startswith(PNG_START) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
-            return _turned(_read_whole(data, "PNG", max_pixels), _png_orientation(data))
-        return _decode(data, max_pixels)
+        pixels, valid = _decoded(data, max_pixels)
+    valid = valid & ~_black_border(pixels)
+    return Photo(pixels, None if valid.all() else valid)
+
+
+def _decoded(data: bytes, max_pixels: int) -> tuple[RGB, Mask]:
+    """The upright pixels, and which of them the file says to show something."""
+    if data.startswith(TIFF_STARTS):
+        turn = orientation_of(tiff_tags(io.BytesIO(data)))
+        return _turned(*_read_whole(data, "GTiff", max_pixels), turn)
+    if data.startswith(PNG_START) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
+        essential = essentials(data)
+        return _turned(*_read_whole(essential.data, "PNG", max_pixels), essential.orientation)
+    if data.startswith(JPEG_START) and _lacks_its_end_alone(data):
+        data += JPEG_END
+    return _decode(data, max_pixels)
+
+
+def _lacks_its_end_alone(data: bytes) -> bool:
+    """Whether a JPEG is cut off behind its last pixel: browsers do not care, Pillow does.
+
+    GDAL is asked, which fails where libjpeg has to invent pixels.
+    """
+    if JPEG_END in data[-LONGEST_TAIL:]:
+        return False
+    try:
+        with _opened(data + JPEG_END, "JPEG") as dataset:
+            _check_blocks(dataset, MOST_PIXELS)
+            dataset.checksum(1)
+    except (RasterioError, ImageError):
+        return False
+    return True
 
 
 def read_resolution(data: bytes) -> Resolution | None:
@@ -320,20 +375,35 @@ def cause(error: BaseException) -> str:
     return str(error).rstrip(".")
 
 
-def _decode(data: bytes, max_pixels: int) -> RGB:
-    """A photo of 8 bits: (H, W, 3) uint8."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # damaged metadata
-        warnings.simplefilter("ignore", DeprecationWarning)
-        # Pillow's own budget is one for all callers; ours is checked on the header instead.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(data), formats=tuple(IMAGE_FORMATS)) as image:
-            _check_size(*image.size, max_pixels)
-            image.seek(0)
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode in ("LA", "PA", "La") or "transparency" in upright.info:
-                upright = upright.convert("RGBA")
-            return np.asarray(upright.convert("RGB"))
+def _decode(data: bytes, max_pixels: int) -> tuple[RGB, Mask]:
+    """A photo of 8 bits: (H, W, 3) uint8, and (H, W) bool, where it is not transparent."""
+    with opened(data) as (image, orientation):
+        _check_size(*image.size, max_pixels)
+        image.seek(0)
+        if image.has_transparency_data:
+            rgba = np.asarray(image.convert("RGBA"))
+            pixels, valid = np.ascontiguousarray(rgba[..., :3]), rgba[..., 3] > 0
+            if image.format == "BMP" and not valid.any():  # most of its writers leave alpha at 0
+                valid = np.ones_like(valid)
+        else:
+            pixels = np.asarray(image.convert("RGB"))
+            valid = np.ones(pixels.shape[:2], dtype=np.bool_)
+    return _turned(pixels, valid, orientation)
+
+
+def _black_border(pixels: RGB) -> Mask:
+    """(H, W) bool, pure black that touches a side of the photo; nowhere if that is little.
+
+    Pictures that were turned or cut from a mosaic lie on black; a shadow is darker than nothing.
+    """
+    black = ~pixels.any(axis=2)
+    sides = np.zeros_like(black)
+    sides[[0, -1]], sides[:, [0, -1]] = True, True
+    if not (black & sides).any() or black.mean() < LEAST_BORDER:
+        return np.zeros_like(black)
+    _, parts = cv2.connectedComponents(black.astype(np.uint8), connectivity=4)
+    border: Mask = black & np.isin(parts, np.unique(parts[black & sides]))
+    return border if border.mean() >= LEAST_BORDER else np.zeros_like(black)
 
 
 @contextmanager
@@ -348,19 +418,20 @@ def _opened(data: bytes, driver: str) -> Iterator[Any]:
         yield dataset
 
 
-def _read_whole(data: bytes, driver: str, max_pixels: int) -> RGB:
-    """A photo as a raster, by one driver of GDAL and from memory alone: (H, W, 3) uint8."""
+def _read_whole(data: bytes, driver: str, max_pixels: int) -> tuple[RGB, Mask]:
+    """A photo as a raster, by one driver of GDAL and from memory alone; see `Raster.read`."""
     with _opened(data, driver) as dataset:
         width, height = dataset.width, dataset.height
         _check_size(width, height, max_pixels)
         _check_blocks(dataset, max_pixels)
         raster = Raster(dataset, "the image")
         rgb: RGB = np.empty((height, width, 3), dtype=np.uint8)
+        valid: Mask = np.empty((height, width), dtype=np.bool_)
         rows = max(1, STRIP // width)
         for row in range(0, height, rows):
-            count = min(rows, height - row)
-            rgb[row : row + count] = raster.read(0, row, width, count)[0]
-        return rgb
+            part = slice(row, min(row + rows, height))
+            rgb[part], valid[part] = raster.read(0, row, width, part.stop - row)
+        return rgb, valid
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -384,21 +455,12 @@ def _check_blocks(dataset: Any, max_pixels: int) -> None:
         )
 
 
-def _png_orientation(data: bytes) -> int:
-    with (
-        warnings.catch_warnings(action="ignore"),  # of what GDAL has read already
-        Image.open(io.BytesIO(data), formats=("PNG",)) as image,
-    ):
-        return orientation_of(image.getexif())
-
-
-def _turned(image: RGB, orientation: int) -> RGB:
-    """(H, W, 3) uint8 as stored → upright."""
-    if orientation == 1:
-        return image
-    stored = Image.fromarray(image)
-    stored.getexif()[ExifTags.Base.Orientation] = orientation
-    return np.asarray(ImageOps.exif_transpose(stored))
+def _turned(image: RGB, valid: Mask, orientation: int) -> tuple[RGB, Mask]:
+    """(H, W, 3) uint8 and (H, W) bool as stored → upright."""
+    if orientation in MIRRORED:
+        image, valid = image[:, ::-1], valid[:, ::-1]
+    quarters = QUARTERS[orientation]
+    return tuple(np.ascontiguousarray(np.rot90(each, quarters)) for each in (image, valid))
 
 
 def _starts(length: int, side: int) -> list[int]:
