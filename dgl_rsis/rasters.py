@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.enums import Interleaving, MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from dgl_rsis.bands import Stretch, checked_bands, default_bands, palette, spectrum
+from dgl_rsis.bands import Stretch, alpha_band, checked_bands, default_bands, palette, spectrum
 from dgl_rsis.essentials import JPEG_START, PNG_START, essentials
 from dgl_rsis.exif import flight_resolution
 from dgl_rsis.formats import IMAGE_FORMATS, PIXEL_BUDGET
@@ -49,6 +49,7 @@ GDAL_OPTIONS = {
     "GDAL_CACHEMAX": 256 * 2**20,  # bytes of decoded blocks, of all rasters together
     "GDAL_ERROR_ON_LIBJPEG_WARNING": True,  # else a truncated JPEG is grey where it ends
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}",  # nothing beside a raster leads to the network
+    "GDAL_VRT_ENABLE_PYTHON": False,
 }
 SAMPLE_SIDE = 1024  # pixels of the sample that the stretch is computed on
 PIECES = 16  # without overviews the sample is cut from so many places along each side
@@ -78,6 +79,7 @@ class Raster:
         nir: number of the near infrared band, from 1; None leaves it to the file, see
             `bands.spectrum`.
         swir: the same, of short-wave infrared.
+        nodata: a value that says that nothing was measured, beside what the file declares.
 
     Attributes:
         source: see above.
@@ -95,6 +97,7 @@ class Raster:
         stretch: Stretch | None = None,
         nir: int | None = None,
         swir: int | None = None,
+        nodata: float | None = None,
     ) -> None:
         chosen = default_bands(dataset) if bands is None else checked_bands(bands, dataset)
         kind = dataset.dtypes[chosen[0] - 1]
@@ -108,6 +111,7 @@ class Raster:
         self._palette = palette(dataset, chosen)  # (values, 4) uint8 or None
         self.source = source
         self.bands = chosen
+        self._nodata, self._alpha = nodata, alpha_band(dataset)
         self._spectrum = spectrum(dataset, chosen, nir, swir)
 
     @cached_property
@@ -126,8 +130,8 @@ class Raster:
         if self._dataset.dtypes[first - 1] == "uint8" and not self._stretch.always:
             bits = int(self._dataset.tags(first, ns="IMAGE_STRUCTURE").get("NBITS", 8))
             return None if bits == 8 else np.tile((0.0, 2.0**bits - 1), (len(self.bands), 1))
-        sample = [values[:, valid] for values, valid in self._samples()]
-        known = np.concatenate(sample, axis=1)  # (C, n)
+        values, valid = self._sample
+        known = values[:, valid]  # (C, n)
         if known.shape[1] == 0:
             return np.tile((0.0, 1.0), (len(self.bands), 1))
         ends = [self._stretch.low, self._stretch.high]
@@ -188,8 +192,9 @@ class Raster:
             scale, offset = (x[band - 1] for x in (self._dataset.scales, self._dataset.offsets))
             scaled = (plane * scale + offset).astype(np.float32)
             # 0 may be nodata and yet what infrared is over dark water.
-            empty = self._dataset.nodatavals[band - 1] or None
-            planes[name] = np.where(valid & (plane != empty), scaled, np.float32(np.nan))
+            for empty in filter(None, (self._dataset.nodatavals[band - 1], self._nodata)):
+                scaled[_equal(plane, empty)] = np.nan
+            planes[name] = np.where(valid, scaled, np.float32(np.nan))
         return planes
 
     @contextmanager
@@ -223,43 +228,64 @@ class Raster:
         shrunk = (len(bands), *shape) if shape else None
         values: Values = self._dataset.read(bands, window=window, out_shape=shrunk)
         flags = self._dataset.mask_flag_enums[bands[0] - 1]
-        if MaskFlags.all_valid in flags:
+        if MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
             valid = np.ones(values.shape[1:], dtype=np.bool_)
         else:
             masked = bands[:1] if MaskFlags.per_dataset in flags else bands  # else all are alike
             out = (len(masked), *shape) if shape else None
             planes = self._dataset.read_masks(masked, window=window, out_shape=out)
             valid = planes.any(axis=0)
-        if self._alpha is not None:
+        if self._alpha is not None:  # GDAL sees it beside 1 or 3 bands only
             valid &= self._dataset.read(self._alpha, window=window, out_shape=shape) > 0
+        if self._nodata is not None:
+            valid &= ~_equal(values, self._nodata).all(axis=0)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=0)
         return values, valid
 
     @cached_property
-    def _alpha(self) -> int | None:
-        """The alpha band that GDAL does not see: it takes one for a mask beside 1 or 3 bands."""
-        kinds = self._dataset.colorinterp
-        flags = self._dataset.mask_flag_enums[self.bands[0] - 1]
-        if ColorInterp.alpha not in kinds or MaskFlags.alpha in flags:
-            return None
-        return int(kinds.index(ColorInterp.alpha)) + 1
-
-    def _samples(self) -> Iterator[tuple[Values, Mask]]:
-        """The whole raster shrunk, or pieces of it where shrinking would read every pixel."""
+    def _sample(self) -> tuple[Values, Mask]:
+        """(C, h, w) and (h, w): the whole raster shrunk, or pieces where that would read it all."""
         width, height = self._dataset.width, self._dataset.height
         step = max(1.0, max(width, height) / SAMPLE_SIDE)
         if step == 1 or self._dataset.overviews(self.bands[0]):
             shape = max(1, round(height / step)), max(1, round(width / step))
             with self._reading():
-                yield self._values(shape=shape)
-            return
+                return self._values(shape=shape)
         side = SAMPLE_SIDE // PIECES
+        rows = []
         for row in _starts(height, side):
+            pieces = []
             for column in _starts(width, side):
                 window = Window(column, row, min(side, width), min(side, height))
                 with self._reading():
-                    yield self._values(window)
+                    pieces.append(self._values(window))
+            rows.append([np.concatenate(each, axis=-1) for each in zip(*pieces, strict=True)])
+        values, valid = (np.concatenate(each, axis=-2) for each in zip(*rows, strict=True))
+        return values, valid
+
+    @cached_property
+    def border(self) -> tuple[float, float] | None:
+        """A value that no one declared as nodata and that a border looks like, and its share.
+
+        In all bands shown, from a corner on, in a connected part of at least 1 % of the pixels of
+        a sample; None where there is no such border.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        values, valid = self._sample
+        best = None
+        for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+            value = values[(0, *corner)]
+            same = valid & (values == value).all(axis=0)
+            if not same[corner]:
+                continue
+            _, parts = cv2.connectedComponents(same.astype(np.uint8), connectivity=4)
+            share = float((parts == parts[corner]).mean())
+            if share >= LEAST_BORDER and (best is None or share > best[1]):
+                best = float(value), share
+        return best
 
     def _shown(self, values: Values) -> NDArray[np.uint8]:
         """(C, h, w) → (h, w, 3) uint8, or (h, w, 4) through a palette."""
@@ -467,6 +493,17 @@ def _starts(length: int, side: int) -> list[int]:
     """Where the pieces of the sample begin along one side: spread evenly, both ends included."""
     last = max(0, length - side)
     return sorted({round(i * last / (PIECES - 1)) for i in range(PIECES)})
+
+
+def _equal(values: Values, number: float) -> NDArray[np.bool_]:
+    """Where values are a number, as exactly as their type holds it; of what it does not: nowhere.
+
+    Text has more digits than 32 bits: -3.4028235e+38 is the least value of them all the same.
+    """
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.asarray(values == values.dtype.type(number))
+    return np.asarray(values == number)
 
 
 def _stretched(values: Values, limits: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -178,7 +178,7 @@ def _valid(segmentation: ExpressionSegmentation, encoded: EncodedImage) -> Expre
         return segmentation
     cut = (replace(each, mask=each.mask & encoded.valid) for each in segmentation.candidates)
     left = tuple(each for each in cut if each.mask.any())
-    reason = segmentation.reason or ("" if left else "there is nothing but what shows nothing")
+    reason = segmentation.reason or ("" if left else "it is not where the picture shows something")
     return replace(segmentation, candidates=left, reason=reason)
 
 

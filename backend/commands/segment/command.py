@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from backend.commands import options
-from backend.commands.options import Bands, Config, Device, Labels, Metres, Model
+from backend.commands.options import Bands, Config, Device, Labels, Metres, Model, Nodata
 from backend.commands.refusals import refuse, refuse_known
 
 
@@ -29,6 +29,7 @@ def segment(
     swir: Annotated[
         int | None, typer.Option(help="GeoTIFF: number of the short-wave infrared band, from 1.")
     ] = None,
+    nodata: Nodata = None,
     polygons: Annotated[
         Literal["gpkg", "geojson"] | None, typer.Option(help="GeoTIFF: polygons, too, as this.")
     ] = None,
@@ -60,7 +61,15 @@ def segment(
 
     settings = options.local(model, device, metres)
     scene_options = SceneOptions(
-        options.bands(bands), polygons, min_area, probability, window, overlap, nir, swir
+        options.bands(bands),
+        polygons,
+        min_area,
+        probability,
+        window,
+        overlap,
+        nir,
+        swir,
+        nodata,
     )
     try:
         if expression:

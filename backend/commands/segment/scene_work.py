@@ -13,11 +13,12 @@ from PIL import Image
 from backend.project import colours
 from dgl_rsis import overlays, resolution
 from dgl_rsis.classes import pipeline
+from dgl_rsis.rasters import cause
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes import polygons, rasters, vectors
 from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
 from dgl_rsis.scenes.rasters import Legend, SceneRaster
-from dgl_rsis.scenes.reading import Scene, open_scene
+from dgl_rsis.scenes.reading import Scene, open_scene, tell_border
 from dgl_rsis.scenes.vectors import Format
 from dgl_rsis.types import RGB, Floats, Label, Segment
 from workers.engine.segmenter import Segmenter
@@ -40,6 +41,7 @@ class SceneOptions:
         window: side of a window, pixels; None for the usual one.
         overlap: of windows, pixels; None for the usual one.
         nir, swir: numbers of the infrared bands, from 1; None leaves them to each file.
+        nodata: a value that says that nothing was measured, beside what each file declares.
     """
 
     bands: tuple[int, ...] | None = None
@@ -50,6 +52,7 @@ class SceneOptions:
     overlap: int | None = None
     nir: int | None = None
     swir: int | None = None
+    nodata: float | None = None
 
     @property
     def windows(self) -> WindowParameters:
@@ -84,6 +87,7 @@ class SceneReport:
         megapixels: of the scene.
         seconds: wall-clock seconds of each stage.
         resolution: of the scene; None where nobody knows.
+        problem: why there are no polygons; empty where there are, or nobody asked for them.
     """
 
     files: tuple[Path, ...]
@@ -91,6 +95,7 @@ class SceneReport:
     megapixels: float
     seconds: dict[str, float]
     resolution: Resolution | None
+    problem: str = ""
 
 
 class LocalSceneSegmenter:
@@ -124,8 +129,15 @@ class LocalSceneSegmenter:
         seconds: dict[str, float] = {}
         with ExitStack() as stack:
             scene = stack.enter_context(
-                open_scene(path, options.bands, nir=options.nir, swir=options.swir)
+                open_scene(
+                    path,
+                    options.bands,
+                    nir=options.nir,
+                    swir=options.swir,
+                    nodata=options.nodata,
+                )
             )
+            tell_border(scene)
             stem = out / path.stem
             classes = stack.enter_context(
                 rasters.class_raster(
@@ -138,21 +150,21 @@ class LocalSceneSegmenter:
             with pipeline.timed(seconds, "segmentation"):
                 known = resolution.preferred(self._segmenter.setting, scene.grid.resolution)
                 self._fill(scene, job, known, classes, probability, progress)
-            files, count = [classes.path], None
+            files, count, problem = [classes.path], None, ""
             if options.polygons:
                 with pipeline.timed(seconds, "polygons"):
-                    files.append(_beside(stem, options.polygons))
-                    count = _polygons(files[-1], scene, job, classes, probability)
+                    vector = _beside(stem, options.polygons)
+                    count, problem = _polygons(vector, scene, job, classes, probability)
+                    files += [] if problem else [vector]
             with pipeline.timed(seconds, "files"):
                 files.append(_beside(stem, "overlay.png"))
                 picture = _overlay(scene, legend, classes, probability)
                 Image.fromarray(picture).save(files[-1])
-                classes.publish()
+                files += classes.publish()
                 if options.probability:
-                    probability.publish()
-                    files.append(probability.path)
+                    files += [probability.path, *probability.publish()]
             pixels = scene.grid.width * scene.grid.height
-        return SceneReport(tuple(files), count, pixels / 1e6, seconds, known)
+        return SceneReport(tuple(files), count, pixels / 1e6, seconds, known, problem)
 
     def _fill(
         self,
@@ -191,7 +203,8 @@ def _beside(stem: Path, ending: str) -> Path:
 
 def _polygons(
     path: Path, scene: Scene, job: SceneJob, classes: SceneRaster, probability: SceneRaster
-) -> int:
+) -> tuple[int | None, str]:
+    """How many were written, or why there are none: the rasters are worth hours of work."""
     form = job.options.polygons
     assert form is not None
 
@@ -201,7 +214,10 @@ def _polygons(
 
     grid, names = scene.grid, [label.name for label in job.labels]
     components = polygons.components(grid.width, grid.height, read)
-    return vectors.write(path, form, components, grid, names, job.options.min_area)
+    try:
+        return vectors.write(path, form, components, grid, names, job.options.min_area), ""
+    except vectors.FAILURES as error:
+        return None, cause(error)
 
 
 def _overlay(scene: Scene, legend: Legend, classes: SceneRaster, probability: SceneRaster) -> RGB:

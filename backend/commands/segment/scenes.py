@@ -11,10 +11,9 @@ from backend.commands.segment.image_work import LocalSegmenter
 from backend.commands.segment.images import LocalError, LocalRun
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.label_config import LabelConfig
-from dgl_rsis.formats import TIFF_SUFFIXES
 from dgl_rsis.scenes.pipeline import WindowParameters
 from dgl_rsis.scenes.rasters import MOST_LABELS
-from dgl_rsis.scenes.reading import read_grid
+from dgl_rsis.scenes.reading import is_placed
 from workers.engine.segmenter import load_segmenter
 from workers.settings import WorkerSettings
 
@@ -73,19 +72,14 @@ def segment_classes(
 
 
 def is_scene(path: Path, *, asked: bool = False) -> bool:
-    """Whether a file is segmented as a scene: a TIFF that is georeferenced, or a large one.
+    """Whether a file is segmented as a scene: see `reading.is_placed`.
 
     Args:
         path: of a file; one that cannot be read is left to whoever reads it.
-        asked: an option for scenes was given, so that every TIFF is one.
+        asked: an option for scenes was given, so that every raster is one.
     """
-    if path.suffix.lower() not in TIFF_SUFFIXES:
-        return False
-    if asked:
-        return True
-    grid = read_grid(path)
-    usual = WindowParameters().side  # more than one window of this is no photo to be held whole
-    return grid is not None and (grid.placed or max(grid.width, grid.height) > usual)
+    # More than one window of this is no photo to be held whole.
+    return asked or is_placed(path, WindowParameters().side)
 
 
 def run(task: SceneRun, segmenter: LocalSceneSegmenter) -> int:
@@ -116,6 +110,8 @@ def _segment(segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJo
     except Exception:
         LOG.exception("%s: an internal error", path)
         return False
+    if report.problem:
+        LOG.error("%s: no polygons: %s; the rasters are whole", path, report.problem)
     spent = sum(report.seconds.values())
     LOG.info(
         "%s: %s%s (%s, %.1f Mpx, %.2f s/Mpx; s: %s)",
@@ -127,7 +123,7 @@ def _segment(segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJo
         spent / report.megapixels,
         ", ".join(f"{stage} {value:.1f}" for stage, value in report.seconds.items()),
     )
-    return True
+    return not report.problem
 
 
 def check(task: SceneRun) -> None:

@@ -19,7 +19,7 @@ from backend.studio.references import LOCAL_FILES, served
 from dgl_rsis.bands import Stretch
 from dgl_rsis.resolution import stated
 from dgl_rsis.scenes import tiles
-from dgl_rsis.scenes.reading import Scene, open_scene
+from dgl_rsis.scenes.reading import Scene, open_scene, tell_border
 from dgl_rsis.scenes.tiles import TileParameters, Window
 
 LOG = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class TileRun:
             local files.
         root: folder that Label Studio serves as local files; None for the one that holds `out`.
         metres: of the ground that a pixel shows; None for what the place of each scene says.
+        nodata: a value that says that nothing was measured, beside what each file declares.
     """
 
     scenes: Sequence[Path]
@@ -56,6 +57,7 @@ class TileRun:
     image_prefix: str = ""
     root: Path | None = None
     metres: float | None = None
+    nodata: float | None = None
 
 
 def run(task: TileRun) -> int:
@@ -130,7 +132,8 @@ def _tile(path: Path, task: TileRun, prefix: str) -> list[dict[str, Any]]:
 def _tasks(path: Path, task: TileRun, prefix: str, written: list[Path]) -> Iterator[dict[str, Any]]:
     empty = 0
     stretch = Stretch(always=task.stretch)
-    with open_scene(path, task.bands, stretch) as scene:
+    with open_scene(path, task.bands, stretch, nodata=task.nodata) as scene:
+        tell_border(scene)
         grid = scene.grid
         if grid.gcps and grid.transform is None:
             LOG.warning(

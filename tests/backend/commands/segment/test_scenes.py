@@ -33,7 +33,8 @@ def test_what_a_scene_is(tmp_path: Path) -> None:
     assert not is_scene(plain)
     assert is_scene(plain, asked=True)
     assert is_scene(large)
-    assert not is_scene(photo, asked=True)
+    assert not is_scene(photo)
+    assert is_scene(photo, asked=True)
     assert not is_scene(text)
     assert not is_scene(tmp_path / "missing.tif")
 
