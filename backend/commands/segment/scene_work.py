@@ -110,7 +110,12 @@ class LocalSceneSegmenter:
         self.model_version = segmenter.model_version
 
     def segment(
-        self, path: Path, out: Path, job: SceneJob, progress: Callable[[int, int], None]
+        self,
+        path: Path,
+        out: Path,
+        job: SceneJob,
+        progress: Callable[[int, int], None],
+        name: str = "",
     ) -> SceneReport:
         """Write `<stem>.classes.tif`, `<stem>.overlay.png`, and what else was asked for.
 
@@ -119,12 +124,14 @@ class LocalSceneSegmenter:
             out: folder for the results.
             job: see there.
             progress: called with the pixels that are done and those of the whole scene.
+            name: what the results are called instead of the raster's stem.
 
         Raises:
             OSError: a result cannot be written.
             InputError: no raster that can be read, or one that cannot be segmented.
         """
         options, names = job.options, [label.name for label in job.labels]
+        stem = out / (name or path.stem)
         legend = Legend(names, colours.colours(names, job.colours))
         seconds: dict[str, float] = {}
         with ExitStack() as stack:
@@ -138,7 +145,6 @@ class LocalSceneSegmenter:
                 )
             )
             tell_border(scene)
-            stem = out / path.stem
             classes = stack.enter_context(
                 rasters.class_raster(
                     _beside(stem, "classes.tif"), scene.grid, legend, self.model_version

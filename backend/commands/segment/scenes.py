@@ -1,14 +1,15 @@
 """`dgl-rsis segment` for scenes: rasters of any size in, rasters and polygons out."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.commands.progress import scanning
 from backend.commands.segment import images
 from backend.commands.segment.image_work import LocalSegmenter
 from backend.commands.segment.images import LocalError, LocalRun
+from backend.commands.segment.inputs import Inputs, Work
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.label_config import LabelConfig
 from dgl_rsis.scenes.pipeline import WindowParameters
@@ -25,20 +26,24 @@ class SceneRun:
     """What to segment.
 
     Attributes:
-        scenes: raster files; their stems name the results.
+        scenes: raster files.
         config: the vocabulary.
         out: folder for the results.
         options: how scenes are read, and what is written.
+        stems: what the results of a file are called; its own stem where nothing is said.
+        done: is told each file whose results are there.
     """
 
     scenes: Sequence[Path]
     config: LabelConfig
     out: Path
     options: SceneOptions
+    stems: Mapping[Path, str] = field(default_factory=dict)
+    done: Callable[[Path], None] = images.untold
 
 
 def segment_classes(
-    files: Sequence[Path],
+    inputs: Inputs,
     config: LabelConfig,
     out: Path,
     options: SceneOptions,
@@ -50,24 +55,28 @@ def segment_classes(
         The worse exit status of the two kinds.
 
     Raises:
-        LocalError: two files share a stem; see also `images.check` and `check`.
+        LocalError: see `images.check` and `check`.
         ModelError: there is no such model.
+        JournalError: the folder holds the results of another run.
     """
     asked = options != SceneOptions()
-    scenes = [path for path in files if is_scene(path, asked=asked)]
-    photos = [path for path in files if path not in scenes]
-    images.check_stems(files, "images" if photos else "scenes")
-    of_photos, of_scenes = LocalRun(photos, config, out), SceneRun(scenes, config, out, options)
+    scenes = {path for path in inputs.files if is_scene(path, asked=asked)}
+    photos = [path for path in inputs.files if path not in scenes]
     if photos:
-        images.check(of_photos)
+        images.check(LocalRun(photos, config, out))
     if scenes:
-        check(of_scenes)
+        check(SceneRun(list(scenes), config, out, options))
     segmenter = load_segmenter(settings)
+    about = {"model": segmenter.model_version, "config": config, "options": options}
     status = 0
-    if photos:
-        status = images.run(of_photos, LocalSegmenter(segmenter, settings.max_image_pixels))
-    if scenes:
-        status = max(status, run(of_scenes, LocalSceneSegmenter(segmenter)))
+    with Work(inputs, out, about) as work:
+        left = work.left()
+        if photos := [path for path in left if path not in scenes]:
+            of_photos = LocalRun(photos, config, out, work.stems, work.done)
+            status = images.run(of_photos, LocalSegmenter(segmenter, settings.max_image_pixels))
+        if rasters := [path for path in left if path in scenes]:
+            of_scenes = SceneRun(rasters, config, out, options, work.stems, work.done)
+            status = max(status, run(of_scenes, LocalSceneSegmenter(segmenter)))
     return status
 
 
@@ -92,15 +101,18 @@ def run(task: SceneRun, segmenter: LocalSceneSegmenter) -> int:
     job = SceneJob(task.config.labels, task.config.colours, task.options)
     failed = 0
     for path in task.scenes:
-        failed += not _segment(segmenter, path, task.out, job)
+        well = _segment(segmenter, path, task, job)
+        if well:
+            task.done(path)
+        failed += not well
     return 1 if failed else 0
 
 
-def _segment(segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJob) -> bool:
+def _segment(segmenter: LocalSceneSegmenter, path: Path, task: SceneRun, job: SceneJob) -> bool:
     """Whether it went well."""
     try:
         with scanning(path.name) as progress:
-            report = segmenter.segment(path, out, job, progress)
+            report = segmenter.segment(path, task.out, job, progress, task.stems.get(path, ""))
     except OSError as error:
         LOG.error("%s: cannot be read or written: %s", path, error.strerror or error)
         return False
