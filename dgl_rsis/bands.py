@@ -156,7 +156,7 @@ def _named(dataset: Any) -> dict[str, int]:
     return named
 
 
-def _satellite(names: set[str]) -> Mapping[str, str]:
+def _satellite(names: set[str]) -> dict[str, str]:
     """What the bands of the satellite mean whose names these are; nothing where that is open.
 
     B8A and B12 are Sentinel-2's alone, SR_B1 and so on Landsat's. Of bare numbers, Landsat 8 has

@@ -422,7 +422,7 @@ def _black_border(pixels: RGB) -> Mask:
 
     Pictures that were turned or cut from a mosaic lie on black; a shadow is darker than nothing.
     """
-    black = ~pixels.any(axis=2)
+    black: Mask = np.asarray(~pixels.any(axis=2))
     sides = np.zeros_like(black)
     sides[[0, -1]], sides[:, [0, -1]] = True, True
     if not (black & sides).any() or black.mean() < LEAST_BORDER:
@@ -486,7 +486,8 @@ def _turned(image: RGB, valid: Mask, orientation: int) -> tuple[RGB, Mask]:
     if orientation in MIRRORED:
         image, valid = image[:, ::-1], valid[:, ::-1]
     quarters = QUARTERS[orientation]
-    return tuple(np.ascontiguousarray(np.rot90(each, quarters)) for each in (image, valid))
+    upright = np.rot90(image, quarters), np.rot90(valid, quarters)
+    return np.ascontiguousarray(upright[0]), np.ascontiguousarray(upright[1])
 
 
 def _starts(length: int, side: int) -> list[int]:
