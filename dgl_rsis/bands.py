@@ -34,8 +34,13 @@ WORDS = {
     "short wave infrared 1": "swir",
     "shortwave infrared 1": "swir",
 }
-# Sentinel-2's own names. Landsat 8, which has B10 but no B12, calls other bands B8 and B11.
+# The satellites' own names; which of them a raster is of, `_satellite` finds out.
 SENTINEL_2 = {"b2": "blue", "b3": "green", "b4": "red", "b8": "nir", "b8a": "nir", "b11": "swir"}
+LANDSAT_8 = {"b2": "blue", "b3": "green", "b4": "red", "b5": "nir", "b6": "swir"}  # and 9
+LANDSAT_4 = {"b1": "blue", "b2": "green", "b3": "red", "b4": "nir", "b5": "swir"}  # to 7
+# Words that make another colour of one: PlanetScope's "coastal blue" and "green i", "red edge".
+OTHERWISE = frozenset({"edge", "coastal", "i", "infra", "infrared", "near", "far", "deep"})
+TRANSPARENCY = frozenset({"alpha", "datamask", "data mask"})  # the last two are Sentinel Hub's
 KINDS = {
     ColorInterp.red: "red",
     ColorInterp.green: "green",
@@ -133,23 +138,69 @@ def _by_kind(dataset: Any) -> dict[str, int]:
 
 
 def _named(dataset: Any) -> dict[str, int]:
-    """Name → number of the first band that its description calls so."""
+    """Name → number of the first band that its description calls so.
+
+    A whole part of a description goes before a word in it.
+    """
     texts = {i: _parts(dataset.descriptions[i - 1] or "") for i in dataset.indexes}
-    every = {part for parts in texts.values() for part in parts}
-    sentinel = bool(every & {"b8", "b8a"}) and ("b10" not in every or "b12" in every)
-    words = WORDS | (SENTINEL_2 if sentinel else {})
+    words = WORDS | _satellite({part for parts in texts.values() for part in parts})
     named: dict[str, int] = {}
     for index, parts in texts.items():
         for word in filter(words.__contains__, parts):
             named.setdefault(words[word], index)
+    for index, parts in texts.items():
+        tokens = {token for part in parts for token in part.split()}
+        for colour in COLOURS:
+            if colour.name in tokens and not tokens & OTHERWISE and index not in named.values():
+                named.setdefault(colour.name, index)
     return named
 
 
+def _satellite(names: set[str]) -> dict[str, str]:
+    """What the bands of the satellite mean whose names these are; nothing where that is open.
+
+    B8A and B12 are Sentinel-2's alone, SR_B1 and so on Landsat's. Of bare numbers, Landsat 8 has
+    B10 without B12; it and Sentinel-2 agree on B2, B3 and B4, Landsat 4 to 7 have B1 to B5 and B7.
+    """
+    of_landsat = {name.removeprefix("sr ") for name in names if name.startswith("sr b")}
+    if of_landsat:
+        meant = LANDSAT_8 if "b6" in of_landsat else LANDSAT_4
+        return {f"sr {name}": colour for name, colour in meant.items()}
+    if names & {"b8a", "b12"}:
+        return SENTINEL_2
+    if "b10" in names or ({"b1", "b5", "b6", "b7"} <= names and "b8" not in names):
+        return LANDSAT_8
+    if {"b1", "b2", "b3", "b4", "b5", "b7"} <= names and "b6" not in names:
+        return LANDSAT_4
+    return SENTINEL_2 if names & {"b8", "b4"} else {}
+
+
 def _parts(description: str) -> list[str]:
-    """What a description says in turn: B08 - NIR (835 nm) is "b8", "nir" and "835 nm"."""
+    """What a description says in turn: B08 - NIR (835 nm) is "b8", "nir" and "835 nm".
+
+    The names of files that stacks are made of count, too: T32TQM_B04_10m.jp2 has "b4".
+    """
     parts = re.split(r"[,:;()]|\s[-–]\s", description.lower())
     spaced = (" ".join(re.split(r"[\s_-]+", part.strip())) for part in parts)
-    return [re.sub(r"^(?:b|band )0*(?=\d)", "b", part) for part in spaced if part]
+    told = [re.sub(r"^(?:b|band )0*(?=\d)", "b", part) for part in spaced if part]
+    inside = re.search(r"(?:^|[\s_.-])((?:sr_)?b)0?(\d{1,2}a?)(?=$|[\s_.-])", description.lower())
+    if inside is not None:
+        told.append(f"{inside[1].replace('_', ' ')}{inside[2]}")
+    return told
+
+
+def alpha_band(dataset: Any) -> int | None:
+    """Number, from 1, of the band that says what is transparent, wherever it stands; None for none.
+
+    By colour interpretation or description. Of four bands of 8 bits GDAL takes the last one for
+    alpha, whatever it is: a description that names something else goes before that.
+    """
+    named = {index: name for name, index in _named(dataset).items()}
+    kinds = dict(zip(dataset.indexes, dataset.colorinterp, strict=True))
+    texts = {i: (dataset.descriptions[i - 1] or "").strip().lower() for i in dataset.indexes}
+    told = [index for index, text in texts.items() if text in TRANSPARENCY]
+    marked = [i for i, kind in kinds.items() if kind == ColorInterp.alpha and i not in named]
+    return next(iter(told + marked), None)
 
 
 def _check_infrared(name: str, band: int, dataset: Any) -> None:
@@ -160,7 +211,7 @@ def _check_infrared(name: str, band: int, dataset: Any) -> None:
             f"--{name} {band}: {file} has no band {band}, it has {dataset.count} (from 1): give "
             f"the number of its {what}, or leave the option out"
         )
-    if dataset.colorinterp[band - 1] == ColorInterp.alpha:
+    if band == alpha_band(dataset):
         raise InputError(
             f"--{name} {band}: band {band} of {file} is its alpha mask, not {what}: give another "
             "number, or leave the option out"
@@ -192,9 +243,9 @@ def _check_distinct(named: Mapping[str, int], given: Mapping[str, int], file: st
 def default_bands(dataset: Any) -> tuple[int, ...]:
     """The bands that a person would look at.
 
-    Red, green and blue wherever the file says that they are, by colour interpretation or by
-    description; a palette; the first three of several; a single one as grey. A band that is an
-    alpha mask is none of these.
+    Red, green and blue wherever the file says that they are, by description or by colour
+    interpretation, which writers often leave to chance; a palette; the first three of several; a
+    single one as grey. A band that is an alpha mask is none of these.
 
     Args:
         dataset: an open rasterio dataset.
@@ -209,11 +260,12 @@ def default_bands(dataset: Any) -> tuple[int, ...]:
     kinds = dict(zip(dataset.indexes, dataset.colorinterp, strict=True))
     names = _named(dataset)
     by_kind = {kind: index for index, kind in reversed(kinds.items())}
-    if all(colour in by_kind for colour in COLOURS):
-        return tuple(by_kind[colour] for colour in COLOURS)
     if all(colour.name in names for colour in COLOURS):
         return tuple(names[colour.name] for colour in COLOURS)
-    seen = [index for index, kind in kinds.items() if kind != ColorInterp.alpha]
+    if all(colour in by_kind for colour in COLOURS):
+        return tuple(by_kind[colour] for colour in COLOURS)
+    alpha = alpha_band(dataset)
+    seen = [index for index in kinds if index != alpha]
     if not seen:
         raise InputError(f"{name} holds nothing but an alpha mask: there is nothing to look at")
     if len(seen) >= len(COLOURS):

@@ -3,6 +3,7 @@
 Pillow alone: who asks for a size needs no GDAL. The pixels are read in `dgl_rsis.rasters`.
 """
 
+import io
 import struct
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import IO, Any
 
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from dgl_rsis.essentials import essentials
 from dgl_rsis.formats import IMAGE_FORMATS
 from dgl_rsis.types import ImageError, InputError
 
@@ -52,21 +54,38 @@ def read_header(path: Path) -> Header:
     with (
         path.open("rb") as file,
         as_image_error(start := file.read(8), path.stat().st_size),
-        warnings.catch_warnings(action="ignore"),  # of tags that nothing here needs
     ):
         file.seek(0)
         if start.startswith(TIFF_STARTS):
             tags = tiff_tags(file)
             kind, width, height = "TIFF", tags[TIFF_WIDTH], tags[TIFF_LENGTH]
+            orientation = orientation_of(tags)
         else:
-            with Image.open(file, formats=tuple(IMAGE_FORMATS)) as image:
-                # A JPEG that holds several pictures is one to all others.
-                kind = "JPEG" if image.format == "MPO" else str(image.format)
-                (width, height), tags = image.size, image.getexif()
-        orientation = orientation_of(tags)
+            with opened(file.read()) as (image, orientation):
+                kind, (width, height) = str(image.format), image.size
         if orientation in SIDEWAYS:
             width, height = height, width
         return Header(kind, height, width, orientation)
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[tuple[Image.Image, int]]:
+    """A photo that browsers show, with its turn; nothing is decoded yet.
+
+    Args:
+        data: of the file.
+
+    Yields:
+        Its first picture, and the turn as EXIF counts it, 1 for none.
+    """
+    essential = essentials(data)
+    with (
+        warnings.catch_warnings(action="ignore"),  # of what no picture depends on
+        Image.open(io.BytesIO(essential.data), formats=tuple(IMAGE_FORMATS)) as image,
+    ):
+        # Of AVIF the turn is a part of the picture, which Pillow leaves to whoever asks.
+        turned = orientation_of(image.getexif()) if image.format == "AVIF" else 1
+        yield image, max(essential.orientation, turned)
 
 
 @contextmanager

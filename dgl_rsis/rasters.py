@@ -9,38 +9,47 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.enums import Interleaving, MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from dgl_rsis.bands import Stretch, checked_bands, default_bands, palette, spectrum
+from dgl_rsis.bands import Stretch, alpha_band, checked_bands, default_bands, palette, spectrum
+from dgl_rsis.essentials import JPEG_START, PNG_START, essentials
 from dgl_rsis.exif import flight_resolution
 from dgl_rsis.formats import IMAGE_FORMATS, PIXEL_BUDGET
 from dgl_rsis.georeference import resolution_at_centre
-from dgl_rsis.headers import DAMAGES, TIFF_STARTS, as_image_error, orientation_of, tiff_tags
+from dgl_rsis.headers import (
+    DAMAGES,
+    TIFF_STARTS,
+    as_image_error,
+    opened,
+    orientation_of,
+    tiff_tags,
+)
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import RGB, Floats, ImageError, InputError, Mask
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH = 24  # place of the byte with the bits of a sample: the header comes first
 
 GDAL_OPTIONS = {
     "GDAL_CACHEMAX": 256 * 2**20,  # bytes of decoded blocks, of all rasters together
     "GDAL_ERROR_ON_LIBJPEG_WARNING": True,  # else a truncated JPEG is grey where it ends
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "{none}",  # nothing beside a raster leads to the network
+    "GDAL_VRT_ENABLE_PYTHON": False,
 }
 SAMPLE_SIDE = 1024  # pixels of the sample that the stretch is computed on
 PIECES = 16  # without overviews the sample is cut from so many places along each side
@@ -48,7 +57,12 @@ PIECES = 16  # without overviews the sample is cut from so many places along eac
 # 16 bits, for a photo that is a single block.
 BLOCK_BYTES_A_PIXEL = 8
 MOST_PIXELS = 178_000_000  # Pillow's own limit, for those who set none
+JPEG_END, LONGEST_TAIL = b"\xff\xd9", 4096  # bytes behind it that cameras and servers may leave
 STRIP = 2**22  # pixels of a photo that are decoded at a time
+LEAST_BORDER = 0.01  # share of the pixels that a border of one value has, to be taken for one
+# Orientations of EXIF: which are mirrored, left for right; then quarter turns against the clock.
+MIRRORED = frozenset({2, 4, 5, 7})
+QUARTERS = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}
 
 Values = NDArray[Any]  # (C, h, w) of the raster's own type
 
@@ -65,6 +79,7 @@ class Raster:
         nir: number of the near infrared band, from 1; None leaves it to the file, see
             `bands.spectrum`.
         swir: the same, of short-wave infrared.
+        nodata: a value that says that nothing was measured, beside what the file declares.
 
     Attributes:
         source: see above.
@@ -82,6 +97,7 @@ class Raster:
         stretch: Stretch | None = None,
         nir: int | None = None,
         swir: int | None = None,
+        nodata: float | None = None,
     ) -> None:
         chosen = default_bands(dataset) if bands is None else checked_bands(bands, dataset)
         kind = dataset.dtypes[chosen[0] - 1]
@@ -95,6 +111,7 @@ class Raster:
         self._palette = palette(dataset, chosen)  # (values, 4) uint8 or None
         self.source = source
         self.bands = chosen
+        self._nodata, self._alpha = nodata, alpha_band(dataset)
         self._spectrum = spectrum(dataset, chosen, nir, swir)
 
     @cached_property
@@ -113,8 +130,8 @@ class Raster:
         if self._dataset.dtypes[first - 1] == "uint8" and not self._stretch.always:
             bits = int(self._dataset.tags(first, ns="IMAGE_STRUCTURE").get("NBITS", 8))
             return None if bits == 8 else np.tile((0.0, 2.0**bits - 1), (len(self.bands), 1))
-        sample = [values[:, valid] for values, valid in self._samples()]
-        known = np.concatenate(sample, axis=1)  # (C, n)
+        values, valid = self._sample
+        known = values[:, valid]  # (C, n)
         if known.shape[1] == 0:
             return np.tile((0.0, 1.0), (len(self.bands), 1))
         ends = [self._stretch.low, self._stretch.high]
@@ -175,8 +192,9 @@ class Raster:
             scale, offset = (x[band - 1] for x in (self._dataset.scales, self._dataset.offsets))
             scaled = (plane * scale + offset).astype(np.float32)
             # 0 may be nodata and yet what infrared is over dark water.
-            empty = self._dataset.nodatavals[band - 1] or None
-            planes[name] = np.where(valid & (plane != empty), scaled, np.float32(np.nan))
+            for empty in filter(None, (self._dataset.nodatavals[band - 1], self._nodata)):
+                scaled[_equal(plane, empty)] = np.nan
+            planes[name] = np.where(valid, scaled, np.float32(np.nan))
         return planes
 
     @contextmanager
@@ -210,43 +228,64 @@ class Raster:
         shrunk = (len(bands), *shape) if shape else None
         values: Values = self._dataset.read(bands, window=window, out_shape=shrunk)
         flags = self._dataset.mask_flag_enums[bands[0] - 1]
-        if MaskFlags.all_valid in flags:
+        if MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
             valid = np.ones(values.shape[1:], dtype=np.bool_)
         else:
             masked = bands[:1] if MaskFlags.per_dataset in flags else bands  # else all are alike
             out = (len(masked), *shape) if shape else None
             planes = self._dataset.read_masks(masked, window=window, out_shape=out)
             valid = planes.any(axis=0)
-        if self._alpha is not None:
+        if self._alpha is not None:  # GDAL sees it beside 1 or 3 bands only
             valid &= self._dataset.read(self._alpha, window=window, out_shape=shape) > 0
+        if self._nodata is not None:
+            valid &= ~_equal(values, self._nodata).all(axis=0)
         if values.dtype.kind == "f":
             valid &= np.isfinite(values).all(axis=0)
         return values, valid
 
     @cached_property
-    def _alpha(self) -> int | None:
-        """The alpha band that GDAL does not see: it takes one for a mask beside 1 or 3 bands."""
-        kinds = self._dataset.colorinterp
-        flags = self._dataset.mask_flag_enums[self.bands[0] - 1]
-        if ColorInterp.alpha not in kinds or MaskFlags.alpha in flags:
-            return None
-        return int(kinds.index(ColorInterp.alpha)) + 1
-
-    def _samples(self) -> Iterator[tuple[Values, Mask]]:
-        """The whole raster shrunk, or pieces of it where shrinking would read every pixel."""
+    def _sample(self) -> tuple[Values, Mask]:
+        """(C, h, w) and (h, w): the whole raster shrunk, or pieces where that would read it all."""
         width, height = self._dataset.width, self._dataset.height
         step = max(1.0, max(width, height) / SAMPLE_SIDE)
         if step == 1 or self._dataset.overviews(self.bands[0]):
             shape = max(1, round(height / step)), max(1, round(width / step))
             with self._reading():
-                yield self._values(shape=shape)
-            return
+                return self._values(shape=shape)
         side = SAMPLE_SIDE // PIECES
+        rows = []
         for row in _starts(height, side):
+            pieces = []
             for column in _starts(width, side):
                 window = Window(column, row, min(side, width), min(side, height))
                 with self._reading():
-                    yield self._values(window)
+                    pieces.append(self._values(window))
+            rows.append([np.concatenate(each, axis=-1) for each in zip(*pieces, strict=True)])
+        values, valid = (np.concatenate(each, axis=-2) for each in zip(*rows, strict=True))
+        return values, valid
+
+    @cached_property
+    def border(self) -> tuple[float, float] | None:
+        """A value that no one declared as nodata and that a border looks like, and its share.
+
+        In all bands shown, from a corner on, in a connected part of at least 1 % of the pixels of
+        a sample; None where there is no such border.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        values, valid = self._sample
+        best = None
+        for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+            value = values[(0, *corner)]
+            same = valid & (values == value).all(axis=0)
+            if not same[corner]:
+                continue
+            _, parts = cv2.connectedComponents(same.astype(np.uint8), connectivity=4)
+            share = float((parts == parts[corner]).mean())
+            if share >= LEAST_BORDER and (best is None or share > best[1]):
+                best = float(value), share
+        return best
 
     def _shown(self, values: Values) -> NDArray[np.uint8]:
         """(C, h, w) → (h, w, 3) uint8, or (h, w, 4) through a palette."""
@@ -260,19 +299,35 @@ class Raster:
         return np.ascontiguousarray(values.transpose(1, 2, 0))
 
 
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, as a browser shows them; what is transparent keeps its own colours.
+        valid: (H, W) bool, which pixels show something; None where all of them do.
+    """
+
+    pixels: RGB
+    valid: Mask | None = None
+
+
 def read_rgb(data: bytes, max_pixels: int = PIXEL_BUDGET) -> RGB:
-    """Decode a photo: the first frame, turned as its EXIF orientation says.
+    """The pixels of `read_photo`: (H, W, 3) uint8."""
+    return read_photo(data, max_pixels).pixels
+
+
+def read_photo(data: bytes, max_pixels: int = PIXEL_BUDGET) -> Photo:
+    """Decode a photo: the first frame, turned as browsers turn it (`dgl_rsis.essentials`).
 
     Files of 8 bits that a browser shows come as it shows them, but that alpha is dropped over its
-    own colours (masks must cover what lies under it too). TIFFs, and PNGs of 16 bits, which a
-    browser does not show or darkens, come as a `Raster` of the same values.
+    own colours. TIFFs, and PNGs of 16 bits, which a browser does not show or darkens, come as a
+    `Raster` of the same values. Nothing is shown where a photo is transparent, where a raster is
+    not valid, and in a border of pure black.
 
     Args:
-        data: a PNG, JPEG, WebP, BMP, GIF or TIFF file.
+        data: a PNG, JPEG, WebP, BMP, GIF, AVIF or TIFF file.
         max_pixels: budget, checked on the header before anything is decoded.
-
-    Returns:
-        (H, W, 3) uint8.
 
     Raises:
         ImageError: empty, truncated, of another format, or larger than the budget.
@@ -280,12 +335,38 @@ def read_rgb(data: bytes, max_pixels: int = PIXEL_BUDGET) -> RGB:
     if not data:
         raise ImageError("the image is empty (0 bytes): check that the file was uploaded whole")
     with as_image_error(data[:8], len(data)):
-        if data.startswith(TIFF_STARTS):
-            image = _read_whole(data, "GTiff", max_pixels)
-            return _turned(image, orientation_of(tiff_tags(io.BytesIO(data))))
-        if data.startswith(PNG_START) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
-            return _turned(_read_whole(data, "PNG", max_pixels), _png_orientation(data))
-        return _decode(data, max_pixels)
+        pixels, valid = _decoded(data, max_pixels)
+    valid = valid & ~_black_border(pixels)
+    return Photo(pixels, None if valid.all() else valid)
+
+
+def _decoded(data: bytes, max_pixels: int) -> tuple[RGB, Mask]:
+    """The upright pixels, and which of them the file says to show something."""
+    if data.startswith(TIFF_STARTS):
+        turn = orientation_of(tiff_tags(io.BytesIO(data)))
+        return _turned(*_read_whole(data, "GTiff", max_pixels), turn)
+    if data.startswith(PNG_START) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
+        essential = essentials(data)
+        return _turned(*_read_whole(essential.data, "PNG", max_pixels), essential.orientation)
+    if data.startswith(JPEG_START) and _lacks_its_end_alone(data):
+        data += JPEG_END
+    return _decode(data, max_pixels)
+
+
+def _lacks_its_end_alone(data: bytes) -> bool:
+    """Whether a JPEG is cut off behind its last pixel: browsers do not care, Pillow does.
+
+    GDAL is asked, which fails where libjpeg has to invent pixels.
+    """
+    if JPEG_END in data[-LONGEST_TAIL:]:
+        return False
+    try:
+        with _opened(data + JPEG_END, "JPEG") as dataset:
+            _check_blocks(dataset, MOST_PIXELS)
+            dataset.checksum(1)
+    except (RasterioError, ImageError):
+        return False
+    return True
 
 
 def read_resolution(data: bytes) -> Resolution | None:
@@ -320,20 +401,35 @@ def cause(error: BaseException) -> str:
     return str(error).rstrip(".")
 
 
-def _decode(data: bytes, max_pixels: int) -> RGB:
-    """A photo of 8 bits: (H, W, 3) uint8."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # damaged metadata
-        warnings.simplefilter("ignore", DeprecationWarning)
-        # Pillow's own budget is one for all callers; ours is checked on the header instead.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(data), formats=tuple(IMAGE_FORMATS)) as image:
-            _check_size(*image.size, max_pixels)
-            image.seek(0)
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode in ("LA", "PA", "La") or "transparency" in upright.info:
-                upright = upright.convert("RGBA")
-            return np.asarray(upright.convert("RGB"))
+def _decode(data: bytes, max_pixels: int) -> tuple[RGB, Mask]:
+    """A photo of 8 bits: (H, W, 3) uint8, and (H, W) bool, where it is not transparent."""
+    with opened(data) as (image, orientation):
+        _check_size(*image.size, max_pixels)
+        image.seek(0)
+        if image.has_transparency_data:
+            rgba = np.asarray(image.convert("RGBA"))
+            pixels, valid = np.ascontiguousarray(rgba[..., :3]), rgba[..., 3] > 0
+            if image.format == "BMP" and not valid.any():  # most of its writers leave alpha at 0
+                valid = np.ones_like(valid)
+        else:
+            pixels = np.asarray(image.convert("RGB"))
+            valid = np.ones(pixels.shape[:2], dtype=np.bool_)
+    return _turned(pixels, valid, orientation)
+
+
+def _black_border(pixels: RGB) -> Mask:
+    """(H, W) bool, pure black that touches a side of the photo; nowhere if that is little.
+
+    Pictures that were turned or cut from a mosaic lie on black; a shadow is darker than nothing.
+    """
+    black: Mask = np.asarray(~pixels.any(axis=2))
+    sides = np.zeros_like(black)
+    sides[[0, -1]], sides[:, [0, -1]] = True, True
+    if not (black & sides).any() or black.mean() < LEAST_BORDER:
+        return np.zeros_like(black)
+    _, parts = cv2.connectedComponents(black.astype(np.uint8), connectivity=4)
+    border: Mask = black & np.isin(parts, np.unique(parts[black & sides]))
+    return border if border.mean() >= LEAST_BORDER else np.zeros_like(black)
 
 
 @contextmanager
@@ -348,19 +444,20 @@ def _opened(data: bytes, driver: str) -> Iterator[Any]:
         yield dataset
 
 
-def _read_whole(data: bytes, driver: str, max_pixels: int) -> RGB:
-    """A photo as a raster, by one driver of GDAL and from memory alone: (H, W, 3) uint8."""
+def _read_whole(data: bytes, driver: str, max_pixels: int) -> tuple[RGB, Mask]:
+    """A photo as a raster, by one driver of GDAL and from memory alone; see `Raster.read`."""
     with _opened(data, driver) as dataset:
         width, height = dataset.width, dataset.height
         _check_size(width, height, max_pixels)
         _check_blocks(dataset, max_pixels)
         raster = Raster(dataset, "the image")
         rgb: RGB = np.empty((height, width, 3), dtype=np.uint8)
+        valid: Mask = np.empty((height, width), dtype=np.bool_)
         rows = max(1, STRIP // width)
         for row in range(0, height, rows):
-            count = min(rows, height - row)
-            rgb[row : row + count] = raster.read(0, row, width, count)[0]
-        return rgb
+            part = slice(row, min(row + rows, height))
+            rgb[part], valid[part] = raster.read(0, row, width, part.stop - row)
+        return rgb, valid
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -384,27 +481,30 @@ def _check_blocks(dataset: Any, max_pixels: int) -> None:
         )
 
 
-def _png_orientation(data: bytes) -> int:
-    with (
-        warnings.catch_warnings(action="ignore"),  # of what GDAL has read already
-        Image.open(io.BytesIO(data), formats=("PNG",)) as image,
-    ):
-        return orientation_of(image.getexif())
-
-
-def _turned(image: RGB, orientation: int) -> RGB:
-    """(H, W, 3) uint8 as stored → upright."""
-    if orientation == 1:
-        return image
-    stored = Image.fromarray(image)
-    stored.getexif()[ExifTags.Base.Orientation] = orientation
-    return np.asarray(ImageOps.exif_transpose(stored))
+def _turned(image: RGB, valid: Mask, orientation: int) -> tuple[RGB, Mask]:
+    """(H, W, 3) uint8 and (H, W) bool as stored → upright."""
+    if orientation in MIRRORED:
+        image, valid = image[:, ::-1], valid[:, ::-1]
+    quarters = QUARTERS[orientation]
+    upright = np.rot90(image, quarters), np.rot90(valid, quarters)
+    return np.ascontiguousarray(upright[0]), np.ascontiguousarray(upright[1])
 
 
 def _starts(length: int, side: int) -> list[int]:
     """Where the pieces of the sample begin along one side: spread evenly, both ends included."""
     last = max(0, length - side)
     return sorted({round(i * last / (PIECES - 1)) for i in range(PIECES)})
+
+
+def _equal(values: Values, number: float) -> NDArray[np.bool_]:
+    """Where values are a number, as exactly as their type holds it; of what it does not: nowhere.
+
+    Text has more digits than 32 bits: -3.4028235e+38 is the least value of them all the same.
+    """
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.asarray(values == values.dtype.type(number))
+    return np.asarray(values == number)
 
 
 def _stretched(values: Values, limits: NDArray[np.float64]) -> NDArray[np.uint8]:

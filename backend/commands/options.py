@@ -23,6 +23,7 @@ Client = TypeVar("Client", bound="StudioClient")
 DATA = Path(".dgl-rsis")  # of the embedded server that `up` starts
 FOR_PEOPLE = "%(message)s"
 OURS = ("backend", "workers", "dgl_rsis")
+GDALS = ("rasterio", "pyogrio")
 
 Model = Annotated[str | None, typer.Option(help="As the variable MODEL.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda:0 (env DEVICE).")]
@@ -44,6 +45,12 @@ ProjectId = Annotated[
 Bands = Annotated[
     str,
     typer.Option(help='GeoTIFF: shown as red, green and blue: "4,3,2"; else the file decides.'),
+]
+Nodata = Annotated[
+    float | None,
+    typer.Option(
+        help="Raster: a value that says that nothing was measured, beside what the file declares."
+    ),
 ]
 Metres = Annotated[
     str,
@@ -140,3 +147,5 @@ def log(level: str, form: str) -> None:
     logging.basicConfig(level=logging.WARNING, format=form)
     for package in OURS:
         logging.getLogger(package).setLevel(level)
+    for package in GDALS:  # what is wrong comes as an error, which we put into words
+        logging.getLogger(package).setLevel(logging.CRITICAL)

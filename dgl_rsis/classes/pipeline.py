@@ -46,7 +46,7 @@ from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.resolution import Resolution
-from dgl_rsis.types import RGB, Floats, InputError, Label, Proposals, Segment
+from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals, Segment
 
 LEAST_PRESENCE = 1e-3  # what is less likely to be there than this is no less likely
 MIN_SIDE = 8  # pixels; nothing can be told apart in a smaller image
@@ -123,6 +123,7 @@ class EncodedImage:
             decides, `DenseFeatures.resolution`.
         indices: (H, W) float32 in [-1, 1] of each spectral index that is known, NaN where it is
             not; none for a photo.
+        valid: (H, W) bool, which pixels show something; the others get no label. None: all of them.
     """
 
     image: RGB
@@ -133,6 +134,7 @@ class EncodedImage:
     by_crop: Tensor | None = None
     resolution: Resolution | None = None
     indices: Mapping[str, Floats] = field(default_factory=dict)
+    valid: Mask | None = None
 
     @property
     def likely_resolution(self) -> Resolution | None:
@@ -251,6 +253,8 @@ def classify(
         best = proposed.at_full_size(semantic.best)
         probability = proposed.at_full_size(semantic.probability)
         class_map = words.labelled(best, probability, parameters.threshold)
+        if encoded.valid is not None:
+            class_map[~encoded.valid] = 0
         classes = _classes(class_map, semantic.expected_ious, words.labels)
     bounds = sizes.limits(words.phrases, encoded.likely_resolution, 1.0)[: len(words.labels)]
     pixels = encoded.dense.pixels

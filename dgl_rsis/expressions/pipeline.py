@@ -170,8 +170,19 @@ def refer(
             parts = {"sentence": _similarity(encoded, question, clip, parameters)}
             ranking = _rank(encoded.proposed, parts, parameters)
         answers = _candidates(encoded.proposed, parts, ranking, parameters.top_k)
-        return ExpressionSegmentation(question.decoupled, answers, "", None, seconds)
-    return _by_stages(encoded, question, clip, parameters, seconds)
+        by_rank = ExpressionSegmentation(question.decoupled, answers, "", None, seconds)
+        return _valid(by_rank, encoded)
+    return _valid(_by_stages(encoded, question, clip, parameters, seconds), encoded)
+
+
+def _valid(segmentation: ExpressionSegmentation, encoded: EncodedImage) -> ExpressionSegmentation:
+    """Candidates without the pixels that show nothing, and without those that are nothing else."""
+    if encoded.valid is None:
+        return segmentation
+    cut = (replace(each, mask=each.mask & encoded.valid) for each in segmentation.candidates)
+    left = tuple(each for each in cut if each.mask.any())
+    reason = segmentation.reason or ("" if left else "it is not where the picture shows something")
+    return replace(segmentation, candidates=left, reason=reason)
 
 
 def _undecidable(decoupled: Decoupled) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 from affine import Affine
@@ -64,8 +63,7 @@ def assemble(
     with _writing(out), class_raster(out, grid, legend) as raster:
         covered = _fill(raster, ordered, load, grid)
         disagreeing = _compare(raster, ordered, load, grid)
-        raster.publish()
-    Path(f"{out}.aux.xml").write_text(_categories(legend), "utf-8")
+        raster.publish(categories=("", *legend.names))
     return Assembled(covered, disagreeing)
 
 
@@ -161,12 +159,3 @@ def _compare(raster: SceneRaster, tiles: Sequence[Window], load: LoadTile, grid:
             disagreeing += int((wrong & ~marked).sum())
             marks.write(row, column, marked | wrong)
     return disagreeing
-
-
-def _categories(legend: Legend) -> str:
-    """The names of the numbers as GDAL keeps them, in a file beside the raster."""
-    names = "".join(f"<Category>{escape(name)}</Category>" for name in ("", *legend.names))
-    return (
-        '<PAMDataset><PAMRasterBand band="1"><CategoryNames>'
-        f"{names}</CategoryNames></PAMRasterBand></PAMDataset>\n"
-    )

@@ -18,10 +18,14 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from PIL import ImageColor
+
+# What GDAL raises beside the errors of `rasterio.errors`.
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from dgl_rsis.scenes import sidecars
 from dgl_rsis.scenes.reading import Grid
 from dgl_rsis.types import InputError
 
@@ -70,17 +74,23 @@ class SceneRaster:
 
     def __init__(self, path: Path, grid: Grid, profile: Mapping[str, Any], resampling: str) -> None:
         self.path, self._resampling = path, resampling
-        self._part = path.with_name(f".{path.name}.part")
-        placed: dict[str, Any] = {"crs": grid.crs}
+        self._part, self._crs = path.with_name(f".{path.name}.part"), grid.crs
+        placed: dict[str, Any] = {}
         if grid.transform is not None:
             placed["transform"] = grid.transform
         elif grid.gcps:
             placed["gcps"] = list(grid.gcps)
+        try:
+            self.dataset = self._created(grid, crs=grid.crs, **placed, **profile)
+        except (CRSError, CPLE_BaseError):  # that of no GeoTIFF: `publish` writes it beside
+            self.dataset = self._created(grid, **placed, **profile)
+
+    def _created(self, grid: Grid, **profile: Any) -> Any:
         with _gdal():
-            self.dataset = rasterio.open(
+            return rasterio.open(
                 self._part, "w+", driver="GTiff", width=grid.width, height=grid.height, count=1,
                 tiled=True, blockxsize=TILE, blockysize=TILE, bigtiff="IF_SAFER", sparse_ok=True,
-                **placed, **profile,
+                **profile,
             )  # fmt: skip
 
     def write(self, row: int, column: int, values: NDArray[Any]) -> None:
@@ -102,8 +112,14 @@ class SceneRaster:
             values: NDArray[Any] = self.dataset.read(1, out_shape=(height, width))
         return values
 
-    def publish(self) -> None:
+    def publish(self, categories: Sequence[str] = ()) -> list[Path]:
         """Close it and make the COG; nobody ever sees half of one.
+
+        Args:
+            categories: names of the values from 0 on, for the file beside it.
+
+        Returns:
+            Files beside it that hold what it cannot hold itself; see `sidecars`.
 
         Raises:
             InputError: it cannot be written.
@@ -121,6 +137,7 @@ class SceneRaster:
             raise InputError(f"{self.path} cannot be written: {error}") from error
         finally:
             done.unlink(missing_ok=True)
+        return sidecars.write(self.path, self._crs, categories)
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +197,7 @@ def scaled(probability: NDArray[np.floating[Any]], valid: NDArray[np.bool_]) -> 
 
 @contextmanager
 def _gdal() -> Iterator[None]:
-    """GDAL with a bounded cache; a raster without a place is legal."""
-    with rasterio.Env(GDAL_CACHEMAX=CACHE), warnings.catch_warnings():
+    """GDAL with a bounded cache and no files of its own; a raster without a place is legal."""
+    with rasterio.Env(GDAL_CACHEMAX=CACHE, **sidecars.NO_SIDECARS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield

@@ -16,20 +16,26 @@ import rasterio
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 
 from dgl_rsis.bands import Stretch
 from dgl_rsis.georeference import resolution_at_centre
 from dgl_rsis.rasters import GDAL_OPTIONS, Raster, cause, placement
 from dgl_rsis.resolution import Resolution
+from dgl_rsis.scenes.sources import check_virtual, is_virtual
 from dgl_rsis.types import InputError
 
 LOG = logging.getLogger(__name__)
 
 # GDAL reads many more; each is code that a damaged or hostile file reaches, and some fetch what
-# their files name (VRT, WMS). Cloud-optimised GeoTIFFs are read by GTiff.
-DRIVERS = ("GTiff", "PNG", "JPEG")
+# their files name (WMS). Cloud-optimised GeoTIFFs are read by GTiff. Only people who give paths get
+# this far: what tasks lead to is read by `dgl_rsis.rasters`, by two of these drivers.
+DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG", "WEBP", "BMP", "GIF", "netCDF", "HDF5")
+# Of these, the ones whose names may say that a photo is meant: an unplaced one is no scene.
+PICTURES = frozenset({"GTiff", "PNG", "JPEG", "WEBP", "BMP", "GIF"})
+READ = "GeoTIFF, COG, JPEG 2000, PNG, JPEG, WebP, BMP, GIF, netCDF, HDF5 or VRT"
+SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -114,21 +120,26 @@ def open_scene(
     stretch: Stretch | None = None,
     nir: int | None = None,
     swir: int | None = None,
+    nodata: float | None = None,
 ) -> Scene:
     """Open a raster file.
 
+    What lies beside it counts: world files, `.aux.xml`, `.prj`, `.ovr`, `.msk`.
+
     Args:
-        path: a GeoTIFF (also cloud-optimised), PNG or JPEG on this machine.
+        path: on this machine, of one of `DRIVERS`, or a virtual raster (VRT) of files below its
+            own folder.
         bands: three numbers from 1, shown as red, green and blue; None leaves the choice to the
             file: see `bands.default_bands`.
         stretch: of what has more than 8 bits; None for the usual one.
         nir: number of the near infrared band, from 1; None leaves it to the file, see
             `bands.spectrum`.
         swir: the same, of short-wave infrared.
+        nodata: a value that says that nothing was measured, beside what the file declares.
 
     Raises:
-        InputError: no such file, another format, damaged, of complex numbers, or without these
-            bands.
+        InputError: no such file, another format, several rasters in one file, damaged, of complex
+            numbers, or without these bands.
     """
     path = Path(path)
     if not path.is_file():
@@ -137,26 +148,60 @@ def open_scene(
         dataset = _open(path.absolute())
     except RasterioIOError as error:
         raise InputError(
-            f"{path} is no raster that can be read ({cause(error)}): give a GeoTIFF, COG, PNG or "
-            "JPEG, and if it is one, copy it again"
+            f"{path} is no raster that can be read ({cause(error)}): give a {READ}, and if it is "
+            "one, copy it again"
         ) from error
     try:
-        scene = Scene(dataset, path, bands=bands, stretch=stretch, nir=nir, swir=swir)
+        _check_single(dataset, path)
+        options = {"bands": bands, "stretch": stretch, "nir": nir, "swir": swir, "nodata": nodata}
+        scene = Scene(dataset, path, **options)
     except BaseException:
         dataset.close()
         raise
-    if scene.grid.crs is None:
+    if dataset.rpcs is not None and not scene.grid.placed:
+        LOG.warning(
+            "%s is placed by rational polynomials (RPC), which are ignored: results lie on its "
+            "pixels; orthorectify it first (gdalwarp -rpc)", path.name,
+        )  # fmt: skip
+    elif scene.grid.crs is None:
         LOG.info("%s has no CRS: results lie on its pixels, and areas are not known", path.name)
     return scene
 
 
-def read_grid(path: Path) -> Grid | None:
-    """Where the pixels of a file lie; None for what `open_scene` would not open."""
+def tell_border(scene: Scene) -> None:
+    """Point out a border of one value that the file does not declare as nodata.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if scene.border is not None:
+        value, share = scene.border
+        LOG.warning(
+            "%s: %.0f %% of it, from its edge on, has the value %.9g in all bands that are shown. "
+            "If nothing was measured there, say so by --nodata %.9g: now it is labelled, too",
+            scene.name, 100 * share, value, value,
+        )  # fmt: skip
+
+
+def is_placed(path: Path, side: int) -> bool:
+    """Whether a file is to be read as a scene even if nobody asks for that.
+
+    Args:
+        path: of any file.
+        side: pixels; a longer TIFF is no photo.
+
+    Returns:
+        True where something says where its pixels lie, of a long TIFF, and of what is no picture;
+        False for what is no raster at all.
+    """
     try:
         with _open(path.absolute()) as dataset:
-            return _grid(dataset)
-    except RasterioError:
-        return None
+            long = dataset.driver == "GTiff" and max(dataset.width, dataset.height) > side
+            return long or dataset.driver not in PICTURES or _grid(dataset).placed
+    except InputError:  # of a virtual raster, which nothing else could be
+        return True
+    except (RasterioError, OSError):
+        return False
 
 
 def _not_a_file(path: str) -> str:
@@ -168,12 +213,50 @@ def _not_a_file(path: str) -> str:
 
 
 def _open(path: Path) -> Any:
-    """The dataset; the path is absolute, so that nothing in it reads as a scheme."""
+    """The dataset; the path is absolute, so that nothing in it reads as a scheme.
+
+    Raises:
+        RasterioError: no raster of these drivers.
+        InputError: a virtual raster that leads out of its folder.
+    """
+    drivers = list(DRIVERS)
+    if is_virtual(path):
+        check_virtual(path)
+        drivers = ["VRT"]
     with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # legal, and logged
-        return DatasetReader(str(path), driver=list(DRIVERS))  # `rasterio.open` takes one only
+        return DatasetReader(str(path), driver=drivers)  # `rasterio.open` takes one only
+
+
+def _check_single(dataset: Any, path: Path) -> None:
+    """See that a file of measurements holds one raster, and not several that nobody chose from."""
+    if dataset.count:
+        return
+    names = [name.rsplit(":", 1)[-1].lstrip("/") for name in dataset.subdatasets]
+    if not names:
+        raise InputError(f"{path} holds no raster: give a file with one")
+    listed = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+    raise InputError(
+        f"{path} holds {len(names)} rasters ({listed}): make a GeoTIFF of one of them, as in "
+        f"gdal_translate '{dataset.subdatasets[0]}' {path.stem}.tif"
+    )
 
 
 def _grid(dataset: Any) -> Grid:
-    """The grid of an open dataset."""
-    return Grid(dataset.width, dataset.height, *placement(dataset))
+    """The grid of an open dataset, with the CRS that lies beside a world file as `.prj`."""
+    crs, transform, gcps = placement(dataset)
+    if crs is None and transform is not None:
+        crs = _crs_beside(Path(dataset.name))
+    return Grid(dataset.width, dataset.height, crs, transform, gcps)
+
+
+def _crs_beside(path: Path) -> CRS | None:
+    """The CRS in `<stem>.prj`, as GIS write it; None where there is none."""
+    file = path.with_suffix(".prj")
+    if not file.is_file():
+        return None
+    try:
+        return CRS.from_wkt(file.read_text("utf-8"))
+    except (CRSError, OSError, ValueError):
+        LOG.warning("%s is no CRS that can be read: it is ignored", file)
+        return None

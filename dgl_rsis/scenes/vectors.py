@@ -14,10 +14,15 @@ import pyogrio.raw
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS
-from rasterio.transform import GCPTransformer
 
-from dgl_rsis.scenes.areas import WGS84, Points, moved, on_earth, square_metres
+# What `warp.transform` raises: none of it is an error of `rasterio.errors`.
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, RasterioError
+from rasterio.transform import GCPTransformer
+from shapely.errors import ShapelyError
+
+from dgl_rsis.scenes.areas import WGS84, Points, area_field, ground_areas, moved, on_earth
 from dgl_rsis.scenes.polygons import Component
 from dgl_rsis.scenes.reading import Grid
 
@@ -26,6 +31,10 @@ Geometries = NDArray[Any]  # (n,) of shapely's
 
 BATCH = 2000  # polygons in memory
 DECIMALS = 8  # of a degree: 1 mm
+HALF, FULL = 180.0, 360.0  # degrees
+# What GDAL, PROJ and GEOS raise when polygons cannot be placed or written: hardly any of it is of
+# one family. `RuntimeError` is what pyogrio's are.
+FAILURES = (OSError, ValueError, RuntimeError, RasterioError, CPLE_BaseError, ShapelyError)
 # Without any transform y is minus the row: so GIS show the polygons on the raster, which they draw
 # from (0, 0) downwards.
 PIXELS = Affine.scale(1, -1)
@@ -52,10 +61,15 @@ class Place:
         return located
 
     def areas(self, located: Geometries) -> NDArray[np.float64]:
-        """(n,) m² on the ground; NaN without a CRS."""
+        """(n,), see `ground_areas`; NaN without a CRS."""
         if self.crs is None:
             return np.full(len(located), np.nan)
-        return square_metres(located, self.crs)
+        return ground_areas(located, self.crs)
+
+    @property
+    def area_field(self) -> str:
+        """Name of the areas, which tells their unit."""
+        return area_field(self.crs)
 
     def _points(self, points: Points) -> Points:
         grid = self.grid
@@ -92,9 +106,11 @@ def write(
 ) -> int:
     """Write polygons in batches, so that memory does not grow with their number.
 
-    Fields: `label`, `score` (mean probability inside), `area_m2` (see `areas`; null without a CRS).
-    GeoPackage in the CRS of the scene; GeoJSON in WGS 84 as RFC 7946 wants it, in the scene's own
-    coordinates where these have no place on the earth, or in pixels without a CRS.
+    Fields: `label`, `score` (mean probability inside), `area_m2` (see `areas`; null without a CRS;
+    `area`, in its own units, in a CRS that is not of the earth).
+    GeoPackage in the CRS of the scene; GeoJSON in WGS 84 as RFC 7946 wants it, cut at the date
+    line, in the scene's own coordinates where these have no place on the earth, or in pixels
+    without a CRS.
 
     Args:
         path: of the file; an old one is replaced, once the new one is complete.
@@ -102,10 +118,14 @@ def write(
         components: of the class raster.
         grid: of the scene.
         names: of the values of the class raster, from 1.
-        least_area: smaller polygons are left out: m², or pixels where there is no CRS.
+        least_area: smaller polygons are left out: m², units of a CRS that is not of the earth, or
+            pixels where there is no CRS.
 
     Returns:
         How many were written.
+
+    Raises:
+        FAILURES: the file cannot be written, or the CRS cannot be followed; none of them stays.
     """
     part = path.with_name(f".{path.stem}.part.{form}")
     part.unlink(missing_ok=True)
@@ -168,14 +188,24 @@ def _append(path: Path, layer: str, features: Features, place: Place) -> None:
             path,
             shapely.to_wkb(features.geometries),
             [features.labels, features.scores, features.areas],
-            ["label", "score", "area_m2"],
+            ["label", "score", place.area_field],
             layer=layer,
             driver="GPKG",
             geometry_type="MultiPolygon",
             promote_to_multi=True,
-            crs=place.crs.to_wkt() if place.crs else None,
+            crs=_wkt(place.crs),
             append=path.exists(),
         )
+
+
+def _wkt(crs: CRS | None) -> str | None:
+    """As GDAL takes it; in WKT 2 where the first has no words for it."""
+    if crs is None:
+        return None
+    try:
+        return str(crs.to_wkt())
+    except CRSError:
+        return str(crs.to_wkt(version="WKT2_2019"))
 
 
 def _write_geojson(path: Path, batches: Iterable[Features], place: Place) -> int:
@@ -197,6 +227,7 @@ def _lines(features: Features, place: Place) -> Iterator[str]:
         geometries = shapely.transform(
             geometries, lambda points: moved(points, place.crs, WGS84).round(DECIMALS)
         )
+        geometries = _cut_at_date_line(geometries, continuous=place.crs.is_geographic)
     geometries = shapely.orient_polygons(_valid(geometries))  # shells counter-clockwise
     for label, score, area, text in zip(
         features.labels, features.scores, features.areas, shapely.to_geojson(geometries),
@@ -204,6 +235,37 @@ def _lines(features: Features, place: Place) -> Iterator[str]:
     ):  # fmt: skip
         known = None if np.isnan(area) else area
         properties = json.dumps(
-            {"label": label, "score": score, "area_m2": known}, ensure_ascii=False
+            {"label": label, "score": score, place.area_field: known}, ensure_ascii=False
         )
         yield f'{{"type": "Feature", "properties": {properties}, "geometry": {text}}}'
+
+
+def _cut_at_date_line(geometries: Geometries, *, continuous: bool) -> Geometries:
+    """Polygons in degrees, in two where they cross the date line (RFC 7946, 3.1.9).
+
+    Args:
+        geometries: (n,), x is the longitude.
+        continuous: longitudes go on beyond 180°; else they begin anew there, and what is wider than
+            half of the earth is what crosses the line.
+    """
+    west, _, east, _ = shapely.bounds(geometries).T
+    if not continuous:
+        jumping = east - west > HALF
+        geometries[jumping] = shapely.transform(geometries[jumping], _unwrapped)
+        west, _, east, _ = shapely.bounds(geometries).T
+    for i in np.flatnonzero((west < -HALF) | (east > HALF)):
+        pieces = []
+        for turn in (-1, 0, 1):
+            world = shapely.box(*(np.array([-HALF, -HALF, HALF, HALF]) + (turn * FULL, 0) * 2))
+            part = shapely.intersection(geometries[i], world)
+            back = shapely.transform(part, lambda points, turn=turn: points - (turn * FULL, 0))
+            pieces += [each for each in shapely.get_parts(back) if each.geom_type == "Polygon"]
+        geometries[i] = pieces[0] if len(pieces) == 1 else shapely.MultiPolygon(pieces)
+    return geometries
+
+
+def _unwrapped(points: Points) -> Points:
+    """Longitudes from 0 to 360°."""
+    return np.stack(
+        [np.where(points[:, 0] < 0, points[:, 0] + FULL, points[:, 0]), points[:, 1]], 1
+    )

@@ -41,13 +41,13 @@ def test_every_format_has_its_name_and_size(form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(
     ("form", "mode"), [("JPEG", "RGB"), ("PNG", "I;16"), ("TIFF", "I;16"), ("WEBP", "RGB")]
-)
+)  # browsers turn no WebP
 def test_the_size_is_that_of_the_pixels_that_are_read(
     form: str, mode: str, orientation: int, tmp_path: Path
 ) -> None:
     path = written(tmp_path / "photo", encoded(form, mode, orientation))
     header = read_header(path)
-    assert (header.format, header.orientation) == (form, orientation)
+    assert (header.format, header.orientation) == (form, 1 if form == "WEBP" else orientation)
     assert (header.height, header.width) == read_rgb(path.read_bytes()).shape[:2]
 
 

@@ -13,7 +13,7 @@ from rasterio.enums import ColorInterp
 from dgl_rsis import rasters
 from dgl_rsis.bands import Stretch
 from dgl_rsis.formats import IMAGE_FORMATS
-from dgl_rsis.rasters import read_rgb
+from dgl_rsis.rasters import read_photo, read_rgb
 from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import ImageError
 from tests.png import png_header
@@ -37,7 +37,7 @@ def test_lossless_formats_come_back_as_they_were(form):
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
 def test_every_format_and_mode_becomes_rgb(form, mode):
     image = Image.fromarray(PICTURE).convert(mode)
-    if (form, mode) in {("JPEG", "RGBA"), ("JPEG", "P"), ("WEBP", "P")}:
+    if (form, mode) in {("JPEG", "RGBA"), ("JPEG", "P"), ("WEBP", "P"), ("AVIF", "P")}:
         image = image.convert("RGB")
     rgb = read_rgb(encoded(image, form))
     assert rgb.shape == (20, 30, 3)
@@ -47,6 +47,52 @@ def test_every_format_and_mode_becomes_rgb(form, mode):
 def test_alpha_does_not_hide_colours():
     transparent = np.dstack([PICTURE, np.zeros((20, 30), dtype=np.uint8)])
     assert (read_rgb(encoded(Image.fromarray(transparent), "PNG")) == PICTURE).all()
+
+
+def test_what_is_transparent_shows_nothing():
+    alpha = np.full((20, 30), 255, dtype=np.uint8)
+    alpha[:, :7] = 0
+    photo = read_photo(encoded(Image.fromarray(np.dstack([PICTURE, alpha])), "PNG"))
+    assert (photo.valid == (alpha > 0)).all()
+    assert read_photo(encoded(Image.fromarray(PICTURE), "PNG")).valid is None
+
+
+def test_alpha_is_no_claim_in_a_bitmap_that_leaves_it_empty():
+    transparent = np.dstack([PICTURE, np.zeros((20, 30), dtype=np.uint8)])
+    assert read_photo(encoded(Image.fromarray(transparent), "BMP")).valid is None
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF"])
+def test_a_black_border_shows_nothing_and_black_inside_does(form):
+    image = np.full((64, 64, 3), 120, dtype=np.uint8)
+    image[:, :16] = image[32:48, 32:48] = 0
+    photo = read_photo(encoded(Image.fromarray(image), form))
+    expected = np.ones((64, 64), dtype=bool)
+    expected[:, :16] = False
+    assert (photo.valid == expected).all()
+
+
+def test_a_few_black_pixels_at_the_side_are_no_border():
+    image = np.full((64, 64, 3), 120, dtype=np.uint8)
+    image[0, :20] = 0
+    assert read_photo(encoded(Image.fromarray(image), "PNG")).valid is None
+
+
+def test_an_all_black_photo_shows_nothing():
+    photo = read_photo(encoded(Image.new("RGB", (30, 20)), "JPEG"))
+    assert photo.valid is not None
+    assert not photo.valid.any()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_is_valid_is_turned_with_the_picture(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    alpha = np.full((20, 30), 255, dtype=np.uint8)
+    alpha[:3, :9] = 0
+    white = np.where(alpha[..., None] > 0, 255, PICTURE).astype(np.uint8)
+    photo = read_photo(encoded(Image.fromarray(np.dstack([white, alpha])), "PNG", exif=exif))
+    assert ((photo.pixels == 255).all(axis=2) == photo.valid).all()
 
 
 def test_palette_colours_are_looked_up():

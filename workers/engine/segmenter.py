@@ -291,6 +291,7 @@ class Segmenter:
                 torch.empty(0),
                 seconds,
                 resolution=picture.resolution,
+                valid=picture.valid,
             )
             by_mask = self._features(picture, "mask", encoded, parameters)
         encoded = replace(encoded, by_mask=by_mask)

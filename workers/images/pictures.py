@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dgl_rsis import rasters, resolution
 from dgl_rsis.resolution import SOURCES, Resolution
-from dgl_rsis.types import RGB
+from dgl_rsis.types import RGB, Mask
 from workers.images.cache import Arrays, ImageCache, cache_key
 from workers.images.storages import stored
 
@@ -30,11 +30,13 @@ class Picture:
         digest: SHA-256 of the file it was decoded from, hexadecimal; "" for an image of which
             nothing is to be remembered.
         resolution: of its pixels, as the most trusted source says; None where none does.
+        valid: (H, W) bool, which pixels show something; None where all of them do.
     """
 
     pixels: RGB
     digest: str = ""
     resolution: Resolution | None = None
+    valid: Mask | None = None
 
 
 class Pictures:
@@ -71,7 +73,7 @@ class Pictures:
             metres: of the ground that a pixel shows, as its task says; None where it does not.
 
         Raises:
-            FetchError, ImageError: see `Fetcher.fetch` and `rasters.read_rgb`.
+            FetchError, ImageError: see `Fetcher.fetch` and `rasters.read_photo`.
             InputError: so many metres cannot be.
         """
         started = time.perf_counter()
@@ -95,7 +97,7 @@ class Pictures:
             _said(kept),
             resolution.of_tile(stored(reference), *pixels.shape[:2]),
         )
-        return Picture(pixels, digest, best), seconds
+        return Picture(pixels, digest, best, kept.get("valid")), seconds
 
     def _kept(self, digest: str) -> Arrays | None:
         return self._cache.get(_pixels_key(digest))
@@ -112,8 +114,14 @@ def _pixels_key(digest: str) -> str:
 
 
 def _decoded(data: bytes, max_pixels: int) -> Arrays:
-    """The pixels, and under the name of its source the resolution that the file says."""
-    arrays: dict[str, NDArray[Any]] = {"pixels": rasters.read_rgb(data, max_pixels)}
+    """The pixels, which of them are valid, and the resolution that the file says.
+
+    The last two only where there is something to say; resolution under the name of its source.
+    """
+    photo = rasters.read_photo(data, max_pixels)
+    arrays: dict[str, NDArray[Any]] = {"pixels": photo.pixels}
+    if photo.valid is not None:
+        arrays["valid"] = photo.valid
     if (said := rasters.read_resolution(data)) is not None:
         arrays[said.source] = np.array([said.metres, said.spread])
     return arrays

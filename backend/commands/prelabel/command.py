@@ -15,12 +15,12 @@ from typing import Annotated, Any
 import typer
 
 from backend.commands import options
+from backend.commands.journal import Journal, JournalError
 from backend.commands.labels import LabelsError, read_config
 from backend.commands.options import Config, Device, Labels, Metres, Model, ProjectId
 from backend.commands.prelabel.engines import Engine, LocalEngine, QueueEngine
 from backend.commands.prelabel.import_files import MOST_BYTES, ImportFiles
 from backend.commands.prelabel.items import PrelabelError, Stop
-from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.push import Project, Push
 from backend.commands.prelabel.requests import Requests
 from backend.commands.prelabel.run import Prelabel
@@ -137,7 +137,7 @@ def prelabel(
     )  # fmt: skip
     try:
         status = _run(given, settings, learns=options.read(Settings).learn)
-    except (PrelabelError, LabelsError, StudioError, OSError) as error:
+    except (JournalError, PrelabelError, LabelsError, StudioError, OSError) as error:
         refuse(str(error))
     except ValueError as error:
         refuse_known(error)

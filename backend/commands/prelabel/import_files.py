@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from backend.commands.journal import Journal
 from backend.commands.prelabel.items import PrelabelItem
-from backend.commands.prelabel.journal import Journal
 from dgl_rsis.types import Json
 
 MOST_BYTES = 100_000_000

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.commands.journal import Journal
 from backend.commands.prelabel.items import PrelabelError, PrelabelItem, Stop
-from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.sources import Source
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.shown import show, standing

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from backend.commands.journal import Journal
 from backend.commands.prelabel.engines import Engine
 from backend.commands.prelabel.items import Answered, PrelabelItem, Stop
-from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.requests import Requests
 from backend.commands.prelabel.sources import Source
 from backend.commands.progress import Meter

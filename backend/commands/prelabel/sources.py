@@ -12,9 +12,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from backend.commands.folders import files_below, pictures
+from backend.commands.lists import LIST_SUFFIXES, ListError, json_lines, read_list
+from backend.commands.lists import below as below_list
 from backend.commands.prelabel.items import PrelabelError, PrelabelItem
 from backend.project.pictures import Pictures
 from backend.project.tasks import TaskError
@@ -75,19 +79,20 @@ def read_sources(given: Sequence[str], shown: Shown, pictures: Pictures) -> Sour
     """The items of folders, globs, files and lists, or of one list of tasks.
 
     Args:
-        given: each a folder (with all below it), a glob in quotes, an image, or a text file with
-            one path or address a line; or one JSON file of tasks as Label Studio imports them.
+        given: each a folder (with all below it), a glob in quotes, an image, or a list of paths
+            and addresses (`backend.commands.lists`); or one file of tasks as Label Studio imports
+            them, JSON or JSON lines.
         shown: how Label Studio is to find files.
         pictures: where a task's data holds its image, or several.
 
     Raises:
         PrelabelError: nothing is there, or Label Studio could not show it.
     """
-    if len(given) == 1 and given[0].lower().endswith(".json"):
-        return _tasks(Path(given[0]), pictures)
+    if len(given) == 1 and (tasks := _tasks(Path(given[0]), pictures)) is not None:
+        return tasks
     if any(name.lower().endswith(".json") for name in given):
         raise PrelabelError("give one JSON list of tasks alone, or none")
-    listings = [_entries(name) for name in given]
+    listings = [_entries(name, pictures.key) for name in given]
     bases = [base for base, _ in listings]
     base = bases[0] if len(set(bases)) == 1 else Path(os.path.commonpath(bases))
     entries = [entry for _, part in listings for entry in part]
@@ -100,19 +105,19 @@ def read_sources(given: Sequence[str], shown: Shown, pictures: Pictures) -> Sour
     )
 
 
-def _entries(name: str) -> tuple[Path, list[Entry]]:
+def _entries(name: str, key: str) -> tuple[Path, list[Entry]]:
     """What one argument stands for, and the folder that paths within it begin at."""
     path = Path(name).absolute()
     if path.is_dir():
-        files = (file for file in sorted(path.rglob("*")) if file.is_file())
-        return path, [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        return path, [*files_below(path, IMAGE_SUFFIXES)]
     if path.is_file():
         if path.suffix.lower() in IMAGE_SUFFIXES:
             return path.parent, [path]
-        return path.parent, _listed(path)
+        return path.parent, _listed(path, key)
     if glob.has_magic(name):
         matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
-        return _fixed_part(path), sorted(match for match in matches if match.is_file())
+        files = pictures(sorted(match for match in matches if match.is_file()))
+        return _fixed_part(path), [*files]
     raise PrelabelError(f"{name} does not exist: give a folder, a glob in quotes, or a list")
 
 
@@ -123,25 +128,18 @@ def _fixed_part(pattern: Path) -> Path:
     return Path(*parts[:first])
 
 
-def _listed(file: Path) -> list[Entry]:
+def _listed(file: Path, key: str) -> list[Entry]:
     """The lines of a list; paths in it begin at its folder."""
     try:
-        lines = file.read_text("utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise PrelabelError(
-            f"{file} is neither an image of a known suffix nor a text in UTF-8 with one path a line"
-        ) from None
-    stripped = (line.strip() for line in lines)
-    return [_entry(line, file.parent) for line in stripped if line and not line.startswith("#")]
+        return [_entry(line, file.parent) for line in read_list(file, key)]
+    except ListError as error:
+        raise PrelabelError(str(error)) from None
 
 
 def _entry(line: str, folder: Path) -> Entry:
     if "://" in line or line.startswith(("data:", "/data/")):
         return line
-    path = Path(os.path.normpath(folder / line))
-    if "\\" in line and not _is_file(path):  # a list that was written on Windows
-        path = Path(os.path.normpath(folder / line.replace("\\", "/")))
-    return path
+    return Path(os.path.normpath(below_list(folder, line)))
 
 
 def _check_shown(entries: Iterable[Entry], shown: Shown) -> None:
@@ -183,29 +181,34 @@ def _item(entry: Entry, base: Path, shown: Shown, pictures: Pictures) -> Prelabe
     return PrelabelItem(reference, {"data": pictures.data(reference)}, file=entry)
 
 
-def _tasks(file: Path, pictures: Pictures) -> Source:
-    """The tasks of a JSON list: objects with `data`, or the data themselves.
+def _tasks(file: Path, where: Pictures) -> Source | None:
+    """The tasks of a JSON list or of JSON lines; None for a file of another kind.
 
-    The list is read twice, to count it first, and never stands in memory.
+    They are objects with `data`, or the data themselves. A list is read twice, to count it first,
+    and never stands in memory.
     """
+    folder, total = file.absolute().parent, 0
     try:
-        total = sum(1 for _ in elements(file))
-    except ExportError as error:
+        if file.suffix.lower() == ".json":
+            read = partial(elements, file)
+        elif file.suffix.lower() in LIST_SUFFIXES and file.is_file() and (rows := json_lines(file)):
+            read = partial(iter, rows)
+        else:
+            return None
+        total = sum(1 for _ in read())
+    except (ExportError, ListError) as error:
         raise PrelabelError(str(error)) from None
     if not total:
         raise PrelabelError(f"{file} holds no tasks")
-    folder = file.absolute().parent
 
     def items() -> Iterator[PrelabelItem]:
         taken: dict[Path, str] = {}
-        return _unique(_from_task(task, folder, pictures, taken) for task in elements(file))
+        return _unique(_from_task(task, folder, where, taken) for task in read())
 
     return Source(items, total)
 
 
-def _from_task(
-    task: Any, folder: Path, pictures: Pictures, taken: dict[Path, str]
-) -> PrelabelItem:
+def _from_task(task: Any, folder: Path, pictures: Pictures, taken: dict[Path, str]) -> PrelabelItem:
     """An element of a list of tasks; `taken` notes which files stand for which addresses."""
     if not isinstance(task, Mapping):
         problem = f"a task must be an object, got {type(task).__name__}"

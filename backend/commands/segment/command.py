@@ -8,12 +8,17 @@ from typing import Annotated, Literal
 import typer
 
 from backend.commands import options
-from backend.commands.options import Bands, Config, Device, Labels, Metres, Model
+from backend.commands.options import Bands, Config, Device, Labels, Metres, Model, Nodata
 from backend.commands.refusals import refuse, refuse_known
 
 
 def segment(
-    images: Annotated[list[Path], typer.Argument(help="Image files, and GeoTIFFs of any size.")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Images and rasters of any size; folders with all below them; lists of paths."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     labels: Labels = "",
     config: Config = None,
@@ -29,6 +34,7 @@ def segment(
     swir: Annotated[
         int | None, typer.Option(help="GeoTIFF: number of the short-wave infrared band, from 1.")
     ] = None,
+    nodata: Nodata = None,
     polygons: Annotated[
         Literal["gpkg", "geojson"] | None, typer.Option(help="GeoTIFF: polygons, too, as this.")
     ] = None,
@@ -53,33 +59,38 @@ def segment(
 ) -> None:
     """Segment images, without queue or server: into classes, or by one expression.
 
-    A TIFF that is georeferenced, or larger than 1024 pixels, is a scene: it is read piece by piece
-    and becomes rasters (and polygons) on its own grid.
+    What is georeferenced is a scene, and so is a TIFF of more than 1024 pixels: it is read piece by
+    piece and becomes rasters (and polygons) on its own grid. An option for rasters makes a scene of
+    every file. Of a folder or a list, the same command goes on where it was ended.
     """
     from backend.commands import words
+    from backend.commands.journal import JournalError
     from backend.commands.labels import LabelsError, read_config
+    from backend.commands.lists import ListError
     from backend.commands.segment.images import LocalError, ReferringRun, refer
+    from backend.commands.segment.inputs import InputsError, expand
     from backend.commands.segment.scene_work import SceneOptions
     from backend.commands.segment.scenes import segment_classes
 
     settings = options.local(model, device, metres)
     scene_options = SceneOptions(
         options.bands(bands), polygons, min_area, probability, window, overlap, nir, swir,
-        regularize,
+        nodata, regularize,
     )  # fmt: skip
     if regularize and polygons is None:
         refuse("--regularize goes with --polygons: masks have no angles")
     try:
+        inputs = expand(images, out)
         if expression:
             if labels or config or scene_options != SceneOptions():
                 refuse("give --expression alone: its own noun says what to look for")
-            status = refer(ReferringRun(images, expression, top_k, explain, out, settings))
+            status = refer(ReferringRun(inputs, expression, top_k, explain, out, settings))
         else:
             asked = read_config(labels, config)
             left_out = words.warn(asked.labels, settings.model)
-            status = segment_classes(images, asked, out, scene_options, settings)
+            status = segment_classes(inputs, asked, out, scene_options, settings)
             status = max(status, int(left_out))
-    except (LabelsError, LocalError, OSError) as error:
+    except (InputsError, LabelsError, ListError, LocalError, JournalError, OSError) as error:
         refuse(str(error))
     except ValueError as error:
         refuse_known(error)

@@ -127,13 +127,13 @@ class LocalSegmenter:
     def _open(self, path: Path) -> Picture:
         """The picture of a file; nothing of it is to be remembered."""
         data = path.read_bytes()
-        pixels = rasters.read_rgb(data, self._max_pixels)
+        photo = rasters.read_photo(data, self._max_pixels)
         known = resolution.preferred(
             self._segmenter.setting,
             rasters.read_resolution(data),
-            resolution.of_tile(path.as_posix(), *pixels.shape[:2]),
+            resolution.of_tile(path.as_posix(), *photo.pixels.shape[:2]),
         )
-        return Picture(pixels, resolution=known)
+        return Picture(photo.pixels, resolution=known, valid=photo.valid)
 
 
 def resolution_json(known: Resolution | None) -> dict[str, Any] | None:

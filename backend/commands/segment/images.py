@@ -3,15 +3,15 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from backend.commands.file_names import shared_stems
 from backend.commands.progress import track
 from backend.commands.segment.image_work import LocalSegmenter, resolution_json
+from backend.commands.segment.inputs import Inputs, Work
 from backend.project.label_config import LabelConfig
 from backend.regions import writing
 from workers.engine.segmenter import load_segmenter
@@ -20,6 +20,10 @@ from workers.settings import WorkerSettings
 LOG = logging.getLogger(__name__)
 
 MOST_LABELS = 255  # of a uint8 class map
+
+
+def untold(path: Path) -> None:
+    """For whom nobody keeps count."""
 
 
 class LocalError(ValueError):
@@ -31,14 +35,18 @@ class LocalRun:
     """What to segment.
 
     Attributes:
-        images: files; their stems name the results.
+        images: files.
         config: the vocabulary, and the form of the predictions.
         out: folder for the results.
+        stems: what the results of a file are called; its own stem where nothing is said.
+        done: is told each file whose results are there.
     """
 
     images: Sequence[Path]
     config: LabelConfig
     out: Path
+    stems: Mapping[Path, str] = field(default_factory=dict)
+    done: Callable[[Path], None] = untold
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class ReferringRun:
     """What to find.
 
     Attributes:
-        images: files; their stems name the results.
+        inputs: files.
         expression: what to find in each of them.
         top_k: candidates at most, 1 or more.
         explain: draw the activation maps, too.
@@ -54,7 +62,7 @@ class ReferringRun:
         settings: the model, where it runs, and the budget of an image.
     """
 
-    images: Sequence[Path]
+    inputs: Inputs
     expression: str
     top_k: int
     explain: bool
@@ -71,7 +79,12 @@ def run(task: LocalRun, segmenter: LocalSegmenter) -> int:
     Returns:
         Exit status: 0, or 1 when an image could not be segmented.
     """
-    return _each(task.images, task.out, lambda path: _segment(segmenter, path, task))
+
+    def one(path: Path) -> None:
+        _segment(segmenter, path, task)
+        task.done(path)
+
+    return _each(task.images, task.out, one)
 
 
 def refer(task: ReferringRun) -> int:
@@ -82,24 +95,27 @@ def refer(task: ReferringRun) -> int:
         empty mask, and the reason in the log and the JSON.
 
     Raises:
-        LocalError: two images share a stem.
         ModelError: there is no such model.
+        JournalError: the folder holds the results of another run.
     """
-    check_stems(task.images)
     loaded = load_segmenter(task.settings)
     segmenter = LocalSegmenter(loaded, task.settings.max_image_pixels)
+    about = [segmenter.model_version, task.expression, task.top_k, task.explain]
 
     def one(path: Path) -> None:
+        stem = work.stems[path]
         answer = segmenter.refer(path, task.expression, task.top_k, explain=task.explain)
-        Image.fromarray(answer.mask.astype(np.uint8) * 255).save(task.out / f"{path.stem}.mask.png")
-        (task.out / f"{path.stem}.json").write_text(json.dumps(answer.report), "utf-8")
+        Image.fromarray(answer.mask.astype(np.uint8) * 255).save(task.out / f"{stem}.mask.png")
+        (task.out / f"{stem}.json").write_text(json.dumps(answer.report), "utf-8")
         for name, picture in answer.pictures.items():
-            Image.fromarray(picture).save(task.out / f"{path.stem}.{name}.png")
+            Image.fromarray(picture).save(task.out / f"{stem}.{name}.png")
         count = len(answer.report["candidates"])
         what = answer.reason or f"{count} candidate{'s' if count != 1 else ''}"
         LOG.info("%s: %s (s: %s)", path, what, _stages(answer.seconds))
+        work.done(path)
 
-    return _each(task.images, task.out, one)
+    with Work(task.inputs, task.out, {"refer": about}) as work:
+        return _each(work.left(), task.out, one)
 
 
 def _each(images: Sequence[Path], out: Path, work: Callable[[Path], None]) -> int:
@@ -136,29 +152,16 @@ def check(task: LocalRun) -> None:
         raise LocalError("; ".join(task.config.problems))
 
 
-def check_stems(files: Sequence[Path], what: str = "images") -> None:
-    """See that no result would overwrite that of another file.
-
-    Args:
-        files: whose stems name the results.
-        what: the files are, for the message.
-
-    Raises:
-        LocalError: two share a stem.
-    """
-    if twice := shared_stems(files):
-        raise LocalError(f"several {what} are called {', '.join(twice)}: run them one by one")
-
-
 def _segment(segmenter: LocalSegmenter, path: Path, task: LocalRun) -> None:
     answer = segmenter.segment(path, task.config.labels, task.config.colours)
-    stem = task.out / path.stem
+    name = task.stems.get(path, path.stem)
+    stem = task.out / name
     prediction = writing.to_prediction(answer.reply, task.config, segmenter.model_version)
     prediction["resolution"] = resolution_json(answer.resolution)
     classes = Image.fromarray(answer.class_map.astype(np.uint8))
-    classes.save(stem.with_name(f"{path.stem}.classes.png"))
-    Image.fromarray(answer.overlay).save(stem.with_name(f"{path.stem}.overlay.png"))
-    stem.with_name(f"{path.stem}.json").write_text(json.dumps(prediction), "utf-8")
+    classes.save(stem.with_name(f"{name}.classes.png"))
+    Image.fromarray(answer.overlay).save(stem.with_name(f"{name}.overlay.png"))
+    stem.with_name(f"{name}.json").write_text(json.dumps(prediction), "utf-8")
     stages = _stages(answer.reply.seconds)
     LOG.info("%s: %d regions (s: %s)", path, len(prediction["result"]), stages)
 

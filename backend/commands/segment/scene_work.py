@@ -15,12 +15,13 @@ from PIL import Image
 from backend.project import colours
 from dgl_rsis import overlays, resolution
 from dgl_rsis.classes import pipeline
+from dgl_rsis.rasters import cause
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes import footprints, polygons, rasters, styles, vectors
 from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
 from dgl_rsis.scenes.polygons import Component
 from dgl_rsis.scenes.rasters import Legend, SceneRaster
-from dgl_rsis.scenes.reading import Grid, Scene, open_scene
+from dgl_rsis.scenes.reading import Grid, Scene, open_scene, tell_border
 from dgl_rsis.scenes.vectors import Format
 from dgl_rsis.types import RGB, Floats, Label, Segment
 from workers.engine.segmenter import Segmenter
@@ -43,6 +44,7 @@ class SceneOptions:
         window: side of a window, pixels; None for the usual one.
         overlap: of windows, pixels; None for the usual one.
         nir, swir: numbers of the infrared bands, from 1; None leaves them to each file.
+        nodata: a value that says that nothing was measured, beside what each file declares.
         regularize: give polygons of buildings right angles.
     """
 
@@ -54,6 +56,7 @@ class SceneOptions:
     overlap: int | None = None
     nir: int | None = None
     swir: int | None = None
+    nodata: float | None = None
     regularize: bool = False
 
     @property
@@ -89,6 +92,7 @@ class SceneReport:
         megapixels: of the scene.
         seconds: wall-clock seconds of each stage.
         resolution: of the scene; None where nobody knows.
+        problem: why there are no polygons; empty where there are, or nobody asked for them.
     """
 
     files: tuple[Path, ...]
@@ -96,6 +100,7 @@ class SceneReport:
     megapixels: float
     seconds: dict[str, float]
     resolution: Resolution | None
+    problem: str = ""
 
 
 class LocalSceneSegmenter:
@@ -110,7 +115,12 @@ class LocalSceneSegmenter:
         self.model_version = segmenter.model_version
 
     def segment(
-        self, path: Path, out: Path, job: SceneJob, progress: Callable[[int, int], None]
+        self,
+        path: Path,
+        out: Path,
+        job: SceneJob,
+        progress: Callable[[int, int], None],
+        name: str = "",
     ) -> SceneReport:
         """Write `<stem>.classes.tif`, `<stem>.overlay.png`, and what else was asked for.
 
@@ -121,19 +131,27 @@ class LocalSceneSegmenter:
             out: folder for the results.
             job: see there.
             progress: called with the pixels that are done and those of the whole scene.
+            name: what the results are called instead of the raster's stem.
 
         Raises:
             OSError: a result cannot be written.
             InputError: no raster that can be read, or one that cannot be segmented.
         """
         options, names = job.options, [label.name for label in job.labels]
+        stem = out / (name or path.stem)
         legend = Legend(names, colours.colours(names, job.colours))
         seconds: dict[str, float] = {}
         with ExitStack() as stack:
             scene = stack.enter_context(
-                open_scene(path, options.bands, nir=options.nir, swir=options.swir)
+                open_scene(
+                    path,
+                    options.bands,
+                    nir=options.nir,
+                    swir=options.swir,
+                    nodata=options.nodata,
+                )
             )
-            stem = out / path.stem
+            tell_border(scene)
             classes = stack.enter_context(
                 rasters.class_raster(
                     _beside(stem, "classes.tif"), scene.grid, legend, self.model_version
@@ -145,23 +163,24 @@ class LocalSceneSegmenter:
             with pipeline.timed(seconds, "segmentation"):
                 known = resolution.preferred(self._segmenter.setting, scene.grid.resolution)
                 self._fill(scene, job, known, classes, probability, progress)
-            files, count = [classes.path], None
+            files, count, problem = [classes.path], None, ""
             if options.polygons:
                 with pipeline.timed(seconds, "polygons"):
-                    files.append(_beside(stem, options.polygons))
-                    count = _polygons(files[-1], scene, job, classes, probability)
-                    files.append(styles.write_polygons(files[-1], "label", legend.colours))
+                    vector = _beside(stem, options.polygons)
+                    count, problem = _polygons(vector, scene, job, classes, probability)
+                    if not problem:
+                        style = styles.write_polygons(vector, "label", legend.colours)
+                        files += [vector, style]
             with pipeline.timed(seconds, "files"):
                 files.append(_beside(stem, "overlay.png"))
                 picture = _overlay(scene, legend, classes, probability)
                 Image.fromarray(picture).save(files[-1])
-                classes.publish()
+                files += classes.publish()
                 files.append(styles.write_raster(classes.path, names, legend.colours))
                 if options.probability:
-                    probability.publish()
-                    files.append(probability.path)
+                    files += [probability.path, *probability.publish()]
             pixels = scene.grid.width * scene.grid.height
-        return SceneReport(tuple(files), count, pixels / 1e6, seconds, known)
+        return SceneReport(tuple(files), count, pixels / 1e6, seconds, known, problem)
 
     def _fill(
         self,
@@ -200,7 +219,8 @@ def _beside(stem: Path, ending: str) -> Path:
 
 def _polygons(
     path: Path, scene: Scene, job: SceneJob, classes: SceneRaster, probability: SceneRaster
-) -> int:
+) -> tuple[int | None, str]:
+    """How many were written, or why there are none: the rasters are worth hours of work."""
     form = job.options.polygons
     assert form is not None
 
@@ -212,7 +232,10 @@ def _polygons(
     components = polygons.components(grid.width, grid.height, read)
     if job.options.regularize:
         components = _squared(components, [footprints.is_building(name) for name in names], grid)
-    return vectors.write(path, form, components, grid, names, job.options.min_area)
+    try:
+        return vectors.write(path, form, components, grid, names, job.options.min_area), ""
+    except vectors.FAILURES as error:
+        return None, cause(error)
 
 
 def _squared(

@@ -1,20 +1,20 @@
 """`dgl-rsis segment` for scenes: rasters of any size in, rasters and polygons out."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.commands.progress import scanning
 from backend.commands.segment import images
 from backend.commands.segment.image_work import LocalSegmenter
 from backend.commands.segment.images import LocalError, LocalRun
+from backend.commands.segment.inputs import Inputs, Work
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.label_config import LabelConfig
-from dgl_rsis.formats import TIFF_SUFFIXES
 from dgl_rsis.scenes.pipeline import WindowParameters
 from dgl_rsis.scenes.rasters import MOST_LABELS
-from dgl_rsis.scenes.reading import read_grid
+from dgl_rsis.scenes.reading import is_placed
 from workers.engine.segmenter import load_segmenter
 from workers.settings import WorkerSettings
 
@@ -26,20 +26,24 @@ class SceneRun:
     """What to segment.
 
     Attributes:
-        scenes: raster files; their stems name the results.
+        scenes: raster files.
         config: the vocabulary.
         out: folder for the results.
         options: how scenes are read, and what is written.
+        stems: what the results of a file are called; its own stem where nothing is said.
+        done: is told each file whose results are there.
     """
 
     scenes: Sequence[Path]
     config: LabelConfig
     out: Path
     options: SceneOptions
+    stems: Mapping[Path, str] = field(default_factory=dict)
+    done: Callable[[Path], None] = images.untold
 
 
 def segment_classes(
-    files: Sequence[Path],
+    inputs: Inputs,
     config: LabelConfig,
     out: Path,
     options: SceneOptions,
@@ -51,41 +55,40 @@ def segment_classes(
         The worse exit status of the two kinds.
 
     Raises:
-        LocalError: two files share a stem; see also `images.check` and `check`.
+        LocalError: see `images.check` and `check`.
         ModelError: there is no such model.
+        JournalError: the folder holds the results of another run.
     """
     asked = options != SceneOptions()
-    scenes = [path for path in files if is_scene(path, asked=asked)]
-    photos = [path for path in files if path not in scenes]
-    images.check_stems(files, "images" if photos else "scenes")
-    of_photos, of_scenes = LocalRun(photos, config, out), SceneRun(scenes, config, out, options)
+    scenes = {path for path in inputs.files if is_scene(path, asked=asked)}
+    photos = [path for path in inputs.files if path not in scenes]
     if photos:
-        images.check(of_photos)
+        images.check(LocalRun(photos, config, out))
     if scenes:
-        check(of_scenes)
+        check(SceneRun(list(scenes), config, out, options))
     segmenter = load_segmenter(settings)
+    about = {"model": segmenter.model_version, "config": config, "options": options}
     status = 0
-    if photos:
-        status = images.run(of_photos, LocalSegmenter(segmenter, settings.max_image_pixels))
-    if scenes:
-        status = max(status, run(of_scenes, LocalSceneSegmenter(segmenter)))
+    with Work(inputs, out, about) as work:
+        left = work.left()
+        if photos := [path for path in left if path not in scenes]:
+            of_photos = LocalRun(photos, config, out, work.stems, work.done)
+            status = images.run(of_photos, LocalSegmenter(segmenter, settings.max_image_pixels))
+        if rasters := [path for path in left if path in scenes]:
+            of_scenes = SceneRun(rasters, config, out, options, work.stems, work.done)
+            status = max(status, run(of_scenes, LocalSceneSegmenter(segmenter)))
     return status
 
 
 def is_scene(path: Path, *, asked: bool = False) -> bool:
-    """Whether a file is segmented as a scene: a TIFF that is georeferenced, or a large one.
+    """Whether a file is segmented as a scene: see `reading.is_placed`.
 
     Args:
         path: of a file; one that cannot be read is left to whoever reads it.
-        asked: an option for scenes was given, so that every TIFF is one.
+        asked: an option for scenes was given, so that every raster is one.
     """
-    if path.suffix.lower() not in TIFF_SUFFIXES:
-        return False
-    if asked:
-        return True
-    grid = read_grid(path)
-    usual = WindowParameters().side  # more than one window of this is no photo to be held whole
-    return grid is not None and (grid.placed or max(grid.width, grid.height) > usual)
+    # More than one window of this is no photo to be held whole.
+    return asked or is_placed(path, WindowParameters().side)
 
 
 def run(task: SceneRun, segmenter: LocalSceneSegmenter) -> int:
@@ -98,15 +101,18 @@ def run(task: SceneRun, segmenter: LocalSceneSegmenter) -> int:
     job = SceneJob(task.config.labels, task.config.colours, task.options)
     failed = 0
     for path in task.scenes:
-        failed += not _segment(segmenter, path, task.out, job)
+        well = _segment(segmenter, path, task, job)
+        if well:
+            task.done(path)
+        failed += not well
     return 1 if failed else 0
 
 
-def _segment(segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJob) -> bool:
+def _segment(segmenter: LocalSceneSegmenter, path: Path, task: SceneRun, job: SceneJob) -> bool:
     """Whether it went well."""
     try:
         with scanning(path.name) as progress:
-            report = segmenter.segment(path, out, job, progress)
+            report = segmenter.segment(path, task.out, job, progress, task.stems.get(path, ""))
     except OSError as error:
         LOG.error("%s: cannot be read or written: %s", path, error.strerror or error)
         return False
@@ -116,6 +122,8 @@ def _segment(segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJo
     except Exception:
         LOG.exception("%s: an internal error", path)
         return False
+    if report.problem:
+        LOG.error("%s: no polygons: %s; the rasters are whole", path, report.problem)
     spent = sum(report.seconds.values())
     LOG.info(
         "%s: %s%s (%s, %.1f Mpx, %.2f s/Mpx; s: %s)",
@@ -127,7 +135,7 @@ def _segment(segmenter: LocalSceneSegmenter, path: Path, out: Path, job: SceneJo
         spent / report.megapixels,
         ", ".join(f"{stage} {value:.1f}" for stage, value in report.seconds.items()),
     )
-    return True
+    return not report.problem
 
 
 def check(task: SceneRun) -> None:

@@ -6,16 +6,19 @@ from typing import Annotated
 import typer
 
 from backend.commands import options
-from backend.commands.options import Bands, Config, Metres
+from backend.commands.options import Bands, Config, Metres, Nodata
 from backend.commands.refusals import refuse, refuse_known
 
 
 def tile(
-    scenes: Annotated[list[Path], typer.Argument(help="GeoTIFF, COG, PNG or JPEG files.")],
+    scenes: Annotated[
+        list[Path], typer.Argument(help="GeoTIFF, JPEG 2000, VRT, PNG, JPEG … files.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the tiles and import.json.")],
     size: Annotated[int, typer.Option(min=16, help="Side of a tile, pixels.")] = 1024,
     overlap: Annotated[int, typer.Option(min=0, help="Of neighbouring tiles, pixels.")] = 64,
     bands: Bands = "",
+    nodata: Nodata = None,
     metres: Metres = "",
     stretch: Annotated[
         bool, typer.Option("--stretch", help="Spread the values of 8-bit scenes, too.")
@@ -51,7 +54,8 @@ def tile(
     try:
         tiling, chosen = TileParameters(size, overlap), options.bands(bands)
         stated = options.metres(metres)
-        status = run(TileRun(scenes, out, tiling, stretch, chosen, image_prefix, root, stated))
+        task = TileRun(scenes, out, tiling, stretch, chosen, image_prefix, root, stated, nodata)
+        status = run(task)
     except (TilingError, OSError) as error:
         refuse(str(error))
     except ValueError as error:

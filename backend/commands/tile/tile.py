@@ -13,13 +13,13 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from backend.commands.file_names import shared_stems
+from backend.commands.file_names import result_stems
 from backend.commands.progress import track
 from backend.studio.references import LOCAL_FILES, served
 from dgl_rsis.bands import Stretch
 from dgl_rsis.resolution import stated
 from dgl_rsis.scenes import tiles
-from dgl_rsis.scenes.reading import Scene, open_scene
+from dgl_rsis.scenes.reading import Scene, open_scene, tell_border
 from dgl_rsis.scenes.tiles import TileParameters, Window
 
 LOG = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class TileRun:
     """What to tile.
 
     Attributes:
-        scenes: raster files; their stems name the tiles.
+        scenes: raster files; their names are those of the tiles.
         out: folder for the tiles and the import file.
         tiling: how scenes are cut.
         stretch: spread the values of 8-bit scenes, too.
@@ -46,6 +46,7 @@ class TileRun:
             local files.
         root: folder that Label Studio serves as local files; None for the one that holds `out`.
         metres: of the ground that a pixel shows; None for what the place of each scene says.
+        nodata: a value that says that nothing was measured, beside what each file declares.
     """
 
     scenes: Sequence[Path]
@@ -56,6 +57,7 @@ class TileRun:
     image_prefix: str = ""
     root: Path | None = None
     metres: float | None = None
+    nodata: float | None = None
 
 
 def run(task: TileRun) -> int:
@@ -65,10 +67,9 @@ def run(task: TileRun) -> int:
         Exit status: 0, or 1 when a scene could not be tiled; its tiles are taken away again.
 
     Raises:
-        TilingError: two scenes of one name, a folder that Label Studio does not serve, or one that
-            holds the tasks of an earlier run.
+        TilingError: a folder that Label Studio does not serve, or one that holds the tasks of an
+            earlier run.
     """
-    _check_stems(task.scenes)
     if (task.out / IMPORT).exists():
         raise TilingError(
             f"{task.out / IMPORT} holds the tasks of an earlier run: remove it, or give another "
@@ -78,9 +79,9 @@ def run(task: TileRun) -> int:
     task.out.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
     failed = 0
-    for path in task.scenes:
+    for path, stem in result_stems(task.scenes).items():
         try:
-            entries += _tile(path, task, prefix)
+            entries += _tile(path, stem, task, prefix)
         except OSError as error:
             LOG.error("%s: cannot be tiled: %s", path, error.strerror or error)
             failed += 1
@@ -91,14 +92,6 @@ def run(task: TileRun) -> int:
         (task.out / IMPORT).write_text(json.dumps(entries, ensure_ascii=False), "utf-8")
         LOG.info("%s: %d tasks, to import into Label Studio", task.out / IMPORT, len(entries))
     return 1 if failed else 0
-
-
-def _check_stems(scenes: Sequence[Path]) -> None:
-    if twice := shared_stems(scenes):
-        raise TilingError(
-            f"several scenes are called {', '.join(twice)}: tile them one by one, each into a "
-            "folder of its own"
-        )
 
 
 def _prefix(task: TileRun) -> str:
@@ -116,21 +109,24 @@ def _prefix(task: TileRun) -> str:
     return LOCAL_FILES if inside == "." else f"{LOCAL_FILES}{quote(inside)}/"
 
 
-def _tile(path: Path, task: TileRun, prefix: str) -> list[dict[str, Any]]:
+def _tile(path: Path, stem: str, task: TileRun, prefix: str) -> list[dict[str, Any]]:
     """The tasks of one scene; when it fails on the way, no tile of it stays."""
     written: list[Path] = []
     try:
-        return list(_tasks(path, task, prefix, written))
+        return list(_tasks(path, stem, task, prefix, written))
     except BaseException:
         for file in written:
             file.unlink(missing_ok=True)
         raise
 
 
-def _tasks(path: Path, task: TileRun, prefix: str, written: list[Path]) -> Iterator[dict[str, Any]]:
+def _tasks(
+    path: Path, stem: str, task: TileRun, prefix: str, written: list[Path]
+) -> Iterator[dict[str, Any]]:
     empty = 0
     stretch = Stretch(always=task.stretch)
-    with open_scene(path, task.bands, stretch) as scene:
+    with open_scene(path, task.bands, stretch, nodata=task.nodata) as scene:
+        tell_border(scene)
         grid = scene.grid
         if grid.gcps and grid.transform is None:
             LOG.warning(
@@ -143,10 +139,10 @@ def _tasks(path: Path, task: TileRun, prefix: str, written: list[Path]) -> Itera
             if tile.image is None:
                 empty += 1
                 continue
-            name = _name(path.stem, tile.window)
+            name = _name(stem, tile.window)
             written.append(task.out / name)
             Image.fromarray(tile.image).save(written[-1], compress_level=COMPRESSION)
-            data = _data(scene, tile.window, served(prefix, name))
+            data = _data(scene, scene_name(path, stem), tile.window, served(prefix, name))
             if known is not None:  # a PNG tells nobody
                 data["metres_per_pixel"] = known.to_json()["metres_per_pixel"]
             yield {"data": data}
@@ -161,12 +157,17 @@ def _name(stem: str, window: Window) -> str:
     return f"{stem}_{window.column:05}_{window.row:05}_{size}.png"
 
 
-def _data(scene: Scene, window: Window, image: str) -> dict[str, Any]:
+def scene_name(path: Path, stem: str) -> str:
+    """What tasks call a scene: its file, or that with its folders where several are called so."""
+    return path.name if stem == path.stem else stem
+
+
+def _data(scene: Scene, name: str, window: Window, image: str) -> dict[str, Any]:
     """A task's data: the image, and where it lies; `studio.export` reads it as a `Place`."""
     transform = scene.grid.transform_at(window.column, window.row)
     return {
         "image": image,
-        "scene": scene.name,
+        "scene": name,
         "crs": scene.grid.crs_text,
         "transform": None if transform is None else list(transform[:6]),
         "window": list(window),

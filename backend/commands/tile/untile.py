@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.commands.file_names import FileNames
+from backend.commands.file_names import FileNames, result_stems
 from backend.commands.labels import LabelNames
 from backend.commands.progress import track
-from backend.commands.tile.tile import IMPORT
+from backend.commands.tile.tile import IMPORT, scene_name
 from backend.project import colours
 from backend.regions import planes
 from backend.regions.findings import ExportError, Findings
@@ -214,9 +214,15 @@ def _tell_unused(task: UntileRun, sheets: _Sheets) -> None:
     """Name the scenes that were given for nothing; a single one may have been renamed."""
     if len(task.scenes) == len(sheets.scenes) == 1:
         return
-    for path in task.scenes:
-        if path.name not in sheets.scenes:
+    for name, path in _by_name(task).items():
+        if name not in sheets.scenes:
             sheets.findings.problem(str(path), "the export holds no tile of this scene")
+
+
+def _by_name(task: UntileRun) -> dict[str, Path]:
+    """The scenes that were given, by the names that `tile` gives to the same ones together."""
+    stems = result_stems(task.scenes)
+    return {scene_name(path, stem): path for path, stem in stems.items()}
 
 
 def _outs(task: UntileRun, sheets: _Sheets) -> dict[str, Path]:
@@ -265,8 +271,7 @@ def _assemble(
 
 def _grid(task: UntileRun, scene: _Scene, alone: bool) -> Grid:
     """That of the raster file, if it was given; else what the tiles say."""
-    by_name = {path.name: path for path in task.scenes}
-    path = by_name.get(scene.name)
+    path = _by_name(task).get(scene.name)
     if path is None and alone and len(task.scenes) == 1:
         path = task.scenes[0]  # it may have been renamed
     width, height = scene.size

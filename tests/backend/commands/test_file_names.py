@@ -3,7 +3,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.commands.file_names import FileNames, shared_stems
+from backend.commands.file_names import FileNames, result_stems
 
 EVIL = st.sampled_from(["..", "/etc/passwd", "a/../../b", "a\0b", "\ud800", ".hidden", "CON", "-x"])
 
@@ -28,7 +28,17 @@ def test_plain_names_are_kept() -> None:
     assert names.give("", "other") == "other-2"
 
 
-def test_stems_that_several_files_have_are_found_whatever_their_kind() -> None:
-    files = ["b/y.tif", "x.jpg", "x.tif", "a/y.tif", "x.y.png", "z.png"]
-    assert shared_stems(map(Path, files)) == ["x", "y"]
-    assert shared_stems([]) == []
+def test_files_of_one_stem_have_results_of_different_names() -> None:
+    files = [Path(name) for name in ("b/y.tif", "X.jpg", "x.tif", "a/y.tif", "x.y.png", "z.png")]
+    assert list(result_stems(files).values()) == [
+        "b_y.tif", "X.jpg", "x.tif", "a_y.tif", "x.y", "z",
+    ]  # fmt: skip
+    assert result_stems(files[::-1]) == result_stems(files)
+    assert result_stems([]) == {}
+
+
+@given(st.lists(st.sampled_from(["a", "A", "a_b", "b/a", "b_a", "a.tif", "b_a.jpg"])))
+def test_no_result_overwrites_another(stems: list[str]) -> None:
+    files = {Path(f"{stem}{suffix}") for stem in stems for suffix in (".jpg", ".tif")}
+    names = [name.lower() for name in result_stems(sorted(files)).values()]
+    assert len(set(names)) == len(files)

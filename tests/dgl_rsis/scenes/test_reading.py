@@ -127,20 +127,6 @@ def test_what_is_no_raster_is_refused(tmp_path, content):
         open_scene(path)
 
 
-def test_a_virtual_raster_is_refused(tmp_path):
-    raster(tmp_path / "a.tif", PICTURE)
-    (tmp_path / "b.vrt").write_text(
-        '<VRTDataset rasterXSize="30" rasterYSize="20"><VRTRasterBand dataType="Byte" band="1">'
-        '<SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename></SimpleSource>'
-        "</VRTRasterBand></VRTDataset>"
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        rasterio.open(tmp_path / "b.vrt").close()  # GDAL itself would read it
-    with pytest.raises(InputError, match="is no raster that can be read"):
-        open_scene(tmp_path / "b.vrt")
-
-
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_a_truncated_file_is_refused_when_it_is_noticed(tmp_path, dtype):
     values = np.repeat(np.repeat(PICTURE, 10, axis=1), 10, axis=2).astype(dtype)

@@ -12,7 +12,7 @@ from rasterio.warp import transform_geom
 from shapely.geometry import box, mapping, shape
 
 from dgl_rsis.scenes import vectors
-from dgl_rsis.scenes.areas import square_metres
+from dgl_rsis.scenes.areas import ground_areas
 from dgl_rsis.scenes.polygons import Component
 from dgl_rsis.scenes.reading import Grid
 
@@ -64,7 +64,7 @@ def test_geojson_is_as_its_standard_wants_it(tmp_path):
 def test_areas_are_those_of_the_polygons_on_the_ground(tmp_path, grid):
     vectors.write(tmp_path / "a.gpkg", "gpkg", COMPONENTS, grid, NAMES)
     _, geometries, (_, _, areas) = read(tmp_path / "a.gpkg")
-    assert list(areas) == pytest.approx(square_metres(geometries, grid.crs), abs=1e-3)
+    assert list(areas) == pytest.approx(ground_areas(geometries, grid.crs), abs=1e-3)
 
 
 @pytest.mark.parametrize("form", ["gpkg", "geojson"])
@@ -100,7 +100,7 @@ def test_ground_control_points_place_polygons(tmp_path):
     assert areas[0] == pytest.approx(200, rel=2e-3)  # of the ground, not of the map
 
 
-def test_small_ones_are_left_out_by_square_metres(tmp_path):
+def test_small_ones_are_left_out_by_areas(tmp_path):
     path = tmp_path / "a.gpkg"
     assert vectors.write(path, "gpkg", COMPONENTS, PROJECTED, NAMES, least_area=1.5) == 1
 

@@ -241,6 +241,22 @@ def test_the_resolution_of_the_picture_reaches_the_encoded_image(
     assert segmenter.encode(picture, segmenter.parameters).resolution is None
 
 
+def test_what_shows_nothing_gets_no_label_and_no_candidate(
+    model_folder: Path, picture: Picture
+) -> None:
+    segmenter, valid = _segmenter(model_folder), np.ones(picture.pixels.shape[:2], dtype=bool)
+    valid[:20] = False
+    half, nothing = replace(picture, valid=valid), replace(picture, valid=np.zeros_like(valid))
+    segmentation = segmenter.segment(half, LABELS, 4)
+    whole = segmenter.segment(picture, LABELS, 4)
+    assert (segmentation.class_map == np.where(valid, whole.class_map, 0)).all()
+    assert not any((each.mask & ~valid).any() for each in segmentation.objects)
+    assert segmenter.segment(nothing, LABELS, 4).classes == ()
+    found = segmenter.find(half, "the building", ResParameters())
+    assert not any((each.mask & ~valid).any() for each in found.candidates)
+    assert segmenter.find(nothing, "the building", ResParameters()).candidates == ()
+
+
 def test_scenes_cut_the_regions_themselves(model_folder: Path) -> None:
     assert _segmenter(model_folder).propose is None
 

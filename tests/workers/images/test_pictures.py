@@ -133,3 +133,16 @@ def test_the_most_trusted_says_how_large_pixels_are(shelf: Shelf) -> None:
         assert known(plain, in_a_cloud) == ("tile", 0.3)
     with pytest.raises(InputError, match="200 metres a pixel are out of range"):
         plain.open(tile, 200.0)
+
+
+def test_what_is_transparent_is_known_again(shelf: Shelf) -> None:
+    buffer, alpha = io.BytesIO(), np.full((4, 6), 255, np.uint8)
+    alpha[:2] = 0
+    Image.fromarray(np.dstack([np.full((4, 6, 3), 9, np.uint8), alpha])).save(buffer, "PNG")
+    shelf.files["a"] = buffer.getvalue()
+    pictures = Pictures(ImageCache(1000), shelf.fetch, 100, lambda: shelf.now)
+    for _ in range(2):  # decoded, and kept
+        valid = pictures.open("a")[0].valid
+        assert valid is not None
+        assert (valid == (alpha > 0)).all()
+    assert pictures.open("b")[0].valid is None

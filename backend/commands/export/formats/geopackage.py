@@ -30,7 +30,7 @@ from backend.regions.findings import ExportError
 from backend.regions.records import Item, Region
 from dgl_rsis import runs
 from dgl_rsis.scenes import footprints, styles
-from dgl_rsis.scenes.areas import square_metres
+from dgl_rsis.scenes.areas import area_field, ground_areas
 
 LOG = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ UNKNOWN = "unknown_crs"
 # GeoPackage's own CRS −1, by the name under which GDAL knows it.
 PLANE = 'LOCAL_CS["Undefined Cartesian SRS"]'
 FLUSH = 5_000  # polygons that wait in memory to be written
+AREA = "area_m2"
 COLUMNS: dict[str, str] = {
     "task_id": "int64",
     "region": "object",
@@ -47,7 +48,7 @@ COLUMNS: dict[str, str] = {
     "annotator": "object",
     "model_version": "object",
     "score": "float64",
-    "area_m2": "float64",
+    AREA: "float64",
     "scene": "object",
     "image": "object",
     "split": "object",
@@ -105,7 +106,8 @@ def write(
     Returns:
         The file. Its columns: `task_id`; `region`, Label Studio's id; `label`; `annotator`, empty
         for what several people or a model marked; `model_version` of what a model marked; `score`
-        of a model or nothing; `area_m2` on the ellipsoid, nothing in pixels; `scene`; `image`, the
+        of a model or nothing; `area_m2` on the ellipsoid, nothing in pixels (`area`, in
+        the CRS's own units, where it has no place on the earth); `scene`; `image`, the
         file's name in the set; `split`.
 
     Raises:
@@ -248,13 +250,16 @@ def _flush(path: Path, name: str, layer: _Layer) -> None:
         for column, value in zip(COLUMNS, row, strict=True):
             columns[column].append(value)
     if layer.crs is not None and layer.shapes:
-        columns["area_m2"] = list(square_metres(layer.shapes, layer.crs))
+        columns[AREA] = list(ground_areas(layer.shapes, layer.crs))
     values = [np.array(columns[column], dtype=kind) for column, kind in COLUMNS.items()]
     pyogrio.raw.write(
         path,
         np.array([shapely.to_wkb(shape) for shape in layer.shapes], dtype=object),
         values,
-        fields=np.array(list(COLUMNS), dtype=object),
+        fields=np.array(
+            [area_field(layer.crs) if column == AREA else column for column in COLUMNS],
+            dtype=object,
+        ),
         layer=name,
         driver="GPKG",
         geometry_type="Polygon",

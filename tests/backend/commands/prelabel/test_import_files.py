@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backend.commands.journal import Journal
 from backend.commands.prelabel.import_files import ImportFiles
 from backend.commands.prelabel.items import PrelabelItem
-from backend.commands.prelabel.journal import Journal
 
 VERSION = "v1"
 PREDICTION = {"result": [], "score": 0.5, "model_version": VERSION}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from backend.commands.journal import Journal
 from backend.commands.prelabel import push
 from backend.commands.prelabel.items import PrelabelError, PrelabelItem, Stop
-from backend.commands.prelabel.journal import Journal
 from backend.commands.prelabel.push import Project, Push
 from backend.studio.client import StudioClient, StudioError
 from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio

@@ -112,13 +112,15 @@ def test_a_run_that_cannot_be_is_refused_with_the_way_out(
     assert not out.exists() or not any(out.iterdir())
 
 
-def test_images_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_images_of_one_name_have_results_of_two(model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    images = [str(tmp_path / "a.png"), str(tmp_path / "b" / "a.jpg")]
-    arguments = ("--labels", "road", "--out", str(tmp_path / "out"))
+    images = [str(draw(tmp_path / "a.png")), str(draw(tmp_path / "b" / "a.png"))]
+    arguments = ("--labels", "road", "--out", str(tmp_path / "out"), "--model", str(model_folder))
     status, output = dgl_rsis("segment", *images, *arguments)
-    assert status == 2
-    assert "several images are called a: run them one by one" in output
+    assert status == 0, output
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.json")) == [
+        "a.png.json", "b_a.png.json",
+    ]  # fmt: skip
 
 
 def test_an_expression_finds_candidates_and_explains_them(

@@ -8,7 +8,7 @@ from PIL import Image
 
 from backend.commands.labels import read_config
 from backend.commands.segment import scenes
-from backend.commands.segment.images import LocalError
+from backend.commands.segment.inputs import Inputs
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneOptions
 from backend.commands.segment.scenes import SceneRun, is_scene
 from tests.small_scene import picture, write_scene
@@ -33,7 +33,8 @@ def test_what_a_scene_is(tmp_path: Path) -> None:
     assert not is_scene(plain)
     assert is_scene(plain, asked=True)
     assert is_scene(large)
-    assert not is_scene(photo, asked=True)
+    assert not is_scene(photo)
+    assert is_scene(photo, asked=True)
     assert not is_scene(text)
     assert not is_scene(tmp_path / "missing.tif")
 
@@ -77,26 +78,6 @@ def test_bands_reach_the_scene(segmenter: LocalSceneSegmenter, tmp_path: Path, c
     assert "no band 4" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (("a/x.tif", "b/x.tif"), "several scenes are called x: run them one by one"),
-        (("x.tif", "x.png"), "several images are called x: run them one by one"),
-    ],
-)
-def test_files_of_one_stem_are_refused(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-    files = [tmp_path / name for name in names]
-    for file in files:
-        if file.suffix == ".tif":
-            write_scene(file, picture(40, 50))
-    out, settings = tmp_path / "out", WorkerSettings(model="none is loaded")
-    with pytest.raises(LocalError, match=words):
-        scenes.segment_classes(files, CONFIG, out, SceneOptions(), settings)
-    assert not out.exists()
-
-
 def test_photos_and_scenes_are_segmented_by_one_model(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +91,12 @@ def test_photos_and_scenes_are_segmented_by_one_model(
     scene, photo = write_scene(tmp_path / "y.tif", picture(100, 120)), tmp_path / "x.png"
     Image.fromarray(picture(40, 50)).save(photo)
     out, settings = tmp_path / "out", WorkerSettings(model=str(model_folder))
-    assert scenes.segment_classes([photo, scene], CONFIG, out, SceneOptions(), settings) == 0
+    assert (
+        scenes.segment_classes(
+            Inputs((photo, scene), many=False), CONFIG, out, SceneOptions(), settings
+        )
+        == 0
+    )
     [loaded] = loads
     with rasterio.open(out / "y.classes.tif") as dataset:
         assert dataset.tags()["MODEL_VERSION"] == loaded.model_version

@@ -136,11 +136,29 @@ def test_a_folder_outside_the_root_is_refused(tmp_path):
     assert "is not inside --root" in result.output
 
 
-def test_scenes_of_one_name_are_refused(tmp_path):
+def test_scenes_of_one_name_have_tiles_and_names_of_their_own(tmp_path):
     (tmp_path / "b").mkdir()
-    paths = [scene(tmp_path / "a.tif"), scene(tmp_path / "b" / "a.tif")]
-    with pytest.raises(TilingError, match="several scenes are called a"):
-        run(TileRun(paths, tmp_path / "out", TileParameters(1024, 64)))
+    paths = [scene(tmp_path / "a.tif"), scene(tmp_path / "b" / "a.tif", width=60)]
+    assert run(TileRun(paths, tmp_path / "out", TileParameters(1024, 64))) == 0
+    tasks = tasks_in(tmp_path / "out")
+    assert [data["scene"] for data in tasks] == ["a.tif", "b_a.tif"]
+    assert (
+        len({data["image"] for data in tasks}) == len(list((tmp_path / "out").glob("*.png"))) == 2
+    )
+
+
+def test_what_was_not_measured_is_black_in_tiles(tmp_path, caplog):
+    path = scene(tmp_path / "a.tif")
+    with rasterio.open(path, "r+") as file:
+        values = file.read()
+        values[:, :, :20] = 255
+        file.write(values)
+    assert cli(path, "--out", tmp_path / "told").exit_code == 0
+    assert "say so by --nodata 255" in caplog.text
+    assert cli(path, "--out", tmp_path / "out", "--nodata", 255).exit_code == 0
+    (tile,) = (tmp_path / "out").glob("*.png")
+    assert not np.asarray(Image.open(tile))[:, :20].any()
+    assert np.asarray(Image.open(tile))[:, 20:].any()
 
 
 @pytest.mark.parametrize("text", ["red", "1,,2", "1;2;3"])

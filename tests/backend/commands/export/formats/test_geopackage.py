@@ -132,7 +132,7 @@ def test_a_sites_own_grid_has_polygons_and_areas_in_its_plane(tmp_path: Path) ->
     path = geopackage.write([made], VOCABULARY, tmp_path / "out")
     columns, (shape,), _ = layer(path, "crs_1")
     assert shape.bounds == pytest.approx((1000.3, 999.1, 1001.2, 999.8))
-    assert columns["area_m2"] == pytest.approx([HOLED.sum() * 0.01])
+    assert columns["area"] == pytest.approx([HOLED.sum() * 0.01])
 
 
 def test_one_layer_for_each_crs(tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
-from backend.commands.prelabel.items import PrelabelError
 from dgl_rsis.types import Json
 
 NAME = "journal.jsonl"
+
+
+class JournalError(ValueError):
+    """A folder that this run cannot go on in; the message says the way out."""
 
 
 @dataclass
@@ -82,7 +85,7 @@ class Journal:
         about: what the predictions depend on; a folder never mixes two of them.
 
     Raises:
-        PrelabelError: another run has the folder, or it holds other predictions.
+        JournalError: another run has the folder, or it holds other predictions.
     """
 
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
@@ -136,7 +139,7 @@ class Journal:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
-            raise PrelabelError(
+            raise JournalError(
                 f"another run works in {self.path.parent}: wait for it, or give another --out"
             ) from None
         return file
@@ -156,7 +159,7 @@ class Journal:
         except ValueError:
             parsed = None
         if not isinstance(parsed, dict):
-            raise PrelabelError(
+            raise JournalError(
                 f"{self.path} is damaged in line {number}: remove that line, whose item is then "
                 "done again, or give another --out"
             )
@@ -173,6 +176,6 @@ class Journal:
             self._append([about])
         elif differ:
             what = "; ".join(f"{n}: {before.get(n)!r} there, {about[n]!r} now" for n in differ)
-            raise PrelabelError(
+            raise JournalError(
                 f"{self.path.parent} holds the results of another run ({what}): give another --out"
             )

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.commands.prelabel.items import PrelabelError
-from backend.commands.prelabel.journal import NAME, Journal, Progress
+from backend.commands.journal import NAME, Journal, JournalError, Progress
 
 ABOUT = {"model_version": "v1", "score": "confidence"}
 
@@ -59,12 +58,12 @@ def test_damage_elsewhere_is_named(tmp_path: Path) -> None:
         journal.write([{"pushed": ["a"]}])
     path = tmp_path / NAME
     path.write_bytes(path.read_bytes().replace(b'{"pushed"', b'{"pus\xff'))
-    with pytest.raises(PrelabelError, match="damaged in line 2: remove that line"):
+    with pytest.raises(JournalError, match="damaged in line 2: remove that line"):
         Journal(tmp_path, ABOUT)
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
-    with Journal(tmp_path, ABOUT), pytest.raises(PrelabelError, match="another run works in"):
+    with Journal(tmp_path, ABOUT), pytest.raises(JournalError, match="another run works in"):
         Journal(tmp_path, ABOUT)
     with Journal(tmp_path, ABOUT):
         pass
@@ -83,7 +82,7 @@ def test_what_only_failed_may_be_tried_otherwise(tmp_path: Path) -> None:
 def test_predictions_of_two_models_do_not_mix(tmp_path: Path) -> None:
     with Journal(tmp_path, ABOUT) as journal:
         journal.write([{"pushed": ["a"]}])
-    with pytest.raises(PrelabelError, match=r"model_version: 'v1' there, 'v2' now.*another --out"):
+    with pytest.raises(JournalError, match=r"model_version: 'v1' there, 'v2' now.*another --out"):
         Journal(tmp_path, {**ABOUT, "model_version": "v2"})
 
 
