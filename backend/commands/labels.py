@@ -46,7 +46,7 @@ class LabelNames:
             alias is called by it, as Label Studio stores it and calls it in its own exports.
         ignored: names of the background.
         expression_key: of the tasks' data.
-        pictures: where tasks hold their image, or several.
+        pictures, beside: where tasks hold their image, or several, and what further images show.
         names: what else may be stored for a label → its name.
         categories: name → number, of the labels whose `category` gives one.
         chosen: they are given one by one, out of perhaps more.
@@ -56,6 +56,7 @@ class LabelNames:
     ignored: frozenset[str] = frozenset()
     expression_key: str = EXPRESSION
     pictures: Pictures = PLAIN
+    beside: tuple[Pictures, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     categories: Mapping[str, int] = field(default_factory=dict)
     chosen: bool = False
@@ -109,6 +110,7 @@ def from_config(xml: str) -> LabelNames:
     return LabelNames(
         expression_key=served.expression_key,
         pictures=served.pictures if served.image_key else PLAIN,
+        beside=served.beside,
         names={value: name for value, name in names.items() if value != name},
         categories=categories,
         **_without_background(labels, [n for v, n in names.items() if names_background(v)]),

@@ -72,6 +72,7 @@ class LabelConfig:
             called "reason", and nobody can type into it: `maxSubmissions="0"`.
         skipped: names of the controls with model_skip, which are for people and prompts alone.
         names: what Label Studio stores for a label → its name, where that differs (its alias).
+        beside: where a task holds what further images show, which get no predictions.
     """
 
     controls: tuple[Control, ...]
@@ -83,6 +84,7 @@ class LabelConfig:
     reason_on: str = ""
     skipped: frozenset[str] = frozenset()
     names: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[Pictures, ...] = ()
 
     @property
     def image_key(self) -> str:
@@ -179,7 +181,13 @@ class _Reading:
             self._reason_on(),
             self._skipped(),
             self._names(),
+            self._beside(pictures),
         )
+
+    def _beside(self, first: Pictures) -> tuple[Pictures, ...]:
+        """The images that people may mark beside the first."""
+        every = (self._pictures(name) for name in self.images if name != first.image)
+        return tuple(each for each in every if each is not None)
 
     def _expression_key(self) -> str:
         for element in self.root.iter():
@@ -219,8 +227,9 @@ class _Reading:
         shown = next((p for name in self.images if (p := self._pictures(name))), Pictures())
         names = self._names()
         return LabelConfig(
-            (), (), shown, problems, reason_on=reason_on, skipped=skipped, names=names
-        )
+            (), (), shown, problems, reason_on=reason_on, skipped=skipped, names=names,
+            beside=self._beside(shown),
+        )  # fmt: skip
 
     def _note(self, problem: str) -> None:
         """Remember a problem, unless there are too many already to read them."""

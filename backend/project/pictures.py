@@ -26,7 +26,7 @@ class Pictures:
         flag: what stands for a picture's number in keys and names.
         repeated: the number stands in the names of controls, too; else regions have `item_index`.
         image: name of the <Image> that shows them; empty when that is not known.
-        others: names of further images of the config, which are not read.
+        others: names of further images of the config.
     """
 
     key: str = ""
@@ -88,8 +88,8 @@ class Pictures:
         if self.repeated:
             names = (self.name(self.image, number) for number in range(count))
             return next((number for number, name in enumerate(names) if name == image), None)
-        if image in self.others:  # a single image may have been renamed since
-            return None
+        if self.others and image is not None and image != self.image:
+            return None  # a single image may have been renamed since
         number = region.get("item_index") or 0
         held = isinstance(number, int) and 0 <= number < count
         return number if held or not self.listed else None

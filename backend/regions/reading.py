@@ -59,6 +59,9 @@ def read_regions(
     regions = results.whole(result)
     texts = _texts(regions)
     masks = {_identity(region) for region in regions if form_of(region) in READERS}
+    points = [each for each in regions if form_of(each) == "keypoint" and labels_of(each)]
+    if points and not masks:
+        findings.unreadable(where, f"{len(points)} keypoints alone mark it, which hold no mask")
     for region in regions:
         kind = kind_of(region)
         if form_of(region) not in READERS:

@@ -44,6 +44,7 @@ class Reading:
         chosen: the labels were chosen out of perhaps more: a region of another one was read, and is
             no reason to doubt that its image is as it is said to be.
         pictures: where a task's data holds its image, or several.
+        beside: the same of further images of the label config: those that are marked are read.
         expression_key: of a referring expression in a task's data.
         measure: height and width of an image by its reference, for tasks whose annotations say
             that there is nothing; None when it cannot be had.
@@ -58,6 +59,7 @@ class Reading:
     names: Mapping[str, str] = field(default_factory=dict)
     chosen: bool = False
     pictures: Pictures = PLAIN
+    beside: tuple[Pictures, ...] = ()
     expression_key: str = EXPRESSION
     measure: MeasureImage = lambda reference: None
     max_pixels: int = PIXEL_BUDGET
@@ -86,14 +88,6 @@ def read_tasks(every: Iterable[Json], reading: Reading | None = None) -> Iterato
 def _items(task: Json, how: Reading) -> Iterator[Item]:
     """The images of one task; those without an image or a size are messages."""
     where = f"task {tasks.task_id_of(task)}"
-    try:
-        images = [readable(image) for image in how.pictures.of(task)]
-        expression = readable(tasks.expression_of(task, how.expression_key))
-    except tasks.TaskError as error:
-        way_out = f" ({CONFIG})" if how.pictures is PLAIN else ""
-        how.findings.problem(where, f"{error}{way_out}")
-        return
-    place = _place(task["data"], where, how.findings) if len(images) == 1 else None
     # Before 1.0, annotations were called completions.
     marked = _list(task.get("annotations", task.get("completions")))
     predicted = _list(task.get("predictions"))
@@ -104,13 +98,23 @@ def _items(task: Json, how: Reading) -> Iterator[Item]:
             "config says where its data holds them: give it by --config"
         )  # fmt: skip
         return
-    for number, image in enumerate(images):
-        named = where if len(images) == 1 else f"{where}, image {number}"
-        on_it = _OnImage(named, how, number, len(images))
-        item = _item(on_it, image, place, on_it.all_of(marked), on_it.all_of(predicted))
-        if item is not None:
-            identity = _number(task.get("id")) or 0
-            yield replace(item, task_id=identity, expression=expression)
+    shown = [how.pictures, *(p for p in how.beside if p.image in _images_of(marked))]
+    for pictures in shown:
+        try:
+            images = [readable(image) for image in pictures.of(task)]
+            expression = readable(tasks.expression_of(task, how.expression_key))
+        except tasks.TaskError as error:
+            way_out = f" ({CONFIG})" if pictures is PLAIN else ""
+            how.findings.problem(where, f"{error}{way_out}")
+            continue
+        place = _place(task["data"], where, how.findings) if len(images) == 1 else None
+        for number, image in enumerate(images):
+            named = where if len(images) == 1 else f"{where}, image {number}"
+            on_it = _OnImage(named, how, pictures, number, len(images))
+            item = _item(on_it, image, place, on_it.all_of(marked), on_it.all_of(predicted))
+            if item is not None:
+                identity = _number(task.get("id")) or 0
+                yield replace(item, task_id=identity, expression=expression)
 
 
 @dataclass(frozen=True)
@@ -120,12 +124,14 @@ class _OnImage:
     Attributes:
         where: names it in messages.
         how: to read.
+        pictures: that it is one of.
         number: of the image, from 0.
         count: of all images of the task.
     """
 
     where: str
     how: Reading
+    pictures: Pictures
     number: int
     count: int
 
@@ -138,8 +144,8 @@ class _OnImage:
         return [each for each in every if not isinstance(each, dict) or self._is_mine(each)]
 
     def _is_mine(self, region: Json) -> bool:
-        number = self.how.pictures.number_of(region, self.count)
-        if number is None and self.number == 0 and is_mask(region):
+        number = self.pictures.number_of(region, self.count)
+        if number is None and is_mask(region) and self._is_nowhere(region):
             which = region.get("to_name"), region.get("item_index")
             self.how.findings.problem(
                 readable(f"{self.where}, region {region.get('id', '?')}"),
@@ -147,6 +153,11 @@ class _OnImage:
                 f"{self.count} that are read of this task",
             )
         return number == self.number
+
+    def _is_nowhere(self, region: Json) -> bool:
+        """Whether a region that is not here is on no image at all; said once, with the first."""
+        first = self.number == 0 and self.pictures is self.how.pictures
+        return first and region.get("to_name") not in {each.image for each in self.how.beside}
 
 
 def _item(

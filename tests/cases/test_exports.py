@@ -48,6 +48,15 @@ def test_an_image_whose_every_mask_is_broken_is_left_out_and_listed(tmp_path: Pa
     assert (going_on.status, going_on.images) == (0, 3)
 
 
+def test_an_image_with_keypoints_alone_is_no_empty_one(tmp_path: Path) -> None:
+    point = region("keypointlabels", ["tank"], {"x": 5, "y": 5})
+    good = brushed(box(1, 1, 9, 9), "road")
+    tasks = task(1, annotation(point)), task(2, annotation(good, point))
+    source = written(tmp_path / "export.json", *tasks)
+    found = exported(tmp_path / "out", source, images=images(tmp_path, 1, 2))
+    assert (found.status, found.images, len(found.masks)) == (1, 1, 1)
+
+
 def test_images_of_labels_that_were_not_chosen_are_empty(tmp_path: Path) -> None:
     """They were read: that nothing of what was asked for is on them is true."""
     source = written(

@@ -12,7 +12,9 @@ import shapely.affinity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pycocotools.mask import decode
 
+from backend.commands.export.formats import coco
 from backend.regions import brush
 from backend.regions.findings import Findings
 from backend.regions.reading import Wanted, read_regions
@@ -261,3 +263,5 @@ def test_what_is_marked_is_what_is_read(
     (region,) = regions
     assert (region.label, region.kind) == ("house", form)
     np.testing.assert_array_equal(from_runs(region.runs)[~either], covered[~either])
+    written = json.loads(json.dumps(coco.to_annotation(region.runs)["segmentation"]))
+    np.testing.assert_array_equal(decode(written), from_runs(region.runs))

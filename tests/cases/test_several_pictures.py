@@ -175,3 +175,25 @@ def test_a_check_says_what_a_repeater_lacks(xml: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["config", "--check", str(tmp_path / "config.xml")])
     assert result.exit_code == 1, result.output
     assert "Repeater" in result.output
+
+
+def test_what_was_marked_on_each_of_two_images_is_exported_with_it(tmp_path: Path) -> None:
+    for name, (height, width) in zip("ab", SIZES, strict=True):
+        Image.new("RGB", (width, height)).save(tmp_path / f"{name}.png")
+    control = '<BrushLabels name="m_{0}" toName="img_{0}"><Label value="building"/></BrushLabels>'
+    config = tmp_path / "config.xml"
+    config.write_text(
+        '<View><Image name="img_0" value="$rgb"/><Image name="img_1" value="$infrared"/>'
+        f"{control.format(0)}{control.format(1)}</View>"
+    )
+    annotation = {"id": 1, "result": predicted(REPEATER), "updated_at": "2026-01-01T00:00:00Z"}
+    task = {"id": 7, "data": {"rgb": "a.png", "infrared": "b.png"}, "annotations": [annotation]}
+    (tmp_path / "export.json").write_text(json.dumps([task]))
+    source = tmp_path / "export.json"
+    found = exported(tmp_path / "out", source, "--config", config, images=tmp_path)
+    assert found.status == 0, found.output
+    for (_, written), number in zip(found.masks, range(2), strict=True):
+        np.testing.assert_array_equal(written, mask(number))
+    unknown = exported(tmp_path / "unknown", source, images=tmp_path)
+    assert unknown.status == 2
+    assert "give it by --config" in unknown.output

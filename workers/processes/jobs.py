@@ -194,9 +194,11 @@ def _expected(
     bench: Workbench, request: SegmentRequest, error: Exception, attempt: int
 ) -> Retry | None:
     if isinstance(error, JobTimeoutException):
-        error = InputError(
-            f"the image took longer than {JOB_SECONDS} s: make it smaller, or tile it"
-        )
+        what, way_out = "the image", "make it smaller, or tile it"
+        if request.more:
+            what = f"its {1 + len(request.more)} images together"
+            way_out = "make them smaller, or import them as several tasks"
+        error = InputError(f"{what} took longer than {JOB_SECONDS} s: {way_out}")
     elif _may_pass(error) and attempt < _most_attempts(request):
         log.info("task %s: try %d: %s", request.task_id, attempt, _one_line(error))
         return _again(attempt)

@@ -194,6 +194,7 @@ def _reading(task: ExportRun, names: LabelNames, findings: Findings, images: Ima
         names=names.names,
         chosen=names.chosen,
         pictures=names.pictures,
+        beside=names.beside,
         expression_key=names.expression_key,
         measure=images.size,
         max_pixels=task.max_pixels,

@@ -63,7 +63,8 @@ def report(
             names = names or labels.from_config(studio.project(project)["label_config"])
             every = studio.tasks_with_masks(project)
         if names is not None:
-            reading.pictures, reading.names = names.pictures, names.names
+            reading.pictures, reading.beside = names.pictures, names.beside
+            reading.names = names.names
         comparison = changes.compare(read_tasks(track(every, "Reading"), reading))
         sys.stdout.write(text.text(comparison))
         _write(comparison, json, plot)

@@ -177,3 +177,35 @@ def test_what_is_no_line_is_named(touches: list[Any], words: str) -> None:
 def test_nothing_is_drawn_on_an_image_that_is_too_large() -> None:
     with pytest.raises(RegionError, match="more than"):
         geometry.painted([], (10**6, 10**6))
+
+
+def test_a_zigzag_that_would_take_too_long_is_refused() -> None:
+    points = [[100 * (n % 2), 100 * n / 20_000] for n in range(20_000)]
+    tall = [[y, x] for x, y in points]
+    with pytest.raises(RegionError, match="crosses the rows of the image"):
+        geometry.polygon(region("polygonlabels", points=tall), (1000, 1000))
+
+
+@pytest.mark.parametrize(
+    ("vertices", "words"),
+    [
+        (None, "got 0"),
+        ([{"x": 1, "y": 1}], "got 1"),
+        ([{"x": 1, "y": 1}, 7], "no object"),
+        ([{"x": 1, "y": 1}, {"x": "2", "y": 0}], "x is '2'"),
+    ],
+)
+def test_what_is_no_vector_is_named(vertices: Any, words: str) -> None:
+    with pytest.raises(RegionError, match=words):
+        geometry.vector(region("vectorlabels", vertices=vertices), (10, 10))
+
+
+def test_a_vector_branches_where_its_vertices_say() -> None:
+    vertices = [
+        {"x": 0, "y": 0, "id": "a"},
+        {"x": 50, "y": 0, "id": "b", "prevPointId": "a"},
+        {"x": 0, "y": 50, "id": "c", "prevPointId": "a"},
+    ]
+    pieces, closed = geometry.vector(region("vectorlabels", vertices=vertices), (10, 20))
+    assert not closed
+    assert [piece.tolist() for piece in pieces] == [[[0, 0], [10, 0]], [[0, 0], [0, 5]]]
