@@ -1,6 +1,7 @@
 """Settings from the environment: those that all parts read, and those of the workers."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dgl_rsis.formats import PIXEL_BUDGET
 
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 Hosts = Annotated[tuple[str, ...], NoDecode]  # a comma list, not JSON
 
 
@@ -55,6 +58,17 @@ class SharedSettings(BaseSettings):
         """Whom to trust, as requests takes it: True, or a file of certificate authorities."""
         return True if self.requests_ca_bundle is None else str(self.requests_ca_bundle)
 
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis(cls, value: str | None) -> str | None:
+        if value is None or value.startswith(REDIS_SCHEMES):
+            return value
+        shown = value.rpartition("@")[2]  # without the password
+        scheme = f"{shown!r}, without a scheme" if "://" not in value else f"{shown!r}"
+        raise ValueError(
+            f"REDIS_URL is {scheme}: write redis://HOST:6379/0, rediss://… or unix://PATH"
+        )
+
     @field_validator("label_studio_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
@@ -97,13 +111,20 @@ class WorkerSettings(SharedSettings):
     cache_mb: int = Field(default=256, ge=0, le=1_000_000)
     cache_dir: Path | None = None
     cache_disk_mb: int = Field(default=2048, ge=1, le=100_000_000)
-    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: str = "cpu"
     local_files_document_root: Path | None = None
     allowed_image_hosts: Hosts = ()
     max_image_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     max_image_pixels: int = Field(default=PIXEL_BUDGET, ge=1)
     fetch_seconds: float = Field(default=60.0, gt=0)
     metres_per_pixel: float | None = None
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, value: str) -> str:
+        if DEVICE.fullmatch(value) is None:
+            raise ValueError(f"DEVICE is {value!r}: write cpu, cuda or, of several, cuda:1")
+        return value
 
     @field_validator("allowed_image_hosts", mode="before")
     @classmethod

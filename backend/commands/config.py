@@ -10,7 +10,7 @@ import typer
 from backend.commands import check, options, words
 from backend.commands.labels import NOTHING_ASKED, LabelsError, config_text, read_names
 from backend.commands.options import Labels
-from backend.commands.refusals import refuse
+from backend.commands.refusals import DISK, refuse, told
 from backend.project import label_config
 from backend.project.interface import Wanted, write
 from dgl_rsis.names import names_background
@@ -76,5 +76,5 @@ def _check(file: Path, json: Path | None) -> int:
             json.parent.mkdir(parents=True, exist_ok=True)
             json.write_text(text + "\n", "utf-8")
         except OSError as error:
-            refuse(f"{json} cannot be written: {error.strerror}")
+            refuse(told(error) if error.errno in DISK else f"{json}: {error.strerror}")
     return 0 if checked.usable else 1

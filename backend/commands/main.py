@@ -12,7 +12,7 @@ from backend.commands import evaluate as evaluation
 from backend.commands import options
 from backend.commands.lazy import STYLE, Commands
 from backend.commands.options import FOR_PEOPLE, OURS, Device, Model
-from backend.commands.refusals import REFUSED, refuse, refuse_known
+from backend.commands.refusals import DISK, REFUSED, refuse, refuse_known, told
 from backend.web.settings import Settings
 from workers.settings import SharedSettings, WorkerSettings
 
@@ -133,7 +133,7 @@ def evaluate(
     try:
         status = evaluation.run(run)
     except OSError as error:
-        refuse(str(error))
+        refuse(told(error))
     except ValueError as error:
         refuse_known(error)
     raise typer.Exit(status)
@@ -169,6 +169,11 @@ def main() -> None:
     """Entry point of the command."""
     try:
         app(prog_name="dgl-rsis")
+    except OSError as error:  # of a disk that fills up or fails while a command runs
+        if error.errno not in DISK:
+            raise
+        typer.echo(f"dgl-rsis: {told(error)}", err=True)
+        sys.exit(1)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in OURS:
             raise

@@ -17,7 +17,7 @@ import typer
 
 from backend.commands import options
 from backend.commands.progress import downloading
-from backend.commands.refusals import refuse, refuse_known
+from backend.commands.refusals import refuse, refuse_known, told
 from dgl_rsis.weights.identity import ModelKind, SamArchitecture
 from workers.registry.files import RegistryError
 from workers.registry.models import Entry, Registry, open_registry
@@ -170,6 +170,6 @@ def _refusing(work: Callable[[], Result]) -> Result:
     try:
         return work()
     except OSError as error:
-        refuse(str(error))
+        refuse(told(error))
     except ValueError as error:
         refuse_known(error)

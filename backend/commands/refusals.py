@@ -1,5 +1,6 @@
 """How a command ends that cannot do what it was asked."""
 
+import errno
 from typing import NoReturn
 
 import typer
@@ -7,6 +8,24 @@ import typer
 from workers.registry.files import RegistryError
 
 REFUSED = 2  # exit status of what cannot work as it is set up: another try is in vain
+
+
+# What a disk says → the way out.
+DISK = {
+    errno.ENOSPC: "the disk is full: make room, or write elsewhere",
+    errno.EDQUOT: "your quota of the disk is used up: make room, or write elsewhere",
+    errno.EROFS: "the disk is read-only: write elsewhere",
+    errno.EACCES: "you may not: change the rights of that place, or name another",
+    errno.EPERM: "you may not: change the rights of that place, or name another",
+    errno.EIO: "the disk fails: copy what is on it elsewhere",
+}
+
+
+def told(error: Exception) -> str:
+    """An error in one line for people; one of a disk with the file and the way out."""
+    if not isinstance(error, OSError) or error.errno not in DISK:
+        return str(error)
+    return f"{error.filename or 'a result'} cannot be used, {DISK[error.errno]}"
 
 
 def refuse(message: str) -> NoReturn:

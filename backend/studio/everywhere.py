@@ -17,7 +17,7 @@ import numpy as np
 from backend.project import label_config
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, task_id_of
-from backend.regions import reading, writing
+from backend.regions import reading, results, writing
 from backend.regions.geometry import RegionError
 from backend.studio.client import StudioClient, StudioError
 from dgl_rsis.runs import area, from_runs
@@ -178,7 +178,7 @@ def _labelled(regions: Sequence[Json], label: str, reply: SegmentReply) -> Mask:
     size = (reply.height, reply.width)
     union = np.zeros(size, dtype=np.bool_)
     for region in regions:
-        if label in reading.labels_of(region):
+        if label in results.labels_of(region):
             try:
                 union |= from_runs(reading.mask(region, size))
             except RegionError as error:

@@ -19,7 +19,7 @@ from open_clip.transformer import VisionTransformer
 
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.pixel_tower import PixelTower
-from dgl_rsis.weights.architectures import build_clip, clip_tokenizer, require_clip
+from dgl_rsis.weights.architectures import build_clip, clip_tokenizer, require_clip, require_device
 from dgl_rsis.weights.checkpoints import ModelError, fill
 from dgl_rsis.weights.identity import STARTER, fingerprint, is_closed
 
@@ -89,9 +89,10 @@ def load_clip(name: str, device: str = "cpu") -> ClipModel:
         device: "cpu" or "cuda:0".
 
     Raises:
-        ModelError: no such file or architecture, a file that does not fit it, or an image tower
-            that is neither open_clip's own vision transformer nor its own ResNet.
+        ModelError: no such file, architecture or device, a file that does not fit it, or an image
+            tower that is neither open_clip's own vision transformer nor its own ResNet.
     """
+    require_device(device)
     if name == STARTER:
         return _from_folder(name, Path(str(files("starter"))) / "weights", device)
     if Path(name).is_dir():

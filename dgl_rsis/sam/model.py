@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from dgl_rsis.sam.prompts import Pointed, as_logits, translate
 from dgl_rsis.types import RGB, Prompt, Refined
-from dgl_rsis.weights.architectures import build_sam, require_sam
+from dgl_rsis.weights.architectures import build_sam, require_device, require_sam
 from dgl_rsis.weights.checkpoints import ModelError, fill
 from dgl_rsis.weights.identity import fingerprint
 
@@ -90,8 +90,9 @@ def load_sam(architecture: str, path: Path, device: str = "cpu") -> SamModel:
         device: "cpu" or "cuda:0".
 
     Raises:
-        ModelError: no such file or architecture, or a file that is no checkpoint of it.
+        ModelError: no such file, architecture or device, or a file that is no checkpoint of it.
     """
+    require_device(device)
     require_sam(architecture)
     if not path.is_file():  # building takes seconds
         raise ModelError(f"no weight file {path} for Segment Anything {architecture}")

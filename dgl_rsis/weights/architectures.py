@@ -20,6 +20,27 @@ from dgl_rsis.weights.checkpoints import ModelError, fill
 from dgl_rsis.weights.identity import ModelKind, SamArchitecture
 
 
+def require_device(device: str) -> None:
+    """Refuse a device that is not here.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        ModelError: saying why, and the way out.
+    """
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return
+    if not torch.cuda.is_available():
+        built = torch.version.cuda is not None
+        why = "no driver answers" if built else "this PyTorch was built without CUDA"
+        raise ModelError(f"DEVICE {device} cannot be used, {why}: set DEVICE=cpu, or install it")
+    count = torch.cuda.device_count()
+    if int(number or 0) >= count:
+        raise ModelError(f"DEVICE {device} is not here: there are {count}, counted from cuda:0")
+
+
 def require_clip(architecture: str) -> None:
     """Refuse what open_clip does not list.
 

@@ -116,7 +116,9 @@ def _read(path: Path) -> tuple[Any, set[str]]:
     """The content, and the foreign names in it."""
     names: set[str] = set()
     while True:
-        stand_ins = [(_stand_in(n), n if "." in n else f"builtins.{n}") for n in sorted(names)]
+        stand_ins: list[Any] = [
+            (_stand_in(n), n if "." in n else f"builtins.{n}") for n in sorted(names)
+        ]
         try:
             with torch.serialization.safe_globals(stand_ins):
                 return _load(path), names

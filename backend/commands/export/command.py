@@ -11,7 +11,7 @@ from backend.commands.export import run, split
 from backend.commands.export.run import ExportRun, Format
 from backend.commands.export.selection import Choice
 from backend.commands.options import Config, ProjectId
-from backend.commands.refusals import refuse
+from backend.commands.refusals import refuse, told
 from backend.regions.findings import ExportError
 from backend.studio.client import StudioError
 from backend.studio.project import StudioSource
@@ -100,7 +100,7 @@ def export(
             )
         )  # fmt: skip
     except (ExportError, StudioError, OSError) as error:
-        refuse(str(error))
+        refuse(told(error))
     raise typer.Exit(status)
 
 

@@ -26,7 +26,7 @@ from backend.commands.prelabel.requests import Requests
 from backend.commands.prelabel.run import Prelabel
 from backend.commands.prelabel.sources import Shown, Source, read_sources
 from backend.commands.progress import Meter
-from backend.commands.refusals import refuse, refuse_known
+from backend.commands.refusals import refuse, refuse_known, told
 from backend.project import label_config
 from backend.project.label_config import LabelConfig
 from backend.studio.client import StudioClient, StudioError
@@ -138,7 +138,7 @@ def prelabel(
     try:
         status = _run(given, settings, learns=options.read(Settings).learn)
     except (JournalError, PrelabelError, LabelsError, StudioError, OSError) as error:
-        refuse(str(error))
+        refuse(told(error))
     except ValueError as error:
         refuse_known(error)
     raise typer.Exit(status)

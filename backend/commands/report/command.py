@@ -14,7 +14,7 @@ import typer
 from backend.commands import labels, options
 from backend.commands.options import ProjectId
 from backend.commands.progress import track
-from backend.commands.refusals import refuse
+from backend.commands.refusals import refuse, told
 from backend.regions.findings import ExportError, Findings
 from backend.studio.client import StudioError
 from backend.studio.export import NUMBER_ONLY, Reading, read_tasks
@@ -69,7 +69,7 @@ def report(
         sys.stdout.write(text.text(comparison))
         _write(comparison, json, plot)
     except (ExportError, StudioError, OSError) as error:
-        refuse(str(error))
+        refuse(told(error))
     raise typer.Exit(_tell(reading.findings))
 
 

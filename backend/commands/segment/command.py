@@ -9,7 +9,7 @@ import typer
 
 from backend.commands import options
 from backend.commands.options import Bands, Config, Device, Labels, Metres, Model, Nodata
-from backend.commands.refusals import refuse, refuse_known
+from backend.commands.refusals import refuse, refuse_known, told
 
 
 def segment(
@@ -91,7 +91,7 @@ def segment(
             status = segment_classes(inputs, asked, out, scene_options, settings)
             status = max(status, int(left_out))
     except (InputsError, LabelsError, ListError, LocalError, JournalError, OSError) as error:
-        refuse(str(error))
+        refuse(told(error))
     except ValueError as error:
         refuse_known(error)
     raise typer.Exit(status)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from backend.commands.progress import track
+from backend.commands.refusals import DISK, told
 from backend.commands.segment.image_work import LocalSegmenter, resolution_json
 from backend.commands.segment.inputs import Inputs, Work
 from backend.project.label_config import LabelConfig
@@ -126,7 +127,7 @@ def _each(images: Sequence[Path], out: Path, work: Callable[[Path], None]) -> in
         try:
             work(path)
         except OSError as error:
-            LOG.error("%s: cannot be read: %s", path, error.strerror or error)
+            LOG.error("%s: %s", path, _fault(error, path))
             failed += 1
         except ValueError as error:  # of the raster and the algorithm: fit for users
             LOG.error("%s: %s", path, error)
@@ -135,6 +136,13 @@ def _each(images: Sequence[Path], out: Path, work: Callable[[Path], None]) -> in
             LOG.exception("%s: an internal error", path)
             failed += 1
     return 1 if failed else 0
+
+
+def _fault(error: OSError, path: Path) -> str:
+    """What went wrong with a picture, or with the disk that its results go to."""
+    if error.errno in DISK and error.filename != str(path):
+        return told(error)
+    return f"cannot be read: {error.strerror or error}"
 
 
 def check(task: LocalRun) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from backend.commands import options
 from backend.commands.options import Bands, Config, Metres, Nodata
-from backend.commands.refusals import refuse, refuse_known
+from backend.commands.refusals import refuse, refuse_known, told
 
 
 def tile(
@@ -57,7 +57,7 @@ def tile(
         task = TileRun(scenes, out, tiling, stretch, chosen, image_prefix, root, stated, nodata)
         status = run(task)
     except (TilingError, OSError) as error:
-        refuse(str(error))
+        refuse(told(error))
     except ValueError as error:
         refuse_known(error)
     raise typer.Exit(status)
@@ -90,7 +90,7 @@ def untile(
         names = read(labels, config) or LabelNames()
         status = run(UntileRun(export, out, tuple(scene or ()), names, settings.max_image_pixels))
     except (ExportError, OSError) as error:
-        refuse(str(error))
+        refuse(told(error))
     except ValueError as error:
         refuse_known(error)
     raise typer.Exit(status)

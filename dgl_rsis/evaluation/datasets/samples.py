@@ -98,16 +98,33 @@ class Instances:
 def dubai(folder: Path, tiles: Iterable[int]) -> Iterator[Sample]:
     """Dubai: "Semantic segmentation of aerial imagery" (Humans in the Loop, MBRSC; CC0).
 
-    Layout: `tileT_PPP.jpg` and a PNG of the same name and size with one colour a class.
+    Layout: that of its download, `Tile T/images/image_part_PPP.jpg` and `Tile T/masks/….png` of the
+    same name and size with one colour a class, in the folder or in the one folder inside it; or
+    `tileT_PPP.jpg` and its PNG beside it.
 
     Raises:
         DatasetError: no image of a tile, a label of another size, or a colour not in the table.
     """
     for tile in tiles:
-        for path in sorted_files(folder, f"tile{tile}_*.jpg"):
+        for name, path, label in _dubai_tile(folder, tile):
             image = read_image(path)
-            label = path.with_suffix(".png")
-            yield Sample(path.stem, image, read_colours(label, image, DUBAI_COLOURS))
+            yield Sample(name, image, read_colours(label, image, DUBAI_COLOURS))
+
+
+def _dubai_tile(folder: Path, tile: int) -> Iterator[tuple[str, Path, Path]]:
+    """Name, image and label of each part of a tile."""
+    downloaded = [
+        place
+        for place in (folder / f"Tile {tile}", *folder.glob(f"*/Tile {tile}"))
+        if place.is_dir()
+    ]
+    if not downloaded:
+        for path in sorted_files(folder, f"tile{tile}_*.jpg"):
+            yield path.stem, path, path.with_suffix(".png")
+        return
+    for path in sorted_files(downloaded[0] / "images", "*.jpg"):
+        number = path.stem.rpartition("_")[2]
+        yield f"tile{tile}_{number}", path, downloaded[0] / "masks" / f"{path.stem}.png"
 
 
 def fair(folder: Path) -> Iterator[Sample]:
