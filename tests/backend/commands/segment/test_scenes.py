@@ -7,7 +7,7 @@ import rasterio
 from PIL import Image
 
 from backend.commands.labels import read_config
-from backend.commands.segment import scenes
+from backend.commands.segment import images, scenes
 from backend.commands.segment.images import LocalError
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneOptions
 from backend.commands.segment.scenes import SceneRun, is_scene
@@ -40,6 +40,12 @@ def test_what_a_scene_is(tmp_path: Path) -> None:
 
 def task(tmp_path: Path, *paths: Path, **options) -> SceneRun:
     return SceneRun(paths, CONFIG, tmp_path / "out", SceneOptions(**options))
+
+
+def test_right_angles_without_buildings_are_refused(tmp_path: Path) -> None:
+    wanted = task(tmp_path, tmp_path / "a.tif", polygons="gpkg", regularize=True)
+    with pytest.raises(images.LocalError, match="none of ship, car, tree, field, water is of"):
+        scenes.check(wanted)
 
 
 @pytest.fixture(scope="module")
