@@ -7,7 +7,7 @@ import rasterio
 from PIL import Image
 
 from backend.commands.labels import read_config
-from backend.commands.segment import images, scenes
+from backend.commands.segment import scenes
 from backend.commands.segment.images import LocalError
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneOptions
 from backend.commands.segment.scenes import SceneRun, is_scene
@@ -44,7 +44,7 @@ def task(tmp_path: Path, *paths: Path, **options) -> SceneRun:
 
 def test_right_angles_without_buildings_are_refused(tmp_path: Path) -> None:
     wanted = task(tmp_path, tmp_path / "a.tif", polygons="gpkg", regularize=True)
-    with pytest.raises(images.LocalError, match="none of ship, car, tree, field, water is of"):
+    with pytest.raises(LocalError, match="none of ship, car, tree, field, water is of"):
         scenes.check(wanted)
 
 
