@@ -8,7 +8,7 @@ that walls are straight and meet at right angles.
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import shapely
 from affine import Affine
@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 from shapely import affinity
 
 from dgl_rsis.names import normal_name
+from dgl_rsis.types import InputError
 
 # What labels of buildings end in; the first is the knowledge file's class.
 BUILDINGS = frozenset({"building", "house", "rooftop", "roof", "footprint"})
@@ -27,6 +28,22 @@ LEAST_IOU = 0.7  # with the outline before; below it that is kept
 def is_building(label: str) -> bool:
     """Whether a label is of buildings: `residential buildings`, `building footprint`, `Roof`."""
     return normal_name(label).split(" ")[-1] in BUILDINGS
+
+
+def buildings(labels: Iterable[str]) -> frozenset[str]:
+    """Those labels that are of buildings.
+
+    Raises:
+        InputError: none is.
+    """
+    every = list(labels)
+    chosen = frozenset(label for label in every if is_building(label))
+    if not chosen:
+        raise InputError(
+            f"--regularize: none of {', '.join(every)} is of buildings; such labels end in "
+            f"{', '.join(sorted(BUILDINGS))}"
+        )
+    return chosen
 
 
 def squared(polygons: Sequence[shapely.Polygon], plane: Affine) -> list[shapely.Polygon]:

@@ -12,9 +12,11 @@ from backend.commands.segment.images import LocalError, LocalRun
 from backend.commands.segment.inputs import Inputs, Work
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.label_config import LabelConfig
+from dgl_rsis.scenes import footprints
 from dgl_rsis.scenes.pipeline import WindowParameters
 from dgl_rsis.scenes.rasters import MOST_LABELS
 from dgl_rsis.scenes.reading import is_placed
+from dgl_rsis.types import InputError
 from workers.engine.segmenter import load_segmenter
 from workers.settings import WorkerSettings
 
@@ -142,9 +144,15 @@ def check(task: SceneRun) -> None:
     """See that the task can be done, before a model is loaded for it.
 
     Raises:
-        LocalError: the labels do not fit a raster.
+        LocalError: the labels do not fit a raster, or none is of buildings, which are to get right
+            angles.
     """
     if not task.config.labels:
         raise LocalError("; ".join(task.config.problems) or "no labels: give some")
     if len(task.config.labels) > MOST_LABELS:
         raise LocalError(f"{len(task.config.labels)} labels: at most {MOST_LABELS} fit a raster")
+    if task.options.regularize:
+        try:
+            footprints.buildings(label.name for label in task.config.labels)
+        except InputError as error:
+            raise LocalError(str(error)) from None

@@ -12,6 +12,7 @@ from rasterio.crs import CRS
 from shapely import affinity
 
 from dgl_rsis.scenes import footprints
+from dgl_rsis.types import InputError
 
 SHAPES = {
     "house": [(-40, -25), (40, -25), (40, 25), (-40, 25)],
@@ -80,6 +81,12 @@ def test_what_right_angles_would_spoil_is_kept() -> None:
 )
 def test_labels_of_buildings(label: str, expected: bool) -> None:
     assert footprints.is_building(label) is expected
+
+
+def test_without_a_label_of_buildings_the_words_are_named() -> None:
+    assert footprints.buildings(["road", "Roofs"]) == {"Roofs"}
+    with pytest.raises(InputError, match=r"none of road, water is of buildings.*building, foot"):
+        footprints.buildings(["road", "water"])
 
 
 @given(

@@ -31,6 +31,7 @@ from backend.regions.records import Item, Region
 from dgl_rsis import runs
 from dgl_rsis.scenes import footprints, styles
 from dgl_rsis.scenes.areas import area_field, ground_areas
+from dgl_rsis.types import InputError
 
 LOG = logging.getLogger(__name__)
 
@@ -113,7 +114,10 @@ def write(
     Raises:
         ExportError: no label is of buildings, which were to get right angles.
     """
-    squared = _buildings(vocabulary) if regularize else frozenset()
+    try:
+        squared = footprints.buildings(vocabulary.labels) if regularize else frozenset()
+    except InputError as error:
+        raise ExportError(str(error)) from None
     out.mkdir(parents=True, exist_ok=True)
     path = out / FILE
     path.unlink(missing_ok=True)
@@ -185,16 +189,6 @@ class _Frames:
         if crs not in self._unnamed:
             self._unnamed.append(crs)
         return f"crs_{self._unnamed.index(crs) + 1}", crs
-
-
-def _buildings(vocabulary: DatasetVocabulary) -> frozenset[str]:
-    labels = frozenset(label for label in vocabulary.labels if footprints.is_building(label))
-    if not labels:
-        raise ExportError(
-            f"--regularize: none of {', '.join(vocabulary.labels)} is of buildings; such labels "
-            f"end in {', '.join(sorted(footprints.BUILDINGS))}"
-        )
-    return labels
 
 
 def _shapes(

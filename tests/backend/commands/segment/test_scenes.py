@@ -43,6 +43,12 @@ def task(tmp_path: Path, *paths: Path, **options) -> SceneRun:
     return SceneRun(paths, CONFIG, tmp_path / "out", SceneOptions(**options))
 
 
+def test_right_angles_without_buildings_are_refused(tmp_path: Path) -> None:
+    wanted = task(tmp_path, tmp_path / "a.tif", polygons="gpkg", regularize=True)
+    with pytest.raises(LocalError, match="none of ship, car, tree, field, water is of"):
+        scenes.check(wanted)
+
+
 @pytest.fixture(scope="module")
 def segmenter(model_folder: Path) -> LocalSceneSegmenter:
     return LocalSceneSegmenter(load_segmenter(WorkerSettings(model=str(model_folder))))
