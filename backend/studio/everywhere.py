@@ -28,7 +28,6 @@ from workers.messages import (
     SegmentReply,
     SegmentRequest,
     SegmentResult,
-    is_ours,
     version_like,
 )
 from workers.queue.client import SegmentClient
@@ -119,9 +118,9 @@ def push(
         StudioError: unreachable or refused.
     """
     task, version = request.task_id, version_like(reply.model_version, request.like)
-    ours = [each for each in studio.predictions(task) if is_ours(each["model_version"])]
-    former = [each for each in ours if each["model_version"] == version]
-    shown = [] if not ours else ours[-1]["result"]
+    every = studio.predictions(task)
+    former = [each for each in every if each["model_version"] == version]
+    shown = every[-1]["result"] if every else []
     kept = [region for region in shown if not _name(region).startswith(_prefix(request.like))]
     found = list(_found(request, reply, config, kept))
     names = {_name(region) for region in found}

@@ -17,7 +17,7 @@ from dgl_rsis.clip import features, pixel_features, pixel_tower
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.pixel_tower import PixelTower
 from dgl_rsis.expressions import exemplars
-from dgl_rsis.expressions.exemplars import Alike, ExemplarParameters
+from dgl_rsis.expressions.exemplars import Alike, ExemplarParameters, Look
 from dgl_rsis.regions import proposals
 from dgl_rsis.types import InputError, Mask
 
@@ -212,6 +212,74 @@ def test_nothing_lies_on_anything(seeing: ClipModel, data: st.DataObject) -> Non
         assert (mask & marked).sum() <= PARAMETERS.overlap * mask.sum()
         for other in [things[0], *found[:number]]:
             assert (mask & other).sum() <= PARAMETERS.overlap * min(mask.sum(), other.sum())
+
+
+def look_of(clip: ClipModel, image: EncodedImage, exemplar: Mask) -> Look:
+    return exemplars.look_of(image, clip, exemplar, PARAMETERS)
+
+
+def moved(clip: ClipModel, *squares: Mask) -> EncodedImage:
+    """Another image with red squares, and a blue disc that looks like the one of the first."""
+    pixels = painted(*((mask, RED) for mask in squares), (ROUND, BLUE))
+    return encoded(clip, pixels, [np.logical_or.reduce([*squares, NOTHING]), ROUND])
+
+
+def test_what_is_like_it_is_found_in_another_image(seeing: ClipModel) -> None:
+    image, squares = scene(seeing), (rectangle(8, 8), rectangle(12, 100), rectangle(72, 30))
+    other = moved(seeing, *squares)
+    square, disc = (look_of(seeing, image, mask) for mask in (SQUARES[0], ROUND))
+    found = exemplars.elsewhere(other, seeing, square, PARAMETERS)
+    assert_are(found, *squares)  # also where the exemplar is in its own
+    assert (found.scores >= PARAMETERS.least_elsewhere).all()
+    assert_are(exemplars.elsewhere(other, seeing, disc, PARAMETERS), ROUND)
+    assert not len(exemplars.elsewhere(moved(seeing), seeing, square, PARAMETERS))
+
+
+def test_the_own_image_is_an_image_like_any_other(seeing: ClipModel) -> None:
+    """But for what is known there, and the threshold."""
+    image, same = scene(seeing), replace(PARAMETERS, least_elsewhere=PARAMETERS.least)
+    here = like(seeing, image, SQUARES[0])
+    there = exemplars.elsewhere(image, seeing, look_of(seeing, image, SQUARES[0]), same)
+    assert len(there) == len(here) + 1
+    assert_are(there, *SQUARES)
+    own = max(range(3), key=lambda number: iou(masks_of(there)[number], SQUARES[0]))
+    others = np.delete(there.scores, own)
+    np.testing.assert_allclose(others, here.scores, atol=1e-5)
+
+
+def test_in_another_image_more_is_asked_for(seeing: ClipModel) -> None:
+    image, larger = scene(seeing), rectangle(72, 30, 21, 21)
+    other = moved(seeing, rectangle(8, 8), larger)
+    look = look_of(seeing, image, SQUARES[0])
+    strict, lax = (replace(PARAMETERS, least_elsewhere=least) for least in (0.9, 0.4))
+    assert_are(exemplars.elsewhere(other, seeing, look, strict), rectangle(8, 8))
+    assert_are(exemplars.elsewhere(other, seeing, look, lax), rectangle(8, 8), larger)
+
+
+def test_a_look_takes_the_largest_examples_along(seeing: ClipModel) -> None:
+    corners = [(top, left) for top in (8, 40) for left in (8, 40, 72)]
+    squares = [rectangle(*at, 10 + n, 10 + n) for n, at in enumerate(corners)]
+    every = np.logical_or.reduce(squares)
+    shown = encoded(seeing, painted((every, RED)), [every])
+    look = look_of(seeing, shown, every)
+    assert len(look) == PARAMETERS.carried
+    assert look.areas.tolist() == [225, 196, 169, 144]
+
+
+METRES = st.floats(0.05, 10)
+
+
+@given(st.lists(st.floats(1, 1e5), min_size=1, max_size=4), METRES, METRES)
+def test_areas_are_kept_on_the_ground(areas: list[float], one: float, other: float) -> None:
+    count = len(areas)
+    numbers = np.array(areas, dtype=np.float32)
+    look = Look(torch.eye(count), numbers, numbers, np.zeros((count, 3), np.float32), one)
+    there = look.at(other)
+    np.testing.assert_allclose(there.areas * other**2, numbers * one**2, rtol=1e-4)
+    np.testing.assert_allclose(there.at(one).areas, numbers, rtol=1e-4)
+    assert (there.elongations == numbers).all(), "the form is the same at any size"
+    assert look.at(None) is look
+    assert (replace(look, metres=None).at(other).areas == numbers).all()
 
 
 def test_masks_have_the_size_of_the_image(seeing: ClipModel) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from backend.commands.labels import read_config
 from backend.commands.segment import scenes
+from backend.commands.segment.images import LocalError
 from backend.commands.segment.inputs import Inputs
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneOptions
 from backend.commands.segment.scenes import SceneRun, is_scene
