@@ -103,6 +103,14 @@ def test_files_of_macos_and_what_is_no_image_are_told(
         expand([tmp_path / "out"], tmp_path / "out")
 
 
+def test_a_raster_that_no_browser_shows_is_a_problem_of_its_own(tmp_path: Path) -> None:
+    draw(tmp_path / "a.jpg")
+    (tmp_path / "b.jp2").write_bytes(b"")
+    for given in (tmp_path, tmp_path / "b.jp2"):
+        *_, item = read_sources([str(given)], Shown("https://host/"), "image").items()
+        assert "no browser shows .jp2: cut it with `dgl-rsis tile`" in item.problem
+
+
 def test_a_folder_is_segmented_once_however_often_it_is_asked_for(
     model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

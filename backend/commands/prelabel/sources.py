@@ -25,7 +25,7 @@ from backend.project.tasks import TaskError
 from backend.regions.findings import ExportError
 from backend.studio.json_stream import elements
 from backend.studio.references import LOCAL_FILES, below, path_of, served
-from dgl_rsis.formats import IMAGE_SUFFIXES, TIFF_SUFFIXES
+from dgl_rsis.formats import IMAGE_SUFFIXES, RASTER_SUFFIXES, TIFF_SUFFIXES
 from workers.images.storages import is_cloud
 
 LOG = logging.getLogger(__name__)
@@ -109,9 +109,9 @@ def _entries(name: str, key: str) -> tuple[Path, list[Entry]]:
     """What one argument stands for, and the folder that paths within it begin at."""
     path = Path(name).absolute()
     if path.is_dir():
-        return path, [*files_below(path, IMAGE_SUFFIXES)]
+        return path, [*files_below(path, (*IMAGE_SUFFIXES, *RASTER_SUFFIXES))]
     if path.is_file():
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+        if path.suffix.lower() in (*IMAGE_SUFFIXES, *RASTER_SUFFIXES):
             return path.parent, [path]
         return path.parent, _listed(path, key)
     if glob.has_magic(name):
@@ -169,6 +169,9 @@ def _item(entry: Entry, base: Path, shown: Shown, pictures: Pictures) -> Prelabe
     if isinstance(entry, str):
         name = entry if len(entry) <= LONGEST_NAME else _digest(entry)  # a data: URL is long
         return PrelabelItem(name, {"data": pictures.data(entry)})
+    if entry.suffix.lower() in RASTER_SUFFIXES:
+        problem = f"no browser shows {entry.suffix}: cut it with `dgl-rsis tile` first"
+        return PrelabelItem(str(entry), {"data": pictures.data(str(entry))}, problem=problem)
     try:
         reference = shown.reference(entry, base)
     except UnicodeEncodeError:

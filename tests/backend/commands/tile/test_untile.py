@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 import typer
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -108,6 +109,24 @@ def cli(*arguments):
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
+# On the earth by number and by words, with axes in the other order, a site's, another planet's.
+CRSES = (
+    "EPSG:32616", "EPSG:4326", "EPSG:3857", "EPSG:2180", "EPSG:2263", "IAU_2015:30110",
+    "+proj=laea +lat_0=50 +lon_0=10 +datum=WGS84 +units=m",
+    'LOCAL_CS["Site grid",UNIT["foot",0.3048],AXIS["E",EAST],AXIS["N",NORTH]]',
+)  # fmt: skip
+
+
+@st.composite
+def transforms(draw) -> Affine:
+    """Pixels of any size, turned and mirrored as they may be."""
+    along, down = draw(st.floats(1e-6, 1e3)), draw(st.floats(1e-6, 1e3))
+    origin = draw(st.floats(-1e7, 1e7)), draw(st.floats(-1e7, 1e7))
+    turn = draw(st.sampled_from([0.0, 0.0, 30.0, 90.0, 123.4]))
+    sides = draw(st.sampled_from([-1, 1])) * along, draw(st.sampled_from([-1, 1])) * down
+    return Affine.translation(*origin) @ Affine.rotation(turn) @ Affine.scale(*sides)
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_what_was_not_changed_comes_back_exactly(data):
@@ -117,7 +136,8 @@ def test_what_was_not_changed_comes_back_exactly(data):
     classes = random_classes(height, width, seed=data.draw(st.integers(0, 2**32 - 1)))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = scene(folder / "a.tif", width, height)
+        place = {"crs": data.draw(st.sampled_from(CRSES)), "transform": data.draw(transforms())}
+        path = scene(folder / "a.tif", width, height, **place)
         tasks = annotated(cut(folder, path, size=size, overlap=overlap), classes)
         tasks = data.draw(st.permutations(tasks))
         export, out = written(folder / "export.json", tasks), folder / "labels.tif"
@@ -126,6 +146,7 @@ def test_what_was_not_changed_comes_back_exactly(data):
         report = json.loads((folder / "labels.tif.json").read_text())
         with rasterio.open(out) as labels, rasterio.open(path) as source:
             assert (labels.crs, labels.transform) == (source.crs, source.transform)
+        assert not any(file.name.startswith(".") for file in folder.rglob("*"))
     assert report["covered_pixels"] == width * height
     assert report["disagreeing_pixels"] == 0
 
