@@ -17,7 +17,7 @@ def text(report: Report) -> str:
     began = sum(version.pairs for version in report.versions.values())
     known = f"{began} began with a pre-label, {report.unaided} without"
     if report.unknown:
-        untold = f"of {report.unknown} it is not known whether they began with a pre-label"
+        untold = f"what {report.unknown} began with is not known"
         known = f"{untold}, {known}" if began or report.unaided else untold
     lines = [
         f"{report.tasks} tasks, {report.annotations} annotations: {known}; "

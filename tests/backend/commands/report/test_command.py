@@ -151,9 +151,10 @@ def test_pre_labels_of_which_the_file_has_only_the_number_are_counted(
 ) -> None:
     mask = brushed(box(0, 0, 10, 10), "house", id="a", origin="prediction")
     rows = [task(1, annotation(mask, parent_prediction=7), predictions=[7])]
-    status, _, _ = dgl_rsis(str(written(tmp_path / "export.json", *rows)))
+    status, table, _ = dgl_rsis(str(written(tmp_path / "export.json", *rows)))
     assert status == 0
     assert "of 1 annotations the file has only the number of their pre-label" in caplog.text
+    assert "1 tasks, 1 annotations: what 1 began with is not known; 0 pre-labelled" in table
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
