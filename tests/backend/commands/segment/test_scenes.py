@@ -41,7 +41,7 @@ def test_what_a_scene_is(tmp_path: Path) -> None:
 
 
 def task(tmp_path: Path, *paths: Path, **options) -> SceneRun:
-    return SceneRun(Inputs(paths, many=False), CONFIG, tmp_path / "out", SceneOptions(**options))
+    return SceneRun(paths, CONFIG, tmp_path / "out", SceneOptions(**options))
 
 
 def test_right_angles_without_buildings_are_refused(tmp_path: Path) -> None:
