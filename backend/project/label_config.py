@@ -246,7 +246,10 @@ class _Reading:
             elif tag == "labels" and element in labelled:
                 continue
             elif element.get("toName") and markup.tag(element) not in LEFT_ALONE:
-                self._note(f"{_title(element)} is left alone: predictions are made for {USABLE}.")
+                way_out = " Give it a <Labels> on its image." if tag in SHAPES else ""
+                self._note(
+                    f"{_title(element)} is left alone: predictions are made for {USABLE}.{way_out}"
+                )
 
     def _control(self, element: Element) -> tuple[Control, list[_LabelTag]] | None:
         """One control and its labels; None, with a problem, when it cannot be used."""

@@ -86,6 +86,17 @@ def test_masks_of_a_smaller_copy_fit_the_image(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read, np.kron(mask, np.ones((3, 3), dtype=np.bool_)))
 
 
+def test_a_copy_of_a_tile_is_not_the_tile(tmp_path: Path) -> None:
+    """Its place would be that of other pixels."""
+    place = {"scene": "a.tif", "crs": "EPSG:32616", "transform": [2, 0, 7, 0, -2, 9],
+             "window": [0, 0, W, H], "scene_size": [600, 400]}  # fmt: skip
+    drawn = annotation(brushed(box(4, 6, 20, 30), "road"))
+    source = written(tmp_path / "export.json", task(1, drawn, **place))
+    found = exported(tmp_path / "out", source, images=images(tmp_path, 1, scale=2))
+    assert found.status == 2
+    assert "another image than the one that was marked" in found.output
+
+
 def numbered(tmp_path: Path, *options: str) -> Path:
     config = tmp_path / "config.xml"
     config.write_text(CONFIG)

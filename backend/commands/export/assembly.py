@@ -109,7 +109,10 @@ class Assembly:
         """
         file = self.source.images.find(item.image)
         (height, width), suffix = measured(file)
-        if not sizes.is_scaled((height, width), (item.height, item.width)):
+        same = (height, width) == (item.height, item.width)
+        # The place of a tile is of its own pixels: a copy of another size is not the tile.
+        copied = item.place is None and sizes.is_scaled((height, width), (item.height, item.width))
+        if not (same or copied):
             raise ImageMissing(
                 f"its image {file.name} has {width} × {height} pixels, its masks {item.width} × "
                 f"{item.height}: it is another image than the one that was marked"
