@@ -69,6 +69,8 @@ def segment(
     Args:
         image: (H, W, 3) uint8, RGB.
         labels: names of classes, any words; a `Label` also has synonyms and a threshold of its own.
+            With the starter weights words that neither they nor the project's knowledge have are
+            not painted, and with any weights none that deny ("non-building").
         model: default `load()`.
         parameters: default `OvssParameters()`.
         metres_per_pixel: of the image, 0.01 to 100; None where you do not know.

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from dgl_rsis.decoupling.lexicon import kind_of, listed
+from dgl_rsis.decoupling.lexicon import kind_of, listed, phrases
 from dgl_rsis.names import singular
 
 _JOINTS = re.compile(r"[/|,;&+]|\b(?:and|or)\b")  # between two things that one label names
@@ -29,7 +29,12 @@ _NO_HEADS = {"partitive", "frame", "article", "count"}  # "row of trees", "area 
 
 def denied(label: str) -> str:
     """The word by which a label says what a thing is not, "non" in "non-building"; "" for none."""
-    return next((word for word in _words(_plain(label)) if kind_of(word) == "negation"), "")
+    words = _words(_plain(label))
+    for at, word in enumerate(words):
+        for phrase, kind, _ in phrases().get(word, ()):
+            if kind == "negation" and tuple(words[at : at + len(phrase)]) == phrase:
+                return " ".join(phrase)
+    return ""
 
 
 def heads(label: str) -> tuple[tuple[str, ...], ...]:

@@ -9,7 +9,7 @@ standard library that do more than hold data are refused all the same.
 import re
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -28,6 +28,9 @@ OF_DATA = frozenset(
 )
 DATA = frozenset({"types.SimpleNamespace", "complex", "frozenset", "range", "set", "slice"})
 MODULES = ("_modules", "_parameters")  # what every pickled torch.nn.Module has
+
+
+Allowed = Callable[..., Any] | tuple[Callable[..., Any], str]  # as torch takes it
 
 
 class ContentError(ValueError):
@@ -116,7 +119,7 @@ def _read(path: Path) -> tuple[Any, set[str]]:
     """The content, and the foreign names in it."""
     names: set[str] = set()
     while True:
-        stand_ins: list[Any] = [
+        stand_ins: list[Allowed] = [
             (_stand_in(n), n if "." in n else f"builtins.{n}") for n in sorted(names)
         ]
         try:

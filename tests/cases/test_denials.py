@@ -43,6 +43,7 @@ def test_without_several_things_is_without_any_of_them() -> None:
     [
         "non-building",
         "no ships",
+        "everything but the water",
         "not the white ship",
         "vehicles except trucks",
         "a building that is not a house",

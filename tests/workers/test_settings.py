@@ -63,7 +63,8 @@ def test_the_models_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 BAD = {
     "LABEL_STUDIO_URL": ("localhost:8080", "without a scheme"),
     "LOCAL_FILES_DOCUMENT_ROOT": ("/", "root of the file system"),
-    "DEVICE": ("gpu", "pattern"),
+    "DEVICE": ("gpu", "write cpu, cuda or"),
+    "REDIS_URL": ("host:6379", "without a scheme"),
     "MODELS_DIR": (__file__, "is not a folder"),
     "REPLY_DAYS": ("0", "greater than or equal to 1"),
     "MAX_IMAGE_BYTES": ("-1", "greater than or equal to 1"),

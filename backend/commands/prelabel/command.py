@@ -31,6 +31,7 @@ from backend.project import label_config
 from backend.project.label_config import LabelConfig
 from backend.studio.client import StudioClient, StudioError
 from backend.web.settings import Settings
+from dgl_rsis.weights.identity import STARTER
 from workers.messages import versioned
 from workers.queue.client import SegmentClient
 from workers.queue.connection import connect
@@ -158,9 +159,9 @@ def _run(given: Given, settings: WorkerSettings, *, learns: bool) -> int:
     studio = _check(given, settings)
     with _stopping() as stop:
         config = _config(given, studio)
-        left_out = words.warn(config.labels, settings.model)
         failed_before: set[str] = set()
         engine = _engine(given, settings, stop, failed_before)
+        left_out = words.warn(config.labels, _model(engine))
         prototypes = _prototypes(given, engine) if learns else ""
         version = versioned(engine.model_version, prototypes)
         project = (
@@ -225,6 +226,12 @@ def _engine(given: Given, settings: WorkerSettings, stop: Stop, failed_before: s
     client = SegmentClient(connect(url, QUEUE_SECONDS), settings.reply_days)
     kept = KEPT_UNTIL_PUSHED_SECONDS if given.push else KEPT_SECONDS
     return QueueEngine(client, stop, failed_before, kept)
+
+
+def _model(engine: Engine) -> str:
+    """The name of the model that answers, which may be that of other machines."""
+    stem = engine.model_version.rpartition("-")[0]
+    return STARTER if stem.endswith(f"-{STARTER}") else stem
 
 
 def _prototypes(given: Given, engine: Engine) -> str:

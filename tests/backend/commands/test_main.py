@@ -31,7 +31,14 @@ def test_without_a_queue_the_way_out_is_named(command: str) -> None:
         ("serve", {"PORT": "99999"}, "PORT: Input should be less than or equal to 65535"),
         ("up", {"BASIC_AUTH_USER": "me"}, "set both BASIC_AUTH_USER and BASIC_AUTH_PASS"),
         ("up", {"LABEL_STUDIO_URL": "studio:8080"}, "without a scheme"),
-        ("worker", {"DEVICE": "tpu", "REDIS_URL": "redis://127.0.0.1:1"}, "DEVICE: String should"),
+        ("worker", {"DEVICE": "tpu", "REDIS_URL": "redis://127.0.0.1:1"}, "write cpu, cuda or"),
+        (
+            "serve",
+            {"REDIS_URL": "localhost:6379"},
+            "'localhost:6379', without a scheme: write redis",
+        ),
+        ("worker", {"REDIS_URL": "me:secret@host/0"}, "REDIS_URL is 'host/0', without a scheme"),
+        ("up", {"REDIS_URL": "http://host:6379"}, "REDIS_URL is 'http://host:6379': write redis"),
     ],
 )
 def test_a_wrong_setting_is_named(command: str, environment: dict[str, str], words: str) -> None:
@@ -39,6 +46,7 @@ def test_a_wrong_setting_is_named(command: str, environment: dict[str, str], wor
     assert status == 2
     assert words in output
     assert "Traceback" not in output
+    assert "secret" not in output
 
 
 def test_a_worker_without_its_queue_says_so_and_ends_to_be_started_again(

@@ -33,7 +33,7 @@ def test_every_class_of_the_vocabularies_is_known(vocabulary, name):
 
 def test_the_data_are_consistent():
     classes = DATA["classes"]
-    names = [name for entry in classes.values() for name in entry["names"]]
+    names = [n for entry in classes.values() for n in (*entry["names"], *entry.get("also", ()))]
     assert len(names) == len(set(names))
     assert all(entry["phrases"] for entry in classes.values())
     known = set(classes)

@@ -44,6 +44,7 @@ def test_the_head_is_before_what_qualifies_it_from_behind(label: str, last: str)
         ("Not_Water", "not"),
         ("road without cars", "without"),
         ("truck w/o trailer", "without"),
+        ("Everything_but_water", "everything but"),
         ("northern tank", ""),
         ("nonsense", ""),
     ],

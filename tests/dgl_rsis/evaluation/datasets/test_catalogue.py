@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from dgl_rsis.evaluation.datasets import catalogue
+from dgl_rsis.evaluation.datasets import catalogue, samples
 from dgl_rsis.evaluation.datasets.catalogue import CLASS_SETS, REFERRAL_SETS
 from dgl_rsis.evaluation.datasets.judged import OPEN_SETS
 from dgl_rsis.evaluation.datasets.samples import DatasetError
 from dgl_rsis.evaluation.datasets.things import BOX_SETS
 from tests.dgl_rsis.evaluation.labelled_pictures import indices, photograph, picture, write
+from tests.paths import ROOT
 
 
 def test_the_catalogue_opens_what_the_readers_read(own: Path):
@@ -102,5 +104,31 @@ def test_boxes_tags_and_lists_are_opened(tmp_path: Path):
 
 def test_readers_are_lazy(tmp_path: Path):
     write(tmp_path, np.full((3, 4, 3), (1, 2, 3), dtype=np.uint8))
-    samples = catalogue.open_classes("dubai", tmp_path, "1").samples
-    assert isinstance(samples, Iterator)  # nothing is read yet, or it would have raised
+    lazy = catalogue.open_classes("dubai", tmp_path, "1").samples
+    assert isinstance(lazy, Iterator)  # nothing is read yet, or it would have raised
+
+
+def test_the_set_that_comes_with_the_samples_can_be_measured_on():
+    data = catalogue.open_classes("folder", ROOT / "samples" / "set", None)
+    for sample in data.samples:
+        assert sample.image.shape == (*sample.truth.shape, 3)
+        shown = set(np.unique(sample.truth).tolist())
+        assert len(shown) >= 4
+        assert shown <= set(range(len(data.names)))
+
+
+@pytest.mark.parametrize("inside", ["", "Semantic segmentation dataset"])
+def test_dubai_is_read_in_the_layout_of_its_download(tmp_path: Path, inside: str):
+    for folder in ("images", "masks"):
+        (tmp_path / inside / "Tile 2" / folder).mkdir(parents=True)
+    colours = np.zeros((4, 6, 3), dtype=np.uint8)
+    for colour, index in samples.DUBAI_COLOURS.items():
+        if index == 3:
+            colours[:] = colour
+    tile = tmp_path / inside / "Tile 2"
+    Image.fromarray(np.full((4, 6, 3), 90, np.uint8)).save(tile / "images" / "image_part_007.jpg")
+    Image.fromarray(colours).save(tile / "masks" / "image_part_007.png")
+    (sample,) = catalogue.open_classes("dubai", tmp_path, "2").samples
+    assert sample.name == "tile2_007"
+    assert (sample.truth == 3).all()
+    assert sample.image.shape == (4, 6, 3)
