@@ -197,8 +197,9 @@ def _tile(item: PrelabelItem) -> Tile | None:
     data = item.task.get("data")
     if item.file is None or not isinstance(data, Mapping):
         return None
-    scene, window, size = (data.get(key) for key in ("scene", "window", "scene_size"))
-    if not (isinstance(scene, str) and _whole(window, 4) and _whole(size, 2)):
+    scene = data.get("scene")
+    window, size = _numbers(data.get("window"), 4), _numbers(data.get("scene_size"), 2)
+    if not (isinstance(scene, str) and window and size):
         return None
     column, row, width, height = window
     part = Part(column, row, column + width, row + height)
@@ -206,10 +207,10 @@ def _tile(item: PrelabelItem) -> Tile | None:
     return Tile(scene, (size[0], size[1]), part, item.file) if fits else None
 
 
-def _whole(numbers: Any, count: int) -> bool:
-    """Whether it is so many numbers from 0 on."""
-    known = isinstance(numbers, list) and len(numbers) == count
-    return known and all(isinstance(each, int) and each >= 0 for each in numbers)
+def _numbers(value: Any, count: int) -> list[int]:
+    """So many whole numbers from 0 on; none for anything else."""
+    known = isinstance(value, list) and len(value) == count
+    return value if known and all(isinstance(each, int) and each >= 0 for each in value) else []
 
 
 def _pixels(tile: Tile) -> RGB:
