@@ -20,10 +20,10 @@ def files_below(folder: Path, suffixes: Collection[str], without: Path | None = 
     Args:
         folder: gone through with all that is below it.
         suffixes: in small letters, with their dots.
-        without: a folder whose files do not count, such as that of the results; None for none.
+        without: a folder below it whose files do not count, such as that of the results.
     """
     there = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    if without is not None:
+    if without is not None and without.resolve().is_relative_to(folder.resolve()):
         there = [file for file in there if not file.resolve().is_relative_to(without.resolve())]
     real = pictures(there)
     wanted = [file for file in real if file.suffix.lower() in suffixes]

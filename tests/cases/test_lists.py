@@ -99,8 +99,12 @@ def test_files_of_macos_and_what_is_no_image_are_told(
     assert "passed over: 1 of .txt" in caplog.text
     source = read_sources([str(tmp_path / "deep")], Shown("https://host/"), "image")
     assert [item.file for item in source.items()] == [image]
+    assert expand([tmp_path / "deep"], tmp_path).files == (image,)
+    with pytest.raises(InputsError, match="results would lie among the images"):
+        expand([tmp_path], tmp_path)
+    (tmp_path / "none").mkdir()
     with pytest.raises(InputsError, match="no images in"):
-        expand([tmp_path / "out"], tmp_path / "out")
+        expand([tmp_path / "none"], tmp_path / "out")
 
 
 def test_a_raster_that_no_browser_shows_is_a_problem_of_its_own(tmp_path: Path) -> None:

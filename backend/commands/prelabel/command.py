@@ -21,6 +21,7 @@ from backend.commands.options import Config, Device, Labels, Metres, Model, Proj
 from backend.commands.prelabel.engines import Engine, LocalEngine, QueueEngine
 from backend.commands.prelabel.import_files import MOST_BYTES, ImportFiles
 from backend.commands.prelabel.items import PrelabelError, Stop
+from backend.commands.prelabel.overlaps import CONTEXT, Overlaps
 from backend.commands.prelabel.push import Project, Push
 from backend.commands.prelabel.requests import Requests
 from backend.commands.prelabel.run import Prelabel
@@ -169,10 +170,13 @@ def _run(given: Given, settings: WorkerSettings, *, learns: bool) -> int:
         )
         source = project.source() if project is not None else _source(given, settings, config)
         root = None if given.local else settings.local_files_document_root
+        overlaps = Overlaps.of(source.items() if project is None else (), config, given.out)
         requests = Requests(
-            config, version, root, settings.max_image_bytes, prototypes, given.metres
+            config, version, root, settings.max_image_bytes, prototypes, given.metres, overlaps
         )
         about = _about(given, settings, config, version) | {"prototypes": prototypes}
+        if overlaps.tiles:
+            about["context"] = CONTEXT
         with Journal(given.out, about) as journal:
             if given.retry_failed:
                 failed_before.update(journal.progress.failed)

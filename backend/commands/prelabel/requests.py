@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backend.commands.prelabel.items import ItemError, PrelabelItem
+from backend.commands.prelabel.overlaps import Overlaps
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import LONGEST_ID, TaskError
 from backend.studio.references import below
@@ -24,6 +25,7 @@ class Requests:
         max_bytes: of a file.
         prototypes: as in `SegmentRequest`.
         metres: of the ground that a pixel shows, for tasks that do not say it; None for none.
+        overlaps: the tiles among the items, which are asked for with what surrounds them.
     """
 
     config: LabelConfig
@@ -32,6 +34,7 @@ class Requests:
     max_bytes: int
     prototypes: str = ""
     metres: float | None = None
+    overlaps: Overlaps | None = None
 
     def of(self, item: PrelabelItem) -> SegmentRequest:
         """The request for one item.
@@ -51,7 +54,21 @@ class Requests:
             request = replace(request, metres=self.metres)
         if item.file is None:
             return request
-        return replace(request, image=self._carried(item.file), task_id=item.name[-LONGEST_ID:])
+        image = ""
+        if self.overlaps is not None and not request.expression:  # "on the left" is of the tile
+            image = self._surrounded(item, self.overlaps)
+        image = image or self._carried(item.file)
+        return replace(request, image=image, task_id=item.name[-LONGEST_ID:])
+
+    def _surrounded(self, item: PrelabelItem, overlaps: Overlaps) -> str:
+        """A tile with its surroundings as a data URL; empty for any other item."""
+        try:
+            data = overlaps.surrounded(item)
+        except OSError as error:
+            raise ItemError(f"{item.file}: its neighbours cannot be read: {error}") from None
+        if data is None or len(data) > self.max_bytes:
+            return ""
+        return f"data:;base64,{base64.b64encode(data).decode()}"
 
     def _carried(self, file: Path) -> str:
         """A reference that workers can follow: a local file of theirs, or the bytes themselves."""

@@ -21,6 +21,7 @@ from backend.commands.progress import Meter
 from backend.project.label_config import LabelConfig
 from backend.regions.writing import to_predictions
 from dgl_rsis.types import Json
+from workers.messages import SegmentReply
 from workers.queue.replies import Failure
 
 LOG = logging.getLogger(__name__)
@@ -84,6 +85,8 @@ class Prelabel:
                 for answered in self.engine.answers(self.requests, self._left(meter)):
                     self._take(answered, meter)
                 self.sink.close(finished=not self.stop.asked)
+                if self.requests.overlaps is not None and not self.stop.asked:
+                    self.requests.overlaps.forget()
         finally:
             self.sink.abandon()
             failed = self._list_failed()
@@ -117,7 +120,7 @@ class Prelabel:
             (
                 each.item,
                 to_predictions(
-                    each.answer,
+                    self._settled(each.item, each.answer),
                     self.config,
                     self.requests.model_version,
                     by_margin=self.by_margin,
@@ -132,6 +135,11 @@ class Prelabel:
                 [a.key for a in answered if a.key and not isinstance(a.answer, Failure)]
             )
         meter.count(done=len(predicted), failed=len(failed))
+
+    def _settled(self, item: PrelabelItem, reply: SegmentReply) -> SegmentReply:
+        """The reply, in agreement with those to the tiles beside it."""
+        overlaps = self.requests.overlaps
+        return reply if overlaps is None else overlaps.settled(item, reply)
 
     def _list_failed(self) -> dict[str, str]:
         """All items that have failed, in `failed.json` and the first of them in the log."""

@@ -45,13 +45,18 @@ def expand(given: Sequence[Path], out: Path) -> Inputs:
         out: folder of the results, which are no inputs.
 
     Raises:
-        InputsError: none.
+        InputsError: none, or a folder that the results would lie in.
         ListError, OSError: a list cannot be read.
     """
     files: list[Path] = []
     many = False
     for path in given:
         if path.is_dir():
+            if path.resolve() == out.resolve():
+                raise InputsError(
+                    f"the results would lie among the images of {path}, and be images of the next "
+                    "run: give another --out, such as a folder in it"
+                )
             files += files_below(path, SUFFIXES, without=out)
         elif path.suffix.lower() in LIST_SUFFIXES and path.is_file():
             files += [below(path.parent, line) for line in read_list(path)]
