@@ -70,7 +70,7 @@ class ExemplarParameters:
     colour: float = 2.5
     parts: InstanceParameters = field(default_factory=lambda: InstanceParameters(least=0.5))
     least: float = 0.6
-    least_elsewhere: float = 0.75
+    least_elsewhere: float = 0.7
     carried: int = 4
     overlap: float = 0.3
     most: int = 50
