@@ -159,7 +159,7 @@ def _answer(
     height, width = picture.pixels.shape[:2]
     version = versioned(segmenter.model_version, used)
     reason, margin, look = outcome.reason, outcome.margin, outcome.look
-    return SegmentReply(height, width, version, segments, seconds, reason, margin, look)
+    return SegmentReply(height, width, version, segments, seconds, reason, margin, look=look)
 
 
 def to_results(
