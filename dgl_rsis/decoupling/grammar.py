@@ -352,6 +352,9 @@ class _Sentence:
         self.copula = True
 
     def _conjunction(self) -> None:
+        if self._excepts():
+            self._denied(_Sentence._except)
+            return
         self.joint = len(self.drafts)
         self.clause = self.cursor.peek().value == "stop"
         self.copula &= not self.clause
@@ -360,10 +363,24 @@ class _Sentence:
 
     def _negation(self) -> None:
         """A modifier that is denied: it is measured, and counts the other way round."""
+        self._denied(_DENIALS[self.cursor.peek().value])
+
+    def _excepts(self) -> bool:
+        """Whether "but" leaves out some of all: "all ships but the one on the left"."""
+        before = self.cursor.at
+        every = any(draft.kind == "count" and draft.value == "all" for draft in self.drafts)
+        if not every or self._word(self.cursor.peek()) != "but":
+            return False
+        self.cursor.at += 1
+        one = read_phrase(self.cursor).one
+        self.cursor.at = before
+        return one
+
+    def _denied(self, read: "Callable[[_Sentence, Term], None]") -> None:
         term = self.cursor.peek()
         self.cursor.at += 1
         kept, self.drafts = self.drafts, []
-        _DENIALS[term.value](self, term)
+        read(self, term)
         denied, self.drafts = self.drafts, kept
         if not denied:
             self._refuse(term, "denies what cannot be measured")
@@ -389,7 +406,7 @@ class _Sentence:
             self._denied_step()
 
     def _denied_step(self) -> None:
-        while self.cursor.kind == "filler":
+        while self.cursor.kind in {"filler", "state", "verb"}:  # "not parked at the gate"
             self.cursor.at += 1
         if self.cursor.kind not in {END, "conjunction"}:
             self._step()

@@ -17,6 +17,8 @@ Denied = list[tuple[bool, str]]
         ("neither large nor white tanks", "tank", [(True, "large"), (True, "white")]),
         ("the not so large ship on the right", "ship", [(True, "large"), (False, "right")]),
         ("a boat that is not on the left", "boat", [(True, "left")]),
+        ("planes not parked at the terminal", "plane", [(True, "on")]),
+        ("every hut but the one on the left", "hut", [(False, "all"), (True, "left")]),
         ("a truck without a trailer", "truck", [(True, "with")]),
         ("a truck with no trailer on the right", "truck", [(True, "with"), (False, "right")]),
         ("all boats except the white one", "boat", [(False, "all"), (True, "white")]),
