@@ -42,6 +42,6 @@ def pictures(files: list[Path]) -> list[Path]:
     """The files that are not macOS's own; how many are is told."""
     real = [file for file in files if not file.name.startswith(RESOURCE_FORK)]
     if len(real) < len(files):
-        LOG.info("%d files that macOS keeps beside others (._…) are passed over",
-                 len(files) - len(real))  # fmt: skip
+        few = len(files) - len(real)
+        LOG.info("files that macOS keeps beside others (._…) are passed over: %d", few)
     return real

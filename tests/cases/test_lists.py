@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backend.commands.journal import JournalError
 from backend.commands.labels import read_config
 from backend.commands.lists import ListError, json_lines, read_list
 from backend.commands.prelabel.sources import Shown, read_sources
@@ -95,7 +96,7 @@ def test_files_of_macos_and_what_is_no_image_are_told(
     draw(tmp_path / "out" / "b.png")
     with caplog.at_level(logging.INFO):
         assert expand([tmp_path], tmp_path / "out").files == (image,)
-    assert "1 files that macOS keeps" in caplog.text
+    assert "macOS keeps beside others (._…) are passed over: 1" in caplog.text
     assert "passed over: 1 of .txt" in caplog.text
     source = read_sources([str(tmp_path / "deep")], Shown("https://host/"), "image")
     assert [item.file for item in source.items()] == [image]
@@ -135,6 +136,11 @@ def test_a_folder_is_segmented_once_however_often_it_is_asked_for(
         draw(folder / "deep" / "a.jpg")
         assert run() == 0
     assert "1 of 3 were done before" in caplog.text
+    with pytest.raises(JournalError, match=r"labels: .* there, .* now.*give another --out"):
+        scenes.segment_classes(
+            expand([folder], out), read_config("ship", None), out, SceneOptions(),
+            WorkerSettings(model=str(model_folder)),
+        )  # fmt: skip
     assert sorted(path.name for path in out.glob("*.overlay.png")) == [
         "bad.overlay.png", "deep_a.jpg.overlay.png",
     ]  # fmt: skip

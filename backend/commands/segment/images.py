@@ -101,7 +101,11 @@ def refer(task: ReferringRun) -> int:
     """
     loaded = load_segmenter(task.settings)
     segmenter = LocalSegmenter(loaded, task.settings.max_image_pixels)
-    about = [segmenter.model_version, task.expression, task.top_k, task.explain]
+    about = {
+        "model": segmenter.model_version,
+        "expression": task.expression,
+        "options": (task.top_k, task.explain),
+    }
 
     def one(path: Path) -> None:
         stem = work.stems[path]
@@ -115,7 +119,7 @@ def refer(task: ReferringRun) -> int:
         LOG.info("%s: %s (s: %s)", path, what, _stages(answer.seconds))
         work.done(path)
 
-    with Work(task.inputs, task.out, {"refer": about}) as work:
+    with Work(task.inputs, task.out, about) as work:
         return _each(work.left(), task.out, one)
 
 

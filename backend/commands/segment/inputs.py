@@ -1,7 +1,6 @@
 """What `dgl-rsis segment` works on: files, folders, lists; and what earlier runs did of them."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -79,7 +78,7 @@ class Work:
     Attributes:
         inputs: of all runs together.
         out: folder of the results.
-        about: what the results depend on, as JSON types; another run in the folder is refused.
+        about: what the results depend on, by name; a run of another in the folder is refused.
         stems: file → stem of its results.
     """
 
@@ -96,8 +95,7 @@ class Work:
     def __enter__(self) -> Self:
         """Raise a JournalError where the folder holds the results of something else."""
         if self.inputs.many:
-            text = json.dumps(self.about, sort_keys=True, default=str)
-            about = {"segment": hashlib.sha256(text.encode()).hexdigest()[:16]}
+            about = {name: _short(value) for name, value in self.about.items()}
             self._journal = self._stack.enter_context(Journal(self.out, about))
         return self
 
@@ -118,6 +116,11 @@ class Work:
         """The results of a file are there."""
         if self._journal is not None:
             self._journal.write([{"done": _name(path), "part": 0, "end": 0}])
+
+
+def _short(value: Any) -> str:
+    """A text as it is, and a digest of anything else."""
+    return value if isinstance(value, str) else hashlib.sha256(str(value).encode()).hexdigest()[:16]
 
 
 def _name(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from backend.commands.progress import scanning
@@ -69,7 +69,9 @@ def segment_classes(
     if scenes:
         check(SceneRun(list(scenes), config, out, options))
     segmenter = load_segmenter(settings)
-    about = {"model": segmenter.model_version, "config": config, "options": options}
+    controls = [{**asdict(each), "labels": sorted(each.labels)} for each in config.controls]
+    labels = [config.labels, controls, sorted(config.colours.items())]
+    about = {"model": segmenter.model_version, "labels": labels, "options": options}
     status = 0
     with Work(inputs, out, about) as work:
         left = work.left()
