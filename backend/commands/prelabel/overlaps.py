@@ -22,7 +22,6 @@ from PIL import Image
 
 from backend.commands.prelabel.items import PrelabelItem
 from backend.project.label_config import LabelConfig
-from dgl_rsis import masks
 from dgl_rsis.runs import from_runs, to_runs
 from dgl_rsis.types import RGB, Mask
 from workers.messages import SegmentReply, SegmentResult
@@ -257,4 +256,6 @@ def _segments(
 
 def _objects(mask: Mask) -> list[Mask]:
     """Its connected parts, the largest first."""
+    from dgl_rsis import masks  # SciPy is loaded where tiles do overlap
+
     return list(islice(masks.components(mask, LEAST_OBJECT), MOST_OBJECTS))

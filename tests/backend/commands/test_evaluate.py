@@ -70,7 +70,7 @@ def test_other_labels_than_the_classes_of_a_data_set(
     settings = WorkerSettings(model=str(model_folder))
     run = EvaluationRun("ovss", f"folder:{folder}", labels="house, street,water", settings=settings)
     assert evaluate.run(run) == 0
-    table = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    table = capsys.readouterr().out.split("\n\n")[2].splitlines()
     assert [line.split()[0] for line in table[1:]] == ["building", "road", "mean"]
 
 
