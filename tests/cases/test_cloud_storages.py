@@ -22,6 +22,7 @@ from backend.commands.export import command as export_command
 from backend.commands.labels import read_config
 from backend.commands.prelabel.items import PrelabelItem
 from backend.commands.prelabel.sources import Shown, read_sources
+from backend.project.pictures import Pictures
 from backend.web import webhook
 from tests.backend.studio.exports import H, W, annotation, box, brushed, task, written
 from tests.cases.studio_storages import IMAGE, KEY, Studio, label_studio
@@ -219,7 +220,7 @@ def test_a_list_of_tasks_without_ids(tmp_path: Path) -> None:
 
 def _listed(folder: Path, tasks: list[object]) -> list[PrelabelItem]:
     (folder / "import.json").write_text(json.dumps(tasks), "utf-8")
-    return list(read_sources([str(folder / "import.json")], Shown(), "image").items())
+    return list(read_sources([str(folder / "import.json")], Shown(), Pictures("image")).items())
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,7 @@ def test_paths_of_windows(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "a.png").write_bytes(IMAGE)
     (tmp_path / "list.txt").write_text("x\\a.png\n")
-    (item,) = read_sources([str(tmp_path / "list.txt")], Shown("p/"), "image").items()
+    (item,) = read_sources([str(tmp_path / "list.txt")], Shown("p/"), Pictures("image")).items()
     assert item.file == tmp_path / "x" / "a.png"
     (item,) = _listed(tmp_path, [{"data": {"image": "x\\a.png"}}])
     assert item.file == tmp_path / "x" / "a.png"

@@ -58,7 +58,8 @@ def test_a_crs_that_geotiff_cannot_hold_lies_beside_the_results(
     out = tmp_path / "out"
     assert segmented(segmenter, tmp_path / "derived.tif", out, polygons="gpkg") == 0
     assert sorted(file.name for file in out.iterdir()) == [
-        "derived.classes.tif", "derived.classes.tif.aux.xml", "derived.gpkg", "derived.overlay.png",
+        "derived.classes.qml", "derived.classes.tif", "derived.classes.tif.aux.xml",
+        "derived.gpkg", "derived.overlay.png", "derived.qml",
     ]  # fmt: skip
     with open_scene(out / "derived.classes.tif") as classes:
         assert classes.grid.crs == crs
@@ -159,7 +160,7 @@ def test_polygons_fail_alone(
         assert segmented(segmenter, path, tmp_path / "out", polygons="gpkg") == 1
     assert "no polygons: PROJ: no way there; the rasters are whole" in caplog.text
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "a.classes.tif", "a.overlay.png",
+        "a.classes.qml", "a.classes.tif", "a.overlay.png",
     ]  # fmt: skip
 
 

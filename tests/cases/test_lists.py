@@ -15,6 +15,7 @@ from backend.commands.prelabel.sources import Shown, read_sources
 from backend.commands.segment import scenes
 from backend.commands.segment.inputs import InputsError, expand
 from backend.commands.segment.scene_work import SceneOptions
+from backend.project.pictures import Pictures
 from workers.settings import WorkerSettings
 
 PATHS = ["imgs/a.jpg", "imgs/ü b.JPG"]
@@ -74,14 +75,16 @@ def test_a_list_of_notepad_names_files_that_are_there(tmp_path: Path) -> None:
     text = "\ufeffimgs/a.jpg\r\nimgs\\b.png\r\n"
     (tmp_path / "list.txt").write_bytes(text.encode())
     assert expand([tmp_path / "list.txt"], tmp_path / "out").files == tuple(files)
-    source = read_sources([str(tmp_path / "list.txt")], Shown("https://host/"), "image")
+    source = read_sources([str(tmp_path / "list.txt")], Shown("https://host/"), Pictures("image"))
     assert [item.file for item in source.items()] == files
 
 
 def test_json_lines_are_tasks_of_prelabel(tmp_path: Path) -> None:
     rows = [{"id": 3, "data": {"image": "https://host/a.jpg", "metres_per_pixel": 0.3}}]
     (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = read_sources([str(tmp_path / "tasks.jsonl")], Shown("https://host/"), "image")
+    source = read_sources(
+        [str(tmp_path / "tasks.jsonl")], Shown("https://host/"), Pictures("image")
+    )
     assert [item.task for item in source.items()] == rows
     assert source.total == 1
 
@@ -98,7 +101,7 @@ def test_files_of_macos_and_what_is_no_image_are_told(
         assert expand([tmp_path], tmp_path / "out").files == (image,)
     assert "macOS keeps beside others (._…) are passed over: 1" in caplog.text
     assert "passed over: 1 of .txt" in caplog.text
-    source = read_sources([str(tmp_path / "deep")], Shown("https://host/"), "image")
+    source = read_sources([str(tmp_path / "deep")], Shown("https://host/"), Pictures("image"))
     assert [item.file for item in source.items()] == [image]
     assert expand([tmp_path / "deep"], tmp_path).files == (image,)
     with pytest.raises(InputsError, match="results would lie among the images"):
@@ -112,7 +115,7 @@ def test_a_raster_that_no_browser_shows_is_a_problem_of_its_own(tmp_path: Path) 
     draw(tmp_path / "a.jpg")
     (tmp_path / "b.jp2").write_bytes(b"")
     for given in (tmp_path, tmp_path / "b.jp2"):
-        *_, item = read_sources([str(given)], Shown("https://host/"), "image").items()
+        *_, item = read_sources([str(given)], Shown("https://host/"), Pictures("image")).items()
         assert "no browser shows .jp2: cut it with `dgl-rsis tile`" in item.problem
 
 

@@ -97,7 +97,7 @@ BAD = {
     "empty": ("", "the task's image is empty"),
     "no image": ("data:text/plain,hello", "not an image of a known format"),
     "truncated": (picture()[:-40], "the image is damaged"),
-    "cloud": ("s3://bucket/tile.png", "Use pre-signed URLs"),
+    "cloud": ("s3://bucket/tile.png", "Label Studio alone has the keys of"),
     "private": ("http://192.168.0.1/a.png", "private or reserved address"),
     "outside": ("/data/local-files/?d=../../etc/passwd", "LOCAL_FILES_DOCUMENT_ROOT"),
 }
