@@ -41,7 +41,28 @@ class Place:
     labels: str
 
 
-PLACES = (Place("kampala", "fair-buildings/images/OAM-1238424-1046544-21.png", LAND),)
+PLACES = (
+    Place("estonia", "open/estonia_ortho_objects/images/image_0_03_05_0_0.jpg", THINGS),
+    Place(
+        "palm-springs",
+        "open/naip_urban_trees/images/palm_springs_2018_12.jpg",
+        f"{LAND},swimming pool",
+    ),
+    Place("santa-monica", "open/naip_urban_trees/images/santa_monica_2020_12.jpg", LAND),
+    Place(
+        "amazon",
+        "open/amazon_forest_s2/images/amz4498086_10616.jpg",
+        "forest,farmland,bare land,water",
+    ),
+    Place("kampala", "fair-buildings/images/OAM-1238424-1046544-21.png", LAND),
+    Place("japan-roads", "open/gsi_road_japan/images/880.jpg", LAND),
+    Place("japan-fields", "open/gsi_road_japan/images/951.jpg", LAND),
+    Place("japan-panels", "open/gsi_solar_japan/images/rotated_90_211.jpg", f"{LAND},solar panel"),
+    Place("banepa", "open/oam_banepa_z19/images/banepa_z19_386690_220241.jpg", LAND),
+    Place("athens", "open/sen2ships/images/athens_1_0.jpg", "ship,water,building,tree,bare land"),
+    Place("carolina", "open/usgs_coast/images/newcropped_12.jpg", f"{LAND},water,car"),
+    Place("dubai", "dubai/tile5_003.jpg", "building,road,vegetation,water,land"),
+)
 
 
 def main() -> int:
@@ -53,7 +74,7 @@ def main() -> int:
     clip = load_clip("starter")
     options.out.mkdir(parents=True, exist_ok=True)
     for place in PLACES:
-        image = read_rgb(options.data / place.image)
+        image = read_rgb((options.data / place.image).read_bytes())
         labels = [Label(name) for name in place.labels.split(",")]
         found = pipeline.segment_classes(image, labels, clip)
         colours = in_turn([label.name for label in labels])
