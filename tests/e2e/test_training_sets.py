@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore:__array__:Depr
 LABELS = ["building", "road", "vegetation", "water", "land"]  # of LABEL_CONFIG
 CRS, TRANSFORM = "EPSG:32640", Affine(0.5, 0.0, 325_000.0, 0.0, -0.5, 2_785_000.0)
 SIZE, OVERLAP = 256, 32
-LEARNING_SECONDS = 120
+LEARNING_SECONDS = 120  # a worker may be busy with a picture
 
 
 def test_from_a_scene_to_a_training_set(
