@@ -259,7 +259,8 @@ def _cut_at_date_line(geometries: Geometries, *, continuous: bool) -> Geometries
             world = shapely.box(*(np.array([-HALF, -HALF, HALF, HALF]) + (turn * FULL, 0) * 2))
             part = shapely.intersection(geometries[i], world)
             back = shapely.transform(part, lambda points, turn=turn: points - (turn * FULL, 0))
-            pieces += [each for each in shapely.get_parts(back) if each.geom_type == "Polygon"]
+            parts = shapely.get_parts(back)  # an empty polygon has itself as a part
+            pieces += [p for p in parts if p.geom_type == "Polygon" and not p.is_empty]
         geometries[i] = pieces[0] if len(pieces) == 1 else shapely.MultiPolygon(pieces)
     return geometries
 
