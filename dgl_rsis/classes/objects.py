@@ -22,7 +22,6 @@ BORDER = 0.9  # how much of its depth a pixel loses where a border surely runs
 BLUR = 2.0  # pixels, of the depth: what is rough has many peaks
 CRUMB = 0.4  # of the median of a row's things; what is smaller is none
 LENGTH = 1.7  # times its width that the smallest thing is long
-LEAST = 8  # pixels; nothing smaller is seen as a thing at any resolution
 
 
 def of_class(mask: Mask, border: Floats | None, bound: Limits, least: int) -> Iterator[Mask]:
@@ -33,7 +32,7 @@ def of_class(mask: Mask, border: Floats | None, bound: Limits, least: int) -> It
         border: (H, W) float32 in [0, 1], how likely the border of an object runs through each
             pixel; None where nobody knows.
         bound: sizes of the class, in pixels of the mask.
-        least: pixels; smaller parts are left out where the class has no size of its own.
+        least: pixels; smaller parts are left out, whatever the class.
 
     Yields:
         Disjoint (H, W) bool masks.
@@ -41,7 +40,7 @@ def of_class(mask: Mask, border: Floats | None, bound: Limits, least: int) -> It
     if np.isinf(bound.longest):
         yield from masks.components(mask, least)
         return
-    smallest = max(LEAST, round(LENGTH * bound.narrowest**2))
+    smallest = max(least, round(LENGTH * bound.narrowest**2))
     yield from masks.parts(numbered(mask, border, bound), smallest)
 
 

@@ -56,11 +56,12 @@ def test_land_has_connected_parts_whatever_runs_through_it():
     assert found.sum() == mask.sum() - 4
 
 
-def test_small_things_are_seen_where_pixels_are_large():
+def test_the_smallest_thing_is_as_wide_as_things_are_and_no_speck():
     mask = np.zeros((20, 20), dtype=bool)
-    mask[4:8, 4:7] = True
+    mask[4:11, 4:10] = True  # 42 pixels
     assert len(list(objects.of_class(mask, None, Limits(narrowest=0.3, longest=42), 32))) == 1
-    assert not list(objects.of_class(mask, None, Limits(), 32))
+    assert not list(objects.of_class(mask, None, Limits(narrowest=0.3, longest=42), 50))
+    assert not list(objects.of_class(mask, None, CAR, 32))
 
 
 @given(
