@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from playwright.sync_api import BrowserContext, sync_playwright
 from samples.processes import LOOPBACK, StartError
 from samples.servers import Studio
 
+ATTEMPTS = 10  # of a login, a second apart
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 # As root Chromium needs --no-sandbox; the others keep it from calling hosts of its own.
 CHROMIUM_FLAGS = [
@@ -70,11 +73,20 @@ def logged_in(studio: Studio, folder: Path) -> Iterator[BrowserContext]:
 
 
 def log_in(context: BrowserContext, base_url: str, user: str, password: str) -> None:
-    """Log in to the Label Studio at an address, as its form does: no page has to be closed."""
+    """Log in to the Label Studio at an address, as its form does: no page has to be closed.
+
+    Cookies know hosts, not ports: an open tab of another Label Studio may take ours away at any
+    time, so a login that fails is tried again.
+    """
     address = f"{base_url}/user/login/"
-    context.request.get(address)
-    (token,) = (c["value"] for c in context.cookies(base_url) if c["name"] == "csrftoken")
-    form = {"csrfmiddlewaretoken": token, "email": user, "password": password}
-    answer = context.request.post(address, form=form, headers={"Referer": address})
-    assert answer.ok, answer.status_text
-    assert "/login" not in answer.url, "the login was refused"
+    for _ in range(ATTEMPTS):
+        form = context.request.get(address).text()
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)
+        if token is None:
+            return  # it is no form: somebody is logged in
+        fields = {"csrfmiddlewaretoken": token[1], "email": user, "password": password}
+        answer = context.request.post(address, form=fields, headers={"Referer": address})
+        if answer.ok and "/login" not in answer.url:
+            return
+        time.sleep(1)
+    raise StartError(f"{address} does not let {user} in: {answer.status} {answer.status_text}")
