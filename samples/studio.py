@@ -105,7 +105,8 @@ def main() -> int:
     """Command line of `make studio`; returns the exit status."""
     options = _options()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: what a script starts in the background ignores it otherwise.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         _run_demo(options)
