@@ -234,8 +234,9 @@ def _level(reply: SegmentReply) -> str:
 def _classes(reply: SegmentReply, labels: list[str]) -> Classes:
     """(h, w), 0 = none, i = the i-th label."""
     classes: Classes = np.zeros((reply.height, reply.width), dtype=np.uint16)
+    level = _level(reply)
     for segment in reply.segments:
-        if segment.level == _level(reply):
+        if segment.level == level:
             classes[from_runs(segment.runs)] = labels.index(segment.label) + 1
     return classes
 

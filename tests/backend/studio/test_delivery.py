@@ -29,16 +29,6 @@ REPLY = SegmentReply(2, 3, VERSION, (SegmentResult("water", 0.75, "class", Runs(
 
 
 @pytest.fixture
-def rest(studio: FakeStudio) -> StudioClient:
-    return StudioClient(studio.url, LEGACY_TOKEN)
-
-
-@pytest.fixture
-def client(redis: Redis) -> SegmentClient:
-    return SegmentClient(redis)
-
-
-@pytest.fixture
 def request_1(client: SegmentClient) -> DeliveryRequest:
     """A claimed delivery to task 1, as the web side leaves it."""
     client.claim_push(1, KEY)

@@ -15,7 +15,7 @@ from backend.studio.delivery import OUTDATED, deliver_request
 from backend.studio.everywhere import NOTHING, Sought
 from dgl_rsis.runs import from_runs
 from dgl_rsis.types import Json
-from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
+from tests.backend.studio.fake_studio import FakeStudio
 from tests.backend.worker_end import VERSION, XML, candidates, reply, waiting
 from workers.messages import (
     DeliveryRequest,
@@ -35,16 +35,6 @@ SHIPS = version_like(VERSION, "ship")
 SOUGHT = Sought("1", XML, "ship", LOOK, VERSION, "1")
 CONFIG = label_config.parse(XML)
 OWNER = "delivery-2"
-
-
-@pytest.fixture
-def rest(studio: FakeStudio) -> StudioClient:
-    return StudioClient(studio.url, LEGACY_TOKEN)
-
-
-@pytest.fixture
-def client(redis: Redis) -> SegmentClient:
-    return SegmentClient(redis)
 
 
 def asked(task: int, look: Look = LOOK) -> SegmentRequest:
