@@ -9,7 +9,7 @@ said waits in a folder of the results until the run is finished, so that a later
 import hashlib
 import io
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -169,7 +169,8 @@ class Overlaps:
         if (reply.height, reply.width) != (around.bottom - around.top, around.right - around.left):
             return reply  # of a worker that saw the tile alone
         labels = [label.name for label in self.config.labels]
-        classes = _classes(reply, labels)[tile.part.inside(around)].copy()
+        inside = tile.part.inside(around)
+        classes = _classes(reply, labels)[inside].copy()
         scores = {each.label: each.score for each in reply.segments if each.level == _level(reply)}
         for other in self.near(tile):
             shared = other.part.shared(tile.part)
@@ -183,7 +184,7 @@ class Overlaps:
         self.folder.mkdir(parents=True, exist_ok=True)
         known = np.array([scores.get(label, 0.0) for label in labels])
         np.savez_compressed(self.folder / tile.name, classes=classes, scores=known)
-        segments = tuple(_segments(reply, classes, labels, scores))
+        segments = tuple(_segments(reply, tile.part.inside(around), classes, labels, scores))
         height, width = classes.shape
         return replace(reply, height=height, width=width, segments=segments)
 
@@ -242,21 +243,42 @@ def _classes(reply: SegmentReply, labels: list[str]) -> Classes:
 
 
 def _segments(
-    reply: SegmentReply, classes: Classes, labels: list[str], scores: Mapping[str, float]
+    reply: SegmentReply,
+    inside: tuple[slice, slice],
+    classes: Classes,
+    labels: list[str],
+    scores: Mapping[str, float],
 ) -> Iterator[SegmentResult]:
-    """Masks of the levels that the reply has, of these classes."""
+    """Masks of the levels that the reply has, of these classes, which lie `inside` its image."""
     levels = {each.level for each in reply.segments} or {"class", "object"}
     found = [(label, classes == number) for number, label in enumerate(labels, start=1)]
     found = [(label, mask) for label, mask in found if mask.any()]
     for label, mask in found if "class" in levels else ():
         yield SegmentResult(label, scores.get(label, 0.0), "class", to_runs(mask))
+    own: dict[str, list[Mask]] = {label: [] for label in labels}
+    for each in reply.segments:
+        if each.level == "object":
+            own[each.label].append(from_runs(each.runs)[inside])
     for label, mask in found if "object" in levels else ():
-        for part in _objects(mask):
+        for part in _objects(mask, own[label]):
             yield SegmentResult(label, scores.get(label, 0.0), "object", to_runs(part))
 
 
-def _objects(mask: Mask) -> list[Mask]:
-    """Its connected parts, the largest first."""
-    from dgl_rsis import masks  # SciPy is loaded where tiles do overlap
+def _objects(mask: Mask, own: Sequence[Mask]) -> list[Mask]:
+    """The objects of a class, the largest first.
 
-    return list(islice(masks.components(mask, LEAST_OBJECT), MOST_OBJECTS))
+    Those of the reply, as far as they are of the class still: things that touch are told apart
+    there. What other tiles said of the class besides joins the object that it touches.
+    """
+    from skimage.measure import label  # loaded where tiles do overlap
+    from skimage.segmentation import watershed
+
+    from dgl_rsis import masks
+
+    numbers = np.zeros(mask.shape, dtype=np.int32)
+    for number, each in enumerate(own, start=1):
+        numbers[each] = number
+    numbers = watershed(np.zeros(mask.shape, np.uint8), np.where(mask, numbers, 0), 2, mask=mask)
+    numbers[mask & (numbers == 0)] = len(own) + 1
+    connected: NDArray[np.int64] = label(numbers, background=0, connectivity=2)
+    return list(islice(masks.parts(connected, LEAST_OBJECT), MOST_OBJECTS))

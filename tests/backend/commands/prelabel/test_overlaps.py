@@ -104,6 +104,27 @@ def test_objects_are_the_parts_of_the_classes(tmp_path: Path) -> None:
     assert found == [("ship", "class", 500), ("ship", "object", 400), ("ship", "object", 100)]
 
 
+def test_things_that_touch_stay_apart_and_grow_by_what_was_said_before(tmp_path: Path) -> None:
+    items = tiled(tmp_path, 80, 16)
+    overlaps = Overlaps.of(items, CONFIG, tmp_path)
+    said = np.zeros(seen(overlaps, items[0]).shape[:2], dtype=int)
+    said[10:20, 66:80] = 1  # the right end of the car is in the overlap with the next tile
+    overlaps.settled(items[0], reply(said))
+    left, top = Overlaps.of(items, CONFIG, tmp_path).tiles[items[1].name].part.left - CONTEXT, 0
+    mine = np.zeros(seen(overlaps, items[1]).shape[:2], dtype=bool)
+    cars = [mine.copy(), mine.copy()]
+    cars[0][top + 10 : 20, 70 - max(0, left) : 90 - max(0, left)] = True
+    cars[1][top + 20 : 30, 70 - max(0, left) : 90 - max(0, left)] = True
+    segments = (
+        SegmentResult("ship", 0.5, "class", to_runs(cars[0] | cars[1])),
+        *(SegmentResult("ship", 0.5, "object", to_runs(car)) for car in cars),
+    )
+    answer = overlaps.settled(items[1], SegmentReply(*mine.shape, "v", segments))
+    found = [int(from_runs(each.runs).sum()) for each in answer.segments if each.level == "object"]
+    # Of the first one also what the first tile saw left of it; of the second one less.
+    assert found == [10 * (90 - 66), 10 * (90 - 80)]
+
+
 def test_what_is_no_tile_or_alone_stays_as_it_is(tmp_path: Path) -> None:
     (alone,) = tiled(tmp_path, 300, 16)
     photo = PrelabelItem("p", {"data": {"image": "p.png"}}, tmp_path / "p.png")
