@@ -28,6 +28,7 @@ FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives e
 FAILED_SECONDS = 300
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of tasks that Label Studio has stored
 DELIVERY = "delivery-"  # what ids of deliveries begin with; then the task's and the key
+ASKED = "asked:"  # what fields of segment jobs begin with that name a task
 MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
 
 
@@ -154,4 +155,4 @@ def asker(task_id: str) -> str:
 
     Those who ask for what is no task of Label Studio, as bulk runs do, share one.
     """
-    return f"asked:{task_id if STORED_TASK.fullmatch(task_id) else ''}"
+    return f"{ASKED}{task_id if STORED_TASK.fullmatch(task_id) else ''}"
