@@ -260,6 +260,12 @@ class SegmentClient(Claims):
         return replies.look_up(self._redis, keys)
 
     @reaching_redis()
+    def is_coming(self, key: str) -> bool:
+        """Whether a request waits or is in work, so that there will be an answer."""
+        status = self._redis.hget(AllowedJob.key_for(segment_job_id(key)), "status")
+        return status is not None and as_text(status) not in ("finished", "failed")
+
+    @reaching_redis()
     def answered(self, keys: Sequence[str]) -> set[str]:
         """Those of some keys whose replies are there; the replies are not read."""
         with self._redis.pipeline(transaction=False) as pipe:

@@ -15,6 +15,7 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from workers.messages import (
+    CHECK_FUNCTION,
     DELIVERY_FUNCTION,
     FOLLOW_FUNCTION,
     LEARN_FUNCTION,
@@ -22,7 +23,7 @@ from workers.messages import (
 )
 
 MODEL_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION})
-ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION, FOLLOW_FUNCTION}
+ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION, CHECK_FUNCTION, FOLLOW_FUNCTION}
 JOB_SECONDS = 600  # a job of more is stopped; see `QueueWorker` for a hung C call
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300
@@ -49,9 +50,11 @@ class AllowedJob(Job):
     Attributes:
         bench: what a worker with a model gives to the function of a job that it performs, as the
             first argument; never in Redis. None elsewhere.
+        run: RQ's id of this run of the job, where a worker performs it; else empty.
     """
 
     bench: object = None
+    run: str = ""
 
     @property
     def func(self) -> Any:
@@ -143,6 +146,11 @@ def segment_job_id(key: str) -> str:
 def delivery_job_id(task_id: int, key: str) -> str:
     """Id of the job that pushes the reply of `key` to a task."""
     return f"{DELIVERY}{task_id}-{key}"
+
+
+def check_job_id(task_id: int, key: str) -> str:
+    """Id of the job that looks whether that was stored once."""
+    return f"check-{task_id}-{key}"
 
 
 def task_of_delivery(job_id: str) -> str:
