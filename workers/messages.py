@@ -20,6 +20,7 @@ DELIVERY_QUEUE = "delivery"
 SEGMENT_FUNCTION = "workers.processes.jobs.segment"
 LEARN_FUNCTION = "workers.processes.jobs.learn"
 DELIVERY_FUNCTION = "backend.studio.delivery.deliver"
+CHECK_FUNCTION = "backend.studio.delivery.check"
 FOLLOW_FUNCTION = "backend.studio.following.follow"
 OURS = "dgl-rsis-"  # what every model version of this project begins with
 MOST_EXAMPLES = 4  # of a look, which goes with a job for each image of a project

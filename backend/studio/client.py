@@ -20,6 +20,9 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 # Answers other than 5xx after which the same call may succeed later.
 TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+# Those that a proxy, a restart or a change of tokens gives as well as a lasting refusal.
+DOUBTFUL = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+FINAL = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE})  # also in a proxy's words
 WAYS_OUT: Mapping[int, str] = {
     HTTPStatus.BAD_REQUEST: "the task may have been deleted, or its project's label config changed",
     HTTPStatus.UNAUTHORIZED: "set LABEL_STUDIO_API_KEY to a valid token (Account & Settings); "
@@ -54,14 +57,26 @@ class StudioError(Exception):
     """Label Studio could not be reached or refused a call.
 
     Attributes:
-        retry: the same call may succeed later.
+        retry: the same call may succeed later, however long that takes.
+        doubtful: it was refused as it is for good, but also while a proxy, a login or a token is
+            being changed: worth some minutes.
         status: of Label Studio's answer; 0 for none.
+        uncertain: what was sent may have been stored, or may be later.
     """
 
-    def __init__(self, message: str, *, retry: bool, status: int = 0) -> None:
+    def __init__(
+        self, message: str, *, retry: bool, doubtful: bool = False, status: int = 0
+    ) -> None:
         super().__init__(message)
         self.retry = retry
+        self.doubtful = doubtful
         self.status = status
+        self.uncertain = False
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it is worth another try."""
+        return self.retry or self.doubtful
 
 
 def versions_of(task: Mapping[str, Any]) -> frozenset[str]:
@@ -105,22 +120,32 @@ class StudioClient:
             StudioError: unreachable or refused; a deleted task is refused.
         """
         predictions = self._call("GET", "/api/predictions/", params={"task": task_id})
+        if not isinstance(predictions, list):
+            raise StudioError(
+                f"Label Studio at {self._url} gave no list of predictions for task {task_id}; "
+                "check that LABEL_STUDIO_URL is its address",
+                retry=True,
+            )
         wanted = [p for p in predictions if model_version in (None, p["model_version"])]
         return sorted(wanted, key=lambda prediction: int(prediction["id"]))
 
-    def push(self, task_id: int, prediction: Mapping[str, Any]) -> int:
-        """Store a prediction, beside those the task already has, and return its id.
+    def push(self, task_id: int, prediction: Mapping[str, Any]) -> None:
+        """Store a prediction, beside those the task already has.
 
         Args:
             task_id: Label Studio's id of the task.
             prediction: `result`, `score` and `model_version`.
 
         Raises:
-            StudioError: unreachable or refused. After a time-out it may have been stored all the
-                same: ask `predictions` before pushing again.
+            StudioError: unreachable or refused. When that is `uncertain`, as after a time-out, it
+                may have been stored all the same: ask `predictions` before pushing again, and once
+                more some time after.
         """
-        stored = self._call("POST", "/api/predictions/", json={**prediction, "task": task_id})
-        return int(stored["id"])
+        try:
+            self._call("POST", "/api/predictions/", json={**prediction, "task": task_id})
+        except StudioError as error:
+            error.uncertain = error.retry
+            raise
 
     def push_rows(self, project_id: int, rows: Sequence[Mapping[str, Any]]) -> int:
         """Store any number of predictions of a project in one call; a task may get several.
@@ -293,7 +318,8 @@ class StudioClient:
         except requests.RequestException as error:
             raise _unreachable(f"{method} {path}", self._url, error) from error
         except CredentialsError as error:
-            raise StudioError(str(error), retry=error.transient) from error
+            transient = error.transient
+            raise StudioError(str(error), retry=transient, doubtful=not transient) from error
         raise _refused(f"{method} {path}", response)
 
     def _send(self, method: str, path: str, options: Mapping[str, Any]) -> requests.Response:
@@ -328,23 +354,25 @@ def _refused(call: str, response: requests.Response) -> StudioError:
         way_out = f"it points to {response.headers['Location']}: set LABEL_STUDIO_URL accordingly"
     else:
         way_out = WAYS_OUT.get(status, "see Label Studio's log")
+    said = _said(response)
+    words = said.get("validation_errors") or said.get("detail") or ""
+    reason = f": {str(words)[:300]}" if words else ""
+    foreign = not said and status not in FINAL  # somebody before Label Studio says it
     return StudioError(
-        f"Label Studio answered {status} to {call}{_reason(response)}; {way_out}",
+        f"Label Studio answered {status} to {call}{reason}; {way_out}",
         retry=status >= 500 or status in TRANSIENT,
+        doubtful=response.is_redirect or status in DOUBTFUL or foreign,
         status=status,
     )
 
 
-def _reason(response: requests.Response) -> str:
-    """Label Studio's own words, clipped; empty when the body is no JSON object."""
+def _said(response: requests.Response) -> Json:
+    """Label Studio's own words; empty when the body is no JSON object."""
     try:
         body = response.json()
     except requests.JSONDecodeError:
-        return ""
-    if not isinstance(body, dict):
-        return ""
-    words = body.get("validation_errors") or body.get("detail") or ""
-    return f": {str(words)[:300]}" if words else ""
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def behind(task_id: int) -> Json:

@@ -8,7 +8,7 @@ prediction that was stored last, and nothing is to be missing there.
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from backend.project.tasks import TaskError, task_id_of
 from backend.regions import reading, results, writing
 from backend.regions.geometry import RegionError
 from backend.studio.client import StudioClient, StudioError
+from backend.studio.reconciling import referred_to
 from dgl_rsis.runs import area, from_runs
 from dgl_rsis.types import Json, Mask
 from workers.messages import (
@@ -101,7 +102,11 @@ def seek(sought: Sought, client: SegmentClient, studio: StudioClient | None) -> 
 
 
 def push(
-    request: DeliveryRequest, reply: SegmentReply, config: LabelConfig, studio: StudioClient
+    request: DeliveryRequest,
+    reply: SegmentReply,
+    config: LabelConfig,
+    studio: StudioClient,
+    still_ours: Callable[[], None],
 ) -> str:
     """Store what was found for one task, in the place of what was found before for its label.
 
@@ -110,6 +115,7 @@ def push(
         reply: of the job that sought it.
         config: of the project.
         studio: Label Studio.
+        still_ours: called before each change; raises when another one answers the task by now.
 
     Returns:
         What came of it: "stored", "stored before", or `NOTHING`.
@@ -124,13 +130,17 @@ def push(
     kept = [region for region in shown if not _name(region).startswith(_prefix(request.like))]
     found = list(_found(request, reply, config, kept))
     names = {_name(region) for region in found}
-    stored = [each for each in former if names and names <= set(map(_name, each["result"]))][-1:]
+    stored = bool(names) and any(names <= _names(each) for each in former)
     if found and not stored:
         score = max(region["score"] for region in found)
-        prediction = {"result": [*kept, *found], "score": score, "model_version": version}
-        studio.push(task, prediction)
+        still_ours()
+        studio.push(task, {"result": [*kept, *found], "score": score, "model_version": version})
+        former = studio.predictions(task, version)  # another one may have stored it at once
+    newest = [each for each in former if names and names <= _names(each)][-1:]
+    referred = referred_to(studio, task) if len(former) > len(newest) else set()
     for each in former:
-        if each not in stored:
+        if each not in newest and int(each["id"]) not in referred:
+            still_ours()
             studio.delete_prediction(int(each["id"]))
     if not found:
         return NOTHING
@@ -197,3 +207,7 @@ def _prefix(label: str) -> str:
 
 def _name(region: Json) -> str:
     return str(region.get("id", ""))
+
+
+def _names(prediction: Json) -> set[str]:
+    return set(map(_name, prediction["result"]))

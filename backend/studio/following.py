@@ -76,8 +76,9 @@ def _step(client: SegmentClient, state: Following, project: str, served: Served 
         try:
             outcome, note = Run(client, studio, state, int(project), served).step()
         except StudioError as error:
-            if error.retry:
+            if error.may_pass:
                 client.following.later(project, AWAY_SECONDS)
+            if error.retry:
                 return f"not now: {error}"
             outcome, note = (
                 str(error),

@@ -34,6 +34,7 @@ from workers.settings import WorkerSettings
 
 VERSION = "fake-1"
 REPLY_SECONDS = 7200
+PAUSES = {"pause": 0.05, "sleep": 1.5, "hang": 60.0}  # seconds, by label
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,7 @@ class FakeSegmenter:
         name = labels[0].name
         if name == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if name == "sleep":
-            time.sleep(1.5)
-        if name == "hang":
-            time.sleep(60.0)
+        time.sleep(PAUSES.get(name, 0.0))
         if name == "broken":
             raise ZeroDivisionError("what nobody foresaw")
         if name == "wide" and batch > 32:
@@ -221,6 +219,14 @@ def run(url: str, beat_seconds: float, hung_seconds: float, queue: str = SEGMENT
     sys.exit(worker.run())
 
 
-def run_delivery(url: str) -> None:
-    """Be a delivery worker's process; the worker is the real one."""
+def run_delivery(url: str, studio: str = "", key: str = "") -> None:
+    """Be a delivery worker's process; the worker is the real one.
+
+    Args:
+        url: of the queue.
+        studio: address of Label Studio; empty for what the environment says.
+        key: of its API.
+    """
+    if studio:
+        os.environ.update(LABEL_STUDIO_URL=studio, LABEL_STUDIO_API_KEY=key)
     sys.exit(run_delivery_worker(WorkerSettings(redis_url=url)))

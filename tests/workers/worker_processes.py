@@ -32,6 +32,18 @@ def worker_process(
         process.join(10)
 
 
+@contextmanager
+def delivery_process(url: str, studio: str, key: str) -> Iterator[BaseProcess]:
+    """A real delivery worker, for a Label Studio."""
+    process = PROCESSES.Process(target=fake_worker.run_delivery, args=(url, studio, key))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join(10)
+
+
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

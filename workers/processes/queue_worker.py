@@ -17,8 +17,10 @@ from uuid import uuid4
 
 from redis import Redis, RedisError
 from redis.client import Pipeline
-from rq import Queue, SimpleWorker
+from rq import Queue, Retry, SimpleWorker
+from rq.executions import Execution
 from rq.job import Job
+from rq.registry import StartedJobRegistry
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 from rq.utils import now
@@ -113,6 +115,62 @@ class QueueWorker(SimpleWorker):
             super().execute_job(job, queue)
         finally:
             self._job = None
+
+    def prepare_execution(self, job: Job) -> Execution:
+        """Begin a run of a job, which is told its name."""
+        execution = super().prepare_execution(job)
+        if isinstance(job, AllowedJob):
+            job.run = execution.id
+        return execution
+
+    def handle_job_success(
+        self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry, execution: Execution
+    ) -> None:
+        """Note the end of a job, unless it is another worker's by now."""
+        if self._is_ours(started_job_registry, execution):
+            super().handle_job_success(job, queue, started_job_registry, execution)
+
+    def handle_job_retry(
+        self,
+        job: Job,
+        queue: Queue,
+        retry: Retry,
+        started_job_registry: StartedJobRegistry,
+        execution: Execution,
+    ) -> None:
+        """Have a job tried again, unless it is another worker's by now."""
+        if self._is_ours(started_job_registry, execution):
+            super().handle_job_retry(job, queue, retry, started_job_registry, execution)
+
+    def handle_job_failure(
+        self,
+        job: Job,
+        queue: Queue,
+        started_job_registry: StartedJobRegistry | None = None,
+        exc_string: str = "",
+        execution: Execution | None = None,
+    ) -> None:
+        """Note that a job failed, unless it is another worker's by now."""
+        if (
+            started_job_registry
+            and execution
+            and not self._is_ours(started_job_registry, execution)
+        ):
+            return
+        super().handle_job_failure(  # type: ignore[no-untyped-call]
+            job, queue, started_job_registry, exc_string, execution
+        )
+
+    def _is_ours(self, begun: StartedJobRegistry, execution: Execution) -> bool:
+        """Whether nobody recovered the job: this process may have stood still for minutes.
+
+        What RQ would write now would end the run of another worker in its books.
+        """
+        ours = self.connection.zscore(begun.key, execution.composite_key) is not None
+        if not ours:
+            self.executions.pop(execution.id, None)
+            log.warning("job %s was given to another worker meanwhile", execution.job_id)
+        return ours
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """RQ's sign of life, every now and then instead of three times a job.

@@ -13,16 +13,17 @@ from workers.queue.connection import (
     open_queue,
     segment_job_id,
 )
+from workers.queue.handover import WAITING_KEY
 from workers.queue.replies import MOST_KEPT_BYTES, retry_key
 
 PART = 1000  # tasks at a time
 CANCELLED_SECONDS = 24 * 3600  # how long what was cancelled can be asked for again here
 
-# KEYS: delivery queue, its deferred and its scheduled jobs, segment queue, its scheduled jobs; then
-# for each task: delivery job, its dependencies, claim, segment job, its dependents, and where its
-# request is kept. ARGV: how long that is, and up to which size; then for each task: id of the
-# delivery job, id of the segment job, the task's field in it. A queue is gone over once, however
-# many leave it. Returns 1 for each task that is not being delivered at this moment.
+# KEYS: delivery queue, what waits to be handed over, scheduled deliveries, segment queue, its
+# scheduled jobs; then for each task: delivery job, claim, segment job, and where its request is
+# kept. ARGV: how long that is, and up to which size; then for each task: id of the delivery job, id
+# of the segment job, the task's field in it. A queue is gone over once, however many leave it.
+# Returns 1 for each task that is not being delivered at this moment.
 _CANCEL = """
 local gone_deliveries, gone_segments, outcome = {}, {}, {}
 local deliveries, segments = 0, 0
@@ -35,9 +36,8 @@ local function waits_in(queue)
   return held[queue]
 end
 for i = 1, #ARGV / 3 do
-  local k, a = 6 * i - 1, 3 * i
-  local job, dependencies, claim = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  local segment, dependents = KEYS[k + 4], KEYS[k + 5]
+  local k, a = 4 * i + 1, 3 * i
+  local job, claim, segment = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local status = redis.call('HGET', job, 'status')
   local free = true
   if status == 'started' then free = false
@@ -46,17 +46,16 @@ for i = 1, #ARGV / 3 do
   elseif status == 'deferred' then redis.call('ZREM', KEYS[2], ARGV[a])
   elseif status == 'scheduled' then redis.call('ZREM', KEYS[3], ARGV[a]) end
   if free then
-    redis.call('SREM', dependents, ARGV[a])
     if status and status ~= 'finished' and status ~= 'failed' then
-      redis.call('DEL', job, dependencies)
+      redis.call('DEL', job)
     end
     if redis.call('GET', claim) == 'push' then redis.call('DEL', claim) end
     redis.call('HDEL', segment, ARGV[a + 2])
     local data = redis.call('HGET', segment, 'data')
     if data and #data <= tonumber(ARGV[2]) then
-      redis.call('SET', KEYS[k + 6], data, 'EX', ARGV[1])
+      redis.call('SET', KEYS[k + 4], data, 'EX', ARGV[1])
     end
-    local wanted = redis.call('SCARD', dependents) > 0
+    local wanted = false
     for _, name in ipairs(redis.call('HKEYS', segment)) do
       if string.sub(name, 1, 6) == 'asked:' then wanted = true end
     end
@@ -64,10 +63,10 @@ for i = 1, #ARGV / 3 do
     if not wanted and state == 'queued' and waits_in(KEYS[4])[ARGV[a + 1]] then
       gone_segments[ARGV[a + 1]] = true
       segments = segments + 1
-      redis.call('DEL', segment, dependents)
+      redis.call('DEL', segment)
     elseif not wanted and state == 'scheduled' then
       redis.call('ZREM', KEYS[5], ARGV[a + 1])
-      redis.call('DEL', segment, dependents)
+      redis.call('DEL', segment)
     end
   end
   outcome[i] = free and 1 or 0
@@ -100,7 +99,7 @@ class Cancelling:
         self._script = redis.register_script(_CANCEL)
         self._queues = [
             delivery.key,
-            delivery.deferred_job_registry.key,
+            WAITING_KEY,
             delivery.scheduled_job_registry.key,
             segment.key,
             segment.scheduled_job_registry.key,
@@ -126,10 +125,8 @@ class Cancelling:
             delivery, segment = delivery_job_id(int(task), key), segment_job_id(key)
             keys += [
                 AllowedJob.key_for(delivery),
-                f"{AllowedJob.redis_job_namespace_prefix}:{delivery}:dependencies",
                 claim_key(task, key),
                 AllowedJob.key_for(segment),
-                AllowedJob.dependents_key_for(segment),
                 retry_key(key),
             ]
             arguments += [delivery, segment, asker(task)]

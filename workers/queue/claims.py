@@ -4,14 +4,20 @@ Label Studio stores a prediction for every answer, also when two people open a t
 delivery may arrive in between. So whoever answers first claims (task, key). A claim is one key of
 Redis: `push` while a delivery waits its turn, else the name of who is answering. An open takes over
 from a waiting delivery, since a person is waiting; nobody takes over from one who is answering.
+
+A delivery answers as `JOB:RUN`. When its worker is taken for dead, another one runs the same job
+and takes the claim over; the first, should it only have stood still, sees that by `holds` before it
+writes anything more.
 """
 
 from redis import Redis
 
+from workers.messages import DELIVERY_QUEUE
 from workers.queue.connection import reaching_redis
 
 PUSH = "push"
-ANSWER_SECONDS = 24 * 3600  # a delivery keeps its claim over all its retries
+ANSWER_SECONDS = 3600  # longer than a delivery runs, and than its next run waits for its turn
+BEGUN_KEY = f"rq:wip:{DELIVERY_QUEUE}"  # RQ's list of runs
 WAIT_SECONDS = 7 * 24 * 3600
 
 _OPEN = """
@@ -23,9 +29,20 @@ return 1
 
 _BEGIN_PUSH = """
 local held = redis.call('GET', KEYS[1])
-if held ~= 'push' and held ~= ARGV[1] then return 0 end
+local same = held and string.match(held, '^[^:]*') == string.match(ARGV[1], '^[^:]*')
+if held ~= 'push' and not same then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 1
+"""
+
+# A claim that is gone, as of a server that lost its last second, is made anew by whoever was begun.
+_HOLDS = """
+local held = redis.call('GET', KEYS[1])
+if not held and redis.call('ZSCORE', KEYS[2], ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+  return 1
+end
+return held == ARGV[1] and 1 or 0
 """
 
 _YIELD_PUSH = """
@@ -34,9 +51,13 @@ redis.call('SET', KEYS[1], 'push', 'EX', ARGV[2])
 return 1
 """
 
-# A late release must not shorten the claim of a delivery that came to wait in the meantime.
+# A late release must not shorten the claim of a delivery that came to wait in the meantime, nor
+# that of another run.
 _RELEASE = """
-if redis.call('GET', KEYS[1]) ~= 'push' then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+local held = redis.call('GET', KEYS[1])
+if held ~= 'push' and (ARGV[2] == '' or held == ARGV[2]) then
+  redis.call('EXPIRE', KEYS[1], ARGV[1])
+end
 """
 
 
@@ -56,6 +77,7 @@ class Claims:
         self._redis = redis
         self._open = redis.register_script(_OPEN)
         self._begin_push = redis.register_script(_BEGIN_PUSH)
+        self._holds = redis.register_script(_HOLDS)
         self._yield_push = redis.register_script(_YIELD_PUSH)
         self._release = redis.register_script(_RELEASE)
 
@@ -81,7 +103,12 @@ class Claims:
 
     @reaching_redis()
     def begin_push(self, task_id: int | str, key: str, owner: str) -> bool:
-        """Claim for a delivery that begins; `owner` is its job id, so that a retry passes too.
+        """Claim for a delivery that begins, also from another run of its job.
+
+        Args:
+            task_id: Label Studio's id.
+            key: `SegmentRequest.key`.
+            owner: `JOB:RUN`.
 
         Returns:
             False when an open answered instead: then there is nothing to deliver.
@@ -89,14 +116,28 @@ class Claims:
         return bool(self._begin_push([claim_key(task_id, key)], [_checked(owner), ANSWER_SECONDS]))
 
     @reaching_redis()
+    def holds(self, task_id: int | str, key: str, owner: str) -> bool:
+        """Whether this run of a delivery still answers the task, and no other."""
+        keys = [claim_key(task_id, key), BEGUN_KEY]
+        return bool(self._holds(keys, [owner, ANSWER_SECONDS]))
+
+    @reaching_redis()
     def yield_push(self, task_id: int | str, key: str, owner: str) -> bool:
         """Let opens take over again while a delivery that failed waits for its next try."""
         return bool(self._yield_push([claim_key(task_id, key)], [_checked(owner), WAIT_SECONDS]))
 
     @reaching_redis()
-    def release(self, task_id: int | str, key: str, seconds: float) -> None:
-        """End a claim after `seconds`: enough for Label Studio to store the answer; 0 at once."""
-        self._release([claim_key(task_id, key)], [_whole(seconds) if seconds > 0 else 0])
+    def release(self, task_id: int | str, key: str, seconds: float, owner: str = "") -> None:
+        """End a claim after `seconds`: enough for Label Studio to store the answer; 0 at once.
+
+        Args:
+            task_id: Label Studio's id.
+            key: `SegmentRequest.key`.
+            seconds: until then.
+            owner: only a claim of theirs; empty for whose it is.
+        """
+        span = _whole(seconds) if seconds > 0 else 0
+        self._release([claim_key(task_id, key)], [span, owner])
 
 
 def _checked(owner: str) -> str:

@@ -11,7 +11,7 @@ from typing import Self
 
 from redis import Redis
 from rq import Queue
-from rq.job import Dependency, Job, Retry
+from rq.job import Job, Retry
 from rq.utils import as_text
 
 from workers.messages import (
@@ -42,6 +42,7 @@ from workers.queue.connection import (
 from workers.queue.corrections import CorrectionsClient
 from workers.queue.failures import TaskFailure
 from workers.queue.following import REFRESH_SECONDS, FollowingClient
+from workers.queue.handover import WAITING_KEY
 from workers.queue.heartbeats import Announcement, Heartbeat
 from workers.queue.ledger import Ledger
 from workers.queue.replies import Answer
@@ -75,28 +76,28 @@ redis.call(ARGV[2], KEYS[2], ARGV[1])
 return 1
 """
 
-# The same for a delivery, which waits for its segment job in RQ's own structures (as
-# `Job.register_dependency` would: RQ's client needs four round trips a job for it). RQ watches the
-# set of dependents while it finishes a job, so none is missed. One that waits for its next try goes
-# at once: who asks for it again is Label Studio, which is back.
+# The same for a delivery, which waits for the result of its segment job where that is to come
+# (`workers.queue.handover`). One that waits for its next try goes at once: who asks for it again is
+# Label Studio, which is back.
 _DELIVER = """
 local claim = redis.call('GET', KEYS[3])
 if claim and claim ~= 'push' then return 0 end
 redis.call('SET', KEYS[3], 'push', 'EX', ARGV[4])
 local status = redis.call('HGET', KEYS[1], 'status')
-if status == 'scheduled' and redis.call('ZREM', KEYS[8], ARGV[1]) == 1 then
+if status == 'scheduled' and redis.call('ZREM', KEYS[6], ARGV[1]) == 1 then
   redis.call('HSET', KEYS[1], 'status', 'queued')
   redis.call('RPUSH', KEYS[2], ARGV[1])
 end
-if status and status ~= 'finished' and status ~= 'failed' then return 0 end
+local lost = status == 'deferred' and not redis.call('ZSCORE', KEYS[5], ARGV[1])
+if status and status ~= 'finished' and status ~= 'failed' and not lost then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 local segment = redis.call('HGET', KEYS[4], 'status')
-if segment and segment ~= 'finished' and segment ~= 'failed' then
+local comes = segment and segment ~= 'finished' and segment ~= 'failed'
+if comes and redis.call('EXISTS', KEYS[7], KEYS[8]) == 0 then
   redis.call('HSET', KEYS[1], 'status', 'deferred')
-  redis.call('SADD', KEYS[5], ARGV[1])
-  redis.call('SADD', KEYS[6], ARGV[2])
-  redis.call('ZADD', KEYS[7], ARGV[3], ARGV[1])
+  redis.call('HSET', KEYS[4], ARGV[2], '')
+  redis.call('ZADD', KEYS[5], ARGV[3], ARGV[1])
 else
   redis.call('RPUSH', KEYS[2], ARGV[1])
 end
@@ -259,6 +260,12 @@ class SegmentClient(Claims):
         return replies.look_up(self._redis, keys)
 
     @reaching_redis()
+    def is_coming(self, key: str) -> bool:
+        """Whether a request waits or is in work, so that there will be an answer."""
+        status = self._redis.hget(AllowedJob.key_for(segment_job_id(key)), "status")
+        return status is not None and as_text(status) not in ("finished", "failed")
+
+    @reaching_redis()
     def answered(self, keys: Sequence[str]) -> set[str]:
         """Those of some keys whose replies are there; the replies are not read."""
         with self._redis.pipeline(transaction=False) as pipe:
@@ -354,18 +361,18 @@ class SegmentClient(Claims):
                 self.ledger.ask(pipe, project, tasks, config, anew=False)
             for delivery in deliveries:
                 job = self._delivery_job(delivery)
-                segment_id = segment_job_id(delivery.key)
                 keys = [
                     job.key,
                     self._delivery.key,
                     claim_key(delivery.task_id, delivery.key),
-                    AllowedJob.key_for(segment_id),
-                    AllowedJob.dependents_key_for(segment_id),
-                    job.dependencies_key,
-                    self._delivery.deferred_job_registry.key,
+                    AllowedJob.key_for(segment_job_id(delivery.key)),
+                    WAITING_KEY,
                     self._delivery.scheduled_job_registry.key,
+                    replies.reply_key(delivery.key),
+                    replies.failure_key(delivery.key),
                 ]
-                arguments = [job.id, segment_id, int(time.time()), WAIT_SECONDS, *fields_of(job)]
+                asked = asker(str(delivery.task_id))
+                arguments = [job.id, asked, int(time.time()), WAIT_SECONDS, *fields_of(job)]
                 self._deliver(keys, arguments, pipe)
             pipe.execute()
 
@@ -388,7 +395,6 @@ class SegmentClient(Claims):
             description=f"deliver task {delivery.task_id}",
             result_ttl=FINISHED_SECONDS,
             failure_ttl=FAILED_SECONDS,
-            depends_on=Dependency([segment_job_id(delivery.key)], allow_failure=True),
             retry=Retry(max=len(DELIVERY_RETRY_SECONDS), interval=list(DELIVERY_RETRY_SECONDS)),
         )
 

@@ -15,6 +15,7 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
 from workers.messages import (
+    CHECK_FUNCTION,
     DELIVERY_FUNCTION,
     FOLLOW_FUNCTION,
     LEARN_FUNCTION,
@@ -22,12 +23,13 @@ from workers.messages import (
 )
 
 MODEL_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION})
-ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION, FOLLOW_FUNCTION}
+ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION, CHECK_FUNCTION, FOLLOW_FUNCTION}
 JOB_SECONDS = 600  # a job of more is stopped; see `QueueWorker` for a hung C call
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of tasks that Label Studio has stored
 DELIVERY = "delivery-"  # what ids of deliveries begin with; then the task's and the key
+ASKED = "asked:"  # what fields of segment jobs begin with that name a task
 MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
 
 
@@ -48,9 +50,11 @@ class AllowedJob(Job):
     Attributes:
         bench: what a worker with a model gives to the function of a job that it performs, as the
             first argument; never in Redis. None elsewhere.
+        run: RQ's id of this run of the job, where a worker performs it; else empty.
     """
 
     bench: object = None
+    run: str = ""
 
     @property
     def func(self) -> Any:
@@ -144,6 +148,11 @@ def delivery_job_id(task_id: int, key: str) -> str:
     return f"{DELIVERY}{task_id}-{key}"
 
 
+def check_job_id(task_id: int, key: str) -> str:
+    """Id of the job that looks whether that was stored once."""
+    return f"check-{task_id}-{key}"
+
+
 def task_of_delivery(job_id: str) -> str:
     """The task that a job delivers to; empty for another kind of job."""
     return job_id.removeprefix(DELIVERY).rpartition("-")[0] if job_id.startswith(DELIVERY) else ""
@@ -154,4 +163,4 @@ def asker(task_id: str) -> str:
 
     Those who ask for what is no task of Label Studio, as bulk runs do, share one.
     """
-    return f"asked:{task_id if STORED_TASK.fullmatch(task_id) else ''}"
+    return f"{ASKED}{task_id if STORED_TASK.fullmatch(task_id) else ''}"

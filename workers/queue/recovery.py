@@ -12,11 +12,21 @@ from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
 
-from workers.messages import INTERACTIVE_QUEUE, SEGMENT_FUNCTION, SegmentRequest
+from workers.messages import (
+    DELIVERY_FUNCTION,
+    DELIVERY_QUEUE,
+    INTERACTIVE_QUEUE,
+    SEGMENT_FUNCTION,
+    DeliveryRequest,
+    SegmentRequest,
+)
 from workers.queue import failures
+from workers.queue.claims import claim_key
 from workers.queue.connection import FAILED_SECONDS, open_queue
 from workers.queue.failures import TaskFailure
+from workers.queue.handover import sweep
 from workers.queue.heartbeats import is_alive, live
+from workers.queue.ledger import Ledger, Outcome
 from workers.queue.replies import keep_request, store_failure
 
 log = logging.getLogger(__name__)
@@ -24,7 +34,9 @@ log = logging.getLogger(__name__)
 MOST_RECOVERIES = 5  # of one job; a segment job gives up by itself before
 RETRY_SECONDS = 7 * 24 * 3600  # how long such a job can be asked for again on the page
 
-# Whoever removes the entry queues the job, in one step: none is lost and none is queued twice.
+# Whoever removes the entry queues the job, in one step: none is lost and none is queued twice. RQ
+# calls a job scheduled before it stands in the timetable, so one whose worker died between the two
+# is no more settled than one that was begun.
 _REQUEUE = """
 local removed
 if ARGV[1] == 'started' then
@@ -32,7 +44,9 @@ if ARGV[1] == 'started' then
 else
   removed = redis.call('LREM', KEYS[1], 1, ARGV[2])
 end
-if removed == 0 or redis.call('HGET', KEYS[2], 'status') ~= ARGV[1] then return 'settled' end
+local status = redis.call('HGET', KEYS[2], 'status')
+if status == 'scheduled' and not redis.call('ZSCORE', KEYS[4], ARGV[3]) then status = ARGV[1] end
+if removed == 0 or status ~= ARGV[1] then return 'settled' end
 if redis.call('HINCRBY', KEYS[2], 'recoveries', 1) > tonumber(ARGV[4]) then
   redis.call('HSET', KEYS[2], 'status', 'failed')
   redis.call('EXPIRE', KEYS[2], ARGV[5])
@@ -60,12 +74,13 @@ return waiting
 
 
 def recover(queue: Queue) -> list[str]:
-    """Queue the jobs of dead workers again, behind the others.
+    """Queue the jobs of dead workers again, behind the others; deliveries that wait in vain, too.
 
     Returns:
         Ids of the jobs that were queued again.
     """
-    return [*_recover_started(queue), *_recover_popped(queue)]
+    lost = sweep(queue.connection) if queue.name == DELIVERY_QUEUE else ()
+    return [*_recover_started(queue), *_recover_popped(queue), *lost]
 
 
 def take_over(segment: Queue) -> list[str]:
@@ -132,7 +147,8 @@ def _is_alive(redis: Redis, job_id: str, execution_id: str) -> bool:
 
 def _requeue(queue: Queue, entries: str, status: str, entry: str, job_id: str) -> bool:
     """Move one job from `entries` back to the queue if it still has that status."""
-    keys = [entries, queue.job_class.key_for(job_id), queue.key]
+    timetable = queue.scheduled_job_registry.key
+    keys = [entries, queue.job_class.key_for(job_id), queue.key, timetable]
     outcome = queue.connection.register_script(_REQUEUE)(
         keys, [status, entry, job_id, MOST_RECOVERIES, FAILED_SECONDS]
     )
@@ -141,7 +157,6 @@ def _requeue(queue: Queue, entries: str, status: str, entry: str, job_id: str) -
     log.warning("job %s: its worker is dead: %s", job_id, outcome.decode())
     if outcome == b"given up" and (job := queue.fetch_job(job_id)) is not None:
         _give_up(queue, job)
-        queue.enqueue_dependents(job)
     return bool(outcome == b"queued again")
 
 
@@ -153,5 +168,15 @@ def _give_up(queue: Queue, job: Job) -> None:
         request = SegmentRequest.from_json(payload)
         store_failure(queue.connection, request.key, message)
         keep_request(queue.connection, request, message, RETRY_SECONDS)
+    if job.func_name == DELIVERY_FUNCTION:
+        _end_delivery(queue.connection, DeliveryRequest.from_json(payload), message)
     task = str(payload.get("task_id", "?"))  # what follows a project has none
     failures.record(queue.connection, [TaskFailure(queue.name, task, message)])
+
+
+def _end_delivery(redis: Redis, delivery: DeliveryRequest, message: str) -> None:
+    """Let others answer the task, and say on its page why it has no masks."""
+    redis.delete(claim_key(delivery.task_id, delivery.key))
+    if not delivery.like:  # which stands in no ledger
+        outcome = Outcome(str(delivery.task_id), delivery.key, "given-up", message)
+        Ledger(redis, RETRY_SECONDS).settle(delivery.project, [outcome])

@@ -14,11 +14,23 @@ from redis import Redis
 from redis.client import Pipeline
 
 from workers.messages import SegmentReply, SegmentRequest
+from workers.queue.handover import HAND_OVER, failure_key, handed_over, reply_key
 
 FAILURE_SECONDS = 300  # short, so that a cause that was put right gets another try
 MOST_KEPT_BYTES = 2**16  # of a request, packed; only images that are sent along take more
 CALL_LENGTH = 4  # RQ's data of a job: function, instance, arguments, named ones
 FAST_COMPRESSION = 1  # runs are repetitive: level 1 halves the time of level 6 for 10 % more bytes
+
+# KEYS: where, what `hand_over` takes, then what is forgotten. ARGV: what, for how many seconds,
+# what `hand_over` takes.
+_STORE = (
+    HAND_OVER
+    + """
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.call('DEL', unpack(KEYS, 5))
+hand_over(KEYS[2], KEYS[3], KEYS[4], ARGV[3], ARGV[4])
+"""
+)
 
 
 @dataclass(frozen=True)
@@ -48,16 +60,6 @@ class Failed:
 Answer = SegmentReply | Failure | None
 
 
-def reply_key(key: str) -> str:
-    """Where the reply to `SegmentRequest.key` is kept."""
-    return f"dgl:reply:{key}"
-
-
-def failure_key(key: str) -> str:
-    """Where the failure of `SegmentRequest.key` is kept."""
-    return f"dgl:failure:{key}"
-
-
 def attempts_key(key: str) -> str:
     """Where the tries of `SegmentRequest.key` are counted."""
     return f"dgl:attempts:{key}"
@@ -69,20 +71,22 @@ def retry_key(key: str) -> str:
 
 
 def store_reply(redis: Redis, key: str, reply: SegmentReply, seconds: int) -> None:
-    """Keep a reply, and forget earlier failures and tries."""
+    """Keep a reply, forget earlier failures and tries, and hand the waiting deliveries over."""
     packed = zlib.compress(json.dumps(reply.to_json()).encode(), FAST_COMPRESSION)
-    with redis.pipeline() as pipe:
-        pipe.set(reply_key(key), packed, ex=seconds)
-        pipe.delete(failure_key(key), attempts_key(key), retry_key(key))
-        pipe.execute()
+    _store(redis, key, reply_key(key), [failure_key(key), retry_key(key)], packed, seconds)
 
 
 def store_failure(redis: Redis, key: str, message: str, seconds: int = FAILURE_SECONDS) -> None:
-    """Keep a failure for some minutes or `seconds`, and forget the tries."""
-    with redis.pipeline() as pipe:
-        pipe.set(failure_key(key), message, ex=seconds)
-        pipe.delete(attempts_key(key))
-        pipe.execute()
+    """Keep a failure for some minutes or `seconds`, forget the tries, and hand over."""
+    _store(redis, key, failure_key(key), [], message.encode(), seconds)
+
+
+def _store(
+    redis: Redis, key: str, name: str, outdated: Sequence[str], value: bytes, seconds: int
+) -> None:
+    keys, values = handed_over(key)
+    names = [name, *keys, attempts_key(key), *outdated]
+    redis.register_script(_STORE)(names, [value, seconds, *values])
 
 
 def keep_request(

@@ -1,4 +1,8 @@
-"""A small Label Studio: the calls that deliveries make, as 1.23.2 was seen to answer them."""
+"""A small Label Studio: the calls that deliveries make, as 1.23.2 was seen to answer them.
+
+It can be told to be slow, to be away for a while, to store without saying so or after its client
+has gone; and it remembers when it was called for what.
+"""
 
 import base64
 import json
@@ -23,6 +27,23 @@ PERSONAL_TOKEN = (
 )
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call.
+
+    Attributes:
+        at: when it came, seconds since the epoch.
+        method: of HTTP.
+        path: of the address.
+        task: that a prediction was posted for; 0 for another call.
+    """
+
+    at: float
+    method: str
+    path: str
+    task: int = 0
+
+
 @dataclass
 class FakeStudio:
     """What it holds, and how it misbehaves.
@@ -41,8 +62,11 @@ class FakeStudio:
         annotations: stored, in order.
         calls: method and path of every call, tokens excluded.
         troubles: HTTP statuses to answer with instead, one a call, the first first.
+        record: the same with their time.
+        outage: status to answer with instead, and until when, monotonic; as `troubles` otherwise.
         lose_answers: store what is posted, then answer 502: a proxy's time-out.
         delay: seconds before each answer.
+        lateness: seconds before each of the next predictions is stored that are posted.
         issued: number of access tokens given out.
         withdrawn: how many of them, the oldest first, are no longer taken.
     """
@@ -60,17 +84,39 @@ class FakeStudio:
     annotations: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     troubles: list[int] = field(default_factory=list)
+    record: list[Call] = field(default_factory=list)
+    outage: tuple[int, float] = (0, 0.0)
     lose_answers: bool = False
     delay: float = 0.0
+    lateness: list[float] = field(default_factory=list)
     issued: int = 0
     withdrawn: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_away(self, status: int, seconds: float) -> None:
+        """Answer everything with a status for a while; 200 is a page instead of JSON."""
+        self.outage = (status, time.monotonic() + seconds)
+
+    def posted(self) -> dict[int, list[float]]:
+        """Task → when predictions were posted for it."""
+        times: dict[int, list[float]] = {}
+        for call in self.record:
+            if call.task:
+                times.setdefault(call.task, []).append(call.at)
+        return times
+
+    def held(self, task: int, version: str) -> list[dict[str, Any]]:
+        """Predictions of a task and a version, in the order in which they were stored."""
+        every = [*self.predictions]
+        return [p for p in every if (p["task"], p["model_version"]) == (task, version)]
 
     def add(self, row: dict[str, Any]) -> dict[str, Any]:
         """Store one prediction."""
         self.check(row)
-        number = 1 + max((p["id"] for p in self.predictions), default=0)
-        stored = {"id": number, "project": 1, **row}
-        self.predictions.append(stored)
+        with self.lock:
+            number = 1 + max((p["id"] for p in self.predictions), default=0)
+            stored = {"id": number, "project": 1, **row}
+            self.predictions.append(stored)
         return stored
 
     def check(self, row: dict[str, Any]) -> None:
@@ -129,6 +175,7 @@ def _app(studio: FakeStudio) -> Flask:
     app = Flask(__name__)
     _check_tokens(app, studio)
     _keep_predictions(app, studio)
+    _keep_annotations(app, studio)
     _list_tasks(app, studio)
     _choose_versions(app, studio)
     return app
@@ -138,9 +185,14 @@ def _check_tokens(app: Flask, studio: FakeStudio) -> None:
     @app.before_request
     def check() -> ResponseReturnValue | None:
         studio.calls.append(f"{request.method} {request.path}")
+        posts = (request.method, request.path) == ("POST", "/api/predictions/")
+        task = int(request.get_json()["task"]) if posts else 0
+        studio.record.append(Call(time.time(), request.method, request.path, task))
         if request.path.startswith("/api/token/refresh"):
             return None
         time.sleep(studio.delay)
+        if time.monotonic() < studio.outage[1]:
+            return _trouble(studio.outage[0])
         if request.headers.get("Authorization") not in _accepted(studio):
             return _problem(401, "Invalid token.")
         if studio.troubles:
@@ -154,6 +206,10 @@ def _check_tokens(app: Flask, studio: FakeStudio) -> None:
         studio.issued += 1
         return jsonify(access=_access_token(studio.issued))
 
+    @app.get("/api/current-user/whoami")
+    def whoami() -> ResponseReturnValue:
+        return jsonify(id=1, username="somebody")
+
 
 def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
     @app.get("/api/predictions/")
@@ -165,15 +221,19 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
 
     @app.post("/api/predictions/")
     def create() -> ResponseReturnValue:
-        stored = studio.add(request.get_json())
+        row = request.get_json()
+        if studio.lateness:
+            time.sleep(studio.lateness.pop(0))
+        stored = studio.add(row)
         return _problem(502, "") if studio.lose_answers else (jsonify(stored), 201)
 
     @app.delete("/api/predictions/<int:number>/")
     def delete(number: int) -> ResponseReturnValue:
-        left = [p for p in studio.predictions if p["id"] != number]
-        if len(left) == len(studio.predictions):
-            return _problem(404, "No Prediction matches the given query.")
-        studio.predictions[:] = left
+        with studio.lock:
+            left = [p for p in studio.predictions if p["id"] != number]
+            if len(left) == len(studio.predictions):
+                return _problem(404, "No Prediction matches the given query.")
+            studio.predictions[:] = left
         return "", 204
 
     @app.post("/api/projects/1/import/predictions")
@@ -184,6 +244,8 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
         stored = [studio.add(row) for row in rows]
         return _problem(502, "") if studio.lose_answers else (jsonify(created=len(stored)), 201)
 
+
+def _keep_annotations(app: Flask, studio: FakeStudio) -> None:
     @app.get("/api/tasks/<int:task>/annotations/")
     def annotations(task: int) -> ResponseReturnValue:
         if task not in studio.tasks:

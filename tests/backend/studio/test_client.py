@@ -18,13 +18,12 @@ def client(studio: FakeStudio, request: pytest.FixtureRequest) -> StudioClient:
 
 
 def test_a_pushed_prediction_is_listed_by_task_and_version(client: StudioClient) -> None:
-    first = client.push(1, PREDICTION)
-    second = client.push(1, {**PREDICTION, "model_version": "v2"})
+    client.push(1, PREDICTION)
+    client.push(1, {**PREDICTION, "model_version": "v2"})
     client.push(2, PREDICTION)
 
-    assert [p["id"] for p in client.predictions(1)] == [first, second]
+    assert [p["model_version"] for p in client.predictions(1)] == ["v1", "v2"]
     (prediction,) = client.predictions(1, "v2")
-    assert prediction["id"] == second
     assert prediction["result"] == PREDICTION["result"]
     assert client.predictions(3) == []
 
@@ -62,10 +61,8 @@ def test_annotations_come_oldest_first(client: StudioClient, studio: FakeStudio)
 def test_a_deleted_task_is_refused_for_good(client: StudioClient) -> None:
     with pytest.raises(StudioError, match=r'400 to POST .*Invalid pk "99".*deleted') as caught:
         client.push(99, PREDICTION)
-    assert not caught.value.retry
-    with pytest.raises(StudioError, match=r"404 .*No Task matches") as caught:
-        client.annotations(99)
-    assert not caught.value.retry
+    assert not caught.value.may_pass
+    assert not caught.value.uncertain
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +78,7 @@ def test_only_passing_troubles_are_worth_a_retry(troubled: FakeStudio, status: i
     with pytest.raises(StudioError, match=f"answered {status} to GET /api/predictions/") as caught:
         StudioClient(troubled.url, LEGACY_TOKEN).predictions(1)
     assert caught.value.retry == (status >= 500 or status in {408, 429})
+    assert caught.value.doubtful == (status in {401, 403, 404})
 
 
 @pytest.mark.parametrize(
@@ -98,6 +96,7 @@ def test_a_redirect_is_not_followed(client: StudioClient, studio: FakeStudio) ->
     with pytest.raises(StudioError, match=r"elsewhere\.example.*set LABEL_STUDIO_URL") as caught:
         client.predictions(1)
     assert not caught.value.retry
+    assert caught.value.doubtful, "a page for the time of an upgrade looks the same"
 
 
 def test_an_answer_that_is_no_json_is_tried_again(client: StudioClient, studio: FakeStudio) -> None:
@@ -122,6 +121,7 @@ def test_a_slow_answer_is_given_up(studio: FakeStudio) -> None:
     with pytest.raises(StudioError, match="ReadTimeout") as caught:
         StudioClient(studio.url, LEGACY_TOKEN, read_seconds=0.1).push(1, PREDICTION)
     assert caught.value.retry
+    assert caught.value.uncertain, "it is stored all the same"
 
 
 def test_an_address_without_a_scheme_is_wrong_for_good() -> None:

@@ -8,7 +8,7 @@ from rq.serializers import JSONSerializer
 from backend.project import label_config
 from backend.regions.writing import to_prediction, to_predictions
 from backend.studio.client import StudioClient, StudioError
-from backend.studio.delivery import NotYetError, deliver_request
+from backend.studio.delivery import LOST, NotYetError, Run, deliver_request
 from backend.studio.environment import studio_of_environment
 from dgl_rsis.runs import Runs
 from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
@@ -38,7 +38,7 @@ def request_1(client: SegmentClient) -> DeliveryRequest:
 @pytest.fixture
 def push(client: SegmentClient, rest: StudioClient, request_1: DeliveryRequest) -> Push:
     """`push()`: one try of the delivery to task 1, or of another one that is given."""
-    return lambda request=request_1: deliver_request(request, client, rest, OWNER)
+    return lambda request=request_1: deliver_request(Run(request, client, rest, OWNER))
 
 
 def candidates() -> SegmentReply:
@@ -121,12 +121,24 @@ def test_a_lost_answer_does_not_store_twice(
 
 
 def test_a_pending_segmentation_is_waited_for(
-    client: SegmentClient, push: Push, studio: FakeStudio
+    client: SegmentClient, push: Push, studio: FakeStudio, redis: Redis
 ) -> None:
+    redis.hset(f"rq:job:segment-{KEY}", "status", "started")
     with pytest.raises(NotYetError, match="is not finished"):
         push()
     assert studio.calls == []
     assert client.claim_open(1, KEY, "open", 10), "an open could not take over"
+
+
+def test_a_segmentation_that_was_lost_ends_the_delivery_and_is_said(
+    client: SegmentClient, push: Push, studio: FakeStudio
+) -> None:
+    client.deliver([DeliveryRequest(1, KEY, "", "1")])
+    assert push() == LOST
+    assert standing(client) == ("failed", LOST)
+    assert client.failures()[0].message == LOST
+    assert studio.calls == []
+    assert client.claim_open(1, KEY, "open", 10), "the claim was not released"
 
 
 def test_a_failed_segmentation_ends_the_delivery(
@@ -170,7 +182,7 @@ def test_label_studio_down_keeps_the_delivery_and_lets_opens_pass(
 
 
 @pytest.mark.parametrize("task", [1, 99])
-def test_a_refusal_ends_the_delivery(
+def test_a_refusal_for_good_ends_the_delivery(
     task: int,
     request_1: DeliveryRequest,
     client: SegmentClient,
@@ -178,12 +190,12 @@ def test_a_refusal_ends_the_delivery(
     studio: FakeStudio,
     reply: SegmentReply,
 ) -> None:
-    studio.troubles = [403]
+    studio.troubles = [400]
     request = DeliveryRequest(task, KEY, request_1.config)
 
     outcome = push(request)
 
-    assert outcome.startswith("refused: Label Studio answered 403")
+    assert outcome.startswith("refused: Label Studio answered 400")
     assert client.failures()[0].message == outcome
     assert studio.predictions == []
     assert client.claim_push(task, KEY), "the claim was not released"

@@ -11,7 +11,7 @@ from backend.regions.reading import mask
 from backend.regions.writing import to_prediction, to_regions
 from backend.studio import everywhere
 from backend.studio.client import StudioClient, StudioError
-from backend.studio.delivery import OUTDATED, deliver_request
+from backend.studio.delivery import OUTDATED, Run, deliver_request
 from backend.studio.everywhere import NOTHING, Sought
 from dgl_rsis.runs import from_runs
 from dgl_rsis.types import Json
@@ -133,7 +133,7 @@ def test_without_a_key_the_way_out_is_said(redis: Redis, client: SegmentClient) 
 
 
 def push(client: SegmentClient, rest: StudioClient, request: DeliveryRequest) -> str:
-    return deliver_request(request, client, rest, OWNER)
+    return deliver_request(Run(request, client, rest, OWNER))
 
 
 def test_what_is_found_stands_beside_what_the_task_shows(
@@ -229,7 +229,7 @@ def test_a_refusal_is_listed_with_its_project(
     redis: Redis, client: SegmentClient, rest: StudioClient, studio: FakeStudio
 ) -> None:
     store_reply(redis, asked(2).key, candidates(0.9), 3600)
-    studio.troubles = [403]
-    assert push(client, rest, delivery(client)).startswith("refused: Label Studio answered 403")
+    studio.troubles = [400]
+    assert push(client, rest, delivery(client)).startswith("refused: Label Studio answered 400")
     (failure,) = client.failures()
     assert (failure.project, failure.task_id, failure.stage) == ("1", "2", "delivery")

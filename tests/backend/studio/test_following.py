@@ -16,6 +16,7 @@ from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE, SegmentRequest
 from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, open_queue
 from workers.queue.following import FollowingClient
+from workers.queue.handover import WAITING_KEY
 from workers.queue.heartbeats import Announcement, announce
 from workers.queue.progress import Following
 from workers.queue.prototypes import PrototypeStore
@@ -166,7 +167,7 @@ def test_a_newer_version_drops_what_waits_for_an_older_one(
     deliver(announced)
     assert {request.model_version for request in asked(announced)} == {version}
     assert len(asked(announced)) == 3
-    assert open_queue(DELIVERY_QUEUE, announced).deferred_job_registry.count == 3
+    assert announced.zcard(WAITING_KEY) == 3
 
 
 def test_what_somebody_waits_for_is_not_dropped(

@@ -15,6 +15,7 @@ from tests.backend.web.boards import ask, settle, token_of
 from tests.backend.worker_end import VERSION, predict_body, task, waiting
 from workers.messages import SegmentReply, SegmentRequest
 from workers.queue.client import SegmentClient
+from workers.queue.handover import WAITING_KEY
 from workers.queue.heartbeats import Announcement, announce
 from workers.queue.ledger import Entry
 from workers.queue.prototypes import PrototypeStore
@@ -155,7 +156,7 @@ def test_all_is_cancelled_after_a_change_of_the_model(make_app: MakeApp, announc
     assert waiting(announced)["segment"] == 2
     assert said(press(client, "/projects/1/cancel")) == ("cancelled", "2")
     assert waiting(announced) == {"segment": 0, "delivery": 0}
-    assert not announced.exists("rq:deferred:delivery")
+    assert not announced.exists(WAITING_KEY)
 
 
 def test_a_retry_asks_the_present_model(make_app: MakeApp, announced: Redis) -> None:

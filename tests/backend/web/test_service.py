@@ -31,6 +31,7 @@ from workers.queue import replies
 from workers.queue.claims import claim_key
 from workers.queue.client import SegmentClient
 from workers.queue.connection import open_queue
+from workers.queue.handover import WAITING_KEY
 from workers.queue.heartbeats import Announcement, announce
 from workers.queue.prototypes import PrototypeStore
 
@@ -358,5 +359,5 @@ def test_deliveries_name_their_project(announced: Redis) -> None:
 
 def _deferred(redis: Redis) -> list[Job]:
     queue = open_queue(DELIVERY_QUEUE, redis)
-    jobs = [queue.fetch_job(job_id) for job_id in queue.deferred_job_registry.get_job_ids()]
+    jobs = [queue.fetch_job(job_id.decode()) for job_id in redis.zrange(WAITING_KEY, 0, -1)]
     return [job for job in jobs if job is not None]

@@ -22,6 +22,7 @@ from workers.messages import (
 from workers.queue import heartbeats, replies
 from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError, delivery_job_id, open_queue, segment_job_id
+from workers.queue.handover import WAITING_KEY
 from workers.queue.heartbeats import Announcement, Heartbeat
 
 REPLY = SegmentReply(2, 3, "v1", (), {"fetch": 0.1})
@@ -245,12 +246,10 @@ def test_a_delivery_waits_for_its_segment_job(client: SegmentClient, redis: Redi
     client.deliver([_delivery(5, request.key)])
     assert _queued(redis, DELIVERY_QUEUE) == []
     queue = open_queue(DELIVERY_QUEUE, redis)
-    (job_id,) = queue.deferred_job_registry.get_job_ids()
-    assert job_id == delivery_job_id(5, request.key)
-    job = queue.fetch_job(job_id)
+    job = queue.fetch_job(delivery_job_id(5, request.key))
     assert job is not None
     assert job.is_deferred
-    assert job.allow_dependency_failures
+    assert redis.zrange(WAITING_KEY, 0, -1) == [job.id.encode()]
     assert job.retries_left == len(job.retry_intervals or [])
     assert client.waiting() == {SEGMENT_QUEUE: 1, DELIVERY_QUEUE: 0}
 
@@ -283,7 +282,7 @@ def test_an_open_that_gave_up_hands_back_to_the_waiting_delivery(
     client.deliver([delivery])
     job_id = delivery_job_id(5, request.key)
     assert client.begin_push(5, request.key, job_id)
-    assert open_queue(DELIVERY_QUEUE, redis).deferred_job_registry.get_job_ids() == [job_id]
+    assert redis.zrange(WAITING_KEY, 0, -1) == [job_id.encode()]
 
 
 def _taken_delivery(client: SegmentClient, redis: Redis) -> tuple[Queue, Job]:

@@ -14,6 +14,7 @@ from workers.queue.claims import PUSH, claim_key
 from workers.queue.client import SegmentClient
 from workers.queue.connection import delivery_job_id, open_queue, segment_job_id
 from workers.queue.control import GONE, LOST, NO_REQUEST, Control, Retried
+from workers.queue.handover import WAITING_KEY
 from workers.queue.ledger import LEDGER_KEY, Entry, Outcome, State
 from workers.queue.replies import (
     MOST_KEPT_BYTES,
@@ -99,7 +100,7 @@ def test_what_another_task_waits_for_stays(
     ask(client, first, second)
     control.cancel("1", [entry(client, "7")])
     assert queue.job_ids == [segment_job_id(first.key)]
-    assert deliveries.deferred_job_registry.get_job_ids() == [delivery_job_id(8, first.key)]
+    assert redis.zrange(WAITING_KEY, 0, -1) == [delivery_job_id(8, first.key).encode()]
     assert redis.get(claim_key(8, first.key)) == PUSH.encode()
     control.cancel("1", [entry(client, "8")])
     assert queue.job_ids == []
@@ -139,11 +140,11 @@ def test_what_is_asked_for_anew_takes_the_place_of_what_waits(
     ask(client, *former)
     ask(client, *newer)
     assert queue.job_ids == [segment_job_id(each.key) for each in newer]
-    waits = {delivery_job_id(int(each.task_id), each.key) for each in newer}
-    assert set(deliveries.deferred_job_registry.get_job_ids()) == waits
+    waits = {delivery_job_id(int(each.task_id), each.key).encode() for each in newer}
+    assert set(redis.zrange(WAITING_KEY, 0, -1)) == waits
     assert control.cancel("1", client.ledger.entries("1")) == 2
     assert client.waiting() == {SEGMENT_QUEUE: 0, DELIVERY_QUEUE: 0}
-    assert deliveries.deferred_job_registry.count == 0
+    assert not redis.exists(WAITING_KEY)
     assert not redis.exists(*(retry_key(each.key) for each in former))
 
 

@@ -1,0 +1,60 @@
+"""A delivery goes out when its masks are there: nothing waits for what has happened.
+
+Real workers and a real queue; the model and Label Studio are small ones.
+"""
+
+import contextlib
+from dataclasses import replace
+
+from redis import Redis
+
+from dgl_rsis.types import Label
+from tests.backend.studio.fake_studio import LEGACY_TOKEN, fake_studio
+from tests.workers import fake_worker
+from tests.workers.worker_processes import delivery_process, until, worker_process
+from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentRequest
+from workers.queue.client import SegmentClient
+from workers.queue.handover import WAITING_KEY
+from workers.queue.replies import reply_key
+
+TASKS = 1000
+SEGMENT_WORKERS, DELIVERY_WORKERS = 4, 2
+LATEST_SECONDS = 5.0  # after its result
+XML = (
+    '<View><Image name="image" value="$image"/><BrushLabels name="mask" toName="image">'
+    '<Label value="pause"/></BrushLabels></View>'
+)
+
+
+def requests() -> list[SegmentRequest]:
+    """One for each task, none with the key of another."""
+    image = fake_worker.picture()
+    plain = SegmentRequest(image, (Label("pause"),), fake_worker.VERSION)
+    return [replace(plain, metres=n / 100, task_id=str(n)) for n in range(1, TASKS + 1)]
+
+
+def stored_at(redis: Redis, key: str) -> float:
+    """When a reply was stored, seconds since the epoch."""
+    return float(redis.pexpiretime(reply_key(key))) / 1000 - fake_worker.REPLY_SECONDS
+
+
+def test_of_a_thousand_tasks_none_waits_for_its_delivery(valkey: str, redis: Redis) -> None:
+    client, every = SegmentClient(redis), requests()
+    with fake_studio() as studio, contextlib.ExitStack() as workers:
+        studio.tasks = set(range(1, TASKS + 1))
+        for _ in range(SEGMENT_WORKERS):
+            workers.enter_context(worker_process(valkey))
+        for _ in range(DELIVERY_WORKERS):
+            workers.enter_context(delivery_process(valkey, studio.url, LEGACY_TOKEN))
+        until(lambda: len(client.workers()) == SEGMENT_WORKERS + DELIVERY_WORKERS)
+        config = client.store_config(XML)
+        client.submit(every, project="1")
+        client.deliver([DeliveryRequest(int(r.task_id), r.key, config, "1") for r in every])
+        until(lambda: len(studio.posted()) == TASKS, 90)
+        until(lambda: client.ledger.entries("1", ["queued", "delivery"], count=1) == [])
+    posted = studio.posted()
+    late = [posted[int(r.task_id)][0] - stored_at(redis, r.key) for r in every]
+    assert max(late) < LATEST_SECONDS
+    assert {task: len(times) for task, times in posted.items()} == dict.fromkeys(posted, 1)
+    assert not redis.exists(WAITING_KEY)
+    assert client.waiting()[DELIVERY_QUEUE] == 0

@@ -1,0 +1,52 @@
+"""Whether deliveries reach Label Studio, as the delivery workers see it.
+
+dgl:studio      hash: `since` when it refuses, whatever it was sent; `cause`, the last words.
+Absent while it takes what it is sent
+"""
+
+import time
+from dataclasses import dataclass
+
+from redis import Redis
+from rq.utils import as_text
+
+STUDIO_KEY = "dgl:studio"
+KEPT_SECONDS = 2 * 3600  # longer than a delivery waits for its next try
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Label Studio takes nothing.
+
+    Attributes:
+        since: seconds since the epoch.
+        cause: what was said last, with the way out.
+    """
+
+    since: float
+    cause: str
+
+    @property
+    def age(self) -> float:
+        """Seconds since it began."""
+        return max(0.0, time.time() - self.since)
+
+
+def refused(redis: Redis, cause: str) -> None:
+    """A delivery failed for a reason that is not its own."""
+    with redis.pipeline() as pipe:
+        pipe.hsetnx(STUDIO_KEY, "since", time.time())
+        pipe.hset(STUDIO_KEY, "cause", cause)
+        pipe.expire(STUDIO_KEY, KEPT_SECONDS)
+        pipe.execute()
+
+
+def passed(redis: Redis) -> None:
+    """Label Studio answered a delivery."""
+    redis.delete(STUDIO_KEY)
+
+
+def refusal(redis: Redis) -> Refusal | None:
+    """Since when and why Label Studio takes nothing; None while it does."""
+    held = {as_text(name): as_text(value) for name, value in redis.hgetall(STUDIO_KEY).items()}
+    return Refusal(float(held["since"]), held.get("cause", "")) if "since" in held else None
