@@ -9,8 +9,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dgl_rsis.formats import PIXEL_BUDGET
+from workers.addresses import ServerAddress
 
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 Hosts = Annotated[tuple[str, ...], NoDecode]  # a comma list, not JSON
 
@@ -26,7 +26,8 @@ class SharedSettings(BaseSettings):
     """What the web process, the workers and the commands all read.
 
     Attributes:
-        redis_url: `redis://…`, `rediss://…` or `unix://…`; None when `up` starts a server itself.
+        redis_url: `redis://…`, `rediss://…`, `unix://…` or `redis+sentinel://…`; None when `up`
+            starts a server itself.
         reply_days: how long a computed reply is kept.
         label_studio_url: with the scheme, without a trailing slash; with the key, images are
             fetched from there and predictions are pushed when ready.
@@ -61,13 +62,9 @@ class SharedSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: str | None) -> str | None:
-        if value is None or value.startswith(REDIS_SCHEMES):
-            return value
-        shown = value.rpartition("@")[2]  # without the password
-        scheme = f"{shown!r}, without a scheme" if "://" not in value else f"{shown!r}"
-        raise ValueError(
-            f"REDIS_URL is {scheme}: write redis://HOST:6379/0, rediss://… or unix://PATH"
-        )
+        if value is not None:
+            ServerAddress.parse(value)
+        return value
 
     @field_validator("label_studio_url")
     @classmethod

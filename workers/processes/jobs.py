@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from redis import Redis
+from redis import Redis, RedisError
 from rq import Retry, get_current_job
 from rq.timeouts import JobTimeoutException
 
@@ -21,7 +21,13 @@ from workers.engine.answers import OtherModelError, answer
 from workers.engine.learnt import Recall
 from workers.images.download import FetchError
 from workers.images.pictures import Pictures
-from workers.messages import SEGMENT_QUEUE, LearnRequest, SegmentRequest, learn_job_id
+from workers.messages import (
+    SEGMENT_QUEUE,
+    LearnRequest,
+    SegmentReply,
+    SegmentRequest,
+    learn_job_id,
+)
 from workers.processes.stages import Stages
 from workers.queue import failures
 from workers.queue.connection import JOB_SECONDS, segment_job_id
@@ -36,6 +42,7 @@ from workers.queue.replies import (
     store_failure,
     store_reply,
 )
+from workers.queue.server_errors import explain
 
 if TYPE_CHECKING:
     from workers.engine.segmenter import Segmenter
@@ -45,6 +52,7 @@ log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 3
 RETRY_SECONDS = (15, 60)  # Label Studio restarting must not empty the queue into failures
 LEARN_RETRY_SECONDS = (15, 60, 300)
+STORE_PAUSES = (1.0, 4.0, 10.0, 25.0)  # seconds; a failover takes less, all told
 ATTEMPTS_KEPT_SECONDS = 24 * 3600
 # The next click is another request; and what a project learnt or unlearnt in the meantime must not
 # answer for the version that was asked for, should that come back.
@@ -125,9 +133,35 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     kept = bench.reply_seconds
     if request.awaited or reply.model_version != request.model_version:
         kept = min(kept, PASSING_REPLY_SECONDS)
-    store_reply(bench.redis, request.key, reply, kept)
+    try:
+        _keep(bench, request.key, reply, kept)
+    except RedisError as error:
+        return _not_kept(bench, request, error, attempt)
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
     log.info("task %s: %d segments (s: %s)", request.task_id, len(reply.segments), stages)
+    return None
+
+
+def _keep(bench: Workbench, key: str, reply: SegmentReply, seconds: int) -> None:
+    """Store a reply; what was dear to compute is not given up while the server changes hands."""
+    for pause in STORE_PAUSES:
+        try:
+            store_reply(bench.redis, key, reply, seconds)
+            return
+        except RedisError as error:
+            log.warning("a reply waits: %s", explain(error).message)
+            time.sleep(pause)
+    store_reply(bench.redis, key, reply, seconds)
+
+
+def _not_kept(
+    bench: Workbench, request: SegmentRequest, error: RedisError, attempt: int
+) -> Retry | None:
+    cause = explain(error)
+    if attempt < _most_attempts(request):
+        log.warning("task %s: try %d: %s", request.task_id, attempt, cause.message)
+        return _again(attempt)
+    _give_up(bench, request, f"its masks could not be stored: {cause.message}")
     return None
 
 

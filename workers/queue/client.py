@@ -32,7 +32,6 @@ from workers.queue.connection import (
     FINISHED_SECONDS,
     AllowedJob,
     asker,
-    connect,
     delivery_job_id,
     fields_of,
     open_queue,
@@ -46,6 +45,7 @@ from workers.queue.heartbeats import Announcement, Heartbeat
 from workers.queue.ledger import Ledger
 from workers.queue.replies import Answer
 from workers.queue.running import Running, in_hand
+from workers.queue.servers import connect
 
 FIRST_POLL_SECONDS = 0.01
 LAST_POLL_SECONDS = 0.15  # somebody may be waiting

@@ -2,7 +2,7 @@
 
 Two questions, two spans. Whether a worker serves (`live`): its last beat is a few seconds old, and
 its process is there where this machine can see that. Whether its jobs may be given to others
-(`is_alive`): it was silent for a minute, since giving a job away twice costs more than waiting.
+(`last_beat`): it was silent for a minute, since giving a job away twice costs more than waiting.
 Ages are those of the queue's server, so the clocks of machines need not agree.
 """
 
@@ -108,9 +108,10 @@ def fall_silent(redis: Redis, name: str) -> None:
         pipe.execute()
 
 
-def is_alive(redis: Redis, name: str) -> bool:
-    """Whether the worker beat within the last `SILENCE_SECONDS`."""
-    return bool(redis.exists(_key(name)))
+def last_beat(redis: Redis, name: str) -> Heartbeat | None:
+    """The last beat of a worker, without its age; None after `SILENCE_SECONDS` without one."""
+    stored = redis.get(_key(name))
+    return Heartbeat(**json.loads(stored)) if stored is not None else None
 
 
 def beats(redis: Redis) -> list[Heartbeat]:

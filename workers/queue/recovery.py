@@ -16,12 +16,13 @@ from workers.messages import INTERACTIVE_QUEUE, SEGMENT_FUNCTION, SegmentRequest
 from workers.queue import failures
 from workers.queue.connection import FAILED_SECONDS, open_queue
 from workers.queue.failures import TaskFailure
-from workers.queue.heartbeats import is_alive, live
+from workers.queue.heartbeats import BEAT_SECONDS, last_beat, live
 from workers.queue.replies import keep_request, store_failure
 
 log = logging.getLogger(__name__)
 
 MOST_RECOVERIES = 5  # of one job; a segment job gives up by itself before
+FORGOTTEN_SECONDS = 3 * BEAT_SECONDS  # after which a worker's beats name the job that it has begun
 RETRY_SECONDS = 7 * 24 * 3600  # how long such a job can be asked for again on the page
 
 # Whoever removes the entry queues the job, in one step: none is lost and none is queued twice.
@@ -96,7 +97,7 @@ def _recover_started(queue: Queue) -> list[str]:
     orphans = [
         (job_id, execution_id)
         for job_id, execution_id in registry.get_job_and_execution_ids(cleanup=False)
-        if not _is_alive(queue.connection, job_id, execution_id)
+        if not _is_at_work(queue.connection, job_id, execution_id)
     ]
     return [
         job_id
@@ -122,12 +123,21 @@ def _recover_popped(queue: Queue) -> list[str]:
     return [job_id for job_id in lost if _requeue(queue, popped.key, "queued", job_id, job_id)]
 
 
-def _is_alive(redis: Redis, job_id: str, execution_id: str) -> bool:
+def _is_at_work(redis: Redis, job_id: str, execution_id: str) -> bool:
+    """Whether a worker lives that has a job in hand.
+
+    One that lives and has something else in hand, or nothing, lost the job's end: in a failover the
+    last writes before it may be gone. Both times are by the clock of that worker.
+    """
     try:
         execution = Execution.fetch(execution_id, job_id, redis)
     except ValueError:  # expired: past the job's time-out
         return False
-    return is_alive(redis, execution.worker_name)
+    worker = last_beat(redis, execution.worker_name)
+    if worker is None:
+        return False
+    seen = worker.at - execution.created_at.timestamp()
+    return worker.job == job_id or seen < FORGOTTEN_SECONDS
 
 
 def _requeue(queue: Queue, entries: str, status: str, entry: str, job_id: str) -> bool:
