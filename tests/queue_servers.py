@@ -211,12 +211,15 @@ def _accept(
 def _serve(near: socket.socket, context: ssl.SSLContext, port: int, over: threading.Event) -> None:
     """One connection, both ways; TLS sockets are not written and read at once."""
     near.settimeout(5.0)
-    with suppress(OSError), context.wrap_socket(near, server_side=True) as tls:
-        with socket.create_connection((HOST, port)) as far:
-            far.settimeout(0.01)
-            tls.settimeout(0.01)
-            while not over.is_set() and _passed(tls, far) and _passed(far, tls):
-                pass
+    with (
+        suppress(OSError),
+        context.wrap_socket(near, server_side=True) as tls,
+        socket.create_connection((HOST, port)) as far,
+    ):
+        far.settimeout(0.01)
+        tls.settimeout(0.01)
+        while not over.is_set() and _passed(tls, far) and _passed(far, tls):
+            pass
     near.close()
 
 

@@ -17,6 +17,7 @@ SENTINEL_PORT = 26379
 LOGIN = frozenset({"username", "password"})
 TLS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"})
 SENTINEL_LOGIN = frozenset({"sentinel_username", "sentinel_password"})
+SHOWN = TLS | {"db"}
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -86,7 +87,9 @@ class ServerAddress:
 def shown_url(url: str) -> str:
     """An address without logins: what may stand in logs and messages."""
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.partition('?')[0].rpartition('@')[2]}"
+    place, _, query = rest.partition("?")
+    kept = [each for each in query.split("&") if each.partition("=")[0] in SHOWN]
+    return f"{scheme}{separator}{place.rpartition('@')[2]}{'?' if kept else ''}{'&'.join(kept)}"
 
 
 def secrets_of(url: str) -> list[str]:

@@ -6,6 +6,7 @@ When it is tried again is `DELIVERY_RETRY_SECONDS` of `workers.queue.client`, wh
 """
 
 import logging
+import time
 from typing import Any
 
 from rq import Retry, get_current_job
@@ -17,6 +18,7 @@ from backend.studio import everywhere
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.environment import studio_of_environment
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
+from workers.queue import tallies
 from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
 from workers.queue.connection import QueueError
 from workers.queue.failures import TaskFailure
@@ -59,6 +61,7 @@ def deliver(payload: dict[str, Any]) -> str | Retry:
         if outcome.startswith("stored"):
             note(request, client, "delivered")
         done = outcome.startswith("stored") or outcome in (everywhere.NOTHING, OUTDATED)
+        _tally(client, _counted(outcome))
         level = logging.INFO if done else logging.WARNING
         LOG.log(level, "task %d: prediction %s", request.task_id, outcome)
     return outcome
@@ -78,6 +81,7 @@ def _try(job: Job, request: DeliveryRequest, client: SegmentClient) -> str | Ret
     tries, most = (job.number_of_retries or 0) + 1, len(DELIVERY_RETRY_SECONDS)
     if tries > most:
         return _never(request, client, f"given up after {tries} tries: {cause}")
+    _tally(client, "retried")
     LOG.info("task %d: prediction not stored by try %d: %s", request.task_id, tries, cause)
     note(request, client, "delivery", f"try {tries} of {most + 1}: {cause}")
     return Retry(max=most, interval=list(DELIVERY_RETRY_SECONDS))
@@ -114,9 +118,25 @@ def deliver_request(
         client.release(task, key, 0)
         return _never(request, client, f"refused: {error}")
     client.release(task, key, SETTLE_SECONDS)
+    if outcome == "stored" and answer.stored_at:
+        with tallies.quietly(client.server) as pipe:
+            age = time.time() - answer.stored_at
+            tallies.observe(pipe, "delivery_age_seconds", "stored", age)
     if outcome.startswith("stored") and not request.like:
         client.following.landed(request.project, answer.model_version, task, key)
     return outcome
+
+
+def _counted(outcome: str) -> str:
+    """What came of a delivery, as the tally `deliveries` calls it."""
+    if outcome in ("stored", "stored before"):
+        return outcome.replace(" ", "-")
+    return "nothing" if outcome in (everywhere.NOTHING, OUTDATED) else "given-up"
+
+
+def _tally(client: SegmentClient, outcome: str) -> None:
+    with tallies.quietly(client.server) as pipe:
+        tallies.count(pipe, "deliveries", outcome)
 
 
 def _claim(client: SegmentClient, request: DeliveryRequest, owner: str) -> bool:

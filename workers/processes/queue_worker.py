@@ -26,8 +26,15 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 
 from workers.queue.connection import JOB_SECONDS, AllowedJob
-from workers.queue.heartbeats import BEAT_SECONDS, Heartbeat, beat, fall_silent, this_machine
-from workers.queue.recovery import recover
+from workers.queue.heartbeats import (
+    BEAT_SECONDS,
+    Heartbeat,
+    beat,
+    fall_silent,
+    resident_bytes,
+    this_machine,
+)
+from workers.queue.recovery import give_back, recover
 from workers.queue.server_checks import check_or_nothing
 from workers.queue.server_errors import explain
 from workers.queue.servers import connect_worker
@@ -101,6 +108,8 @@ class QueueWorker(SimpleWorker):
             Exit status: 0 when asked to stop, 1 when something else ended the work.
         """
         self._wait_for_server()
+        for warning in check_or_nothing(self.connection).warnings:
+            log.warning("%s", warning)
         self._tick()  # before RQ's own maintenance, which would fail what can be recovered
         pulse = threading.Thread(target=self._beat_until_silent, name="heartbeat", daemon=True)
         pulse.start()
@@ -134,8 +143,16 @@ class QueueWorker(SimpleWorker):
         self._job = (job.id, time.monotonic())
         try:
             super().execute_job(job, queue)
+        except RedisError as error:
+            log.error("job %s: %s", job.id, explain(error).message)
+            self._wait_for_server()
+            if give_back(queue, job.id, self.name):
+                log.warning("job %s: queued again, since it could not be begun", job.id)
         finally:
             self._job = None
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Not at all: workers are stopped, never suspended, and a round trip a job is saved."""
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """RQ's sign of life, every now and then instead of three times a job.
@@ -146,7 +163,20 @@ class QueueWorker(SimpleWorker):
         last = self.last_heartbeat
         if pipeline is None and last is not None and now() - last < RQ_BEATS_APART:
             return
-        super().heartbeat(timeout, pipeline)
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+            return
+        try:
+            super().heartbeat(timeout)
+        except RedisError as error:  # RQ would end the process for it
+            log.warning("no sign of life: %s", explain(error).message)
+
+    def run_maintenance_tasks(self) -> None:
+        """RQ's; put off where the server is away."""
+        try:
+            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            log.warning("no maintenance: %s", explain(error).message)
 
     def clean_registries(self) -> None:
         """RQ's maintenance, after ours."""
@@ -172,7 +202,7 @@ class QueueWorker(SimpleWorker):
         """Not at all: RQ's remote commands are not used, and one way less in."""
 
     def _wait_for_server(self) -> None:
-        """Until the server takes what is written, then say what is wrong with how it is set up.
+        """Return when the server takes what is written.
 
         Raises:
             RedisError: only a person can help.
@@ -187,8 +217,6 @@ class QueueWorker(SimpleWorker):
                     raise
                 log.warning("waiting: %s", cause.message)
                 time.sleep(pause)
-        for warning in check_or_nothing(self.connection).warnings:
-            log.warning("%s", warning)
 
     def _beat_until_silent(self) -> None:
         while not self._silent.wait(self._beat_seconds):
@@ -228,6 +256,7 @@ class QueueWorker(SimpleWorker):
             self_test=self._self_test_at,
             model=self._model,
             machine=this_machine(),
+            resident=resident_bytes(),
         )
 
     def _leave(self) -> None:

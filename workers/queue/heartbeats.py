@@ -54,6 +54,7 @@ class Heartbeat:
             model.
         model: version of its model; "" without one.
         machine: `this_machine` of the worker; "" where that cannot be told.
+        resident: bytes of its memory that are in RAM; 0 where that cannot be told.
         age: seconds since it beat, by the clock of the queue's server; 0 in what is sent.
     """
 
@@ -67,6 +68,7 @@ class Heartbeat:
     self_test: float
     model: str = ""
     machine: str = ""
+    resident: int = 0
     age: float = field(default=0.0, compare=False)
 
     @property
@@ -154,6 +156,15 @@ def this_machine() -> str:
         return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return ""
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM; 0 on other systems than Linux."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _age(milliseconds: int) -> float:

@@ -69,6 +69,31 @@ def recover(queue: Queue) -> list[str]:
     return [*_recover_started(queue), *_recover_popped(queue)]
 
 
+def give_back(queue: Queue, job_id: str, worker: str) -> bool:
+    """Queue a job again that a living worker took and could not begin, or whose end it lost.
+
+    Args:
+        queue: of the job.
+        job_id: its id.
+        worker: name of that worker; what others began meanwhile is left to them.
+
+    Returns:
+        Whether there was something to queue.
+    """
+    popped = queue.intermediate_queue.key
+    if _requeue(queue, popped, "queued", job_id, job_id):
+        return True
+    registry = queue.started_job_registry
+    begun = [
+        execution_id
+        for started, execution_id in registry.get_job_and_execution_ids(cleanup=False)
+        if started == job_id and _worker_of(queue.connection, job_id, execution_id) == worker
+    ]
+    entries = [f"{job_id}:{execution_id}" for execution_id in begun]
+    again = [_requeue(queue, registry.key, "started", entry, job_id) for entry in entries]
+    return any(again)
+
+
 def take_over(segment: Queue) -> list[str]:
     """Have segment workers do what was meant for a worker reserved for people, where none lives.
 
@@ -123,6 +148,14 @@ def _recover_popped(queue: Queue) -> list[str]:
     return [job_id for job_id in lost if _requeue(queue, popped.key, "queued", job_id, job_id)]
 
 
+def _worker_of(redis: Redis, job_id: str, execution_id: str) -> str:
+    """The name of the worker that began a job; empty where that has expired."""
+    try:
+        return str(Execution.fetch(execution_id, job_id, redis).worker_name)
+    except ValueError:
+        return ""
+
+
 def _is_at_work(redis: Redis, job_id: str, execution_id: str) -> bool:
     """Whether a worker lives that has a job in hand.
 
@@ -148,7 +181,7 @@ def _requeue(queue: Queue, entries: str, status: str, entry: str, job_id: str) -
     )
     if outcome == b"settled":
         return False
-    log.warning("job %s: its worker is dead: %s", job_id, outcome.decode())
+    log.warning("job %s: its worker is dead or lost it: %s", job_id, outcome.decode())
     if outcome == b"given up" and (job := queue.fetch_job(job_id)) is not None:
         _give_up(queue, job)
         queue.enqueue_dependents(job)

@@ -10,6 +10,7 @@ from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    ResponseError,
     TimeoutError,
 )
 from redis.sentinel import MasterNotFoundError
@@ -122,6 +123,12 @@ _NO_CERTIFICATE = Cause(
     "(?ssl_certfile=FILE&ssl_keyfile=FILE)",
     passes=False,
 )
+_HUNG_UP = Cause(
+    "certificate",
+    "the queue's server ends the encrypted connection at once: if it asks for a certificate, name "
+    "it in REDIS_URL (?ssl_certfile=FILE&ssl_keyfile=FILE); its log says why",
+    passes=True,
+)
 _FILE = Cause(
     "address",
     "a file or socket that REDIS_URL names does not exist: check it, and that the server runs",
@@ -129,12 +136,19 @@ _FILE = Cause(
 )
 _SILENT = Cause(
     "silent",
-    "the queue does not answer in time: check that its server runs, and what holds it up",
+    "the queue does not answer in time: check that its server runs, what holds it up, and that it "
+    "speaks TLS where REDIS_URL says rediss://",
     passes=True,
 )
 _UNREACHABLE = Cause(
     "unreachable",
     "the queue does not answer: check that its server runs and that REDIS_URL is right",
+    passes=True,
+)
+_REFUSED = Cause(
+    "refused",
+    "the queue's server refuses what it is asked, for no reason that is known here: its log and "
+    "the worker's say more",
     passes=True,
 )
 
@@ -143,7 +157,8 @@ _UNREACHABLE = Cause(
 _TABLE: tuple[tuple[type[RedisError], str, Cause], ...] = (
     (RedisError, "max number of clients", _CLIENTS),
     (RedisError, "NOAUTH", _NO_LOGIN),
-    (RedisError, "Authentication required", _NO_LOGIN),
+    (AuthenticationError, "already authenticated", _NO_LOGIN),
+    (AuthenticationError, "Authentication required", _NO_LOGIN),
     (AuthenticationError, "", _LOGIN),
     (RedisError, "WRONGPASS", _LOGIN),
     (NoPermissionError, "", _PERMISSION),
@@ -169,8 +184,10 @@ _TABLE: tuple[tuple[type[RedisError], str, Cause], ...] = (
     (RedisError, "WRONG_VERSION_NUMBER", _NO_TLS),
     (RedisError, "RECORD_LAYER_FAILURE", _NO_TLS),
     (RedisError, "CERTIFICATE_REQUIRED", _NO_CERTIFICATE),
+    (RedisError, "EOF occurred in violation of protocol", _HUNG_UP),
     (RedisError, "No such file or directory", _FILE),
     (TimeoutError, "", _SILENT),
+    (ResponseError, "", _REFUSED),
 )
 
 
