@@ -9,7 +9,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dgl_rsis.formats import PIXEL_BUDGET
-from workers.addresses import ServerAddress
+from workers.addresses import ServerAddress, secrets_of
+from workers.logs import LogFormat
 
 DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 Hosts = Annotated[tuple[str, ...], NoDecode]  # a comma list, not JSON
@@ -34,6 +35,7 @@ class SharedSettings(BaseSettings):
         label_studio_api_key: a legacy token or a personal access token.
         models_dir: folder of pulled weights; made when the first ones come.
         log_level: of the process's log.
+        log_format: of the lines of servers and workers: "text" or, an object a line, "json".
         learn: take what annotators submit as examples, and use it; `adapt off` is for one project.
         refresh_seconds: how long a project must have learnt nothing before its open tasks get new
             predictions.
@@ -50,6 +52,7 @@ class SharedSettings(BaseSettings):
     label_studio_api_key: SecretStr | None = None
     models_dir: Path = Field(default_factory=_models_dir)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: LogFormat = "text"
     learn: bool = True
     refresh_seconds: float = Field(default=20.0, ge=0, le=3600)
     requests_ca_bundle: Path | None = None
@@ -58,6 +61,13 @@ class SharedSettings(BaseSettings):
     def verify(self) -> bool | str:
         """Whom to trust, as requests takes it: True, or a file of certificate authorities."""
         return True if self.requests_ca_bundle is None else str(self.requests_ca_bundle)
+
+    @property
+    def secrets(self) -> list[str]:
+        """Whatever must not be written anywhere."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        hidden = [each.get_secret_value() for each in values if isinstance(each, SecretStr)]
+        return hidden + (secrets_of(self.redis_url) if self.redis_url else [])
 
     @field_validator("redis_url")
     @classmethod

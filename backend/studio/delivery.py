@@ -17,6 +17,7 @@ from backend.regions.writing import to_predictions
 from backend.studio import everywhere
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.environment import studio_of_environment
+from workers import logs
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
 from workers.queue import tallies
 from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
@@ -56,6 +57,7 @@ def deliver(payload: dict[str, Any]) -> str | Retry:
     assert job is not None, "deliver() runs as an RQ job only"
     client = SegmentClient(job.connection)
     request = DeliveryRequest.from_json(payload)
+    logs.add(project=request.project, task=request.task_id)
     outcome = _try(job, request, client)
     if isinstance(outcome, str):
         if outcome.startswith("stored"):

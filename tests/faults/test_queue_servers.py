@@ -218,3 +218,13 @@ class worker:
 def _words(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     assert "sesame" not in caplog.text
+
+
+def test_a_worker_whose_login_is_refused_ends_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody starts it again: only a person can help."""
+    with server(tmp_path, password="sesame") as at:
+        status, said = dgl_rsis("deliver", REDIS_URL=f"redis://:wrong@{HOST}:{at.port}/0")
+    assert status == REFUSED
+    assert "refuses the login" in said

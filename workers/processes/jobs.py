@@ -17,6 +17,7 @@ from rq import Retry, get_current_job
 from rq.timeouts import JobTimeoutException
 
 from dgl_rsis.types import ImageError, InputError
+from workers import logs
 from workers.engine import learning
 from workers.engine.answers import OtherModelError, answer
 from workers.engine.learnt import Recall
@@ -126,6 +127,7 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
         None when it is decided; how to try again when not.
     """
     request, started = SegmentRequest.from_json(payload), time.perf_counter()
+    logs.add(task=request.task_id)
     if bench.redis.exists(reply_key(request.key)):
         return None  # a job of a worker that was taken for dead, and was not
     attempt = _count_attempt(bench, request)
@@ -196,6 +198,7 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
         None when it is decided; how to try again when not.
     """
     request = LearnRequest.from_json(payload)
+    logs.add(project=request.project, task=request.task_id)
     started = time.perf_counter()
     with bench.redis.pipeline() as pipe:
         job, stage = learn_job_id(request), "learning from its masks"

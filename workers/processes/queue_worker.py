@@ -25,6 +25,7 @@ from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
+from workers import logs
 from workers.queue.connection import JOB_SECONDS, AllowedJob
 from workers.queue.heartbeats import (
     BEAT_SECONDS,
@@ -140,7 +141,9 @@ class QueueWorker(SimpleWorker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job, known to the heartbeat."""
+        assert isinstance(job, AllowedJob)
         self._job = (job.id, time.monotonic())
+        logs.begin(request=job.request_id, job=job.id)
         try:
             super().execute_job(job, queue)
         except RedisError as error:
@@ -150,6 +153,7 @@ class QueueWorker(SimpleWorker):
                 log.warning("job %s: queued again, since it could not be begun", job.id)
         finally:
             self._job = None
+            logs.begin()
 
     def check_for_suspension(self, burst: bool) -> None:
         """Not at all: workers are stopped, never suspended, and a round trip a job is saved."""

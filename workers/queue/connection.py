@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from redis import Redis, RedisError
 from rq import Queue
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
+from workers import logs
 from workers.messages import (
     DELIVERY_FUNCTION,
     FOLLOW_FUNCTION,
@@ -57,6 +58,19 @@ class AllowedJob(Job):
     """
 
     bench: object = None
+
+    @classmethod
+    def create(cls, *arguments: Any, **named: Any) -> Self:
+        """A new job; it carries the id of the request that asks for it, if there is one."""
+        job = super().create(*arguments, **named)
+        if asked_by := logs.current().get("request"):
+            job.meta["request"] = asked_by
+        return job
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request that asked for it first; empty where that is not known."""
+        return logs.request_id(self.meta.get("request")) if isinstance(self.meta, dict) else ""
 
     @property
     def func(self) -> Any:
