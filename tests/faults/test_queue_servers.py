@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from backend.commands.refusals import REFUSED
+from tests.backend.commands.command_line import dgl_rsis
 from tests.queue_servers import HOST, Certificates, behind_tls, certificates, sentinel, server
 from tests.workers import fake_worker
 from tests.workers.fake_worker import request
