@@ -75,5 +75,5 @@ ENV HF_HUB_OFFLINE=1 \
     MODELS_DIR=/models \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 # A worker beats only while its model passes the self-test, so its heartbeat says more than a port.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-c", "import os, socket; from redis import Redis; from workers.queue.heartbeats import beats; alive = beats(Redis.from_url(os.environ['REDIS_URL'], socket_timeout=5)); raise SystemExit(all(beat.host != socket.gethostname() for beat in alive))"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-c", "import os, socket; from workers.queue.heartbeats import beats; from workers.queue.servers import connect; alive = beats(connect(os.environ['REDIS_URL'], 5)); raise SystemExit(all(beat.host != socket.gethostname() for beat in alive))"]
 CMD ["worker"]

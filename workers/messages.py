@@ -321,6 +321,7 @@ class SegmentReply:
             probabilities of the two best classes, [0, 1]; None for answers that are no classes.
         more: the answers for the further images of the request, in their order.
         look: of the exemplar that was asked about; None for answers to anything else.
+        stored_at: when it was stored, seconds since the epoch by the worker's clock; 0 before.
     """
 
     height: int
@@ -332,6 +333,7 @@ class SegmentReply:
     margin: float | None = None
     more: tuple["SegmentReply", ...] = ()
     look: Look | None = None
+    stored_at: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it. Masks share the reply's size."""
@@ -345,6 +347,7 @@ class SegmentReply:
             "margin": self.margin,
             "more": [each.to_json() for each in self.more],
             "look": None if self.look is None else self.look.to_json(),
+            "stored_at": self.stored_at,
         }
 
     @classmethod
@@ -359,7 +362,8 @@ class SegmentReply:
         reason, margin, look = (payload.get(name) for name in ("reason", "margin", "look"))
         more = tuple(cls.from_json(each) for each in payload.get("more", ()))
         seen = None if look is None else Look.from_json(look)
-        return cls(height, width, version, segments, seconds, reason or "", margin, more, seen)
+        at = float(payload.get("stored_at", 0.0))
+        return cls(height, width, version, segments, seconds, reason or "", margin, more, seen, at)
 
 
 @dataclass(frozen=True)

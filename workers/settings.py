@@ -9,8 +9,9 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dgl_rsis.formats import PIXEL_BUDGET
+from workers.addresses import ServerAddress, secrets_of
+from workers.logs import LogFormat
 
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 Hosts = Annotated[tuple[str, ...], NoDecode]  # a comma list, not JSON
 
@@ -26,13 +27,15 @@ class SharedSettings(BaseSettings):
     """What the web process, the workers and the commands all read.
 
     Attributes:
-        redis_url: `redis://…`, `rediss://…` or `unix://…`; None when `up` starts a server itself.
+        redis_url: `redis://…`, `rediss://…`, `unix://…` or `redis+sentinel://…`; None when `up`
+            starts a server itself.
         reply_days: how long a computed reply is kept.
         label_studio_url: with the scheme, without a trailing slash; with the key, images are
             fetched from there and predictions are pushed when ready.
         label_studio_api_key: a legacy token or a personal access token.
         models_dir: folder of pulled weights; made when the first ones come.
         log_level: of the process's log.
+        log_format: of the lines of servers and workers: "text" or, an object a line, "json".
         learn: take what annotators submit as examples, and use it; `adapt off` is for one project.
         refresh_seconds: how long a project must have learnt nothing before its open tasks get new
             predictions.
@@ -49,6 +52,7 @@ class SharedSettings(BaseSettings):
     label_studio_api_key: SecretStr | None = None
     models_dir: Path = Field(default_factory=_models_dir)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: LogFormat = "text"
     learn: bool = True
     refresh_seconds: float = Field(default=20.0, ge=0, le=3600)
     requests_ca_bundle: Path | None = None
@@ -58,16 +62,19 @@ class SharedSettings(BaseSettings):
         """Whom to trust, as requests takes it: True, or a file of certificate authorities."""
         return True if self.requests_ca_bundle is None else str(self.requests_ca_bundle)
 
+    @property
+    def secrets(self) -> list[str]:
+        """Whatever must not be written anywhere."""
+        values = [getattr(self, name) for name in type(self).model_fields]
+        hidden = [each.get_secret_value() for each in values if isinstance(each, SecretStr)]
+        return hidden + (secrets_of(self.redis_url) if self.redis_url else [])
+
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, value: str | None) -> str | None:
-        if value is None or value.startswith(REDIS_SCHEMES):
-            return value
-        shown = value.rpartition("@")[2]  # without the password
-        scheme = f"{shown!r}, without a scheme" if "://" not in value else f"{shown!r}"
-        raise ValueError(
-            f"REDIS_URL is {scheme}: write redis://HOST:6379/0, rediss://… or unix://PATH"
-        )
+        if value is not None:
+            ServerAddress.parse(value)
+        return value
 
     @field_validator("label_studio_url")
     @classmethod

@@ -11,14 +11,13 @@ import typer
 from backend.commands import evaluate as evaluation
 from backend.commands import options
 from backend.commands.lazy import STYLE, Commands
-from backend.commands.options import FOR_PEOPLE, OURS, Device, Model
+from backend.commands.options import OURS, Device, Model
 from backend.commands.refusals import DISK, REFUSED, refuse, refuse_known, told
 from backend.web.settings import Settings
 from workers.settings import SharedSettings, WorkerSettings
 
 LOG = logging.getLogger("backend.commands.main")  # `__name__` is "__main__" under python -m
 EXTRAS = "pip install 'dgl-rsis[worker]', or with [data] for what needs no model"
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 app = typer.Typer(
     help="DGL-RSIS pre-labels remote-sensing images in Label Studio with masks.",
@@ -48,7 +47,7 @@ def up(
 
     settings = options.read(Settings, host=host, port=port)
     options.read(WorkerSettings)  # else it is the workers that refuse them, endlessly
-    options.log(settings.log_level, FOR_PEOPLE)
+    options.log(settings, "json" if settings.log_format == "json" else None)
     try:
         status = run.run(settings, data, state)
     except EmbeddedServerError as error:
@@ -62,7 +61,7 @@ def serve(host: Host = None, port: Port = None, state: State = None) -> None:
     from backend.web.server import Server, write_state
 
     settings = options.read(Settings, host=host, port=port)
-    options.log(settings.log_level, LOG_FORMAT)
+    options.log(settings, settings.log_format)
     _require_queue(settings)
 
     def listening(address: str) -> None:
@@ -144,12 +143,14 @@ def _run(work: Callable[[WorkerSettings], int]) -> None:
     from workers.queue.connection import QueueError, reaching_redis
 
     settings = options.read(WorkerSettings)
-    options.log(settings.log_level, LOG_FORMAT)
+    options.log(settings, settings.log_format)
     _require_queue(settings)
     try:
         with reaching_redis():
             status = work(settings)
     except QueueError as error:
+        if not error.passes:
+            refuse(str(error))
         LOG.critical("%s", error)
         raise typer.Exit(1) from None  # it may come back: whoever supervises starts this again
     except Exception as error:

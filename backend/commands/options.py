@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from backend.commands.refusals import refuse
 from backend.commands.running import running
+from workers import logs
+from workers.logs import LogFormat
 from workers.settings import SharedSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ AnySettings = TypeVar("AnySettings", bound=SharedSettings)
 Client = TypeVar("Client", bound="StudioClient")
 
 DATA = Path(".dgl-rsis")  # of the embedded server that `up` starts
-FOR_PEOPLE = "%(message)s"
 OURS = ("backend", "workers", "dgl_rsis")
 GDALS = ("rasterio", "pyogrio")
 
@@ -79,7 +80,7 @@ def local(model: str | None = None, device: str | None = None, metres: str = "")
     """Settings of a command that works in this process; it logs for people."""
     given = {"model": model, "device": device, "metres_per_pixel": metres or None}
     settings = read(WorkerSettings, **given)
-    log(settings.log_level, FOR_PEOPLE)
+    log(settings)
     return settings
 
 
@@ -142,10 +143,15 @@ def metres(text: str) -> float | None:
         refuse(f"--metres-per-pixel: {error}")
 
 
-def log(level: str, form: str) -> None:
-    """Log what we say from `level` up, and of the libraries only their warnings."""
-    logging.basicConfig(level=logging.WARNING, format=form)
+def log(settings: SharedSettings, form: LogFormat | None = None) -> None:
+    """Log what we say from the level of the settings up, and of the libraries only their warnings.
+
+    Args:
+        settings: with the level, and what must not be written.
+        form: of the lines; None for nothing but the message, for people.
+    """
+    logs.configure(logging.WARNING, form, settings.secrets)
     for package in OURS:
-        logging.getLogger(package).setLevel(level)
+        logging.getLogger(package).setLevel(settings.log_level)
     for package in GDALS:  # what is wrong comes as an error, which we put into words
         logging.getLogger(package).setLevel(logging.CRITICAL)

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from workers.addresses import shown_url
+
 LOG = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 1.0
@@ -35,8 +37,7 @@ class Running:
     @property
     def shown_url(self) -> str:
         """The address without the password."""
-        scheme, _, rest = self.redis_url.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
+        return shown_url(self.redis_url)
 
 
 @contextlib.contextmanager
@@ -88,12 +89,12 @@ def _read(path: Path) -> Running | None:
 
 
 def _answers(each: Running) -> bool:
-    from redis import Redis, RedisError  # which few commands need
+    from redis import RedisError  # which few commands need
+
+    from workers.queue.servers import connect
 
     try:
-        with Redis.from_url(
-            each.redis_url, socket_timeout=1.0, socket_connect_timeout=1.0
-        ) as redis:
+        with connect(each.redis_url, ANSWER_SECONDS) as redis:
             return bool(redis.ping())
     except (RedisError, ValueError):
         return False

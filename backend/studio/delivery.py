@@ -21,8 +21,9 @@ from backend.studio import everywhere
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.environment import studio_of_environment
 from backend.studio.reconciling import reconcile
+from workers import logs
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
-from workers.queue import reach
+from workers.queue import reach, tallies
 from workers.queue.checks import AGAIN_SECONDS, again, check_later
 from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
 from workers.queue.connection import AllowedJob, QueueError
@@ -101,11 +102,13 @@ def deliver(payload: dict[str, Any]) -> str | Retry:
     assert job is not None, "deliver() runs as an RQ job only"
     client = SegmentClient(job.connection)
     request = DeliveryRequest.from_json(payload)
+    logs.add(project=request.project, task=request.task_id)
     outcome = _try(job, request, client)
     if isinstance(outcome, str):
         if outcome.startswith("stored"):
             note(request, client, "delivered")
         done = outcome.startswith("stored") or outcome in (everywhere.NOTHING, OUTDATED, LEFT)
+        _tally(client, _counted(outcome))
         level = logging.INFO if done else logging.WARNING
         LOG.log(level, "task %d: prediction %s", request.task_id, outcome)
     return outcome
@@ -172,6 +175,7 @@ def _try(job: Job, request: DeliveryRequest, client: SegmentClient) -> str | Ret
         return _never(request, client, f"given up after {tries} tries: {cause}")
     if _refused_for(job, doubtful=doubtful) >= REFUSED_SECONDS:
         return _never(request, client, f"refused {tries} times: {cause}")
+    _tally(client, "retried")
     LOG.info("task %d: prediction not stored by try %d: %s", request.task_id, tries, cause)
     note(request, client, "delivery", f"try {tries} of {most + 1}: {cause}")
     return Retry(max=most, interval=list(DELIVERY_RETRY_SECONDS))
@@ -233,6 +237,10 @@ def deliver_request(run: Run) -> str:
     if not alone:  # others may have stored it, or may yet
         run.check_later()
     client.release(task, key, SETTLE_SECONDS, run.owner)
+    if outcome == "stored" and answer.stored_at:
+        with tallies.quietly(client.server) as pipe:
+            age = time.time() - answer.stored_at
+            tallies.observe(pipe, "delivery_age_seconds", "stored", age)
     if outcome.startswith("stored") and not request.like:
         client.following.landed(request.project, answer.model_version, task, key)
     return outcome
@@ -248,6 +256,18 @@ def _result(client: SegmentClient, key: str) -> SegmentReply | Failure | None:
     if answer is None and client.is_coming(key):
         raise NotYetError(f"its segmentation {key} is not finished")
     return answer or client.look_up([key])[key]  # it came between the two questions
+
+
+def _counted(outcome: str) -> str:
+    """What came of a delivery, as the tally `deliveries` calls it."""
+    if outcome in ("stored", "stored before"):
+        return outcome.replace(" ", "-")
+    return "nothing" if outcome in (everywhere.NOTHING, OUTDATED, LEFT) else "given-up"
+
+
+def _tally(client: SegmentClient, outcome: str) -> None:
+    with tallies.quietly(client.server) as pipe:
+        tallies.count(pipe, "deliveries", outcome)
 
 
 def _claim(run: Run) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask, Response, g, request
+from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
@@ -118,7 +119,9 @@ def predict() -> Response:
 def webhook() -> tuple[dict[str, str], int]:
     """Take every event that Label Studio posts, and answer before it is looked at."""
     taken = parts.current().corrections.accept(head_of(request.stream))
-    return {"status": "ignored" if taken is None else "accepted"}, 201
+    status = "ignored" if taken is None else "accepted"
+    parts.current().metrics.count("webhook_events", status)
+    return {"status": status}, 201
 
 
 def versions() -> dict[str, list[str]]:
@@ -129,8 +132,8 @@ def versions() -> dict[str, list[str]]:
 def expose_metrics() -> Response:
     """Prometheus' text format."""
     state = status.read_state(parts.current().service.client)
-    text = parts.current().metrics.expose(state.segmenters, state.waiting, state.given_up)
-    return Response(text, mimetype="text/plain")
+    text = parts.current().metrics.expose(state)
+    return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 
 def ready() -> tuple[dict[str, Any], int]:
@@ -193,6 +196,7 @@ def _require_login(app: Flask, settings: Settings) -> None:
         login = request.authorization
         given = f"{login.username}:{login.password}" if login and login.type == "basic" else ""
         if not hmac.compare_digest(given.encode(), expected):
+            parts.current().metrics.count("logins", "refused")
             challenge = WWWAuthenticate("basic", {"realm": "dgl-rsis"})
             raise Unauthorized("Basic authentication is required.", www_authenticate=challenge)
 

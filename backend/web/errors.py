@@ -10,6 +10,7 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from backend.web.pages import page, prefers_html
+from workers.logs import begin, request_id
 from workers.queue.connection import QueueError
 
 LOG = logging.getLogger(__name__)
@@ -36,7 +37,9 @@ def install(app: Flask) -> None:
 
 
 def _identify() -> None:
-    g.request_id = uuid.uuid4().hex[:12]
+    """That of a proxy before this server, or one of its own; lines of the log name it."""
+    g.request_id = request_id(request.headers.get("X-Request-ID")) or uuid.uuid4().hex[:12]
+    begin(request=g.request_id)
 
 
 def _name(response: Response) -> Response:

@@ -77,6 +77,7 @@ def tell_status() -> Response:
     return jsonify(
         ready=not state.problem,
         problem=state.problem,
+        warnings=list(state.server.warnings),
         model_version=parts.current().service.model_version(),
         workers=[asdict(each) for each in state.workers],
         waiting=dict(state.waiting),

@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from backend.web.settings import Settings
 
@@ -20,6 +21,18 @@ LOG = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5  # a request that still waits after this is answered by nobody; it asks again
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class _Lines(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn's lines go where all others do, in their form and without secrets."""
+
+    def setup(self, cfg: Any) -> None:
+        """Called by gunicorn."""
+        super().setup(cfg)
+        self.error_log.propagate = True
+
+    def _set_handler(self, *arguments: Any, **named: Any) -> None:
+        """None of its own."""
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -47,6 +60,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self.cfg.set("graceful_timeout", GRACE_SECONDS)
         self.cfg.set("control_socket_disable", True)
         self.cfg.set("loglevel", settings.log_level.lower())
+        self.cfg.set("logger_class", _Lines)
         self.cfg.set("when_ready", self._ready)
 
     def _ready(self, arbiter: Any) -> None:

@@ -28,6 +28,7 @@ from backend.web.metrics import Metrics
 from backend.web.prompting import NO_WORKER, Asked, PromptService
 from backend.web.settings import Settings
 from dgl_rsis.types import Json
+from workers import logs
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest, Served
 from workers.queue.client import SegmentClient
 from workers.queue.connection import STORED_TASK, QueueError
@@ -153,6 +154,7 @@ class PredictionService:
         The tasks are queued before this returns; the iterator waits for the masks and makes the
         regions one task at a time, so that a large batch never stands in memory.
         """
+        logs.add(project=_id_of(project), task=task_id_of(tasks[0]) if len(tasks) == 1 else "")
         if context:
             return iter(self._prompted(project, xml, tasks, context))
         try:

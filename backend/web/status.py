@@ -9,6 +9,8 @@ from workers.queue.connection import QueueError, task_of_delivery
 from workers.queue.failures import TaskFailure
 from workers.queue.heartbeats import Heartbeat
 from workers.queue.running import Running
+from workers.queue.server_checks import ServerState
+from workers.queue.tallies import Tallies
 
 NO_WORKER = "no segment worker is ready: it is loading its model, or `dgl-rsis worker` does not run"
 DUTIES: Mapping[str, str] = {
@@ -31,6 +33,7 @@ class WorkerView:
         model: version of that; "" without one.
         host, pid: the machine and the process there.
         age: seconds since its last beat.
+        resident: bytes of its memory that are in RAM; 0 where that cannot be told.
         task: id of the task in work; "" when idle.
         stage: of that, in words.
         since: when that was begun, seconds since the epoch; None where that is not known.
@@ -45,6 +48,7 @@ class WorkerView:
     host: str
     pid: int
     age: float
+    resident: int
     task: str
     stage: str
     since: float | None
@@ -61,6 +65,9 @@ class State:
         segmenters: live segment workers; None when Redis does not answer.
         failures: the last tasks that were given up, in any process, newest first.
         given_up: how many there were, by stage.
+        oldest: seconds that a job of each queue has waited; empty when Redis does not answer.
+        tallies: what all processes counted.
+        server: the queue's server, as it describes itself.
     """
 
     problem: str
@@ -69,6 +76,9 @@ class State:
     segmenters: int | None = None
     failures: tuple[TaskFailure, ...] = ()
     given_up: Mapping[str, int] = field(default_factory=dict)
+    oldest: Mapping[str, float] = field(default_factory=dict)
+    tallies: Tallies = field(default_factory=Tallies)
+    server: ServerState = field(default_factory=ServerState)
 
 
 def read_state(client: SegmentClient) -> State:
@@ -79,7 +89,17 @@ def read_state(client: SegmentClient) -> State:
         problem = "" if segmenters else NO_WORKER
         workers = tuple(_views(beats, client.running(beats)))
         failures, given_up = tuple(client.failures()), client.failure_counts()
-        return State(problem, workers, client.waiting(), segmenters, failures, given_up)
+        return State(
+            problem,
+            workers,
+            client.waiting(),
+            segmenters,
+            failures,
+            given_up,
+            client.oldest_waiting(),
+            client.tallies(),
+            client.server_state(),
+        )
     except QueueError as error:
         return State(str(error))
 
@@ -105,6 +125,7 @@ def _view(worker: Heartbeat, held: Running | None) -> WorkerView:
         host=worker.host,
         pid=worker.pid,
         age=worker.age,
+        resident=worker.resident,
         task=task if worker.is_live else "",
         stage=stage if worker.is_live else "",
         since=held.since if held and worker.is_live else None,

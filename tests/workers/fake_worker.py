@@ -29,6 +29,7 @@ from workers.messages import SEGMENT_QUEUE, SegmentRequest
 from workers.processes.delivery import run_delivery_worker
 from workers.processes.jobs import Workbench
 from workers.processes.model_worker import ModelWorker
+from workers.processes.queue_worker import worker_connection
 from workers.queue.connection import open_queue
 from workers.settings import WorkerSettings
 
@@ -215,6 +216,15 @@ def run(url: str, beat_seconds: float, hung_seconds: float, queue: str = SEGMENT
     worker = ModelWorker(open_queue(queue, redis), fake_bench(redis), "cpu")
     worker._beat_seconds = beat_seconds
     worker._hung_seconds = hung_seconds
+    worker.warm_up()
+    sys.exit(worker.run())
+
+
+def run_with_settings(url: str) -> None:
+    """Be a worker process that reaches its queue as real ones do."""
+    redis = worker_connection(WorkerSettings(redis_url=url).redis_url)
+    worker = ModelWorker(open_queue(SEGMENT_QUEUE, redis), fake_bench(redis), "cpu")
+    worker._beat_seconds = 0.5
     worker.warm_up()
     sys.exit(worker.run())
 

@@ -14,7 +14,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,6 +67,7 @@ class ImageCache:
         self._bytes = 0
         self._max_bytes = max_bytes
         self._disk = DiskTier.opened(folder, max_disk_bytes) if folder is not None else None
+        self._uses: Counter[str] = Counter()
 
     @property
     def nbytes(self) -> int:
@@ -76,12 +77,19 @@ class ImageCache:
     def get(self, key: str) -> Arrays | None:
         """What is kept under a key, in memory or on disk."""
         if key in self._kept:
+            self._uses["memory"] += 1
             self._kept.move_to_end(key)
             return self._kept[key]
         arrays = self._disk.read(key) if self._disk is not None else None
+        self._uses["missed" if arrays is None else "disk"] += 1
         if arrays is not None:
             self.put(key, arrays)
         return arrays
+
+    def take_uses(self) -> dict[str, int]:
+        """How often something was "missed", or found in "memory" or on "disk", since last asked."""
+        uses, self._uses = dict(self._uses), Counter()
+        return uses
 
     def put(self, key: str, arrays: Arrays) -> None:
         """Keep arrays in memory. Nobody may write to them afterwards."""

@@ -99,6 +99,10 @@ class Pictures:
         )
         return Picture(pixels, digest, best, kept.get("valid")), seconds
 
+    def cache_uses(self) -> dict[str, int]:
+        """See `ImageCache.take_uses`."""
+        return self._cache.take_uses()
+
     def _kept(self, digest: str) -> Arrays | None:
         return self._cache.get(_pixels_key(digest))
 

@@ -8,22 +8,30 @@ something waits for the answer, so that has one try, and its answer is forgotten
 
 import logging
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from redis import Redis
+from redis import Redis, RedisError
 from rq import Retry, get_current_job
 from rq.timeouts import JobTimeoutException
 
 from dgl_rsis.types import ImageError, InputError
+from workers import logs
 from workers.engine import learning
 from workers.engine.answers import OtherModelError, answer
 from workers.engine.learnt import Recall
 from workers.images.download import FetchError
 from workers.images.pictures import Pictures
-from workers.messages import SEGMENT_QUEUE, LearnRequest, SegmentRequest, learn_job_id
+from workers.messages import (
+    SEGMENT_QUEUE,
+    LearnRequest,
+    SegmentReply,
+    SegmentRequest,
+    learn_job_id,
+)
 from workers.processes.stages import Stages
-from workers.queue import failures
+from workers.queue import failures, tallies
 from workers.queue.connection import JOB_SECONDS, segment_job_id
 from workers.queue.failures import TaskFailure
 from workers.queue.following import REFRESH_SECONDS, FollowingClient
@@ -36,6 +44,7 @@ from workers.queue.replies import (
     store_failure,
     store_reply,
 )
+from workers.queue.server_errors import explain
 
 if TYPE_CHECKING:
     from workers.engine.segmenter import Segmenter
@@ -45,6 +54,7 @@ log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 3
 RETRY_SECONDS = (15, 60)  # Label Studio restarting must not empty the queue into failures
 LEARN_RETRY_SECONDS = (15, 60, 300)
+STORE_PAUSES = (1.0, 4.0, 10.0, 25.0)  # seconds; a failover takes less, all told
 ATTEMPTS_KEPT_SECONDS = 24 * 3600
 # The next click is another request; and what a project learnt or unlearnt in the meantime must not
 # answer for the version that was asked for, should that come back.
@@ -60,7 +70,15 @@ DEADLY_POINTED = (
 )
 
 
-EXPECTED = (OtherModelError, InputError, FetchError, ImageError, JobTimeoutException)
+# What the user can put right, or time: each with its cause in the tally `job_failures`.
+CAUSES: Mapping[type[Exception], str] = {
+    OtherModelError: "model",
+    InputError: "input",
+    FetchError: "fetch",
+    ImageError: "image",
+    JobTimeoutException: "time",
+}
+EXPECTED = tuple(CAUSES)
 
 
 @dataclass
@@ -108,13 +126,14 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     Returns:
         None when it is decided; how to try again when not.
     """
-    request = SegmentRequest.from_json(payload)
+    request, started = SegmentRequest.from_json(payload), time.perf_counter()
+    logs.add(task=request.task_id)
     if bench.redis.exists(reply_key(request.key)):
         return None  # a job of a worker that was taken for dead, and was not
     attempt = _count_attempt(bench, request)
     if attempt > _most_attempts(request):
         # Counted, and nothing came of it: the process was killed each time.
-        _give_up(bench, request, DEADLY_POINTED if request.awaited else DEADLY)
+        _give_up(bench, request, DEADLY_POINTED if request.awaited else DEADLY, "worker-died")
         return None
     try:
         reply = answer(request, bench.segmenter, bench.pictures, bench.recall, bench.stages)
@@ -125,9 +144,46 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     kept = bench.reply_seconds
     if request.awaited or reply.model_version != request.model_version:
         kept = min(kept, PASSING_REPLY_SECONDS)
-    store_reply(bench.redis, request.key, reply, kept)
+    try:
+        _keep(bench, request.key, reply, kept)
+    except RedisError as error:
+        return _not_kept(bench, request, error, attempt)
+    _tally(bench, reply.seconds | {"total": time.perf_counter() - started})
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
     log.info("task %s: %d segments (s: %s)", request.task_id, len(reply.segments), stages)
+    return None
+
+
+def _tally(bench: Workbench, seconds: Mapping[str, float]) -> None:
+    """Count an answered job with its stages, and where what its images cost was found."""
+    with tallies.quietly(bench.redis) as pipe:
+        tallies.count(pipe, "jobs", "answered")
+        for stage, spent in seconds.items():
+            tallies.observe(pipe, "job_stage_seconds", stage, spent)
+        for tier, times in bench.pictures.cache_uses().items():
+            tallies.count(pipe, "image_cache", tier, times)
+
+
+def _keep(bench: Workbench, key: str, reply: SegmentReply, seconds: int) -> None:
+    """Store a reply; what was dear to compute is not given up while the server changes hands."""
+    for pause in STORE_PAUSES:
+        try:
+            store_reply(bench.redis, key, replace(reply, stored_at=time.time()), seconds)
+            return
+        except RedisError as error:
+            log.warning("a reply waits: %s", explain(error).message)
+            time.sleep(pause)
+    store_reply(bench.redis, key, replace(reply, stored_at=time.time()), seconds)
+
+
+def _not_kept(
+    bench: Workbench, request: SegmentRequest, error: RedisError, attempt: int
+) -> Retry | None:
+    cause = explain(error)
+    if attempt < _most_attempts(request):
+        log.warning("task %s: try %d: %s", request.task_id, attempt, cause.message)
+        return _again(bench, attempt)
+    _give_up(bench, request, f"its masks could not be stored: {cause.message}", "queue")
     return None
 
 
@@ -142,6 +198,7 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
         None when it is decided; how to try again when not.
     """
     request = LearnRequest.from_json(payload)
+    logs.add(project=request.project, task=request.task_id)
     started = time.perf_counter()
     with bench.redis.pipeline() as pipe:
         job, stage = learn_job_id(request), "learning from its masks"
@@ -152,25 +209,33 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
         before = store.revision(request.project)
         outcome = learning.update_share(request, bench.segmenter, bench.pictures, store)
     except EXPECTED as error:
-        return _not_learnt(request, _one_line(error), may_pass=_may_pass(error))
+        return _not_learnt(bench, request, _one_line(error), may_pass=_may_pass(error))
     except Exception as error:
         log.exception("task %s: learning failed", request.task_id)
         bench.suspect = True
-        return _not_learnt(request, f"an internal error: {type(error).__name__}", may_pass=True)
+        return _not_learnt(
+            bench, request, f"an internal error: {type(error).__name__}", may_pass=True
+        )
     if store.revision(request.project) != before:
         FollowingClient(bench.redis, bench.refresh_seconds).changed(request.project)
     seconds = time.perf_counter() - started
+    with tallies.quietly(bench.redis) as pipe:
+        tallies.count(pipe, "jobs", "learnt")
     log.info("task %s: learnt %s (%.2f s)", request.task_id, outcome, seconds)
     return None
 
 
-def _not_learnt(request: LearnRequest, cause: str, *, may_pass: bool) -> Retry | None:
+def _not_learnt(
+    bench: Workbench, request: LearnRequest, cause: str, *, may_pass: bool
+) -> Retry | None:
     job = get_current_job()
     tries = (job.number_of_retries or 0) if job is not None else 0
     again = may_pass and tries < len(LEARN_RETRY_SECONDS)
     level = logging.INFO if again else logging.WARNING
     log.log(level, "task %s: nothing is learnt: %s", request.task_id, cause)
     if not again:
+        with tallies.quietly(bench.redis) as pipe:
+            tallies.count(pipe, "jobs", "not-learnt")
         return None
     return Retry(max=len(LEARN_RETRY_SECONDS), interval=list(LEARN_RETRY_SECONDS))
 
@@ -193,6 +258,7 @@ def _count_attempt(bench: Workbench, request: SegmentRequest) -> int:
 def _expected(
     bench: Workbench, request: SegmentRequest, error: Exception, attempt: int
 ) -> Retry | None:
+    cause = next(cause for kind, cause in CAUSES.items() if isinstance(error, kind))
     if isinstance(error, JobTimeoutException):
         what, way_out = "the image", "make it smaller, or tile it"
         if request.more:
@@ -201,8 +267,8 @@ def _expected(
         error = InputError(f"{what} took longer than {JOB_SECONDS} s: {way_out}")
     elif _may_pass(error) and attempt < _most_attempts(request):
         log.info("task %s: try %d: %s", request.task_id, attempt, _one_line(error))
-        return _again(attempt)
-    _give_up(bench, request, _one_line(error))
+        return _again(bench, attempt)
+    _give_up(bench, request, _one_line(error), cause)
     return None
 
 
@@ -218,16 +284,23 @@ def _unexpected(bench: Workbench, request: SegmentRequest, attempt: int) -> Retr
     log.exception("task %s: try %d: job %s failed", request.task_id, attempt, name)
     bench.suspect = True
     if attempt < _most_attempts(request):
-        return _again(attempt)
-    _give_up(bench, request, f"an internal error: the worker's log has it under job {name}")
+        return _again(bench, attempt)
+    message = f"an internal error: the worker's log has it under job {name}"
+    _give_up(bench, request, message, "internal")
     return None
 
 
-def _again(attempt: int) -> Retry:
+def _again(bench: Workbench, attempt: int) -> Retry:
+    with tallies.quietly(bench.redis) as pipe:
+        tallies.count(pipe, "jobs", "retried")
     return Retry(max=MOST_ATTEMPTS, interval=RETRY_SECONDS[attempt - 1])
 
 
-def _give_up(bench: Workbench, request: SegmentRequest, message: str) -> None:
+def _give_up(bench: Workbench, request: SegmentRequest, message: str, cause: str) -> None:
+    """Leave word of a failure; `cause` is one of the tally `job_failures`."""
+    with tallies.quietly(bench.redis) as pipe:
+        tallies.count(pipe, "jobs", "failed")
+        tallies.count(pipe, "job_failures", cause)
     kept = POINTED_FAILURE_SECONDS if request.awaited else FAILURE_SECONDS
     store_failure(bench.redis, request.key, message, kept)
     if not request.awaited:  # else the web side, which waits for it, says it: once is enough

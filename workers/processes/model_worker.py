@@ -73,7 +73,7 @@ class ModelWorker(QueueWorker):
 
     def run_maintenance_tasks(self) -> None:
         """RQ's, and the self-test of a model that nobody used for a while."""
-        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        super().run_maintenance_tasks()
         if time.time() - self._self_test_at > IDLE_SECONDS:
             self._test_or_exit()
 

@@ -11,12 +11,14 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from types import FrameType
 from uuid import uuid4
 
 from redis import Redis, RedisError
 from redis.client import Pipeline
+from redis.exceptions import ResponseError
 from rq import Queue, Retry, SimpleWorker
 from rq.executions import Execution
 from rq.job import Job
@@ -25,15 +27,27 @@ from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
+from workers import logs
 from workers.queue.connection import JOB_SECONDS, AllowedJob
-from workers.queue.heartbeats import BEAT_SECONDS, Heartbeat, beat, fall_silent, this_machine
-from workers.queue.recovery import recover
+from workers.queue.heartbeats import (
+    BEAT_SECONDS,
+    Heartbeat,
+    beat,
+    fall_silent,
+    resident_bytes,
+    this_machine,
+)
+from workers.queue.recovery import give_back, recover
+from workers.queue.server_checks import check_or_nothing
+from workers.queue.server_errors import explain
+from workers.queue.servers import connect_worker
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 60  # RQ looks up from an empty queue this often, less 15 s
 MAINTENANCE_SECONDS = 300
 HUNG_SECONDS = JOB_SECONDS + 60
+LONGEST_PAUSE_SECONDS = 15.0  # between two tries at a server that refuses
 RQ_BEATS_APART = timedelta(seconds=10)  # RQ takes a worker for dead after two minutes
 
 
@@ -96,6 +110,9 @@ class QueueWorker(SimpleWorker):
         Returns:
             Exit status: 0 when asked to stop, 1 when something else ended the work.
         """
+        self._wait_for_server()
+        for warning in check_or_nothing(self.connection).warnings:
+            log.warning("%s", warning)
         self._tick()  # before RQ's own maintenance, which would fail what can be recovered
         pulse = threading.Thread(target=self._beat_until_silent, name="heartbeat", daemon=True)
         pulse.start()
@@ -108,13 +125,40 @@ class QueueWorker(SimpleWorker):
             self._leave()
         return 0 if self._asked_to_stop or burst else 1
 
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """RQ's, which waits while the server cannot be reached; ours also while it refuses.
+
+        A full server or one that became a replica may take jobs again; to end would only mean to
+        meet it once more.
+        """
+        for pause in _pauses():
+            try:
+                return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+            except ResponseError as error:
+                log.error("no job is taken: %s", explain(error).message)
+                time.sleep(pause)
+        raise AssertionError("the pauses never end")
+
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job, known to the heartbeat."""
+        assert isinstance(job, AllowedJob)
         self._job = (job.id, time.monotonic())
+        logs.begin(request=job.request_id, job=job.id)
         try:
             super().execute_job(job, queue)
+        except RedisError as error:
+            log.error("job %s: %s", job.id, explain(error).message)
+            self._wait_for_server()
+            if give_back(queue, job.id, self.name):
+                log.warning("job %s: queued again, since it could not be begun", job.id)
         finally:
             self._job = None
+            logs.begin()
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Not at all: workers are stopped, never suspended, and a round trip a job is saved."""
 
     def prepare_execution(self, job: Job) -> Execution:
         """Begin a run of a job, which is told its name."""
@@ -181,7 +225,20 @@ class QueueWorker(SimpleWorker):
         last = self.last_heartbeat
         if pipeline is None and last is not None and now() - last < RQ_BEATS_APART:
             return
-        super().heartbeat(timeout, pipeline)
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+            return
+        try:
+            super().heartbeat(timeout)
+        except RedisError as error:  # RQ would end the process for it
+            log.warning("no sign of life: %s", explain(error).message)
+
+    def run_maintenance_tasks(self) -> None:
+        """RQ's; put off where the server is away."""
+        try:
+            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            log.warning("no maintenance: %s", explain(error).message)
 
     def clean_registries(self) -> None:
         """RQ's maintenance, after ours."""
@@ -206,6 +263,23 @@ class QueueWorker(SimpleWorker):
     def subscribe(self) -> None:
         """Not at all: RQ's remote commands are not used, and one way less in."""
 
+    def _wait_for_server(self) -> None:
+        """Return when the server takes what is written.
+
+        Raises:
+            RedisError: only a person can help.
+        """
+        for pause in _pauses():
+            try:
+                self._beat()
+                break
+            except RedisError as error:
+                cause = explain(error)
+                if not cause.passes:
+                    raise
+                log.warning("waiting: %s", cause.message)
+                time.sleep(pause)
+
     def _beat_until_silent(self) -> None:
         while not self._silent.wait(self._beat_seconds):
             self._end_if_hung()
@@ -224,7 +298,7 @@ class QueueWorker(SimpleWorker):
             if self._timetable.acquire_locks():
                 self._timetable.enqueue_scheduled_jobs()
         except RedisError as error:
-            log.warning("no heartbeat: the queue does not answer (%s)", error)
+            log.warning("no heartbeat: %s", explain(error).message)
         except Exception:
             log.exception("a heartbeat failed")  # the next one may not
 
@@ -244,6 +318,7 @@ class QueueWorker(SimpleWorker):
             self_test=self._self_test_at,
             model=self._model,
             machine=this_machine(),
+            resident=resident_bytes(),
         )
 
     def _leave(self) -> None:
@@ -251,9 +326,17 @@ class QueueWorker(SimpleWorker):
             self._timetable.release_locks()
             fall_silent(self.connection, self.name)
         except RedisError as error:
-            log.warning("left without a word: the queue does not answer (%s)", error)
+            log.warning("left without a word: %s", explain(error).message)
         finally:
             self._timetable.connection.close()
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between tries, growing to `LONGEST_PAUSE_SECONDS`."""
+    pause = 1.0
+    while True:
+        yield pause
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def worker_connection(url: str | None) -> Redis:
@@ -264,4 +347,4 @@ def worker_connection(url: str | None) -> Redis:
     """
     if url is None:
         raise ValueError("REDIS_URL is not set: a worker needs the address of its queue")
-    return Redis.from_url(url, socket_connect_timeout=5.0, health_check_interval=30)
+    return connect_worker(url)

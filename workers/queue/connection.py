@@ -4,16 +4,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from redis import Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.retry import Retry as ConnectionRetry
 from rq import Queue
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
+from workers import logs
 from workers.messages import (
     CHECK_FUNCTION,
     DELIVERY_FUNCTION,
@@ -21,6 +19,7 @@ from workers.messages import (
     LEARN_FUNCTION,
     SEGMENT_FUNCTION,
 )
+from workers.queue.server_errors import explain
 
 MODEL_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION})
 ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION, CHECK_FUNCTION, FOLLOW_FUNCTION}
@@ -30,11 +29,19 @@ FAILED_SECONDS = 300
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of tasks that Label Studio has stored
 DELIVERY = "delivery-"  # what ids of deliveries begin with; then the task's and the key
 ASKED = "asked:"  # what fields of segment jobs begin with that name a task
-MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
 
 
 class QueueError(Exception):
-    """Redis cannot be reached, or does not answer in time."""
+    """The queue's server cannot be reached, or refuses.
+
+    Args:
+        message: cause and way out; no address and no password in it.
+        passes: it may pass by itself; else a person must act.
+    """
+
+    def __init__(self, message: str, *, passes: bool = True) -> None:
+        super().__init__(message)
+        self.passes = passes
 
 
 class ForbiddenJobError(Exception):
@@ -55,6 +62,19 @@ class AllowedJob(Job):
 
     bench: object = None
     run: str = ""
+
+    @classmethod
+    def create(cls, *arguments: Any, **named: Any) -> Self:
+        """A new job; it carries the id of the request that asks for it, if there is one."""
+        job = super().create(*arguments, **named)
+        if asked_by := logs.current().get("request"):
+            job.meta["request"] = asked_by
+        return job
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request that asked for it first; empty where that is not known."""
+        return logs.request_id(self.meta.get("request")) if isinstance(self.meta, dict) else ""
 
     @property
     def func(self) -> Any:
@@ -98,39 +118,18 @@ def open_queue(name: str, redis: Redis) -> Queue:
     )
 
 
-def connect(url: str, seconds: float = 1.0) -> Redis:
-    """A client for a process that must not wait, as the web server.
-
-    Args:
-        url: `redis://…`, `rediss://…` or `unix://…`.
-        seconds: limit to connect, and for each answer.
-    """
-    # One retry: a connection kept in the pool is dead after the server restarts. None after a
-    # time-out, which would double the wait.
-    retry = ConnectionRetry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=seconds,
-        socket_timeout=seconds,
-        max_connections=MOST_CONNECTIONS,
-        retry=retry,
-    )
-
-
 @contextmanager
 def reaching_redis() -> Iterator[None]:
     """Turn what the Redis client raises into `QueueError`; also a decorator.
 
     Raises:
-        QueueError: Redis cannot be reached, or does not answer in time.
+        QueueError: the server cannot be reached, or refuses.
     """
     try:
         yield
     except RedisError as error:
-        raise QueueError(
-            f"the queue does not answer ({type(error).__name__}: {error}): "
-            "check that Redis runs and that REDIS_URL is right"
-        ) from error
+        cause = explain(error)
+        raise QueueError(cause.message, passes=cause.passes) from error
 
 
 def fields_of(job: Job) -> list[str | bytes | int]:

@@ -2,7 +2,7 @@
 
 Two questions, two spans. Whether a worker serves (`live`): its last beat is a few seconds old, and
 its process is there where this machine can see that. Whether its jobs may be given to others
-(`is_alive`): it was silent for a minute, since giving a job away twice costs more than waiting.
+(`last_beat`): it was silent for a minute, since giving a job away twice costs more than waiting.
 Ages are those of the queue's server, so the clocks of machines need not agree.
 """
 
@@ -54,6 +54,7 @@ class Heartbeat:
             model.
         model: version of its model; "" without one.
         machine: `this_machine` of the worker; "" where that cannot be told.
+        resident: bytes of its memory that are in RAM; 0 where that cannot be told.
         age: seconds since it beat, by the clock of the queue's server; 0 in what is sent.
     """
 
@@ -67,6 +68,7 @@ class Heartbeat:
     self_test: float
     model: str = ""
     machine: str = ""
+    resident: int = 0
     age: float = field(default=0.0, compare=False)
 
     @property
@@ -108,9 +110,10 @@ def fall_silent(redis: Redis, name: str) -> None:
         pipe.execute()
 
 
-def is_alive(redis: Redis, name: str) -> bool:
-    """Whether the worker beat within the last `SILENCE_SECONDS`."""
-    return bool(redis.exists(_key(name)))
+def last_beat(redis: Redis, name: str) -> Heartbeat | None:
+    """The last beat of a worker, without its age; None after `SILENCE_SECONDS` without one."""
+    stored = redis.get(_key(name))
+    return Heartbeat(**json.loads(stored)) if stored is not None else None
 
 
 def beats(redis: Redis) -> list[Heartbeat]:
@@ -153,6 +156,15 @@ def this_machine() -> str:
         return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return ""
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM; 0 on other systems than Linux."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _age(milliseconds: int) -> float:

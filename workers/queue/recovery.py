@@ -25,13 +25,14 @@ from workers.queue.claims import claim_key
 from workers.queue.connection import FAILED_SECONDS, open_queue
 from workers.queue.failures import TaskFailure
 from workers.queue.handover import sweep
-from workers.queue.heartbeats import is_alive, live
+from workers.queue.heartbeats import BEAT_SECONDS, last_beat, live
 from workers.queue.ledger import Ledger, Outcome
 from workers.queue.replies import keep_request, store_failure
 
 log = logging.getLogger(__name__)
 
 MOST_RECOVERIES = 5  # of one job; a segment job gives up by itself before
+FORGOTTEN_SECONDS = 3 * BEAT_SECONDS  # after which a worker's beats name the job that it has begun
 RETRY_SECONDS = 7 * 24 * 3600  # how long such a job can be asked for again on the page
 
 # Whoever removes the entry queues the job, in one step: none is lost and none is queued twice. RQ
@@ -83,6 +84,31 @@ def recover(queue: Queue) -> list[str]:
     return [*_recover_started(queue), *_recover_popped(queue), *lost]
 
 
+def give_back(queue: Queue, job_id: str, worker: str) -> bool:
+    """Queue a job again that a living worker took and could not begin, or whose end it lost.
+
+    Args:
+        queue: of the job.
+        job_id: its id.
+        worker: name of that worker; what others began meanwhile is left to them.
+
+    Returns:
+        Whether there was something to queue.
+    """
+    popped = queue.intermediate_queue.key
+    if _requeue(queue, popped, "queued", job_id, job_id):
+        return True
+    registry = queue.started_job_registry
+    begun = [
+        execution_id
+        for started, execution_id in registry.get_job_and_execution_ids(cleanup=False)
+        if started == job_id and _worker_of(queue.connection, job_id, execution_id) == worker
+    ]
+    entries = [f"{job_id}:{execution_id}" for execution_id in begun]
+    again = [_requeue(queue, registry.key, "started", entry, job_id) for entry in entries]
+    return any(again)
+
+
 def take_over(segment: Queue) -> list[str]:
     """Have segment workers do what was meant for a worker reserved for people, where none lives.
 
@@ -111,7 +137,7 @@ def _recover_started(queue: Queue) -> list[str]:
     orphans = [
         (job_id, execution_id)
         for job_id, execution_id in registry.get_job_and_execution_ids(cleanup=False)
-        if not _is_alive(queue.connection, job_id, execution_id)
+        if not _is_at_work(queue.connection, job_id, execution_id)
     ]
     return [
         job_id
@@ -137,12 +163,29 @@ def _recover_popped(queue: Queue) -> list[str]:
     return [job_id for job_id in lost if _requeue(queue, popped.key, "queued", job_id, job_id)]
 
 
-def _is_alive(redis: Redis, job_id: str, execution_id: str) -> bool:
+def _worker_of(redis: Redis, job_id: str, execution_id: str) -> str:
+    """The name of the worker that began a job; empty where that has expired."""
+    try:
+        return str(Execution.fetch(execution_id, job_id, redis).worker_name)
+    except ValueError:
+        return ""
+
+
+def _is_at_work(redis: Redis, job_id: str, execution_id: str) -> bool:
+    """Whether a worker lives that has a job in hand.
+
+    One that lives and has something else in hand, or nothing, lost the job's end: in a failover the
+    last writes before it may be gone. Both times are by the clock of that worker.
+    """
     try:
         execution = Execution.fetch(execution_id, job_id, redis)
     except ValueError:  # expired: past the job's time-out
         return False
-    return is_alive(redis, execution.worker_name)
+    worker = last_beat(redis, execution.worker_name)
+    if worker is None:
+        return False
+    seen = worker.at - execution.created_at.timestamp()
+    return worker.job == job_id or seen < FORGOTTEN_SECONDS
 
 
 def _requeue(queue: Queue, entries: str, status: str, entry: str, job_id: str) -> bool:
@@ -154,7 +197,7 @@ def _requeue(queue: Queue, entries: str, status: str, entry: str, job_id: str) -
     )
     if outcome == b"settled":
         return False
-    log.warning("job %s: its worker is dead: %s", job_id, outcome.decode())
+    log.warning("job %s: its worker is dead or lost it: %s", job_id, outcome.decode())
     if outcome == b"given up" and (job := queue.fetch_job(job_id)) is not None:
         _give_up(queue, job)
     return bool(outcome == b"queued again")

@@ -35,7 +35,7 @@ from backend.web.settings import Settings
 from dgl_rsis.weights.identity import STARTER
 from workers.messages import versioned
 from workers.queue.client import SegmentClient
-from workers.queue.connection import connect
+from workers.queue.servers import connect
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from backend.commands.running import Running, leaving_word
 from backend.commands.up.supervisor import ChildCommand, Supervisor
 from backend.web.server import read_state, write_state
 from backend.web.settings import Settings
+from workers.addresses import shown_url
 from workers.processes.embedded import embedded_server
 
 LOG = logging.getLogger(__name__)
@@ -118,12 +119,7 @@ class _Readiness:
         LOG.info("%-8s | ready after %.1f s", "up", time.monotonic() - self._started)
         LOG.info("%-8s | backend %s (Label Studio: project → Settings → Model)", "up", url)
         LOG.info("%-8s | status page %s/status", "up", url)
-        LOG.info("%-8s | queue %s", "up", _without_password(self._redis_url))
+        LOG.info("%-8s | queue %s", "up", shown_url(self._redis_url))
         LOG.info("%-8s | Ctrl-C stops everything", "up")
         if self._state is not None:
             write_state(self._state, url=url, redis_url=self._redis_url, pid=os.getpid())
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"

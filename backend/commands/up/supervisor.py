@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from backend.commands.refusals import REFUSED
+from workers.logs import RELAYED
 from workers.processes.children import ends_with_parent
 
 LOG = logging.getLogger(__name__)
@@ -133,7 +134,9 @@ class Supervisor:
             if not data or len(child.buffer) >= LONGEST_LINE:
                 lines, child.buffer = [*lines, child.buffer], b""
             for line in filter(None, lines):
-                LOG.info("%-8s | %s", child.command.name, line.decode(errors="replace").rstrip())
+                said = line.decode(errors="replace").rstrip()
+                relayed = {RELAYED: (child.command.name, said)}
+                LOG.info("%-8s | %s", child.command.name, said, extra=relayed)
 
     def _look_after(self) -> None:
         for child in self._children:

@@ -54,7 +54,7 @@ def test_a_worker_without_its_queue_says_so_and_ends_to_be_started_again(
 ) -> None:
     status, output = dgl_rsis("deliver", REDIS_URL="redis://127.0.0.1:1/0")
     assert status == 1
-    assert "check that Redis runs and that REDIS_URL is right" in caplog.text
+    assert "check that its server runs and that REDIS_URL is right" in caplog.text
     assert "Traceback" not in caplog.text + output
 
 

@@ -335,6 +335,6 @@ def test_without_redis_every_call_says_so(nowhere: SegmentClient) -> None:
     ]
     started = time.monotonic()
     for call in calls:
-        with pytest.raises(QueueError, match=r"check that Redis runs and that REDIS_URL is right"):
+        with pytest.raises(QueueError, match=r"does not exist: check it, and that the server runs"):
             call()
     assert time.monotonic() - started < 2

@@ -9,7 +9,8 @@ from rq.callbacks import Callback
 from rq.serializers import JSONSerializer
 from rq.webhook import Webhook
 
-from workers.queue.connection import AllowedJob, ForbiddenJobError, connect, open_queue
+from workers.queue.connection import AllowedJob, ForbiddenJobError, open_queue
+from workers.queue.servers import connect
 
 
 @pytest.mark.parametrize(

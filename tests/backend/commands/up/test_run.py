@@ -16,7 +16,7 @@ import pytest
 import requests
 from redis import Redis
 
-from backend.commands.up.run import _commands, _environment, _without_password
+from backend.commands.up.run import _commands, _environment
 from backend.web.server import address_of, read_state, write_state
 from backend.web.settings import Settings
 from tests.backend.worker_end import VERSION, answer, predict_body, task
@@ -133,18 +133,6 @@ def test_a_state_file_is_replaced_at_once(tmp_path: Path) -> None:
     write_state(state, url="http://b", pid=1)
     assert read_state(state) == {"url": "http://b", "pid": 1}
     assert list(tmp_path.iterdir()) == [state]
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://user:secret@queue:6379/0", "redis://queue:6379/0"),
-        ("redis://:secret@queue/0?password=secret", "redis://queue/0"),
-        ("unix:///tmp/a/valkey.sock", "unix:///tmp/a/valkey.sock"),
-    ],
-)
-def test_a_password_of_the_queue_is_not_shown(url: str, shown: str) -> None:
-    assert _without_password(url) == shown
 
 
 def test_reserved_workers_are_started_and_share_a_cache(
