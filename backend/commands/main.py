@@ -44,6 +44,7 @@ def up(
 ) -> None:
     """Run everything on this machine: queue, workers and web server."""
     from backend.commands.up import run
+    from workers.processes.children import SocketPathError
     from workers.processes.embedded import EmbeddedServerError
 
     settings = options.read(Settings, host=host, port=port)
@@ -51,7 +52,7 @@ def up(
     options.log(settings.log_level, FOR_PEOPLE)
     try:
         status = run.run(settings, data, state)
-    except EmbeddedServerError as error:
+    except (EmbeddedServerError, SocketPathError) as error:
         refuse(str(error))
     raise typer.Exit(status)
 

@@ -228,6 +228,8 @@ def _again(attempt: int) -> Retry:
 
 
 def _give_up(bench: Workbench, request: SegmentRequest, message: str) -> None:
+    if bench.redis.exists(reply_key(request.key)):
+        return  # another worker had more luck, while this one was taken for dead
     kept = POINTED_FAILURE_SECONDS if request.awaited else FAILURE_SECONDS
     store_failure(bench.redis, request.key, message, kept)
     if not request.awaited:  # else the web side, which waits for it, says it: once is enough

@@ -2,8 +2,8 @@
 
 RQ's forking worker cannot hold a CUDA model, and its `SimpleWorker` is silent while a job runs. So
 a thread of the worker beats for it, and does what else must not wait for a job to end: it recovers
-the jobs of dead workers, queues the retries that are due, and ends a process whose job hangs where
-RQ's alarm signal, which only interrupts Python, does not reach.
+the jobs of dead workers and queues the retries that are due. Another one, the watchdog, ends a
+process that is stuck where RQ's alarm signal, which only interrupts Python, does not reach.
 """
 
 import logging
@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from types import FrameType
 from uuid import uuid4
@@ -18,21 +19,29 @@ from uuid import uuid4
 from redis import Redis, RedisError
 from redis.client import Pipeline
 from rq import Queue, SimpleWorker
+from rq.executions import Execution
 from rq.job import Job
+from rq.registry import clean_registries
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 from rq.utils import now
+from rq.worker_registration import clean_worker_registry
 
-from workers.queue.connection import JOB_SECONDS, AllowedJob
+from workers.processes.watchdog import Watchdog
+from workers.queue.connection import AllowedJob
 from workers.queue.heartbeats import BEAT_SECONDS, Heartbeat, beat, fall_silent, this_machine
+from workers.queue.patience import Patience, patience_of
 from workers.queue.recovery import recover
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 60  # RQ looks up from an empty queue this often, less 15 s
 MAINTENANCE_SECONDS = 300
-HUNG_SECONDS = JOB_SECONDS + 60
 RQ_BEATS_APART = timedelta(seconds=10)  # RQ takes a worker for dead after two minutes
+
+
+class TakenOverError(Exception):
+    """A job is not this worker's any more."""
 
 
 class QueueWorker(SimpleWorker):
@@ -45,7 +54,7 @@ class QueueWorker(SimpleWorker):
         device: where the worker's model is; "" without one.
         model: its version; "" without one.
         beat_seconds: between two heartbeats.
-        hung_seconds: a job of more ends the process.
+        watchdog: of this process; one that was not started watches nothing.
     """
 
     def __init__(
@@ -55,7 +64,7 @@ class QueueWorker(SimpleWorker):
         device: str = "",
         model: str = "",
         beat_seconds: float = BEAT_SECONDS,
-        hung_seconds: float = HUNG_SECONDS,
+        watchdog: Watchdog | None = None,
     ) -> None:
         super().__init__(
             [queue],
@@ -71,10 +80,12 @@ class QueueWorker(SimpleWorker):
         self._device = device
         self._model = model
         self._beat_seconds = beat_seconds
-        self._hung_seconds = hung_seconds
+        self._watchdog = watchdog or Watchdog()
         self._silent = threading.Event()
-        self._job: tuple[str, float] | None = None  # id, started at (monotonic)
+        self._job = ""  # id of the one in work
+        self._held: Execution | None = None
         self._asked_to_stop = False
+        self._heard = True  # the last heartbeat reached the queue
         self._self_test_at = 0.0
         # Never started as a process: forking beside CUDA and threads is asking for trouble.
         self._timetable = RQScheduler(
@@ -97,6 +108,7 @@ class QueueWorker(SimpleWorker):
         self._tick()  # before RQ's own maintenance, which would fail what can be recovered
         pulse = threading.Thread(target=self._beat_until_silent, name="heartbeat", daemon=True)
         pulse.start()
+        self._watchdog.ready()
         log.info("worker %s is ready", self.name)
         try:
             self.work(burst=burst, logging_level="WARNING")
@@ -104,15 +116,40 @@ class QueueWorker(SimpleWorker):
             self._silent.set()
             pulse.join()
             self._leave()
+            self._watchdog.stop()
         return 0 if self._asked_to_stop or burst else 1
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run one job, known to the heartbeat."""
-        self._job = (job.id, time.monotonic())
+        """Run one job, known to the heartbeat and the watchdog."""
+        self._job = job.id
         try:
-            super().execute_job(job, queue)
+            with self._watchdog.watching(job.id):
+                super().execute_job(job, queue)
+        except TakenOverError:
+            log.warning("job %s was given to another worker, as this one was silent", job.id)
         finally:
-            self._job = None
+            self._job = ""
+        self._watchdog.progressed()
+
+    def prepare_execution(self, job: Job) -> Execution:
+        """RQ's; the entry that it makes is this worker's title to the job."""
+        self._held = super().prepare_execution(job)
+        return self._held
+
+    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
+        """Before RQ books what came of a job: whether it is still this worker's.
+
+        A process that was stopped for a while goes on as if nothing had happened. Its job has been
+        given to another meanwhile, and there must not be two ends of it.
+
+        Raises:
+            TakenOverError: the job was given to another.
+        """
+        job.ended_at = now()
+        held = self._held
+        assert held is not None
+        if self.connection.zscore(queue.started_job_registry.key, held.composite_key) is None:
+            raise TakenOverError(job.id)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """RQ's sign of life, every now and then instead of three times a job.
@@ -126,13 +163,19 @@ class QueueWorker(SimpleWorker):
         super().heartbeat(timeout, pipeline)
 
     def clean_registries(self) -> None:
-        """RQ's maintenance, after ours."""
+        """RQ's maintenance, after ours, and without its rule for jobs that were not begun."""
         recover(self._queue)
-        super().clean_registries()  # type: ignore[no-untyped-call]
+        if self._queue.acquire_maintenance_lock():
+            clean_registries(self._queue, self._exc_handlers)
+            clean_worker_registry(self._queue)
+            self._queue.release_maintenance_lock()
+        self.last_cleaned_at = now()
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """First signal: finish the job in work, then stop."""
         self._asked_to_stop = True
+        if self._patience is not None:
+            self._patience.hurry()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
@@ -145,19 +188,24 @@ class QueueWorker(SimpleWorker):
         except SystemExit:
             os._exit(1)
 
+    def set_shutdown_requested_date(self) -> None:
+        """Not at all: nobody reads it, and a signal handler must not wait for the queue."""
+
+    def register_death(self) -> None:
+        """RQ's; a queue that is away forgets this worker by itself."""
+        with suppress(RedisError):
+            super().register_death()  # type: ignore[no-untyped-call]
+
     def subscribe(self) -> None:
         """Not at all: RQ's remote commands are not used, and one way less in."""
 
+    @property
+    def _patience(self) -> Patience | None:
+        return patience_of(self.connection)
+
     def _beat_until_silent(self) -> None:
         while not self._silent.wait(self._beat_seconds):
-            self._end_if_hung()
             self._tick()
-
-    def _end_if_hung(self) -> None:
-        job = self._job
-        if job is not None and time.monotonic() - job[1] > self._hung_seconds:
-            log.critical("job %s hangs: this process ends, its supervisor starts another", job[0])
-            os._exit(1)
 
     def _tick(self) -> None:
         try:
@@ -165,8 +213,11 @@ class QueueWorker(SimpleWorker):
             recover(self._queue)
             if self._timetable.acquire_locks():
                 self._timetable.enqueue_scheduled_jobs()
+            self._heard = True
         except RedisError as error:
-            log.warning("no heartbeat: the queue does not answer (%s)", error)
+            if self._heard:  # one line for all the while that it is away
+                log.warning("no heartbeats: the queue does not answer or write (%s)", error)
+            self._heard = False
         except Exception:
             log.exception("a heartbeat failed")  # the next one may not
 
@@ -174,14 +225,13 @@ class QueueWorker(SimpleWorker):
         beat(self.connection, self._heartbeat())
 
     def _heartbeat(self) -> Heartbeat:
-        job = self._job
         return Heartbeat(
             name=self.name,
             host=socket.gethostname(),
             pid=os.getpid(),
             queue=self._queue.name,
             device=self._device,
-            job=job[0] if job is not None else "",
+            job=self._job,
             at=time.time(),
             self_test=self._self_test_at,
             model=self._model,
@@ -199,11 +249,13 @@ class QueueWorker(SimpleWorker):
 
 
 def worker_connection(url: str | None) -> Redis:
-    """A client for a worker, which may wait for its queue.
+    """A client for a worker, which waits for its queue; see `Patience`.
 
     Raises:
         ValueError: no address.
     """
     if url is None:
         raise ValueError("REDIS_URL is not set: a worker needs the address of its queue")
-    return Redis.from_url(url, socket_connect_timeout=5.0, health_check_interval=30)
+    return Redis.from_url(
+        url, socket_connect_timeout=5.0, health_check_interval=30, retry=Patience()
+    )
