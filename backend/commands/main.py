@@ -43,6 +43,7 @@ def up(
 ) -> None:
     """Run everything on this machine: queue, workers and web server."""
     from backend.commands.up import run
+    from workers.processes.children import SocketPathError
     from workers.processes.embedded import EmbeddedServerError
 
     settings = options.read(Settings, host=host, port=port)
@@ -50,7 +51,7 @@ def up(
     options.log(settings, "json" if settings.log_format == "json" else None)
     try:
         status = run.run(settings, data, state)
-    except EmbeddedServerError as error:
+    except (EmbeddedServerError, SocketPathError) as error:
         refuse(str(error))
     raise typer.Exit(status)
 

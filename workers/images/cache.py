@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.blocking import waiting
+
 log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -185,7 +187,8 @@ class DiskTier:
         """Alone with a key among the processes that share the folder."""
         place = int(key[:16], 16) % LOCK_BYTES
         try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, place)
+            with waiting():
+                fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, place)
         except OSError as error:  # a file system without locks: the work may be done twice
             log.warning("the cache's folder has no locks: %s", error)
             yield

@@ -2,6 +2,7 @@
 
 from workers.messages import DELIVERY_QUEUE
 from workers.processes.queue_worker import QueueWorker, worker_connection
+from workers.processes.watchdog import Watchdog
 from workers.queue.connection import open_queue
 from workers.settings import WorkerSettings
 
@@ -16,4 +17,5 @@ def run_delivery_worker(settings: WorkerSettings) -> int:
         ValueError: no REDIS_URL.
     """
     redis = worker_connection(settings.redis_url)
-    return QueueWorker(open_queue(DELIVERY_QUEUE, redis)).run()
+    watchdog = Watchdog().start()
+    return QueueWorker(open_queue(DELIVERY_QUEUE, redis), watchdog=watchdog).run()

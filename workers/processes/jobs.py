@@ -298,6 +298,8 @@ def _again(bench: Workbench, attempt: int) -> Retry:
 
 def _give_up(bench: Workbench, request: SegmentRequest, message: str, cause: str) -> None:
     """Leave word of a failure; `cause` is one of the tally `job_failures`."""
+    if bench.redis.exists(reply_key(request.key)):
+        return  # another worker had more luck, while this one was taken for dead
     with tallies.quietly(bench.redis) as pipe:
         tallies.count(pipe, "jobs", "failed")
         tallies.count(pipe, "job_failures", cause)

@@ -13,6 +13,7 @@ from workers.images.pictures import Picture
 from workers.messages import SEGMENT_QUEUE
 from workers.processes.jobs import Workbench
 from workers.processes.queue_worker import QueueWorker
+from workers.processes.watchdog import Watchdog
 from workers.queue import recovery
 from workers.queue.connection import AllowedJob
 from workers.queue.heartbeats import Announcement, announce
@@ -39,10 +40,14 @@ class ModelWorker(QueueWorker):
         queue: the segment queue, or the one for people who wait.
         bench: what its jobs work with.
         device: where the model is.
+        watchdog: as `QueueWorker`.
     """
 
-    def __init__(self, queue: Queue, bench: Workbench, device: str) -> None:
-        super().__init__(queue, device=device, model=bench.segmenter.model_version)
+    def __init__(
+        self, queue: Queue, bench: Workbench, device: str, watchdog: Watchdog | None = None
+    ) -> None:
+        version = bench.segmenter.model_version
+        super().__init__(queue, device=device, model=version, watchdog=watchdog)
         self._bench = bench
         bench.known_as(self.name)
         bench.segmenter.say = bench.stages
@@ -73,7 +78,7 @@ class ModelWorker(QueueWorker):
 
     def run_maintenance_tasks(self) -> None:
         """RQ's, and the self-test of a model that nobody used for a while."""
-        super().run_maintenance_tasks()
+        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         if time.time() - self._self_test_at > IDLE_SECONDS:
             self._test_or_exit()
 
@@ -88,7 +93,8 @@ class ModelWorker(QueueWorker):
 
     def _test(self) -> None:
         started = time.perf_counter()
-        self_test(self._bench.segmenter)
+        with self._watchdog.watching("the self-test"):
+            self_test(self._bench.segmenter)
         self._bench.suspect = False
         self._self_test_at = time.time()
         log.debug("self-test passed in %.2f s", time.perf_counter() - started)

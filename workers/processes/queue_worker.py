@@ -2,8 +2,8 @@
 
 RQ's forking worker cannot hold a CUDA model, and its `SimpleWorker` is silent while a job runs. So
 a thread of the worker beats for it, and does what else must not wait for a job to end: it recovers
-the jobs of dead workers, queues the retries that are due, and ends a process whose job hangs where
-RQ's alarm signal, which only interrupts Python, does not reach.
+the jobs of dead workers and queues the retries that are due. Another one, the watchdog, ends a
+process that is stuck where RQ's alarm signal, which only interrupts Python, does not reach.
 """
 
 import logging
@@ -11,24 +11,25 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from types import FrameType
 from uuid import uuid4
 
 from redis import Redis, RedisError
 from redis.client import Pipeline
-from redis.exceptions import ResponseError
-from rq import Queue, Retry, SimpleWorker
+from rq import Queue, SimpleWorker
 from rq.executions import Execution
 from rq.job import Job
-from rq.registry import StartedJobRegistry
+from rq.registry import clean_registries
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 from rq.utils import now
+from rq.worker_registration import clean_worker_registry
 
 from workers import logs
-from workers.queue.connection import JOB_SECONDS, AllowedJob
+from workers.processes.watchdog import Watchdog
+from workers.queue.connection import AllowedJob
 from workers.queue.heartbeats import (
     BEAT_SECONDS,
     Heartbeat,
@@ -37,7 +38,8 @@ from workers.queue.heartbeats import (
     resident_bytes,
     this_machine,
 )
-from workers.queue.recovery import give_back, recover
+from workers.queue.patience import Patience, patience_of
+from workers.queue.recovery import recover
 from workers.queue.server_checks import check_or_nothing
 from workers.queue.server_errors import explain
 from workers.queue.servers import connect_worker
@@ -46,9 +48,11 @@ log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 60  # RQ looks up from an empty queue this often, less 15 s
 MAINTENANCE_SECONDS = 300
-HUNG_SECONDS = JOB_SECONDS + 60
-LONGEST_PAUSE_SECONDS = 15.0  # between two tries at a server that refuses
 RQ_BEATS_APART = timedelta(seconds=10)  # RQ takes a worker for dead after two minutes
+
+
+class TakenOverError(Exception):
+    """A job is not this worker's any more."""
 
 
 class QueueWorker(SimpleWorker):
@@ -61,7 +65,7 @@ class QueueWorker(SimpleWorker):
         device: where the worker's model is; "" without one.
         model: its version; "" without one.
         beat_seconds: between two heartbeats.
-        hung_seconds: a job of more ends the process.
+        watchdog: of this process; one that was not started watches nothing.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class QueueWorker(SimpleWorker):
         device: str = "",
         model: str = "",
         beat_seconds: float = BEAT_SECONDS,
-        hung_seconds: float = HUNG_SECONDS,
+        watchdog: Watchdog | None = None,
     ) -> None:
         super().__init__(
             [queue],
@@ -87,10 +91,12 @@ class QueueWorker(SimpleWorker):
         self._device = device
         self._model = model
         self._beat_seconds = beat_seconds
-        self._hung_seconds = hung_seconds
+        self._watchdog = watchdog or Watchdog()
         self._silent = threading.Event()
-        self._job: tuple[str, float] | None = None  # id, started at (monotonic)
+        self._job = ""  # id of the one in work
+        self._held: Execution | None = None
         self._asked_to_stop = False
+        self._heard = True  # the last heartbeat reached the queue
         self._self_test_at = 0.0
         # Never started as a process: forking beside CUDA and threads is asking for trouble.
         self._timetable = RQScheduler(
@@ -110,12 +116,13 @@ class QueueWorker(SimpleWorker):
         Returns:
             Exit status: 0 when asked to stop, 1 when something else ended the work.
         """
-        self._wait_for_server()
+        self._beat()  # waits for the server
         for warning in check_or_nothing(self.connection).warnings:
             log.warning("%s", warning)
         self._tick()  # before RQ's own maintenance, which would fail what can be recovered
         pulse = threading.Thread(target=self._beat_until_silent, name="heartbeat", daemon=True)
         pulse.start()
+        self._watchdog.ready()
         log.info("worker %s is ready", self.name)
         try:
             self.work(burst=burst, logging_level="WARNING")
@@ -123,98 +130,48 @@ class QueueWorker(SimpleWorker):
             self._silent.set()
             pulse.join()
             self._leave()
+            self._watchdog.stop()
         return 0 if self._asked_to_stop or burst else 1
 
-    def dequeue_job_and_maintain_ttl(
-        self, timeout: int | None, max_idle_time: int | None = None
-    ) -> tuple[Job, Queue] | None:
-        """RQ's, which waits while the server cannot be reached; ours also while it refuses.
-
-        A full server or one that became a replica may take jobs again; to end would only mean to
-        meet it once more.
-        """
-        for pause in _pauses():
-            try:
-                return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
-            except ResponseError as error:
-                log.error("no job is taken: %s", explain(error).message)
-                time.sleep(pause)
-        raise AssertionError("the pauses never end")
-
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run one job, known to the heartbeat."""
+        """Run one job, known to the heartbeat and the watchdog."""
         assert isinstance(job, AllowedJob)
-        self._job = (job.id, time.monotonic())
+        self._job = job.id
         logs.begin(request=job.request_id, job=job.id)
         try:
-            super().execute_job(job, queue)
-        except RedisError as error:
-            log.error("job %s: %s", job.id, explain(error).message)
-            self._wait_for_server()
-            if give_back(queue, job.id, self.name):
-                log.warning("job %s: queued again, since it could not be begun", job.id)
+            with self._watchdog.watching(job.id):
+                super().execute_job(job, queue)
+        except TakenOverError:
+            log.warning("job %s was given to another worker, as this one was silent", job.id)
         finally:
-            self._job = None
+            self._job = ""
             logs.begin()
+        self._watchdog.progressed()
 
     def check_for_suspension(self, burst: bool) -> None:
         """Not at all: workers are stopped, never suspended, and a round trip a job is saved."""
 
     def prepare_execution(self, job: Job) -> Execution:
-        """Begin a run of a job, which is told its name."""
-        execution = super().prepare_execution(job)
+        """RQ's; the entry that it makes is this worker's title to the job, and names the run."""
+        self._held = super().prepare_execution(job)
         if isinstance(job, AllowedJob):
-            job.run = execution.id
-        return execution
+            job.run = self._held.id
+        return self._held
 
-    def handle_job_success(
-        self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry, execution: Execution
-    ) -> None:
-        """Note the end of a job, unless it is another worker's by now."""
-        if self._is_ours(started_job_registry, execution):
-            super().handle_job_success(job, queue, started_job_registry, execution)
+    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
+        """Before RQ books what came of a job: whether it is still this worker's.
 
-    def handle_job_retry(
-        self,
-        job: Job,
-        queue: Queue,
-        retry: Retry,
-        started_job_registry: StartedJobRegistry,
-        execution: Execution,
-    ) -> None:
-        """Have a job tried again, unless it is another worker's by now."""
-        if self._is_ours(started_job_registry, execution):
-            super().handle_job_retry(job, queue, retry, started_job_registry, execution)
+        A process that was stopped for a while goes on as if nothing had happened. Its job has been
+        given to another meanwhile, and there must not be two ends of it.
 
-    def handle_job_failure(
-        self,
-        job: Job,
-        queue: Queue,
-        started_job_registry: StartedJobRegistry | None = None,
-        exc_string: str = "",
-        execution: Execution | None = None,
-    ) -> None:
-        """Note that a job failed, unless it is another worker's by now."""
-        if (
-            started_job_registry
-            and execution
-            and not self._is_ours(started_job_registry, execution)
-        ):
-            return
-        super().handle_job_failure(  # type: ignore[no-untyped-call]
-            job, queue, started_job_registry, exc_string, execution
-        )
-
-    def _is_ours(self, begun: StartedJobRegistry, execution: Execution) -> bool:
-        """Whether nobody recovered the job: this process may have stood still for minutes.
-
-        What RQ would write now would end the run of another worker in its books.
+        Raises:
+            TakenOverError: the job was given to another.
         """
-        ours = self.connection.zscore(begun.key, execution.composite_key) is not None
-        if not ours:
-            self.executions.pop(execution.id, None)
-            log.warning("job %s was given to another worker meanwhile", execution.job_id)
-        return ours
+        job.ended_at = now()
+        held = self._held
+        assert held is not None
+        if self.connection.zscore(queue.started_job_registry.key, held.composite_key) is None:
+            raise TakenOverError(job.id)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """RQ's sign of life, every now and then instead of three times a job.
@@ -225,29 +182,22 @@ class QueueWorker(SimpleWorker):
         last = self.last_heartbeat
         if pipeline is None and last is not None and now() - last < RQ_BEATS_APART:
             return
-        if pipeline is not None:
-            super().heartbeat(timeout, pipeline)
-            return
-        try:
-            super().heartbeat(timeout)
-        except RedisError as error:  # RQ would end the process for it
-            log.warning("no sign of life: %s", explain(error).message)
-
-    def run_maintenance_tasks(self) -> None:
-        """RQ's; put off where the server is away."""
-        try:
-            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
-        except RedisError as error:
-            log.warning("no maintenance: %s", explain(error).message)
+        super().heartbeat(timeout, pipeline)
 
     def clean_registries(self) -> None:
-        """RQ's maintenance, after ours."""
+        """RQ's maintenance, after ours, and without its rule for jobs that were not begun."""
         recover(self._queue)
-        super().clean_registries()  # type: ignore[no-untyped-call]
+        if self._queue.acquire_maintenance_lock():
+            clean_registries(self._queue, self._exc_handlers)
+            clean_worker_registry(self._queue)
+            self._queue.release_maintenance_lock()
+        self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """First signal: finish the job in work, then stop."""
         self._asked_to_stop = True
+        if self._patience is not None:
+            self._patience.hurry()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
@@ -260,36 +210,24 @@ class QueueWorker(SimpleWorker):
         except SystemExit:
             os._exit(1)
 
+    def set_shutdown_requested_date(self) -> None:
+        """Not at all: nobody reads it, and a signal handler must not wait for the queue."""
+
+    def register_death(self) -> None:
+        """RQ's; a queue that is away forgets this worker by itself."""
+        with suppress(RedisError):
+            super().register_death()  # type: ignore[no-untyped-call]
+
     def subscribe(self) -> None:
         """Not at all: RQ's remote commands are not used, and one way less in."""
 
-    def _wait_for_server(self) -> None:
-        """Return when the server takes what is written.
-
-        Raises:
-            RedisError: only a person can help.
-        """
-        for pause in _pauses():
-            try:
-                self._beat()
-                break
-            except RedisError as error:
-                cause = explain(error)
-                if not cause.passes:
-                    raise
-                log.warning("waiting: %s", cause.message)
-                time.sleep(pause)
+    @property
+    def _patience(self) -> Patience | None:
+        return patience_of(self.connection)
 
     def _beat_until_silent(self) -> None:
         while not self._silent.wait(self._beat_seconds):
-            self._end_if_hung()
             self._tick()
-
-    def _end_if_hung(self) -> None:
-        job = self._job
-        if job is not None and time.monotonic() - job[1] > self._hung_seconds:
-            log.critical("job %s hangs: this process ends, its supervisor starts another", job[0])
-            os._exit(1)
 
     def _tick(self) -> None:
         try:
@@ -297,8 +235,11 @@ class QueueWorker(SimpleWorker):
             recover(self._queue)
             if self._timetable.acquire_locks():
                 self._timetable.enqueue_scheduled_jobs()
+            self._heard = True
         except RedisError as error:
-            log.warning("no heartbeat: %s", explain(error).message)
+            if self._heard:  # one line for all the while that it is away
+                log.warning("no heartbeats: %s", explain(error).message)
+            self._heard = False
         except Exception:
             log.exception("a heartbeat failed")  # the next one may not
 
@@ -306,14 +247,13 @@ class QueueWorker(SimpleWorker):
         beat(self.connection, self._heartbeat())
 
     def _heartbeat(self) -> Heartbeat:
-        job = self._job
         return Heartbeat(
             name=self.name,
             host=socket.gethostname(),
             pid=os.getpid(),
             queue=self._queue.name,
             device=self._device,
-            job=job[0] if job is not None else "",
+            job=self._job,
             at=time.time(),
             self_test=self._self_test_at,
             model=self._model,
@@ -331,16 +271,8 @@ class QueueWorker(SimpleWorker):
             self._timetable.connection.close()
 
 
-def _pauses() -> Iterator[float]:
-    """Seconds between tries, growing to `LONGEST_PAUSE_SECONDS`."""
-    pause = 1.0
-    while True:
-        yield pause
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-
 def worker_connection(url: str | None) -> Redis:
-    """A client for a worker, which may wait for its queue.
+    """A client for a worker, which waits for its queue; see `Patience`.
 
     Raises:
         ValueError: no address.

@@ -6,6 +6,7 @@ that a batch in the other's hands does not hold them up.
 
 from redis import Redis
 
+from workers.blocking import waits
 from workers.engine.segmenter import Segmenter, load_segmenter
 from workers.images.cache import ImageCache
 from workers.images.fetch import Fetcher
@@ -15,6 +16,7 @@ from workers.processes.jobs import Workbench
 from workers.processes.memory import limit_memory
 from workers.processes.model_worker import ModelWorker
 from workers.processes.queue_worker import worker_connection
+from workers.processes.watchdog import IDLE_SECONDS, Limits, Watchdog
 from workers.queue.connection import open_queue
 from workers.settings import WorkerSettings
 
@@ -28,7 +30,7 @@ def load_model(settings: WorkerSettings) -> tuple[Segmenter, Pictures]:
         ModelError: there is no such model.
     """
     cache = ImageCache(settings.cache_mb * MIB, settings.cache_dir, settings.cache_disk_mb * MIB)
-    fetch = Fetcher.from_settings(settings).fetch
+    fetch = waits(Fetcher.from_settings(settings).fetch)
     segmenter = load_segmenter(settings, cache)
     pictures = Pictures(cache, fetch, settings.max_image_pixels, setting=segmenter.setting)
     return segmenter, pictures
@@ -61,10 +63,11 @@ def run_segment_worker(settings: WorkerSettings, queue_name: str = SEGMENT_QUEUE
         ValueError: no REDIS_URL.
     """
     redis = worker_connection(settings.redis_url)
+    watchdog = Watchdog(Limits(idle=IDLE_SECONDS)).start()
     if settings.device == "cpu":
         limit_memory()
     bench = load_bench(settings, redis)
-    worker = ModelWorker(open_queue(queue_name, redis), bench, settings.device)
+    worker = ModelWorker(open_queue(queue_name, redis), bench, settings.device, watchdog)
     worker.warm_up()
     return worker.run()
 

@@ -2,8 +2,9 @@
 
 Two questions, two spans. Whether a worker serves (`live`): its last beat is a few seconds old, and
 its process is there where this machine can see that. Whether its jobs may be given to others
-(`last_beat`): it was silent for a minute, since giving a job away twice costs more than waiting.
-Ages are those of the queue's server, so the clocks of machines need not agree.
+(`is_alive`): it was silent for half a minute, since giving a job away twice costs more than
+waiting; where this machine sees that its process is gone, at once. Ages are those of the queue's
+server, so the clocks of machines need not agree.
 """
 
 import json
@@ -20,7 +21,9 @@ ANNOUNCEMENT_KEY = "dgl:model"
 WORKERS_KEY = "dgl:workers"
 BEAT_SECONDS = 5.0
 FRESH_SECONDS = 15.0  # three missed beats: the worker does not serve
-SILENCE_SECONDS = 60  # the worker is dead, and its jobs are given to others
+# Six missed beats: the worker is dead, and its jobs are given to others. `recovery` looks every
+# `BEAT_SECONDS` and twice, so that they are in other hands within 50 s of the last sign.
+SILENCE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,12 @@ class Heartbeat:
     @property
     def is_live(self) -> bool:
         """Whether it serves: it beat a moment ago, and its process was not killed since."""
-        return self.age < FRESH_SECONDS and not _is_gone(self.machine, self.pid)
+        return self.age < FRESH_SECONDS and not self.is_gone
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether this machine sees that its process does not run any more."""
+        return _is_gone(self.machine, self.pid)
 
 
 def announce(redis: Redis, announcement: Announcement, *, if_lost: bool = False) -> None:
@@ -110,8 +118,8 @@ def fall_silent(redis: Redis, name: str) -> None:
         pipe.execute()
 
 
-def last_beat(redis: Redis, name: str) -> Heartbeat | None:
-    """The last beat of a worker, without its age; None after `SILENCE_SECONDS` without one."""
+def last_sign(redis: Redis, name: str) -> Heartbeat | None:
+    """The last beat of a worker; None when it is older than `SILENCE_SECONDS`."""
     stored = redis.get(_key(name))
     return Heartbeat(**json.loads(stored)) if stored is not None else None
 

@@ -1,8 +1,12 @@
 """Jobs whose worker is dead go back to the queue.
 
 RQ notices a dead `SimpleWorker` only at the job's time-out plus some minutes, and then records the
-job as failed. Here a worker's heartbeat decides: without one for `SILENCE_SECONDS`, whatever it
-held is queued again. Any process may call `recover`, and any number at once.
+job as failed. Here a worker's heartbeat decides: without one for `SILENCE_SECONDS`, or when its
+process is seen to be gone, whatever it held is queued again. Any process may call `recover`, and
+any number at once.
+
+Heartbeats are also missing when the queue's server was away, and then of all workers. So nobody is
+dead before somebody has missed him twice, with time in between to beat again.
 """
 
 import logging
@@ -25,12 +29,18 @@ from workers.queue.claims import claim_key
 from workers.queue.connection import FAILED_SECONDS, open_queue
 from workers.queue.failures import TaskFailure
 from workers.queue.handover import sweep
-from workers.queue.heartbeats import BEAT_SECONDS, last_beat, live
+from workers.queue.heartbeats import BEAT_SECONDS, last_sign, live
 from workers.queue.ledger import Ledger, Outcome
 from workers.queue.replies import keep_request, store_failure
 
 log = logging.getLogger(__name__)
 
+# Between the first and the last look at what seems to be lost. Workers beat every five seconds.
+SILENT_SECONDS = 10.0
+# Between pop and begin lie some milliseconds of RQ; a worker that is held up for longer than this
+# loses the job to another, and ends without booking it (`QueueWorker.handle_execution_ended`).
+POPPED_SECONDS = 20.0
+MISSED_SECONDS = 40  # how long a first look counts
 MOST_RECOVERIES = 5  # of one job; a segment job gives up by itself before
 FORGOTTEN_SECONDS = 3 * BEAT_SECONDS  # after which a worker's beats name the job that it has begun
 RETRY_SECONDS = 7 * 24 * 3600  # how long such a job can be asked for again on the page
@@ -84,31 +94,6 @@ def recover(queue: Queue) -> list[str]:
     return [*_recover_started(queue), *_recover_popped(queue), *lost]
 
 
-def give_back(queue: Queue, job_id: str, worker: str) -> bool:
-    """Queue a job again that a living worker took and could not begin, or whose end it lost.
-
-    Args:
-        queue: of the job.
-        job_id: its id.
-        worker: name of that worker; what others began meanwhile is left to them.
-
-    Returns:
-        Whether there was something to queue.
-    """
-    popped = queue.intermediate_queue.key
-    if _requeue(queue, popped, "queued", job_id, job_id):
-        return True
-    registry = queue.started_job_registry
-    begun = [
-        execution_id
-        for started, execution_id in registry.get_job_and_execution_ids(cleanup=False)
-        if started == job_id and _worker_of(queue.connection, job_id, execution_id) == worker
-    ]
-    entries = [f"{job_id}:{execution_id}" for execution_id in begun]
-    again = [_requeue(queue, registry.key, "started", entry, job_id) for entry in entries]
-    return any(again)
-
-
 def take_over(segment: Queue) -> list[str]:
     """Have segment workers do what was meant for a worker reserved for people, where none lives.
 
@@ -137,7 +122,7 @@ def _recover_started(queue: Queue) -> list[str]:
     orphans = [
         (job_id, execution_id)
         for job_id, execution_id in registry.get_job_and_execution_ids(cleanup=False)
-        if not _is_at_work(queue.connection, job_id, execution_id)
+        if _is_orphan(queue.connection, job_id, execution_id)
     ]
     return [
         job_id
@@ -147,45 +132,44 @@ def _recover_started(queue: Queue) -> list[str]:
 
 
 def _recover_popped(queue: Queue) -> list[str]:
-    """Jobs that a worker had taken from the queue and not yet begun.
-
-    Nothing says which worker; but it takes milliseconds, so one that is still there a minute later
-    is lost.
-    """
-    popped = queue.intermediate_queue
+    """Jobs that a worker had taken from the queue and not yet begun; nothing says which worker."""
+    entries = queue.intermediate_queue.key
     lost = [
         job_id
-        for job_id in popped.get_job_ids()
-        if not popped.set_first_seen(job_id) and popped.should_be_cleaned_up(job_id)
+        for job_id in queue.intermediate_queue.get_job_ids()
+        if _missed_for(queue.connection, f"popped:{job_id}") > POPPED_SECONDS
     ]
-    for job_id in lost:
-        queue.connection.delete(popped.get_first_seen_key(job_id))
-    return [job_id for job_id in lost if _requeue(queue, popped.key, "queued", job_id, job_id)]
+    return [job_id for job_id in lost if _requeue(queue, entries, "queued", job_id, job_id)]
 
 
-def _worker_of(redis: Redis, job_id: str, execution_id: str) -> str:
-    """The name of the worker that began a job; empty where that has expired."""
-    try:
-        return str(Execution.fetch(execution_id, job_id, redis).worker_name)
-    except ValueError:
-        return ""
+def _is_orphan(redis: Redis, job_id: str, execution_id: str) -> bool:
+    """Whether nobody works on a job that was begun.
 
-
-def _is_at_work(redis: Redis, job_id: str, execution_id: str) -> bool:
-    """Whether a worker lives that has a job in hand.
-
-    One that lives and has something else in hand, or nothing, lost the job's end: in a failover the
-    last writes before it may be gone. Both times are by the clock of that worker.
+    A worker that lives and has something else in hand, or nothing, lost the job's end: in a
+    failover the last writes before it may be gone. Both times are by the clock of that worker.
     """
     try:
         execution = Execution.fetch(execution_id, job_id, redis)
     except ValueError:  # expired: past the job's time-out
-        return False
-    worker = last_beat(redis, execution.worker_name)
-    if worker is None:
-        return False
-    seen = worker.at - execution.created_at.timestamp()
-    return worker.job == job_id or seen < FORGOTTEN_SECONDS
+        return True
+    sign = last_sign(redis, execution.worker_name)
+    if sign is None:
+        return _missed_for(redis, f"silent:{execution_id}") > SILENT_SECONDS
+    begun = sign.at - execution.created_at.timestamp()
+    return sign.is_gone or (sign.job != job_id and begun > FORGOTTEN_SECONDS)
+
+
+def _missed_for(redis: Redis, what: str) -> float:
+    """Seconds since something was first found to be missing, by the server's clock; then 0."""
+    key = missed_key(what)
+    if redis.set(key, "", nx=True, ex=MISSED_SECONDS):
+        return 0.0
+    return max(0.0, MISSED_SECONDS - int(redis.pttl(key)) / 1000)
+
+
+def missed_key(what: str) -> str:
+    """Where it is kept since when something is missing."""
+    return f"dgl:missed:{what}"
 
 
 def _requeue(queue: Queue, entries: str, status: str, entry: str, job_id: str) -> bool:
@@ -195,6 +179,7 @@ def _requeue(queue: Queue, entries: str, status: str, entry: str, job_id: str) -
     outcome = queue.connection.register_script(_REQUEUE)(
         keys, [status, entry, job_id, MOST_RECOVERIES, FAILED_SECONDS]
     )
+    queue.connection.delete(missed_key(f"popped:{job_id}"))  # it may be popped again
     if outcome == b"settled":
         return False
     log.warning("job %s: its worker is dead or lost it: %s", job_id, outcome.decode())

@@ -145,7 +145,7 @@ _UNREACHABLE = Cause(
     "the queue does not answer: check that its server runs and that REDIS_URL is right",
     passes=True,
 )
-_REFUSED = Cause(
+REFUSED = Cause(
     "refused",
     "the queue's server refuses what it is asked, for no reason that is known here: its log and "
     "the worker's say more",
@@ -187,7 +187,7 @@ _TABLE: tuple[tuple[type[RedisError], str, Cause], ...] = (
     (RedisError, "EOF occurred in violation of protocol", _HUNG_UP),
     (RedisError, "No such file or directory", _FILE),
     (TimeoutError, "", _SILENT),
-    (ResponseError, "", _REFUSED),
+    (ResponseError, "", REFUSED),
 )
 
 

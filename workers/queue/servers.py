@@ -15,6 +15,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from workers.addresses import WATCHED, ServerAddress
+from workers.queue.patience import Patience
 
 MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
 WORKER_CONNECT_SECONDS = 5.0
@@ -59,7 +60,7 @@ def connect(url: str, seconds: float = 1.0) -> Redis:
 
 
 def connect_worker(url: str) -> Redis:
-    """A client for a process that may wait for its queue.
+    """A client for a process that waits for its queue; see `Patience`.
 
     Raises:
         ValueError: it is no such address.
@@ -68,6 +69,7 @@ def connect_worker(url: str) -> Redis:
         url,
         socket_connect_timeout=WORKER_CONNECT_SECONDS,
         health_check_interval=HEALTH_CHECK_SECONDS,
+        retry=Patience(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Everything on one machine: embedded Valkey, workers, web server."""
+"""Everything on one machine: embedded Valkey, workers, web server; see `Supervisor`."""
 
 import logging
 import os
@@ -7,20 +7,27 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 
 from backend.commands.running import Running, leaving_word
-from backend.commands.up.supervisor import ChildCommand, Supervisor
+from backend.commands.up.child import ChildCommand
+from backend.commands.up.supervisor import Supervisor
+from backend.commands.up.telling import Telling
 from backend.web.server import read_state, write_state
 from backend.web.settings import Settings
 from workers.addresses import shown_url
-from workers.processes.embedded import embedded_server
+from workers.processes.embedded import EmbeddedServer
+from workers.queue.supervision import Supervised
 
 LOG = logging.getLogger(__name__)
 
+PROGRAM = (sys.executable, "-m", "backend.commands.main")
 ASK_SECONDS = 0.5
 ANSWER_SECONDS = 2.0
+WEB_SILENCE_SECONDS = 15.0  # of /health, which waits for nothing
+WEB_START_SECONDS = 60.0
 
 
 def run(settings: Settings, data: Path, state: Path | None = None) -> int:
@@ -32,23 +39,34 @@ def run(settings: Settings, data: Path, state: Path | None = None) -> int:
         state: JSON file that appears when all is ready: `url`, `redis_url`, `pid`.
 
     Returns:
-        Exit status: 0, or 1 when a process died that cannot be started again.
+        Exit status: 0, or 1 when a process showed in its first life that it is in vain.
 
     Raises:
         EmbeddedServerError: the embedded server does not start.
+        SocketPathError: TMPDIR is too long.
     """
     with ExitStack() as stack:
-        redis_url = settings.redis_url or stack.enter_context(embedded_server(data))
+        server = None if settings.redis_url else stack.enter_context(EmbeddedServer(data))
+        redis_url = server.url if server is not None else str(settings.redis_url)
         stack.enter_context(leaving_word(Running(os.getpid(), redis_url, str(data.resolve()))))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dgl-rsis-up-")))
         waiting = _Readiness(settings, folder / "web.json", redis_url, state)
         environment = _environment(settings, redis_url, data)
         supervisor = Supervisor(_commands(settings, folder / "web.json"), environment)
-        try:
-            return supervisor.run(waiting.look)
-        finally:
-            if state is not None:
-                state.unlink(missing_ok=True)
+
+        def processes() -> list[Supervised]:
+            own = [] if server is None else [server.described()]
+            return [*own, *supervisor.processes()]
+
+        def look() -> None:
+            if server is not None:
+                server.look_after()
+            waiting.look()
+
+        if state is not None:
+            stack.callback(state.unlink, missing_ok=True)
+        stack.enter_context(Telling(redis_url, processes))
+        return supervisor.run(look)
 
 
 def _environment(settings: Settings, redis_url: str, data: Path) -> dict[str, str]:
@@ -60,18 +78,50 @@ def _environment(settings: Settings, redis_url: str, data: Path) -> dict[str, st
 
 def _commands(settings: Settings, web_state: Path) -> list[ChildCommand]:
     """The web server is the first to start and to stop; the workers finish their jobs."""
-    program = (sys.executable, "-m", "backend.commands.main")
-    address = ("--host", settings.host, "--port", str(settings.port))
-    reserved = (*program, "worker", "--interactive")
+    reserved = (*PROGRAM, "worker", "--interactive")
     return [
-        ChildCommand("web", (*program, "serve", *address, "--state", str(web_state))),
-        ChildCommand("deliver", (*program, "deliver"), restarts=True),
-        ChildCommand("worker", (*program, "worker"), restarts=True),
+        _web(settings, web_state),
+        ChildCommand("deliver", (*PROGRAM, "deliver")),
+        ChildCommand("worker", (*PROGRAM, "worker")),
         *[
-            ChildCommand(f"clicks {number}" if number > 1 else "clicks", reserved, restarts=True)
+            ChildCommand(f"clicks {number}" if number > 1 else "clicks", reserved)
             for number in range(1, settings.interactive_workers + 1)
         ],
     ]
+
+
+def _web(settings: Settings, web_state: Path) -> ChildCommand:
+    def serve(port: int) -> tuple[str, ...]:
+        address = ("--host", settings.host, "--port", str(port))
+        return (*PROGRAM, "serve", *address, "--state", str(web_state))
+
+    def again() -> tuple[str, ...]:
+        return serve(urlsplit(_url(web_state)).port or settings.port)
+
+    def ask() -> bool:
+        requests.get(
+            f"{_url(web_state)}/health", auth=_login(settings), timeout=WEB_SILENCE_SECONDS
+        )
+        return True  # whatever it answers, it does
+
+    return ChildCommand(
+        "web",
+        serve(settings.port),
+        again=again,  # at the port where Label Studio knows it, also when any was asked for
+        ask=ask,
+        must_start=True,
+        silence=WEB_SILENCE_SECONDS,
+        start=WEB_START_SECONDS,
+    )
+
+
+def _url(web_state: Path) -> str:
+    return str(read_state(web_state)["url"])
+
+
+def _login(settings: Settings) -> tuple[str, str] | None:
+    user, password = settings.basic_auth_user, settings.basic_auth_pass
+    return (user, password.get_secret_value()) if user and password else None
 
 
 class _Readiness:
@@ -93,7 +143,7 @@ class _Readiness:
         """Called at every tick."""
         if self._ready or time.monotonic() < self._next or not self._web_state.exists():
             return
-        url = str(read_state(self._web_state)["url"])
+        url = _url(self._web_state)
         problem = self._ask(url)
         if problem and problem != self._problem:
             LOG.info("%-8s | waiting: %s", "up", problem)
@@ -104,8 +154,7 @@ class _Readiness:
 
     def _ask(self, url: str) -> str:
         """Why it is not ready; "" when it is."""
-        user, password = self._settings.basic_auth_user, self._settings.basic_auth_pass
-        login = (user, password.get_secret_value()) if user and password else None
+        login = _login(self._settings)
         try:
             answer = requests.get(f"{url}/ready", auth=login, timeout=ANSWER_SECONDS)
         except requests.RequestException as error:

@@ -1,65 +1,41 @@
-"""Child processes that live and die together: start, relay their lines, restart workers, stop all.
+"""Child processes that live together: start, relay their lines, start again what dies, stop all.
 
-One thread: a loop over the children's pipes. Children have sessions of their own, so Ctrl-C reaches
-this process only, which stops them in order; on Linux they also get SIGTERM when this process is
-killed.
+One thread: a loop over the children's pipes and signs of life. Children have sessions of their own,
+so Ctrl-C reaches this process only, which stops them in order; on Linux they also get SIGTERM when
+this process is killed.
+
+A child that died or hangs starts again, in a crash loop after growing pauses, and takes down no
+other. Only while a person is looking does one stop all: in its first life, when it refuses its
+settings or what must be there does not come to be.
 """
 
 import logging
 import os
 import selectors
 import signal
+import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import FrameType
 
-from backend.commands.refusals import REFUSED
+from backend.commands.up.child import LONGEST_LINE, Child, ChildCommand
 from workers.logs import RELAYED
-from workers.processes.children import ends_with_parent
+from workers.queue.supervision import Supervised
 
 LOG = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
 STOP_SECONDS = 15.0
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 60.0
-HEALTHY_SECONDS = 60.0  # a child that lived this long starts counting its failures anew
-MOST_FAILURES = 5  # in a row
 LAST_LINES_SECONDS = 2.0
-LONGEST_LINE = 65536
-
-
-@dataclass(frozen=True)
-class ChildCommand:
-    """A child process to run.
-
-    Attributes:
-        name: what its lines are prefixed with.
-        argv: program and arguments.
-        restarts: start it again, with growing pauses, when it dies; else, and when it ends with
-            `REFUSED`, all stop.
-    """
-
-    name: str
-    argv: tuple[str, ...]
-    restarts: bool = False
-
-
-@dataclass
-class _Child:
-    command: ChildCommand
-    process: "subprocess.Popen[bytes] | None" = None
-    buffer: bytes = b""
-    started: float = 0.0
-    failures: int = 0
-    starts_at: float = field(default=0.0)
+ABSENT_SECONDS = 5.0  # between two ticks: this process did not run, and missed signs of life
 
 
 class Supervisor:
-    """Runs children until one that must not die does, or until a signal.
+    """Runs children until a signal, or until one shows in its first life that it is in vain.
 
     Args:
         commands: in the order of starting, which is also the order of stopping.
@@ -73,101 +49,107 @@ class Supervisor:
         environment: Mapping[str, str],
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
-        self._children = [_Child(command) for command in commands]
+        self._commands = commands
+        self._children: list[Child] = []
         self._environment = dict(environment)
         self._stop_seconds = stop_seconds
         self._selector = selectors.DefaultSelector()
         self._signals = 0
         self._failed = False
+        self._ticked = 0.0
 
     def run(self, each_tick: Callable[[], None]) -> int:
         """Run until the end; `each_tick` is called several times a second.
 
         Returns:
-            Exit status: 0 after a signal, 1 when a child that must not die did.
+            Exit status: 0 after a signal, 1 when a child's first life was in vain.
         """
         previous = {s: signal.signal(s, self._count) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with ExitStack() as stack:
+            for number, handler in previous.items():
+                stack.callback(signal.signal, number, handler)
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dgl-rsis-signs-"))
+            stack.callback(self._selector.close)
+            for command in self._commands:
+                child = Child(command, Path(folder))
+                stack.callback(child.close)
+                self._selector.register(child.notices, selectors.EVENT_READ, child)
+                self._children.append(child)
+            stack.callback(self._stop_all)
+            self._ticked = time.monotonic()
             while not self._signals and not self._failed:
                 self._start_due()
                 self._relay(TICK_SECONDS)
                 self._look_after()
                 each_tick()
-            return 1 if self._failed else 0
-        finally:
-            self._stop_all()
-            self._selector.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        return 1 if self._failed else 0
+
+    def processes(self) -> list[Supervised]:
+        """How the children are; may be called from another thread."""
+        return [described(each) for each in self._children]
 
     def _count(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
 
     def _start_due(self) -> None:
         for child in self._children:
-            if child.process is None and time.monotonic() >= child.starts_at:
-                self._start(child)
-
-    def _start(self, child: _Child) -> None:
-        child.started = time.monotonic()
-        child.process = subprocess.Popen(
-            child.command.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self._environment,
-            start_new_session=True,
-            preexec_fn=ends_with_parent(),
-        )
-        assert child.process.stdout is not None
-        self._selector.register(child.process.stdout, selectors.EVENT_READ, child)
-        LOG.info("%-8s | started as process %d", child.command.name, child.process.pid)
+            if child.process is None and not child.restarts.waits:
+                process = child.start(self._environment)
+                assert process.stdout is not None
+                self._selector.register(process.stdout, selectors.EVENT_READ, child)
+                LOG.info("%-8s | started as process %d", child.command.name, process.pid)
 
     def _relay(self, seconds: float) -> None:
-        """Pass on what the children wrote, line by line, with their names."""
+        """Take signs of life, and pass on what the children wrote, line by line, with names."""
         for key, _ in self._selector.select(seconds):
-            child: _Child = key.data
+            child: Child = key.data
+            if isinstance(key.fileobj, socket.socket):
+                child.hear()
+                continue
             data = os.read(key.fd, LONGEST_LINE)
             if not data:
                 self._selector.unregister(key.fileobj)
-            *lines, child.buffer = (child.buffer + data).split(b"\n")
-            if not data or len(child.buffer) >= LONGEST_LINE:
-                lines, child.buffer = [*lines, child.buffer], b""
-            for line in filter(None, lines):
-                said = line.decode(errors="replace").rstrip()
-                relayed = {RELAYED: (child.command.name, said)}
-                LOG.info("%-8s | %s", child.command.name, said, extra=relayed)
+            for line in child.lines(data):
+                relayed = {RELAYED: (child.command.name, line)}
+                LOG.info("%-8s | %s", child.command.name, line, extra=relayed)
 
     def _look_after(self) -> None:
+        if time.monotonic() - self._ticked > ABSENT_SECONDS:
+            for child in self._children:
+                child.excuse()
+        self._ticked = time.monotonic()
         for child in self._children:
-            if child.process is not None and _has_ended(child.process):
-                self._ended(child, child.process)
+            if child.process is None:
+                continue
+            cause = "" if _has_ended(child.process) else child.hangs()
+            if cause:
+                LOG.error("%-8s | %s", child.command.name, cause)
+            if cause or _has_ended(child.process):
+                self._ended(child, child.process, cause)
 
-    def _ended(self, child: _Child, process: "subprocess.Popen[bytes]") -> None:
+    def _ended(self, child: Child, process: "subprocess.Popen[bytes]", cause: str) -> None:
         """Say that a child ended, and start it again later or give up."""
         status = self._finish(child, process)
-        name = child.command.name
-        lived = time.monotonic() - child.started
-        child.failures = 1 if lived >= HEALTHY_SECONDS else child.failures + 1
-        hopeless = status == REFUSED or child.failures >= MOST_FAILURES
-        if hopeless or not child.command.restarts:
+        lived = child.lived
+        pause = child.ended(status, cause)
+        name, restarts = child.command.name, child.restarts
+        if child.is_hopeless(status):
             LOG.error("%-8s | ended with status %d after %.0f s: stopping", name, status, lived)
             self._failed = True
             return
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** (child.failures - 1), LONGEST_PAUSE_SECONDS)
-        child.starts_at = time.monotonic() + pause
         LOG.warning(
-            "%-8s | ended with status %d after %.0f s; starting again in %.0f s (failure %d of %d)",
+            "%-8s | ended with status %d after %.0f s; starting again in %.0f s (end %d, in a row "
+            "%d)",
             name,
             status,
             lived,
             pause,
-            child.failures,
-            MOST_FAILURES,
+            restarts.count,
+            restarts.in_a_row,
         )
 
-    def _finish(self, child: _Child, process: "subprocess.Popen[bytes]") -> int:
-        """End whatever a child left behind, relay its last lines, return its exit status."""
+    def _finish(self, child: Child, process: "subprocess.Popen[bytes]") -> int:
+        """End it and what it left behind, relay its last lines, return its exit status."""
         _kill_group(process)
         assert process.stdout is not None
         deadline = time.monotonic() + LAST_LINES_SECONDS
@@ -176,7 +158,7 @@ class Supervisor:
         if process.stdout.fileno() in self._selector.get_map():
             self._selector.unregister(process.stdout)
         process.stdout.close()
-        child.process = None
+        child.hear()
         return process.wait()
 
     def _stop_all(self) -> None:
@@ -194,6 +176,25 @@ class Supervisor:
                     break
                 self._relay(TICK_SECONDS)
             self._finish(child, child.process)
+
+
+def described(child: Child) -> Supervised:
+    """How a child is."""
+    restarts, process = child.restarts, child.process
+    if process is None:
+        again = time.time() + max(0.0, restarts.at - time.monotonic())
+    return Supervised(
+        host=socket.gethostname(),
+        name=child.command.name,
+        pid=process.pid if process is not None else 0,
+        state="pausing" if process is None else "running" if child.is_ready else "starting",
+        ends=restarts.count,
+        in_a_row=restarts.in_a_row,
+        status=restarts.status,
+        cause=restarts.cause,
+        ended=child.ended_at,
+        again=again if process is None else None,
+    )
 
 
 def _has_ended(process: "subprocess.Popen[bytes]") -> bool:

@@ -146,7 +146,6 @@ def test_reserved_workers_are_started_and_share_a_cache(
     reserved = _commands(two, tmp_path)[3:]
     assert [command.name for command in reserved] == ["clicks", "clicks 2"]
     assert all(command.argv[-2:] == ("worker", "--interactive") for command in reserved)
-    assert all(command.restarts for command in reserved)
     given = _environment(two, "redis://a", tmp_path)
     assert (given["CACHE_DIR"], given["REDIS_URL"]) == (str(tmp_path / "cache"), "redis://a")
     monkeypatch.setenv("CACHE_DIR", "/elsewhere")
