@@ -1,9 +1,9 @@
 """Connections and threads: a request reaches a thread when it is there as a whole.
 
-Waitress reads all connections in one loop, keeps small bodies in memory and large ones in files, and
-writes answers in the same loop: a slow client holds a socket and some KB, never a thread. What is
-added to it here: an end for what is too slow, so that no number of half-sent requests keeps others
-out, and lanes of threads, so that no number of tasks keeps /health waiting.
+Waitress reads all connections in one loop, keeps small bodies in memory and large ones in files,
+and writes answers in the same loop: a slow client holds a socket and some KB, never a thread. What
+is added to it here: an end for what is too slow, so that no number of half-sent requests keeps
+others out, and lanes of threads, so that no number of tasks keeps /health waiting.
 """
 
 import json
@@ -209,7 +209,7 @@ class Lanes:
 
     def __init__(self, threads: int) -> None:
         self._pools = {name: ThreadedTaskDispatcher() for name in (*FEW_THREADS, WORK)}
-        self._bounds = {name: WAITING_FOR_FEW for name in FEW_THREADS} | {WORK: threads}
+        self._bounds = dict.fromkeys(FEW_THREADS, WAITING_FOR_FEW) | {WORK: threads}
         for name, pool in self._pools.items():
             pool.set_thread_count(FEW_THREADS.get(name, threads))
 
