@@ -50,6 +50,7 @@ LANES: Mapping[str, str] = {
 QUICK_BODY = 1024 * 1024  # bytes; a larger one is work
 FEW_THREADS: Mapping[str, int] = {HEALTH: 2, QUICK: 6, REFUSAL: 1}
 WAITING_FOR_FEW = 256  # requests, that wait for one of those
+WAITING_FOR_WORK = 4  # requests, for each thread: they wait for seconds, not for minutes
 
 for quiet in (queue_logger, logger):
     quiet.setLevel(logging.ERROR)  # what they warn of is bounded, and said, here
@@ -209,7 +210,9 @@ class Lanes:
 
     def __init__(self, threads: int) -> None:
         self._pools = {name: ThreadedTaskDispatcher() for name in (*FEW_THREADS, WORK)}
-        self._bounds = dict.fromkeys(FEW_THREADS, WAITING_FOR_FEW) | {WORK: threads}
+        self._bounds = dict.fromkeys(FEW_THREADS, WAITING_FOR_FEW) | {
+            WORK: WAITING_FOR_WORK * threads
+        }
         for name, pool in self._pools.items():
             pool.set_thread_count(FEW_THREADS.get(name, threads))
 
@@ -217,9 +220,11 @@ class Lanes:
         """Called by waitress with a connection whose next request is complete."""
         request = channel.requests[0]
         lane = REFUSAL if request.error else _lane(request)
-        if len(self._pools[lane].queue) >= self._bounds[lane]:
-            request.error, lane = Overloaded(), REFUSAL
-        self._pools[lane].add_task(channel)
+        pool = self._pools[lane]
+        idle = len(pool.threads) - pool.active_count
+        if len(pool.queue) - idle >= self._bounds[lane]:
+            request.error, pool = Overloaded(), self._pools[REFUSAL]
+        pool.add_task(channel)
 
     def shutdown(self) -> None:
         """End the threads that have nothing to do; what the others do is dropped."""

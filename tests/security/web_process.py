@@ -47,10 +47,20 @@ class WebProcess:
 
 
 @contextmanager
-def web_process(folder: Path, redis_url: str, **settings: str) -> Iterator[WebProcess]:
-    """`dgl-rsis serve` on a free port, for the length of a `with` block."""
+def web_process(
+    folder: Path, redis_url: str, *, files: int | None = None, **settings: str
+) -> Iterator[WebProcess]:
+    """`dgl-rsis serve` on a free port, for the length of a `with` block.
+
+    Args:
+        folder: for its files.
+        redis_url: of the queue.
+        files: that it may open at most.
+        settings: by the names of their variables.
+    """
     state, log = folder / "web.json", folder / "web.log"
-    command = [sys.executable, "-m", "backend.commands.main", "serve", "--port", "0"]
+    limited = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
+    command = [*limited, sys.executable, "-m", "backend.commands.main", "serve", "--port", "0"]
     environment = os.environ | {"REDIS_URL": redis_url} | settings
     with log.open("wb") as output:
         process = subprocess.Popen(
