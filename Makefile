@@ -17,7 +17,7 @@ BOUNDED := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up studio test check e2e bench starter lock clean
+.PHONY: help install demo up studio test check e2e bench load starter lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ e2e: .venv/.ready $(STUDIO)/.ready  ## Test in a real Label Studio with a real b
 
 bench: .venv/.ready  ## Measure quality, speed and memory (DUBAI=folder of the Dubai tiles)
 	$(BIN)/python -m benchmarks --dubai $(DUBAI)
+
+load: .venv/.ready  ## Put the web server under load for a minute: 50 clients, models that sleep
+	$(BIN)/python -m benchmarks.load
 
 starter: .venv/.ready  ## Train the starter weights (MINUTES=90 on 2 cores for the first tower; resumes)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/starter.txt

@@ -59,7 +59,7 @@ def up(
 @app.command()
 def serve(host: Host = None, port: Port = None, state: State = None) -> None:
     """Run the web server that Label Studio calls."""
-    from backend.web.server import Server, write_state
+    from backend.web.server import BindError, Server, write_state
 
     settings = options.read(Settings, host=host, port=port)
     options.log(settings, settings.log_format)
@@ -70,7 +70,11 @@ def serve(host: Host = None, port: Port = None, state: State = None) -> None:
         if state is not None:
             write_state(state, url=address)
 
-    Server(settings, listening).run()
+    try:
+        Server(settings, listening).run()
+    except BindError as error:
+        LOG.critical("%s", error)
+        raise typer.Exit(1) from None  # whoever supervises starts this again
 
 
 @app.command()

@@ -26,13 +26,15 @@ def task_id_of(task: Any) -> str:
 
 
 def as_task(task: Any) -> Mapping[str, Any]:
-    """What Label Studio sent, seen to be an object.
+    """What Label Studio sent, seen to be an object that could be read.
 
     Raises:
-        TaskError: it is none.
+        TaskError: it is none, or could not.
     """
     if not isinstance(task, Mapping):
         raise TaskError(f"A task must be an object, got {type(task).__name__}.")
+    if isinstance(task.get("data"), TaskError):
+        raise task["data"]
     return task
 
 

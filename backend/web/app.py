@@ -19,9 +19,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from backend.web import actions, errors, parts, routes, status
+from backend.web import actions, bodies, errors, parts, routes, status
 from backend.web.board import Board
-from backend.web.errors import RequestError
+from backend.web.bodies import PredictBody, SetupBody
 from backend.web.forgery import FormToken
 from backend.web.learning import Learning
 from backend.web.metrics import Metrics
@@ -98,20 +98,20 @@ def health() -> dict[str, str]:
 
 def setup() -> dict[str, str]:
     """The model version, under which Label Studio looks for stored predictions."""
-    body = _body()
-    xml = _text(body, "schema")
-    return {"model_version": parts.current().service.setup(str(body.get("project")), xml)}
+    body = bodies.read(request, SetupBody)
+    project, xml = bodies.project_of(body.project), bodies.config_of(body.schema, "schema")
+    return {"model_version": parts.current().service.setup(project, xml)}
 
 
 def predict() -> Response:
     """One answer a task, in order, sent one by one so that a batch never stands in memory."""
-    body = _body()
-    tasks = body.get("tasks")
-    if not isinstance(tasks, list):
-        raise RequestError(f"'tasks' must be a list of tasks, got {type(tasks).__name__}.")
-    params = body.get("params")
-    context = params.get("context") if isinstance(params, dict) else None
-    xml, project = _text(body, "label_config"), str(body.get("project"))
+    body = bodies.read(request, PredictBody)
+    context = bodies.context_of(body)
+    tasks = bodies.tasks_of(body, regions=bool(context))
+    project, xml = (
+        bodies.project_of(body.project),
+        bodies.config_of(body.label_config, "label_config"),
+    )
     answers = parts.current().service.predict(project, xml, tasks, context)
     return Response(_stream(answers), mimetype="application/json")
 
@@ -142,33 +142,6 @@ def ready() -> tuple[dict[str, Any], int]:
     if state.problem:
         return {"ready": False, "problem": state.problem}, 503
     return {"ready": True, "workers": state.segmenters, "waiting": state.waiting}, 200
-
-
-def _body() -> dict[str, Any]:
-    """The JSON object of a request, whatever its content type says.
-
-    Raises:
-        RequestError: not JSON, nested too deeply, or not an object.
-    """
-    try:
-        body = json.loads(request.get_data(cache=False))
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"The body must be a JSON object: {error}.") from None
-    if not isinstance(body, dict):
-        raise RequestError(f"The body must be a JSON object, got {type(body).__name__}.")
-    return body
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    """A text field of the body.
-
-    Raises:
-        RequestError: missing, or not text.
-    """
-    value = body.get(name)
-    if not isinstance(value, str):
-        raise RequestError(f"'{name}' must be text, got {type(value).__name__}.")
-    return value
 
 
 def _stream(answers: Iterator[Answer]) -> Iterator[str]:

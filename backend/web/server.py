@@ -1,41 +1,54 @@
-"""Gunicorn around the web application: one process, many threads.
+"""Waitress around the web application: one process, one loop, many threads.
 
 One process, since almost all of a request is waiting for the queue, and since two would double the
-memory and halve what the status page knows.
+memory and halve what the status page knows. Whoever runs it starts it again when it ends.
 """
 
+import ctypes
+import errno
 import json
 import logging
 import os
+import resource
+import signal
+import socket
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from flask import Flask
-from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
-from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from waitress import wasyncore
 
+from backend.web.connections import Front, Limits
 from backend.web.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
-GRACE_SECONDS = 5  # a request that still waits after this is answered by nobody; it asks again
+GRACE_SECONDS = 5.0  # a request that still waits after this is answered by nobody; it asks again
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+BACKLOG = 1024
+BIND_SECONDS = 10.0  # for the predecessor to leave the port
+LOOP_SECONDS = 1.0
+# Of computing without a pass of the loop: then no request is read or answered any more. Processor
+# time, since a machine that slept, or has other work, is no reason.
+HUNG_SECONDS = 60.0
+MOST_FILES = 65536
+OTHER_FILES = 256  # of the queue's connections, and what else the process opens
+MOST_CONNECTIONS = 4096  # the loop looks at each of them in every pass, which takes about 2 µs
+RECEIVED_BODIES = 4  # of the largest size, that may be on their way at once
+SWITCH_SECONDS = 0.001  # how long a thread computes before another may; the loop is one of them
+ARENAS = -8  # M_ARENA_MAX of malloc.h
+MOST_ARENAS = 2
 
 
-class _Lines(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """Gunicorn's lines go where all others do, in their form and without secrets."""
-
-    def setup(self, cfg: Any) -> None:
-        """Called by gunicorn."""
-        super().setup(cfg)
-        self.error_log.propagate = True
-
-    def _set_handler(self, *arguments: Any, **named: Any) -> None:
-        """None of its own."""
+class BindError(Exception):
+    """It cannot listen at its address; the message says why."""
 
 
-class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+class Server:
     """Serves until SIGTERM or SIGINT."""
 
     def __init__(self, settings: Settings, listening: Callable[[str], None]) -> None:
@@ -47,30 +60,114 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """
         self._settings = settings
         self._listening = listening
-        super().__init__()
+        self._front: Front | None = None
+        self._stops = False
 
-    def load_config(self) -> None:
-        """Called by gunicorn."""
-        settings = self._settings
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        self.cfg.set("bind", f"{host}:{settings.port}")
-        self.cfg.set("worker_class", "gthread")
-        self.cfg.set("workers", 1)
-        self.cfg.set("threads", settings.threads)
-        self.cfg.set("graceful_timeout", GRACE_SECONDS)
-        self.cfg.set("control_socket_disable", True)
-        self.cfg.set("loglevel", settings.log_level.lower())
-        self.cfg.set("logger_class", _Lines)
-        self.cfg.set("when_ready", self._ready)
+    def run(self) -> None:
+        """Bind, serve, and after a signal give what is in work `GRACE_SECONDS`.
 
-    def _ready(self, arbiter: Any) -> None:
-        self._listening(address_of(arbiter.LISTENERS[0].sock.getsockname()))
-
-    def load(self) -> Flask:
-        """Called by gunicorn in the process that serves; the one that watches it stays small."""
+        Raises:
+            BindError: it cannot listen at its address.
+        """
         from backend.web.app import create_app
+        from backend.web.parts import NAME
 
-        return create_app(self._settings)
+        few_arenas()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        limits = limits_of(self._settings, raise_file_limit())
+        listener = bind(self._settings.host, self._settings.port)
+        app = create_app(self._settings)
+        metrics = app.extensions[NAME].metrics
+
+        def refused(status: int) -> None:
+            metrics.requests.labels("refused", status).inc()
+
+        self._front = Front(app, listener, self._settings, limits, refused)
+        self._listening(address_of(listener.getsockname()))
+        while not self._stops:
+            self._pass()
+        self._finish(self._front)
+
+    def _pass(self) -> None:
+        assert self._front is not None
+        signal.setitimer(signal.ITIMER_PROF, HUNG_SECONDS)
+        wasyncore.poll2(LOOP_SECONDS, self._front._map)
+
+    def _finish(self, front: Front) -> None:
+        """Accept nobody any more, and end what is in work."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        front.del_channel()
+        front.socket.close()
+        while time.monotonic() < deadline:
+            busy = [c for c in front.connections if not c.waits or c.total_outbufs_len]
+            for connection in set(front.connections) - set(busy):
+                if connection.request is None:
+                    connection.drop()
+            if not front.connections:
+                break
+            front.maintenance(time.time())
+            wasyncore.poll2(0.1, front._map)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        front.task_dispatcher.shutdown()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stops = True
+        if self._front is not None:
+            self._front.pull_trigger()  # the loop may sleep
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket bound to an address; `::` takes IPv4, too.
+
+    Raises:
+        BindError: it cannot be had; one that is in use, not for `BIND_SECONDS`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    deadline = time.monotonic() + BIND_SECONDS
+    while True:
+        try:
+            both = host == "::" and socket.has_dualstack_ipv6()
+            return socket.create_server(
+                (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise BindError(
+                    f"cannot listen at {host} port {port}: {error.strerror or error}. End what "
+                    "listens there, or choose another with HOST and PORT."
+                ) from None
+        LOG.warning("port %d is in use; trying again", port)
+        time.sleep(1.0)
+
+
+def limits_of(settings: Settings, files: int) -> Limits:
+    """What connections may hold, when the process may open so many files.
+
+    A connection needs its socket and, for a large body, a file.
+    """
+    return Limits(
+        connections=max(16, min(MOST_CONNECTIONS, (files - OTHER_FILES) // 2)),
+        received=RECEIVED_BODIES * settings.max_body_bytes,
+        body=settings.max_body_bytes,
+    )
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files as it may; how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return wanted if soft == resource.RLIM_INFINITY else soft
+
+
+def few_arenas() -> None:
+    """Have all threads share some heaps: what one frees, another takes. Only glibc has more."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(ARENAS, MOST_ARENAS)
 
 
 def address_of(name: tuple[Any, ...]) -> str:

@@ -45,6 +45,7 @@ NOTHING: list[Any] = []
 # for a batch of 250, and begins when the whole batch is answered.
 CLAIM_SECONDS = 10
 BATCH_CLAIM_SECONDS = 60
+PIECE = 1000  # tasks that are queued at a time: a call may have 100,000
 OUTAGE_SECONDS = 5  # /setup does not wait for a queue that did not answer a moment ago
 PROJECT = re.compile(r"([0-9]{1,18})(\..*)?")  # id, and when it was made
 
@@ -181,11 +182,18 @@ class PredictionService:
             LOG.error("project %s: %d tasks get []: %s", one_line(project), len(tasks), NO_WORKER)
             return iter([NOTHING] * len(tasks))
         single = len(tasks) == 1
-        asks = self._submit(number, xml, tasks, served, at_front=single)
-        if single or not self._settings.delivers:
-            return self._wait(asks, number, xml, single=single)
-        self._deliver(asks, number, xml)
-        return iter([NOTHING] * len(tasks))
+        delivers = self._settings.delivers and not single
+        asks: list[_Ask | None] = []
+        for start in range(0, len(tasks), PIECE):
+            piece = tasks[start : start + PIECE]
+            submitted = self._submit(number, xml, piece, served, at_front=single)
+            if delivers:
+                self._deliver(submitted, number, xml)
+            else:
+                asks += submitted
+        if delivers:
+            return iter([NOTHING] * len(tasks))
+        return self._wait(asks, number, xml, single=single)
 
     def renewed(self, project: str, request: SegmentRequest) -> SegmentRequest:
         """A request of a project as it would be made now: of the present model and examples."""

@@ -1,0 +1,211 @@
+"""What stands around the web server in `benchmarks.load`: workers, a Label Studio, clients.
+
+Each is a process of its own: `python -m benchmarks.load_parts segment|interactive ROOT`, `studio`
+or `clients URL SECONDS COUNT SEED BODIES`.
+"""
+
+import http.client
+import json
+import random
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+
+from benchmarks.prelabel import Segmentation
+from dgl_rsis.types import Prompt, Refined, Segment
+from workers.images.cache import ImageCache
+from workers.images.download import Downloader
+from workers.images.fetch import Fetcher
+from workers.images.pictures import Picture, Pictures
+from workers.messages import INTERACTIVE_QUEUE, SEGMENT_QUEUE
+from workers.processes.jobs import Workbench
+from workers.processes.model_worker import ModelWorker
+from workers.processes.queue_worker import worker_connection
+from workers.queue.connection import open_queue
+from workers.settings import SharedSettings
+
+IMAGES = 400
+FORWARD_SECONDS = 0.3  # 256² with the starter weights on an idle core of two
+CLICK_SECONDS = 0.15
+LONGEST_SECONDS = 120
+PAUSES = (0.5, 1.5)  # seconds, of a client between two calls
+# (route, how often): a person opens, clicks and corrects; Label Studio asks /health and /setup
+# before each of its calls; others look at the page.
+CALLS = {
+    "/health": 30,
+    "/setup": 20,
+    "/predict one": 20,
+    "/predict click": 12,
+    "/status": 8,
+    "/webhook": 5,
+    "/ready": 4,
+    "/predict batch": 1,
+}
+
+
+class SleepingSegmenter:
+    """A model that takes its time, and no processor."""
+
+    batch = 1
+    model_version = "sleeping"
+
+    def segment(self, picture: Picture, labels: Any, batch: int, learnt: Any = None) -> Any:
+        """The first label takes bright pixels."""
+        time.sleep(FORWARD_SECONDS)
+        bright = picture.pixels[..., 0] > 127
+        return Segmentation(
+            (Segment(labels[0].name, 0.75, bright),), (), bright.astype(np.uint16),
+            np.where(bright, np.float32(0.75), np.float32(0.25)), 0.5, {"all": 0.0},
+        )  # fmt: skip
+
+    def point(self, picture: Picture, prompt: Prompt) -> Refined:
+        """Bright pixels again."""
+        time.sleep(CLICK_SECONDS)
+        return Refined(picture.pixels[..., 0] > 127, 0.75)
+
+    def refer(self, *_: object) -> None:
+        """Called to warm up, and never again."""
+
+
+def be_worker(queue: str, root: Path) -> int:
+    """A segment worker, until it is asked to stop."""
+    redis = worker_connection(SharedSettings().redis_url)
+    downloader = Downloader(None, None, frozenset(), max_bytes=10**6, seconds=5.0)
+    pictures = Pictures(ImageCache(0), Fetcher(downloader, root.resolve()).fetch, 10**6)
+    segmenter: Any = SleepingSegmenter()
+    worker = ModelWorker(
+        open_queue(queue, redis), Workbench(segmenter, pictures, redis, reply_seconds=3600), "cpu"
+    )
+    worker.warm_up()
+    return worker.run()
+
+
+class Studio(BaseHTTPRequestHandler):
+    """What a delivery asks of Label Studio."""
+
+    protocol_version = "HTTP/1.1"
+    stored: dict[str, list[dict[str, Any]]] = {}  # noqa: RUF012  # of the one server of the process
+
+    def do_GET(self) -> None:
+        """The predictions of a task; nothing of everything else."""
+        parts = urlsplit(self.path)
+        if parts.path == "/api/predictions/":
+            self._answer(200, self.stored.get(parse_qs(parts.query)["task"][0], []))
+        else:
+            self._answer(200, {"tasks": [], "total": 0})
+
+    def do_POST(self) -> None:
+        """Keep which version a task has."""
+        sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        task, version = str(sent["task"]), sent["model_version"]
+        kept = {"id": len(self.stored) + 1, "task": sent["task"], "model_version": version}
+        self.stored.setdefault(task, []).append(kept)
+        self._answer(201, kept)
+
+    def _answer(self, status: int, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def be_studio() -> int:
+    """A Label Studio that stores predictions; says its port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Studio) as server:
+        say(server.server_address[1])
+        server.serve_forever()
+    return 0
+
+
+class Client:
+    """Somebody who calls the backend, again and again.
+
+    Args:
+        url: of the backend.
+        bodies: of the calls, by route; what stands for a task's number is replaced.
+        seed: of what it does.
+    """
+
+    def __init__(self, url: str, bodies: dict[str, str], seed: int) -> None:
+        self._host = urlsplit(url).netloc
+        self._bodies = bodies
+        self._random = random.Random(seed)
+        self.calls: list[tuple[str, int, float]] = []  # route, status, seconds
+
+    def work(self, until: float) -> None:
+        """Call until then, on the monotonic clock."""
+        while time.monotonic() < until:
+            route = self._random.choices(list(CALLS), list(CALLS.values()))[0]
+            started = time.perf_counter()
+            status = self._call(route)
+            self.calls.append((route, status, time.perf_counter() - started))
+            time.sleep(self._random.uniform(*PAUSES))
+
+    def _call(self, route: str) -> int:
+        """As Label Studio does, on a new connection; 0 for an answer that did not come."""
+        connection = http.client.HTTPConnection(self._host, timeout=LONGEST_SECONDS)
+        path, body = route.split()[0], self._body(route)
+        try:
+            connection.request("GET" if body is None else "POST", path, body)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+    def _body(self, route: str) -> bytes | None:
+        body = self._bodies.get(route)
+        if body is None:
+            return None
+        while "NUMBER" in body:
+            body = body.replace("NUMBER", str(self._random.randrange(IMAGES)), 2)
+        return body.encode()
+
+
+def be_clients(url: str, seconds: float, count: int, seed: int, bodies: dict[str, str]) -> int:
+    """Several clients, each a thread; say what they saw."""
+    clients = [Client(url, bodies, seed + number) for number in range(count)]
+    until = time.monotonic() + seconds
+    threads = [threading.Thread(target=each.work, args=(until,)) for each in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    say([call for each in clients for call in each.calls])
+    return 0
+
+
+def say(value: Any) -> None:
+    """One line of JSON for whoever started this process."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Be one of them."""
+    part, *arguments = sys.argv[1:]
+    if part == "studio":
+        return be_studio()
+    if part == "clients":
+        url, seconds, count, seed, bodies = arguments
+        read = json.loads(Path(bodies).read_text("utf-8"))
+        return be_clients(url, float(seconds), int(count), int(seed), read)
+    queue = {"segment": SEGMENT_QUEUE, "interactive": INTERACTIVE_QUEUE}[part]
+    return be_worker(queue, Path(arguments[0]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
