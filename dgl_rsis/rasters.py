@@ -41,7 +41,7 @@ from dgl_rsis.headers import (
     tiff_tags,
 )
 from dgl_rsis.resolution import Resolution
-from dgl_rsis.types import RGB, Floats, ImageError, InputError, Mask
+from dgl_rsis.types import RGB, Floats, ImageError, InputError, Mask, TooManyPixelsError
 
 PNG_DEPTH = 24  # place of the byte with the bits of a sample: the header comes first
 
@@ -56,7 +56,12 @@ PIECES = 16  # without overviews the sample is cut from so many places along eac
 # A block is decoded whole, with all of its bands: 8 bytes a pixel of the budget are four bands of
 # 16 bits, for a photo that is a single block.
 BLOCK_BYTES_A_PIXEL = 8
+# Pixels that a byte of a file may stand for, and how many any file may have: of photos it is some
+# tens, of masks in few colours some hundreds, of WebP and sparse TIFFs without content millions.
+PIXELS_A_BYTE, FREE_PIXELS = 1000, 2**20
+MOST_SCANS = 100  # of a progressive JPEG, as for GDAL: each is gone over with all of its pixels
 MOST_PIXELS = 178_000_000  # Pillow's own limit, for those who set none
+JPEG_SCAN = b"\xff\xda"
 JPEG_END, LONGEST_TAIL = b"\xff\xd9", 4096  # bytes behind it that cameras and servers may leave
 STRIP = 2**22  # pixels of a photo that are decoded at a time
 LEAST_BORDER = 0.01  # share of the pixels that a border of one value has, to be taken for one
@@ -348,9 +353,26 @@ def _decoded(data: bytes, max_pixels: int) -> tuple[RGB, Mask]:
     if data.startswith(PNG_START) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
         essential = essentials(data)
         return _turned(*_read_whole(essential.data, "PNG", max_pixels), essential.orientation)
-    if data.startswith(JPEG_START) and _lacks_its_end_alone(data):
-        data += JPEG_END
+    if data.startswith(JPEG_START):
+        _check_jpeg(data, max_pixels)
+        if _lacks_its_end_alone(data):
+            data += JPEG_END
     return _decode(data, max_pixels)
+
+
+def _check_jpeg(data: bytes, max_pixels: int) -> None:
+    """See that a JPEG is worth its decoding, before anybody looks for its end.
+
+    Raises:
+        ImageError: it has too many pixels, or too many scans.
+    """
+    with opened(data) as (image, _):
+        _check_size(*image.size, max_pixels, len(data))
+    # In what is not left out this pair of bytes is a marker.
+    if (scans := essentials(data).data.count(JPEG_SCAN)) > MOST_SCANS:
+        raise ImageError(
+            f"the image is a JPEG of {scans:,} scans, more than {MOST_SCANS}: save it again"
+        )
 
 
 def _lacks_its_end_alone(data: bytes) -> bool:
@@ -404,7 +426,7 @@ def cause(error: BaseException) -> str:
 def _decode(data: bytes, max_pixels: int) -> tuple[RGB, Mask]:
     """A photo of 8 bits: (H, W, 3) uint8, and (H, W) bool, where it is not transparent."""
     with opened(data) as (image, orientation):
-        _check_size(*image.size, max_pixels)
+        _check_size(*image.size, max_pixels, len(data))
         image.seek(0)
         if image.has_transparency_data:
             rgba = np.asarray(image.convert("RGBA"))
@@ -448,7 +470,7 @@ def _read_whole(data: bytes, driver: str, max_pixels: int) -> tuple[RGB, Mask]:
     """A photo as a raster, by one driver of GDAL and from memory alone; see `Raster.read`."""
     with _opened(data, driver) as dataset:
         width, height = dataset.width, dataset.height
-        _check_size(width, height, max_pixels)
+        _check_size(width, height, max_pixels, len(data))
         _check_blocks(dataset, max_pixels)
         raster = Raster(dataset, "the image")
         rgb: RGB = np.empty((height, width, 3), dtype=np.uint8)
@@ -460,11 +482,25 @@ def _read_whole(data: bytes, driver: str, max_pixels: int) -> tuple[RGB, Mask]:
         return rgb, valid
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise ImageError(
+def _check_size(width: int, height: int, max_pixels: int, size: int) -> None:
+    """See that an image of a file of so many bytes is worth its decoding.
+
+    Raises:
+        TooManyPixelsError: it has more pixels than allowed.
+        ImageError: it has more than any file of its bytes that shows something.
+    """
+    pixels = width * height
+    if pixels > max_pixels:
+        raise TooManyPixelsError(
             f"the image has {width} × {height} pixels, more than the allowed {max_pixels:,}: "
-            "tile it, or raise MAX_IMAGE_PIXELS"
+            "tile it, or raise MAX_IMAGE_PIXELS",
+            (height, width),
+        )
+    if pixels > max(FREE_PIXELS, size * PIXELS_A_BYTE):
+        raise ImageError(
+            f"the image has {width} × {height} pixels in {size:,} bytes, more than "
+            f"{PIXELS_A_BYTE:,} for each: it shows hardly anything and would cost as much as any "
+            f"other of its size; cut it into tiles of at most {FREE_PIXELS:,} pixels"
         )
 
 

@@ -22,6 +22,18 @@ class ImageError(ValueError):
     """The bytes are not an image that this project reads. The message is fit for users."""
 
 
+class TooManyPixelsError(ImageError):
+    """An image has more pixels than it may.
+
+    Attributes:
+        size: height and width, pixels.
+    """
+
+    def __init__(self, message: str, size: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.size = size
+
+
 @dataclass(frozen=True)
 class Proposals:
     """Class-agnostic mask proposals; they may overlap.

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 
 from backend.project import markup
 from backend.project.controls import PREDICTED, REASON, SHAPES, USABLE, Mode
+from backend.project.markup import short
 from backend.project.pictures import INDEX_FLAG, Pictures
 from backend.project.tasks import TaskError, expression_of, metres_of, task_id_of
 from dgl_rsis.names import names_background
@@ -21,7 +22,10 @@ from workers.messages import SegmentRequest
 
 EXPRESSION = "expression"
 MOST_LABELS = 1000  # each task carries them through the queue
+MOST_WORDS, MOST_CHARACTERS = 5000, 200_000  # all names and synonyms, for the same reason
+LONGEST_NAME = 500  # characters of a label or a synonym
 MOST_PROBLEMS = 20
+MOST_NAMED = 10  # images or labels that a message names
 # Controls that other features read or that no mask could fill: silence, not a note.
 LEFT_ALONE = frozenset(
     {
@@ -130,6 +134,21 @@ class _LabelTag:
     stored: str
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What a control, or a <Labels> for its shapes, has of labels.
+
+    Attributes:
+        tags: all that may be predicted, backgrounds too.
+        names: of those that are no background.
+        stored: see `Control`.
+    """
+
+    tags: list[_LabelTag]
+    names: frozenset[str]
+    stored: Mapping[str, str]
+
+
 def parse(xml: str) -> LabelConfig:
     """Read a label config; never raises: whatever is wrong stands in `problems`."""
     try:
@@ -151,6 +170,8 @@ class _Reading:
             if markup.tag(element) == "image" and element.get("name")
         }
         self.shared = markup.shared_labels(root)
+        self.held: dict[Element, _Held] = {}
+        self.repeaters = markup.inside(root, "repeater")
 
     def result(self) -> LabelConfig:
         pairs = [pair for each in self._candidates() if (pair := self._control(each)) is not None]
@@ -167,6 +188,14 @@ class _Reading:
             return self._useless(
                 f"The label config has {len(labels)} labels; at most {MOST_LABELS} are predicted: "
                 'add model_skip="true" to some.'
+            )
+        words = [word for label in labels for word in (label.name, *label.synonyms)]
+        characters = sum(map(len, words))
+        if len(words) > MOST_WORDS or characters > MOST_CHARACTERS:
+            return self._useless(
+                f"The label config has {len(words)} labels and predicted_values of {characters} "
+                f"characters; at most {MOST_WORDS} of {MOST_CHARACTERS} are predicted: shorten "
+                "the lists in predicted_values."
             )
         controls = tuple(control for control, _ in pairs)
         colours = {tag.label.name: tag.colour for tag in tags if tag.colour}
@@ -263,18 +292,25 @@ class _Reading:
             return None
         holder = self._holder(element)
         assert holder is not None  # `_candidates` sees to it
-        tags = list(self._tags(holder))
-        names = frozenset(tag.label.name for tag in tags if not tag.label.background)
-        if not names:
+        held = self._held(holder)
+        if not held.names:
             self._note(
                 f'{title} has no labels to predict; add <Label value="…"/> inside it. Backgrounds '
                 "and labels with model_skip do not count."
             )
             return None
-        stored = {tag.label.name: tag.stored for tag in tags if tag.stored != tag.label.name}
         by = "" if holder is element else holder.get("name", "")
         kind, mode = markup.tag(element), self._mode(element)
-        return Control(kind, name, to_name, names, mode, by, stored), tags
+        return Control(kind, name, to_name, held.names, mode, by, held.stored), held.tags
+
+    def _held(self, holder: Element) -> _Held:
+        """The labels of a holder, read once for all shapes that share it."""
+        if holder not in self.held:
+            tags = list(self._tags(holder))
+            names = frozenset(tag.label.name for tag in tags if not tag.label.background)
+            stored = {tag.label.name: tag.stored for tag in tags if tag.stored != tag.label.name}
+            self.held[holder] = _Held(tags, names, stored)
+        return self.held[holder]
 
     def _holder(self, control: Element) -> Element | None:
         return markup.labelling(control, self.shared)
@@ -298,57 +334,65 @@ class _Reading:
                 kept.append(pair)
             else:
                 self._note(
-                    f"'{control.name}' and '{best.name}' share the labels of "
-                    f"'{control.labelled_by}': '{best.name}' gets the masks, '{control.name}' is "
-                    f"for people. To have it otherwise, add model_skip=\"true\" to '{best.name}'."
+                    f"'{short(control.name)}' and '{short(best.name)}' share the labels of "
+                    f"'{short(control.labelled_by)}': '{short(best.name)}' gets the masks, "
+                    f"'{short(control.name)}' is for people. To have it otherwise, add "
+                    f"model_skip=\"true\" to '{short(best.name)}'."
                 )
         return kept
 
     def _vocabulary(self, tags: Sequence[_LabelTag]) -> list[_LabelTag]:
         """One tag a name; says which have several thresholds."""
-        by_name: dict[str, _LabelTag] = {}
-        given: dict[str, set[float]] = {}
+        by_name: dict[str, list[_LabelTag]] = {}
         for tag in tags:
-            name, threshold = tag.label.name, tag.label.threshold
-            known = by_name.get(name)
-            by_name[name] = _merged(known, tag) if known else tag
-            if threshold is not None:
-                given.setdefault(name, set()).add(threshold)
-        differ = [name for name, thresholds in given.items() if len(thresholds) > 1]
+            by_name.setdefault(tag.label.name, []).append(tag)
+        merged = [_merged(each) for each in by_name.values()]
+        differ = [
+            f"'{short(tag.label.name)}' {tag.label.threshold}"
+            for tag in merged
+            if len({each.label.threshold for each in by_name[tag.label.name]} - {None}) > 1
+        ]
         if differ:
-            smallest = ", ".join(f"'{name}' {by_name[name].label.threshold}" for name in differ)
             self._note(
                 "Labels with a different model_score_threshold in several controls take the "
-                f"smallest in all of them: {smallest}."
+                f"smallest in all of them: {_listed(differ)}."
             )
-        return list(by_name.values())
+        return merged
 
     def _to_name(self, element: Element) -> str | None:
         """Name of the control's image; a `toName` of several objects counts its images."""
         images = [name for name in markup.names(element) if name in self.images]
         if len(images) == 1:
             return images[0]
-        names = ", ".join(f"'{name}'" for name in self.images) or "none"
+        names = _listed([f"'{short(name)}'" for name in self.images])
         cause = "several images" if images else "no image of the config"
         self._note(
-            f"{_title(element)} has toName='{element.get('toName', '')}', which names {cause} "
-            f"(images: {names}); it is ignored."
+            f"{_title(element)} has toName='{short(element.get('toName', ''))}', which names "
+            f"{cause} (images: {names}); it is ignored."
         )
         return None
 
     def _tags(self, control: Element) -> Iterator[_LabelTag]:
         default = self._threshold(control)
-        for element in control.iter():
-            if markup.tag(element) != "label" or markup.is_true(element.get("model_skip")):
+        for element in markup.label_tags(control):
+            if markup.is_true(element.get("model_skip")):
                 continue
             name = (element.get("value") or "").strip()
+            words = _synonyms(element.get("predicted_values", ""))
             if not name:
                 self._note(f"{_title(control)} has a label without value.")
+                continue
+            if len(longest := max((name, *words), key=len)) > LONGEST_NAME:
+                self._note(
+                    f"{_title(control)} has a label whose value or predicted_values hold "
+                    f"'{short(longest)}' of {len(longest)} characters; at most {LONGEST_NAME} are "
+                    "predicted, so the label is left alone."
+                )
                 continue
             threshold = self._threshold(element)
             label = Label(
                 name=name,
-                synonyms=_synonyms(element.get("predicted_values", "")),
+                synonyms=words,
                 threshold=default if threshold is None else threshold,
                 background=names_background(name),
             )
@@ -365,8 +409,8 @@ class _Reading:
         if 0 <= value <= 1:
             return value
         self._note(
-            f"{_title(element)} has model_score_threshold='{text}'; it must be a number from "
-            "0 to 1, so the model's own is used."
+            f"{_title(element)} has model_score_threshold='{short(text)}'; it must be a number "
+            "from 0 to 1, so the model's own is used."
         )
         return None
 
@@ -378,8 +422,8 @@ class _Reading:
         if text == "instance":
             return "instance"
         self._note(
-            f"{_title(element)} has model_mode='{text}'; it must be 'semantic' or 'instance', "
-            f"so '{default}' is used."
+            f"{_title(element)} has model_mode='{short(text)}'; it must be 'semantic' or "
+            f"'instance', so '{default}' is used."
         )
         return default
 
@@ -391,10 +435,11 @@ class _Reading:
             first = pairs[0][0]
             if control.to_name != first.to_name:
                 self._note(
-                    f"Control '{control.name}' is on image '{control.to_name}', but one image a "
-                    f"task is pre-labelled and control '{first.name}' comes first, on "
-                    f"'{first.to_name}'; '{control.name}' gets no predictions. Put the controls "
-                    'on one image, or add model_skip="true" to the others.'
+                    f"Control '{short(control.name)}' is on image '{short(control.to_name)}', but "
+                    f"one image a task is pre-labelled and control '{short(first.name)}' comes "
+                    f"first, on '{short(first.to_name)}'; '{short(control.name)}' gets no "
+                    'predictions. Put the controls on one image, or add model_skip="true" to the '
+                    "others."
                 )
         return [pair for pair in pairs if pair[0].to_name == pairs[0][0].to_name]
 
@@ -403,14 +448,15 @@ class _Reading:
         image = self.images[name]
         key = _key(image.get("value") or "")
         others = frozenset(self.images) - {name}
-        if (repeater := self._repeater(image)) is not None:
+        if (repeater := self.repeaters.get(image)) is not None:
             listed, flag = _key(repeater.get("on") or ""), repeater.get("indexFlag") or INDEX_FLAG
             if key and listed and flag in key and flag in name:
                 return Pictures(key, listed, flag, repeated=True, image=name)
+            mark = short(flag)
             self._note(
-                f"<Image name='{name}'> stands in a <Repeater>, which needs on=\"$images\", and "
-                f'"{flag}" in name and value of the image, as in name="image_{flag}" '
-                f'value="$images[{flag}]".'
+                f"<Image name='{short(name)}'> stands in a <Repeater>, which needs "
+                f'on="$images", and "{mark}" in name and value of the image, as in '
+                f'name="image_{mark}" value="$images[{mark}]".'
             )
             return None
         if key:
@@ -419,15 +465,10 @@ class _Reading:
             return Pictures(f"{listed}[{INDEX_FLAG}]", listed, image=name, others=others)
         value = image.get("value") or image.get("valueList") or ""
         self._note(
-            f"<Image name='{name}'> shows '{value}'; only value=\"$key\", one image from the "
-            'task\'s data, or valueList="$key", a list of them, is supported.'
+            f"<Image name='{short(name)}'> shows '{short(value)}'; only value=\"$key\", one image "
+            'from the task\'s data, or valueList="$key", a list of them, is supported.'
         )
         return None
-
-    def _repeater(self, image: Element) -> Element | None:
-        """What repeats an image for each entry of a list."""
-        repeaters = (each for each in self.root.iter() if markup.tag(each) == "repeater")
-        return next((each for each in repeaters if image in each.iter()), None)
 
 
 def _key(value: str) -> str:
@@ -435,16 +476,17 @@ def _key(value: str) -> str:
     return value[1:] if re.fullmatch(r"\$\S+", value) else ""
 
 
-def _merged(first: _LabelTag, second: _LabelTag) -> _LabelTag:
+def _merged(tags: Sequence[_LabelTag]) -> _LabelTag:
     """One label that stands in several controls: all synonyms, the smallest given threshold."""
-    one, other = first.label, second.label
-    given = [t for t in (one.threshold, other.threshold) if t is not None]
+    first = tags[0]
+    given = [tag.label.threshold for tag in tags if tag.label.threshold is not None]
     label = replace(
-        one,
-        synonyms=_unique((*one.synonyms, *other.synonyms)),
+        first.label,
+        synonyms=_unique(word for tag in tags for word in tag.label.synonyms),
         threshold=min(given, default=None),
     )
-    return _LabelTag(label, first.colour or second.colour, first.stored)
+    colour = next((tag.colour for tag in tags if tag.colour), None)
+    return _LabelTag(label, colour, first.stored)
 
 
 def _synonyms(text: str) -> tuple[str, ...]:
@@ -455,7 +497,15 @@ def _unique(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
+def _listed(quoted: Sequence[str]) -> str:
+    """Names as a message lists them: the first few."""
+    shown = ", ".join(quoted[:MOST_NAMED]) or "none"
+    more = len(quoted) - MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 def _title(element: Element) -> str:
     """The element as a message names it."""
     name = element.get("name") or element.get("value")
-    return f"<{element.tag} name='{name}'>" if name else f"<{element.tag}>"
+    tag = short(element.tag)
+    return f"<{tag} name='{short(name)}'>" if name else f"<{tag}>"

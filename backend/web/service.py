@@ -14,7 +14,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.metadata import version as package_version
 from typing import Any
 
@@ -27,6 +26,7 @@ from backend.studio.everywhere import READ_SECONDS
 from backend.web.metrics import Metrics
 from backend.web.prompting import NO_WORKER, Asked, PromptService
 from backend.web.settings import Settings
+from dgl_rsis.caching import kept
 from dgl_rsis.types import Json
 from workers import logs
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest, Served
@@ -49,7 +49,9 @@ PIECE = 1000  # tasks that are queued at a time: a call may have 100,000
 OUTAGE_SECONDS = 5  # /setup does not wait for a queue that did not answer a moment ago
 PROJECT = re.compile(r"([0-9]{1,18})(\..*)?")  # id, and when it was made
 
-read_config = lru_cache(maxsize=16)(label_config.parse)
+CONFIG_BYTES = 16 * 2**20  # of label configs that stay read, with their XML
+
+read_config = kept(CONFIG_BYTES)(label_config.parse)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import hashlib
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from dgl_rsis.caching import kept
 from dgl_rsis.decoupling.heads import denied, heads
 from dgl_rsis.names import names_background, normal_name
 from dgl_rsis.types import Extent, Label, Tie
@@ -211,7 +212,7 @@ def _covered(labels: Sequence[Label]) -> set[str]:
     return meant | {c for entry in meant for c in _classes()[entry].get("covers", ())}
 
 
-@lru_cache(maxsize=4096)
+@kept(4 * 2**20)  # some 8,000 names
 def _entries(name: str) -> tuple[str, ...]:
     """The tables of what a name means: the one of the name itself, else those of its heads.
 

@@ -3,8 +3,9 @@
 [ours] all of it.
 """
 
-from functools import cache, lru_cache
+from functools import cache
 
+from dgl_rsis.caching import kept
 from dgl_rsis.decoupling.lexicon import WORD, data, kind_of, listed, spellings, vocabulary
 
 # Kinds of words whose errors are worth undoing: those that say what and where.
@@ -14,7 +15,7 @@ _CORRECTED = {
 }
 
 
-@lru_cache(maxsize=1 << 15)
+@kept(8 * 2**20)  # some 30,000 words
 def correct(word: str) -> str:
     """The listed word that was meant; the word itself when it is listed or like none.
 

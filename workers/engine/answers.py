@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -95,40 +96,36 @@ def answer(
     if not request.more:
         return _answer(request, segmenter, pictures, recall, say)
     references = (request.image, *request.more)
-    first, *more = (
-        _numbered(number, len(references), reference, request, segmenter, pictures, recall, say)
-        for number, reference in enumerate(references)
-    )
+    left = pictures.max_pixels
+    every: list[SegmentReply] = []
+    for number, reference in enumerate(references, 1):
+        say(f"image {number} of {len(references)}")
+        alone = replace(request, image=reference, more=())
+        with _named(f"image {number} of {len(references)}"):
+            every.append(_answer(alone, segmenter, pictures, recall, say, left))
+        left -= every[-1].height * every[-1].width
+    first, *more = every
     margins = [each.margin for each in (first, *more) if each.margin is not None]
     margin = sum(margins) / len(margins) if margins else None
     found = any(each.segments for each in (first, *more))
     return replace(first, margin=margin, reason="" if found else first.reason, more=tuple(more))
 
 
-def _numbered(
-    number: int,
-    count: int,
-    reference: str,
-    request: SegmentRequest,
-    segmenter: "Segmenter",
-    pictures: Pictures,
-    recall: Recall | None,
-    say: Callable[[str], None],
-) -> SegmentReply:
-    """The answer for one of several images.
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Have errors say which of several images they are of.
 
     Raises:
-        FetchError, ImageError, InputError: as `answer`, and which image it is of.
+        FetchError, ImageError, InputError: as what is done raises them.
     """
-    say(f"image {number + 1} of {count}")
-    alone = replace(request, image=reference, more=())
     try:
-        return _answer(alone, segmenter, pictures, recall, say)
+        yield
     except FetchError as error:
-        message = f"image {number + 1} of {count}: {error}"
-        raise FetchError(message, transient=error.transient) from error
-    except (ImageError, InputError) as error:
-        raise type(error)(f"image {number + 1} of {count}: {error}") from error
+        raise FetchError(f"{name}: {error}", transient=error.transient) from error
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def _answer(
@@ -137,9 +134,10 @@ def _answer(
     pictures: Pictures,
     recall: Recall | None,
     say: Callable[[str], None],
+    left: int | None = None,
 ) -> SegmentReply:
-    """Answer a request for its first image."""
-    picture, seconds = pictures.open(request.image, request.metres)
+    """Answer a request for its first image, which may have so many pixels."""
+    picture, seconds = pictures.open(request.image, request.metres, left)
     used, learnt = recall.prototypes(request.prototypes) if recall is not None else ("", None)
     if request.exemplar is not None:
         outcome = _alike(segmenter, picture, request.exemplar, request.label)

@@ -1,6 +1,5 @@
 """A loaded model: answers about pictures, and remembers what each picture alone decides."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -10,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dgl_rsis.caching import kept
 from dgl_rsis.classes import matching, pipeline, prototypes, scales, vocabulary
 from dgl_rsis.classes.pipeline import ClassSegmentation, EncodedImage, OvssParameters, timed
 from dgl_rsis.classes.prototypes import Prototypes
@@ -33,7 +33,8 @@ from workers.registry.models import resolve_clip
 from workers.settings import WorkerSettings
 
 HALVES = ("coordinates", "outline", "presence")  # of `PixelFeatures`
-MOST_VOCABULARIES = 16  # of which the text features are kept: the next task has the same labels
+# Of vocabularies whose text features are kept: the next task has the same labels.
+VOCABULARY_BYTES = 64 * 2**20
 
 
 class Segmenter:
@@ -65,7 +66,7 @@ class Segmenter:
         self._remembered = remembered
         self._classes, self._referring = OvssParameters(), ResParameters()
         self._exemplars = ExemplarParameters()
-        self._vocabularies: OrderedDict[tuple[Label, ...], Vocabulary] = OrderedDict()
+        self._prepare = kept(VOCABULARY_BYTES)(self._prepared)
 
     @property
     def batch(self) -> int:
@@ -362,14 +363,10 @@ class Segmenter:
 
     def _vocabulary(self, labels: Sequence[Label]) -> Vocabulary:
         """`vocabulary.prepare`, once for the same labels."""
-        kept, wanted = self._vocabularies, tuple(labels)
-        if wanted not in kept:
-            classes = self._classes
-            kept[wanted] = vocabulary.prepare(wanted, self.clip, enrich=classes.knowledge)
-            if len(kept) > MOST_VOCABULARIES:
-                kept.popitem(last=False)
-        kept.move_to_end(wanted)
-        return kept[wanted]
+        return self._prepare(tuple(labels))
+
+    def _prepared(self, labels: tuple[Label, ...]) -> Vocabulary:
+        return vocabulary.prepare(labels, self.clip, enrich=self._classes.knowledge)
 
 
 def _unheard(stage: str) -> None:

@@ -50,7 +50,7 @@ ABANDONED_SECONDS = 3600.0  # an unfinished file this old is of a process that d
 
 def cache_key(*parts: str) -> str:
     """64 hex digits that name a value by all that it depends on."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class ImageCache:

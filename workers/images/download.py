@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import requests
-from requests_hardened import Config, HTTPSession
 from requests_hardened.ip_filter import InvalidIPAddress
 from urllib3.exceptions import HTTPError
 
+from workers.images.addresses import PublicAdapter
 from workers.images.credentials import Credentials, CredentialsError
 from workers.images.storages import LINK, StorageLink, read_link
 
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 15.0  # longest wait for the next byte
 MOST_REDIRECTS = 5
+DOTS = frozenset({".", ".."})
+MOST_DECODINGS = 4  # of a path: the last one has to change nothing
 CHUNK_BYTES = 64 * 1024
 LONGEST_SHOWN = 120
 PORTS = {"http": 80, "https": 443}
@@ -106,9 +108,8 @@ class Downloader:
         if not self._is_studio(parts):
             return False
         base = urlsplit(self.label_studio_url or "")
-        # As a proxy before Label Studio would read it: `/data/%2e%2e/api` is not a file.
-        path = posixpath.normpath(unquote(parts.path))
-        if not path.startswith(f"{base.path}/"):
+        path = _as_read(parts.path)
+        if path is None or not path.startswith(f"{base.path}/"):
             return False
         own = path.removeprefix(base.path)
         return own.startswith("/data/") or own == UPLOADED or LINK.fullmatch(own) is not None
@@ -285,18 +286,28 @@ def _normalised(url: str) -> str:
     return prepared
 
 
+def _as_read(path: str) -> str | None:
+    """A path as whoever stands before Label Studio may read it: each proxy may decode it once more.
+
+    None for one that no decoding settles, or that leads up: `/data/%252e%252e/api` is no file.
+    """
+    for _ in range(MOST_DECODINGS):
+        decoded = unquote(path).replace("\\", "/")
+        if decoded == path:
+            return None if DOTS.intersection(path.split("/")) else posixpath.normpath(path)
+        path = decoded
+    return None
+
+
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
 
 
 def _hardened_session() -> requests.Session:
-    config = Config(
-        ip_filter_enable=True,
-        ip_filter_allow_loopback_ips=False,
-        never_redirect=True,
-        default_timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
-    )
-    session: requests.Session = HTTPSession(config)
+    session = requests.Session()
+    for scheme in PORTS:
+        adapter = PublicAdapter(is_https_proto=scheme == "https", allow_loopback=False)
+        session.mount(f"{scheme}://", adapter)
     return session
 
 

@@ -57,6 +57,12 @@ class Fetcher:
         Raises:
             FetchError: refused, not there, too large or too slow.
         """
+        try:
+            reference.encode()
+        except UnicodeEncodeError:
+            raise FetchError(
+                f"{shown(reference)} holds half a character, which no address has: write it anew"
+            ) from None
         reference = _slashed(reference.strip())
         scheme = reference.partition(":")[0].lower()
         if scheme == "data":

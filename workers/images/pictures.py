@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dgl_rsis import rasters, resolution
 from dgl_rsis.resolution import SOURCES, Resolution
-from dgl_rsis.types import RGB, Mask
+from dgl_rsis.types import RGB, ImageError, Mask, TooManyPixelsError
 from workers.images.cache import Arrays, ImageCache, cache_key
 from workers.images.storages import stored
 
@@ -19,6 +19,11 @@ from workers.images.storages import stored
 # since the download and not since the last use, so that clicking does not keep an old image alive.
 FRESH_SECONDS = 60.0
 MOST_REFERENCES = 1000
+MIB = 2**20
+# What an image takes at its peak, while it is decoded and asked about (measured: docs/LOG.md).
+BYTES_A_PIXEL = 64  # of all of its pixels
+MASK_BYTES_A_PIXEL = 544  # of those that masks have, of which there are at most MASK_PIXELS
+MASK_PIXELS = 1024**2
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,10 @@ class Pictures:
     Args:
         cache: keeps the pixels.
         fetch: image reference → bytes.
-        max_pixels: cap of height · width, checked before decoding.
+        max_pixels: cap of height · width, checked before decoding; of all images of a task, too.
         clock: monotonic, seconds.
         setting: resolution of all images whose task does not say it; None for none.
+        room: says how many bytes of memory an image may take; None for no limit.
     """
 
     def __init__(
@@ -57,23 +63,29 @@ class Pictures:
         max_pixels: int,
         clock: Callable[[], float] = time.monotonic,
         setting: Resolution | None = None,
+        room: Callable[[], int] | None = None,
     ) -> None:
         self._cache = cache
         self._fetch = fetch
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
+        self._room = room
         self._clock = clock
         self._setting = setting
         self._known: dict[str, tuple[str, float]] = {}  # reference → digest, fetched at
 
-    def open(self, reference: str, metres: float | None = None) -> tuple[Picture, dict[str, float]]:
+    def open(
+        self, reference: str, metres: float | None = None, left: int | None = None
+    ) -> tuple[Picture, dict[str, float]]:
         """The image behind a reference, and the wall-clock seconds of fetching and decoding it.
 
         Args:
             reference: of the image.
             metres: of the ground that a pixel shows, as its task says; None where it does not.
+            left: pixels that the task's further images leave to this one; None where it is alone.
 
         Raises:
             FetchError, ImageError: see `Fetcher.fetch` and `rasters.read_photo`.
+            ImageError: it does not fit, beside the others of its task or into the memory.
             InputError: so many metres cannot be.
         """
         started = time.perf_counter()
@@ -87,8 +99,10 @@ class Pictures:
         fetched = time.perf_counter()
         kept = self._kept(digest)
         if kept is None:
-            kept = _decoded(data, self._max_pixels)
+            kept = self._decoded(data, self.max_pixels if left is None else left)
             self._cache.put(_pixels_key(digest), kept)
+        elif left is not None and (size := kept["pixels"].shape[:2]) and size[0] * size[1] > left:
+            raise self._too_many(size)
         seconds = {"fetch": fetched - started, "decode": time.perf_counter() - fetched}
         pixels = kept["pixels"]
         best = resolution.preferred(
@@ -103,6 +117,36 @@ class Pictures:
         """See `ImageCache.take_uses`."""
         return self._cache.take_uses()
 
+    def _decoded(self, data: bytes, left: int) -> Arrays:
+        """The arrays of an image, if it fits.
+
+        Raises:
+            ImageError: it does not, or is none.
+        """
+        room = None if self._room is None else self._room()
+        fitting = left if room is None else min(left, _fitting(room))
+        try:
+            return _decoded(data, fitting)
+        except TooManyPixelsError as error:
+            height, width = error.size
+            if height * width > self.max_pixels:
+                return _decoded(data, self.max_pixels)  # which says so
+            if height * width > left:
+                raise self._too_many(error.size) from None
+            assert room is not None
+            raise ImageError(
+                f"the image has {width} × {height} pixels, which take some "
+                f"{_bytes_of(height * width) // MIB:,} MiB of memory, and the worker has "
+                f"{room // MIB:,} MiB left: tile it, or give the worker more memory"
+            ) from None
+
+    def _too_many(self, size: tuple[int, ...]) -> ImageError:
+        return ImageError(
+            f"with its {size[1]} × {size[0]} pixels the task's images have more than the allowed "
+            f"{self.max_pixels:,} together: import them as several tasks, or raise "
+            "MAX_IMAGE_PIXELS"
+        )
+
     def _kept(self, digest: str) -> Arrays | None:
         return self._cache.get(_pixels_key(digest))
 
@@ -111,6 +155,18 @@ class Pictures:
         self._known[known] = digest, self._clock()
         if len(self._known) > MOST_REFERENCES:
             del self._known[next(iter(self._known))]
+
+
+def _bytes_of(pixels: int) -> int:
+    """Memory that an image of so many pixels takes at its peak."""
+    return pixels * BYTES_A_PIXEL + min(pixels, MASK_PIXELS) * MASK_BYTES_A_PIXEL
+
+
+def _fitting(room: int) -> int:
+    """The most pixels that an image may have to fit into so many bytes."""
+    small = room // (BYTES_A_PIXEL + MASK_BYTES_A_PIXEL)
+    large = (room - MASK_PIXELS * MASK_BYTES_A_PIXEL) // BYTES_A_PIXEL
+    return max(large, min(small, MASK_PIXELS), 0)
 
 
 def _pixels_key(digest: str) -> str:

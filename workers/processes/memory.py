@@ -12,6 +12,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 SHARE = 0.9
+STATISTICS = Path("/proc/self/statm")  # the sixth number: pages of data and stack
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -31,6 +32,22 @@ def limit_memory() -> int:
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     log.info("memory is limited to %.1f GiB", most / 2**30)
     return most
+
+
+def room() -> int:
+    """Bytes that this process may still take, by its limit and by the memory of the machine."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    most = _memory() if soft == resource.RLIM_INFINITY else min(soft, _memory())
+    return max(0, most - _held())
+
+
+def _held() -> int:
+    """Bytes that this process holds, as RLIMIT_DATA counts; 0 where the system does not say."""
+    try:
+        pages = STATISTICS.read_text().split()[5]
+    except (OSError, IndexError):  # not Linux
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _memory() -> int:

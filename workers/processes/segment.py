@@ -13,7 +13,7 @@ from workers.images.fetch import Fetcher
 from workers.images.pictures import Pictures
 from workers.messages import INTERACTIVE_QUEUE, SEGMENT_QUEUE
 from workers.processes.jobs import Workbench
-from workers.processes.memory import limit_memory
+from workers.processes.memory import limit_memory, room
 from workers.processes.model_worker import ModelWorker
 from workers.processes.queue_worker import worker_connection
 from workers.processes.watchdog import IDLE_SECONDS, Limits, Watchdog
@@ -32,7 +32,11 @@ def load_model(settings: WorkerSettings) -> tuple[Segmenter, Pictures]:
     cache = ImageCache(settings.cache_mb * MIB, settings.cache_dir, settings.cache_disk_mb * MIB)
     fetch = waits(Fetcher.from_settings(settings).fetch)
     segmenter = load_segmenter(settings, cache)
-    pictures = Pictures(cache, fetch, settings.max_image_pixels, setting=segmenter.setting)
+    # The memory of a device is another one: what does not fit there is said by its own error.
+    fits = room if settings.device == "cpu" else None
+    pictures = Pictures(
+        cache, fetch, settings.max_image_pixels, setting=segmenter.setting, room=fits
+    )
     return segmenter, pictures
 
 

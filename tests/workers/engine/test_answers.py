@@ -49,7 +49,7 @@ def segmenter(model_folder: Path) -> Segmenter:
 
 @pytest.fixture
 def bench(segmenter: Segmenter, redis: Redis) -> Workbench:
-    return Workbench(segmenter, pictures(max_pixels=SIDE**2), redis, REPLY_SECONDS)
+    return Workbench(segmenter, pictures(max_pixels=2 * SIDE**2), redis, REPLY_SECONDS)
 
 
 def teach(
