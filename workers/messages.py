@@ -21,6 +21,7 @@ SEGMENT_FUNCTION = "workers.processes.jobs.segment"
 LEARN_FUNCTION = "workers.processes.jobs.learn"
 DELIVERY_FUNCTION = "backend.studio.delivery.deliver"
 FOLLOW_FUNCTION = "backend.studio.following.follow"
+EVENT_FUNCTION = "backend.studio.events.handle"
 OURS = "dgl-rsis-"  # what every model version of this project begins with
 MOST_EXAMPLES = 4  # of a look, which goes with a job for each image of a project
 LONGEST_DIRECTION = 6000  # characters of base64: 2,250 numbers of 16 bits
@@ -246,6 +247,19 @@ class SegmentRequest:
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
+    @cached_property
+    def subject(self) -> str:
+        """32 hex digits: what a task asks by itself, whichever model answers.
+
+        The same as of the task in Label Studio, unless somebody asked in its name for something
+        else: of another image, with other labels or another sentence.
+        """
+        content = self.to_json()
+        for name in ("task_id", "model_version", "prototypes", "look"):
+            del content[name]
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
     @property
     def awaited(self) -> bool:
         """Whether somebody shows something, and waits: the answer is of use only soon."""
@@ -320,6 +334,7 @@ class SegmentReply:
             probabilities of the two best classes, [0, 1]; None for answers that are no classes.
         more: the answers for the further images of the request, in their order.
         look: of the exemplar that was asked about; None for answers to anything else.
+        subject: `SegmentRequest.subject` of what it answers; empty where that was not kept.
     """
 
     height: int
@@ -331,6 +346,7 @@ class SegmentReply:
     margin: float | None = None
     more: tuple["SegmentReply", ...] = ()
     look: Look | None = None
+    subject: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it. Masks share the reply's size."""
@@ -344,6 +360,7 @@ class SegmentReply:
             "margin": self.margin,
             "more": [each.to_json() for each in self.more],
             "look": None if self.look is None else self.look.to_json(),
+            "subject": self.subject,
         }
 
     @classmethod
@@ -358,7 +375,8 @@ class SegmentReply:
         reason, margin, look = (payload.get(name) for name in ("reason", "margin", "look"))
         more = tuple(cls.from_json(each) for each in payload.get("more", ()))
         seen = None if look is None else Look.from_json(look)
-        return cls(height, width, version, segments, seconds, reason or "", margin, more, seen)
+        told = (reason or "", margin, more, seen, payload.get("subject", ""))
+        return cls(height, width, version, segments, seconds, *told)
 
 
 @dataclass(frozen=True)
@@ -442,6 +460,40 @@ class LearnRequest:
         """
         more = tuple((str(image), _marked_from(held)) for image, held in payload.get("more", ()))
         return cls(**{**payload, "regions": _marked_from(payload["regions"]), "more": more})
+
+
+@dataclass(frozen=True)
+class StudioEvent:
+    """Something that became of annotations, to be looked up in Label Studio: ids and no content.
+
+    Attributes:
+        project: Label Studio's id, digits.
+        deleted: they were deleted; else submitted or changed.
+        annotations: ids, digits.
+        tasks: ids of tasks that were deleted with all their annotations.
+        complete: these are all; else there were more, which nobody wrote down.
+    """
+
+    project: str
+    deleted: bool
+    annotations: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    complete: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON types; `from_json` inverts it."""
+        ids = {"annotations": list(self.annotations), "tasks": list(self.tasks)}
+        return {**asdict(self), **ids}
+
+    @classmethod
+    def from_json(cls, payload: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: a field is missing or unknown.
+        """
+        ids = {name: tuple(payload[name]) for name in ("annotations", "tasks")}
+        return cls(**{**payload, **ids})
 
 
 def _marked_json(regions: Marked) -> list[Any]:

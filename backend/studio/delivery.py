@@ -16,6 +16,7 @@ from backend.regions.writing import to_predictions
 from backend.studio import everywhere
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.environment import studio_of_environment
+from backend.studio.permission import refusal
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
 from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
 from workers.queue.connection import QueueError
@@ -134,7 +135,9 @@ def _claim(client: SegmentClient, request: DeliveryRequest, owner: str) -> bool:
 def _push(
     request: DeliveryRequest, reply: SegmentReply, client: SegmentClient, studio: StudioClient
 ) -> str:
-    """Convert and push, unless it was done before."""
+    """Convert and push, unless it was done before, or is not allowed."""
+    if refused := refusal(request, reply, client, studio):
+        return _never(request, client, f"refused: {refused}")
     if request.like:
         return _push_alike(request, reply, client, studio)
     stored = studio.predictions(request.task_id, reply.model_version)

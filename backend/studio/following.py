@@ -18,8 +18,10 @@ from rq import get_current_job
 from backend.project import label_config
 from backend.project.tasks import TaskError
 from backend.studio.client import StudioClient, StudioError, versions_of
+from backend.studio.connection import NOT_CONNECTED, connection_of
 from backend.studio.environment import studio_of_environment
 from backend.studio.shown import Standing, by_hand, show, standing
+from backend.studio.webhooks import secure
 from dgl_rsis.types import Json
 from workers.messages import DeliveryRequest, SegmentRequest, Served, base_of
 from workers.queue.client import SegmentClient
@@ -34,6 +36,7 @@ MOST_MISSING = 50  # tasks in work: what is learnt next waits behind them
 FIRST_WAIT, LONGEST_WAIT = 60, 24 * 3600  # seconds until the next look at what is missing
 BUSY_SECONDS = 5.0
 AWAY_SECONDS = 300.0
+NOT_FOLLOWED = f"Nothing is stored with its tasks, and nothing learnt from them: {NOT_CONNECTED}"
 
 
 def follow(payload: dict[str, Any]) -> str:
@@ -58,14 +61,16 @@ def follow(payload: dict[str, Any]) -> str:
         return "another job is at it"
     try:
         served = client.served(project, learns=settings.learn)
-        outcome = _step(client, state, project, served)
+        outcome = _step(client, state, project, served, learns=settings.learn)
     finally:
         state.end()
     LOG.debug("project %s: %s", project, outcome)
     return outcome
 
 
-def _step(client: SegmentClient, state: Following, project: str, served: Served | None) -> str:
+def _step(
+    client: SegmentClient, state: Following, project: str, served: Served | None, *, learns: bool
+) -> str:
     if served is None:
         return "no worker has announced its model yet"
     try:
@@ -74,7 +79,12 @@ def _step(client: SegmentClient, state: Following, project: str, served: Served 
         outcome, note = str(error), _note(served, error)
     else:
         try:
+            connection = connection_of(project, client, studio)
+            if connection is None:
+                return _strange(client, state, project)
+            missing = secure(project, connection, client, studio) if learns else ""
             outcome, note = Run(client, studio, state, int(project), served).step()
+            note = ". ".join(filter(None, (note, missing)))
         except StudioError as error:
             if error.retry:
                 client.following.later(project, AWAY_SECONDS)
@@ -86,6 +96,17 @@ def _step(client: SegmentClient, state: Following, project: str, served: Served 
     if state.say(note):
         LOG.warning("project %s: %s", project, note)
     return outcome
+
+
+def _strange(client: SegmentClient, state: Following, project: str) -> str:
+    """Of a project that is not connected nothing is touched; it is said where it has a page.
+
+    Anybody may name one, so nothing is kept of others.
+    """
+    known = client.ledger.project(project) is not None or project in client.corrections.projects()
+    if known and state.say(NOT_FOLLOWED):
+        LOG.warning("project %s: %s", project, NOT_FOLLOWED)
+    return NOT_CONNECTED
 
 
 def _note(served: Served, error: StudioError) -> str:

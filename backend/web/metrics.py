@@ -26,6 +26,12 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.events = Counter(
+            "dgl_webhook_events",
+            "Events of Label Studio by outcome: accepted, ignored, refused, unreadable, lost",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.queue_up = Gauge("dgl_queue_up", "1 when Redis answers", registry=self.registry)
         self.workers = Gauge(
             "dgl_workers_ready", "Segment workers with a fresh heartbeat", registry=self.registry

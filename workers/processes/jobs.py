@@ -8,7 +8,7 @@ something waits for the answer, so that has one try, and its answer is forgotten
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from redis import Redis
@@ -125,7 +125,7 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     kept = bench.reply_seconds
     if request.awaited or reply.model_version != request.model_version:
         kept = min(kept, PASSING_REPLY_SECONDS)
-    store_reply(bench.redis, request.key, reply, kept)
+    store_reply(bench.redis, request.key, replace(reply, subject=request.subject), kept)
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
     log.info("task %s: %d segments (s: %s)", request.task_id, len(reply.segments), stages)
     return None

@@ -16,13 +16,14 @@ from rq.serializers import JSONSerializer
 
 from workers.messages import (
     DELIVERY_FUNCTION,
+    EVENT_FUNCTION,
     FOLLOW_FUNCTION,
     LEARN_FUNCTION,
     SEGMENT_FUNCTION,
 )
 
 MODEL_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION})
-ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION, FOLLOW_FUNCTION}
+ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION, EVENT_FUNCTION, FOLLOW_FUNCTION}
 JOB_SECONDS = 600  # a job of more is stopped; see `QueueWorker` for a hung C call
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300
