@@ -20,7 +20,6 @@ NOT_CONNECTED = (
     "the project is not connected to this backend: in Label Studio, project → Settings → Model, "
     "connect it, or see there that it answers"
 )
-HIDDEN = (403, 404)  # the token's user may not see the project, or there is none
 
 
 def connection_of(project: str, client: SegmentClient, studio: StudioClient) -> Connection | None:
@@ -34,7 +33,8 @@ def connection_of(project: str, client: SegmentClient, studio: StudioClient) -> 
         studio: Label Studio.
 
     Raises:
-        StudioError: Label Studio is away, or a backend of ours does not answer it: ask later.
+        StudioError: Label Studio is away or refuses, as of a project that it does not have or that
+            the token's user may not see; or a backend that may be this one does not answer it.
         QueueError: Redis cannot be reached.
     """
     if not project:
@@ -48,13 +48,8 @@ def connection_of(project: str, client: SegmentClient, studio: StudioClient) -> 
 
 
 def _ask(project: int, client: SegmentClient, studio: StudioClient) -> Connection:
-    try:
-        backends = studio.model_versions(project)["live"] or []
-        xml = str(studio.project(project).get("label_config") or "")
-    except StudioError as error:
-        if error.status not in HIDDEN:
-            raise
-        return Connection()
+    backends = studio.model_versions(project)["live"] or []
+    xml = str(studio.project(project).get("label_config") or "")
     backend = _leading_here(backends, client, studio)
     return Connection() if backend is None else Connection(backend["url"], client.store_config(xml))
 

@@ -36,7 +36,7 @@ MOST_MISSING = 50  # tasks in work: what is learnt next waits behind them
 FIRST_WAIT, LONGEST_WAIT = 60, 24 * 3600  # seconds until the next look at what is missing
 BUSY_SECONDS = 5.0
 AWAY_SECONDS = 300.0
-NOT_FOLLOWED = f"Nothing is stored with its tasks, and nothing learnt from them: {NOT_CONNECTED}"
+NOT_FOLLOWED = "Nothing is stored with its tasks, and nothing learnt from them"
 
 
 def follow(payload: dict[str, Any]) -> str:
@@ -73,6 +73,7 @@ def _step(
 ) -> str:
     if served is None:
         return "no worker has announced its model yet"
+    connection = None
     try:
         studio = studio_of_environment()
     except StudioError as error:
@@ -81,7 +82,7 @@ def _step(
         try:
             connection = connection_of(project, client, studio)
             if connection is None:
-                return _strange(client, state, project)
+                return _strange(client, state, project, NOT_CONNECTED)
             missing = secure(project, connection, client, studio) if learns else ""
             outcome, note = Run(client, studio, state, int(project), served).step()
             note = ". ".join(filter(None, (note, missing)))
@@ -89,6 +90,8 @@ def _step(
             if error.retry:
                 client.following.later(project, AWAY_SECONDS)
                 return f"not now: {error}"
+            if connection is None:
+                return _strange(client, state, project, str(error))
             outcome, note = (
                 str(error),
                 f"{by_hand(served.version)}. It is not done by itself: {error}",
@@ -98,15 +101,14 @@ def _step(
     return outcome
 
 
-def _strange(client: SegmentClient, state: Following, project: str) -> str:
+def _strange(client: SegmentClient, state: Following, project: str, cause: str) -> str:
     """Of a project that is not connected nothing is touched; it is said where it has a page.
 
     Anybody may name one, so nothing is kept of others.
     """
-    known = client.ledger.project(project) is not None or project in client.corrections.projects()
-    if known and state.say(NOT_FOLLOWED):
-        LOG.warning("project %s: %s", project, NOT_FOLLOWED)
-    return NOT_CONNECTED
+    if project in client.known_projects() and state.say(f"{NOT_FOLLOWED}: {cause}"):
+        LOG.warning("project %s: %s: %s", project, NOT_FOLLOWED, cause)
+    return cause
 
 
 def _note(served: Served, error: StudioError) -> str:
