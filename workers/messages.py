@@ -22,6 +22,7 @@ LEARN_FUNCTION = "workers.processes.jobs.learn"
 DELIVERY_FUNCTION = "backend.studio.delivery.deliver"
 CHECK_FUNCTION = "backend.studio.delivery.check"
 FOLLOW_FUNCTION = "backend.studio.following.follow"
+EVENT_FUNCTION = "backend.studio.events.handle"
 OURS = "dgl-rsis-"  # what every model version of this project begins with
 MOST_EXAMPLES = 4  # of a look, which goes with a job for each image of a project
 LONGEST_DIRECTION = 6000  # characters of base64: 2,250 numbers of 16 bits
@@ -247,6 +248,19 @@ class SegmentRequest:
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
+    @cached_property
+    def subject(self) -> str:
+        """32 hex digits: what a task asks by itself, whichever model answers.
+
+        The same as of the task in Label Studio, unless somebody asked in its name for something
+        else: of another image, with other labels or another sentence.
+        """
+        content = self.to_json()
+        for name in ("task_id", "model_version", "prototypes", "look"):
+            del content[name]
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
     @property
     def awaited(self) -> bool:
         """Whether somebody shows something, and waits: the answer is of use only soon."""
@@ -322,6 +336,7 @@ class SegmentReply:
         more: the answers for the further images of the request, in their order.
         look: of the exemplar that was asked about; None for answers to anything else.
         stored_at: when it was stored, seconds since the epoch by the worker's clock; 0 before.
+        subject: `SegmentRequest.subject` of what it answers; empty where that was not kept.
     """
 
     height: int
@@ -334,6 +349,7 @@ class SegmentReply:
     more: tuple["SegmentReply", ...] = ()
     look: Look | None = None
     stored_at: float = field(default=0.0, compare=False)
+    subject: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it. Masks share the reply's size."""
@@ -348,6 +364,7 @@ class SegmentReply:
             "more": [each.to_json() for each in self.more],
             "look": None if self.look is None else self.look.to_json(),
             "stored_at": self.stored_at,
+            "subject": self.subject,
         }
 
     @classmethod
@@ -362,8 +379,9 @@ class SegmentReply:
         reason, margin, look = (payload.get(name) for name in ("reason", "margin", "look"))
         more = tuple(cls.from_json(each) for each in payload.get("more", ()))
         seen = None if look is None else Look.from_json(look)
-        at = float(payload.get("stored_at", 0.0))
-        return cls(height, width, version, segments, seconds, reason or "", margin, more, seen, at)
+        at, subject = float(payload.get("stored_at", 0.0)), payload.get("subject", "")
+        told = (reason or "", margin, more, seen, at, subject)
+        return cls(height, width, version, segments, seconds, *told)
 
 
 @dataclass(frozen=True)
@@ -447,6 +465,40 @@ class LearnRequest:
         """
         more = tuple((str(image), _marked_from(held)) for image, held in payload.get("more", ()))
         return cls(**{**payload, "regions": _marked_from(payload["regions"]), "more": more})
+
+
+@dataclass(frozen=True)
+class StudioEvent:
+    """Something that became of annotations, to be looked up in Label Studio: ids and no content.
+
+    Attributes:
+        project: Label Studio's id, digits.
+        deleted: they were deleted; else submitted or changed.
+        annotations: ids, digits.
+        tasks: ids of tasks that were deleted with all their annotations.
+        complete: these are all; else there were more, which nobody wrote down.
+    """
+
+    project: str
+    deleted: bool
+    annotations: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    complete: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON types; `from_json` inverts it."""
+        ids = {"annotations": list(self.annotations), "tasks": list(self.tasks)}
+        return {**asdict(self), **ids}
+
+    @classmethod
+    def from_json(cls, payload: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: a field is missing or unknown.
+        """
+        ids = {name: tuple(payload[name]) for name in ("annotations", "tasks")}
+        return cls(**{**payload, **ids})
 
 
 def _marked_json(regions: Marked) -> list[Any]:

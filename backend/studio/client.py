@@ -306,6 +306,63 @@ class StudioClient:
         annotations: Sequence[Json] = self._call("GET", f"/api/tasks/{task_id}/annotations/")
         return sorted(annotations, key=lambda annotation: int(annotation["id"]))
 
+    def annotation(self, annotation_id: int) -> Json | None:
+        """One annotation, masks included; None where there is none of that id.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        return self._found(f"/api/annotations/{annotation_id}/")
+
+    def prediction(self, prediction_id: int) -> Json | None:
+        """One stored prediction, masks included; None where there is none of that id.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        return self._found(f"/api/predictions/{prediction_id}/")
+
+    def backend_versions(self, backend_id: int) -> Json:
+        """What a connected backend answers to /versions: Label Studio asks it now.
+
+        Returns:
+            `versions`, a list; with `message` where the backend knows no /versions: then they are
+            the one that Label Studio has stored.
+
+        Raises:
+            StudioError: unreachable or refused, as when the backend does not answer.
+        """
+        versions: Json = self._call("GET", f"/api/ml/{backend_id}/versions")
+        return versions
+
+    def webhooks(self, project_id: int) -> list[Json]:
+        """The webhooks of a project, with their headers.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        return list(self._call("GET", "/api/webhooks/", params={"project": project_id}))
+
+    def set_webhook_headers(self, webhook: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        """Have a webhook carry these headers instead of those that it has.
+
+        Label Studio takes a call without `actions` for a choice of none.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        body = {"headers": dict(headers), "actions": webhook.get("actions") or []}
+        self._call("PATCH", f"/api/webhooks/{webhook['id']}/", json=body)
+
+    def _found(self, path: str) -> Json | None:
+        try:
+            found: Json = self._call("GET", path)
+        except StudioError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        return found
+
     def _call(self, method: str, path: str, **options: Any) -> Any:
         """One call; the decoded JSON of a 2xx answer, None for one without content."""
         try:

@@ -20,6 +20,7 @@ from backend.regions.writing import to_predictions
 from backend.studio import everywhere
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.environment import studio_of_environment
+from backend.studio.permission import refusal
 from backend.studio.reconciling import reconcile
 from workers import logs
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
@@ -283,7 +284,9 @@ def _claim(run: Run) -> bool:
 
 
 def _push(run: Run, reply: SegmentReply) -> str:
-    """Convert and push, unless it was done before."""
+    """Convert and push, unless it was done before, or is not allowed."""
+    if refused := refusal(run.request, reply, run.client, run.studio):
+        return _never(run.request, run.client, f"refused: {refused}")
     if run.request.like:
         return _push_alike(run, reply)
     xml = run.client.config(run.request.config)

@@ -6,11 +6,11 @@ what the task's newest prediction shows besides: Label Studio fills an opened ta
 prediction that was stored last, and nothing is to be missing there.
 """
 
+import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from backend.project.tasks import TaskError, task_id_of
 from backend.regions import reading, results, writing
 from backend.regions.geometry import RegionError
 from backend.studio.client import StudioClient, StudioError
+from backend.studio.connection import NOT_CONNECTED, connection_of
 from backend.studio.reconciling import referred_to
 from dgl_rsis.runs import area, from_runs
 from dgl_rsis.types import Json, Mask
@@ -32,6 +33,7 @@ from workers.messages import (
     version_like,
 )
 from workers.queue.client import SegmentClient
+from workers.queue.connection import STORED_TASK
 
 LOG = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Sought:
         look: of the exemplar.
         model_version: of the model that made the look.
         task_id: of the exemplar's own task, which has its answer.
+        image: reference of the exemplar's image.
     """
 
     project: str
@@ -62,6 +65,7 @@ class Sought:
     look: Look
     model_version: str
     task_id: str
+    image: str
 
 
 def seek(sought: Sought, client: SegmentClient, studio: StudioClient | None) -> str:
@@ -83,6 +87,10 @@ def seek(sought: Sought, client: SegmentClient, studio: StudioClient | None) -> 
     if not sought.project:
         return f"{NOT_SEARCHED}: Label Studio did not say which project this is"
     try:
+        if connection_of(sought.project, client, studio) is None:
+            return f"{NOT_SEARCHED}: {NOT_CONNECTED}"
+        if not _is_there(sought, studio):
+            return f"{NOT_SEARCHED}: the project has no such task with this image"
         tasks, total = studio.unannotated(int(sought.project), MOST_TASKS)
     except StudioError as error:
         return f"{NOT_SEARCHED}: {error}"
@@ -147,6 +155,28 @@ def push(
     return "stored before" if stored else "stored"
 
 
+def sought_in(plain: SegmentRequest, label: str) -> SegmentRequest:
+    """What is asked about a task that is searched, beside the look of the exemplar.
+
+    Args:
+        plain: what the task asks for by itself.
+        label: of the exemplar.
+    """
+    # The modes of the controls say nothing here: equal questions get equal keys.
+    return replace(plain, classes=True, objects=False, expression="", label=label)
+
+
+def _is_there(sought: Sought, studio: StudioClient) -> bool:
+    """Whether the exemplar is one of the project's own: anybody may send another image."""
+    if not STORED_TASK.fullmatch(sought.task_id):
+        return False
+    pictures = label_config.parse(sought.xml).pictures
+    for task in studio.tasks_of(int(sought.project), [int(sought.task_id)]):
+        with contextlib.suppress(TaskError):
+            return sought.image in pictures.of(task)
+    return False
+
+
 def _requests(sought: Sought, tasks: Sequence[Json]) -> Iterator[SegmentRequest]:
     config = label_config.parse(sought.xml)
     for task in tasks:
@@ -154,9 +184,7 @@ def _requests(sought: Sought, tasks: Sequence[Json]) -> Iterator[SegmentRequest]
             plain = config.to_request(task, sought.model_version)
         except TaskError:  # said when Label Studio asks for its masks
             continue
-        # The modes of the controls say nothing here: equal questions get equal keys.
-        modes: Mapping[str, Any] = {"classes": True, "objects": False, "expression": ""}
-        yield replace(plain, **modes, label=sought.label, look=sought.look)
+        yield replace(sought_in(plain, sought.label), look=sought.look)
 
 
 def _told(count: int, total: int, version: str) -> str:

@@ -18,8 +18,10 @@ from rq import get_current_job
 from backend.project import label_config
 from backend.project.tasks import TaskError
 from backend.studio.client import StudioClient, StudioError, versions_of
+from backend.studio.connection import NOT_CONNECTED, connection_of
 from backend.studio.environment import studio_of_environment
 from backend.studio.shown import Standing, by_hand, show, standing
+from backend.studio.webhooks import secure
 from dgl_rsis.types import Json
 from workers.messages import DeliveryRequest, SegmentRequest, Served, base_of
 from workers.queue.client import SegmentClient
@@ -34,6 +36,7 @@ MOST_MISSING = 50  # tasks in work: what is learnt next waits behind them
 FIRST_WAIT, LONGEST_WAIT = 60, 24 * 3600  # seconds until the next look at what is missing
 BUSY_SECONDS = 5.0
 AWAY_SECONDS = 300.0
+NOT_FOLLOWED = "Nothing is stored with its tasks, and nothing learnt from them"
 
 
 def follow(payload: dict[str, Any]) -> str:
@@ -58,28 +61,38 @@ def follow(payload: dict[str, Any]) -> str:
         return "another job is at it"
     try:
         served = client.served(project, learns=settings.learn)
-        outcome = _step(client, state, project, served)
+        outcome = _step(client, state, project, served, learns=settings.learn)
     finally:
         state.end()
     LOG.debug("project %s: %s", project, outcome)
     return outcome
 
 
-def _step(client: SegmentClient, state: Following, project: str, served: Served | None) -> str:
+def _step(
+    client: SegmentClient, state: Following, project: str, served: Served | None, *, learns: bool
+) -> str:
     if served is None:
         return "no worker has announced its model yet"
+    connection = None
     try:
         studio = studio_of_environment()
     except StudioError as error:
         outcome, note = str(error), _note(served, error)
     else:
         try:
+            connection = connection_of(project, client, studio)
+            if connection is None:
+                return _strange(client, state, project, NOT_CONNECTED)
+            missing = secure(project, connection, client, studio) if learns else ""
             outcome, note = Run(client, studio, state, int(project), served).step()
+            note = ". ".join(filter(None, (note, missing)))
         except StudioError as error:
             if error.may_pass:
                 client.following.later(project, AWAY_SECONDS)
             if error.retry:
                 return f"not now: {error}"
+            if connection is None:
+                return _strange(client, state, project, str(error))
             outcome, note = (
                 str(error),
                 f"{by_hand(served.version)}. It is not done by itself: {error}",
@@ -87,6 +100,16 @@ def _step(client: SegmentClient, state: Following, project: str, served: Served 
     if state.say(note):
         LOG.warning("project %s: %s", project, note)
     return outcome
+
+
+def _strange(client: SegmentClient, state: Following, project: str, cause: str) -> str:
+    """Of a project that is not connected nothing is touched; it is said where it has a page.
+
+    Anybody may name one, so nothing is kept of others.
+    """
+    if project in client.known_projects() and state.say(f"{NOT_FOLLOWED}: {cause}"):
+        LOG.warning("project %s: %s: %s", project, NOT_FOLLOWED, cause)
+    return cause
 
 
 def _note(served: Served, error: StudioError) -> str:

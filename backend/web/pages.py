@@ -58,6 +58,7 @@ STAGES: Mapping[str, str] = {
     "interactive": "click or sentence",
     "segment": "masks",
     "delivery": "delivery",
+    "learning": "learning",
 }
 
 

@@ -122,7 +122,7 @@ class PromptService:
         prompt = context.read(asked.sent, config, task, self._memory)
         request = context.to_request(plain, prompt)
         reply = self._reply(request, started)
-        told = self._seek(asked, prompt, reply, request.task_id)
+        told = self._seek(asked, prompt, reply, request)
         seed = f"{request.task_id}\n{request.key}"
         try:
             answer = answers.suggest(reply, prompt, config, seed)
@@ -133,7 +133,11 @@ class PromptService:
         return answer
 
     def _seek(
-        self, asked: Asked, prompt: InteractivePrompt, reply: SegmentReply, task_id: str
+        self,
+        asked: Asked,
+        prompt: InteractivePrompt,
+        reply: SegmentReply,
+        request: SegmentRequest,
     ) -> str:
         """Have the project's other tasks searched, too, where somebody asks for that.
 
@@ -146,10 +150,11 @@ class PromptService:
         if prompt.meant is None or not prompt.meant.everywhere or reply.look is None:
             return ""
         label, version = prompt.meant.label, reply.model_version
-        sought = Sought(asked.project, asked.xml, label, reply.look, version, task_id)
+        where = request.task_id, request.image
+        sought = Sought(asked.project, asked.xml, label, reply.look, version, *where)
         studio = None if self._studio is None else self._studio()  # one of its own a thread
         told = everywhere.seek(sought, self.client, studio)
-        LOG.info("task %s: %s", task_id, one_line(told))
+        LOG.info("task %s: %s", request.task_id, one_line(told))
         return told
 
     def _reply(self, request: SegmentRequest, started: float) -> SegmentReply:

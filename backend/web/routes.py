@@ -44,6 +44,7 @@ def show_overview() -> Response:
         state=state,
         version=parts.current().service.model_version(),
         projects=projects,
+        events=parts.current().corrections.view(),
         link=parts.current().board.link,
     )
 
@@ -60,6 +61,7 @@ def show_project(project: str) -> Response:
         filters=FILTERS,
         learnt=parts.current().learning.of(project),
         note=parts.current().learning.note(project),
+        events=parts.current().corrections.view(),
         link=parts.current().board.link,
     )
 
@@ -83,6 +85,7 @@ def tell_status() -> Response:
         waiting=dict(state.waiting),
         failures=[asdict(each) for each in state.failures],
         projects=[asdict(each) for each in _projects()],
+        events=asdict(parts.current().corrections.view()),
     )
 
 

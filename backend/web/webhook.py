@@ -1,32 +1,29 @@
-"""What Label Studio's webhook says → what there is to learn or to take back.
+"""What Label Studio's webhook says: that something became of annotations, and of which.
 
 Label Studio 1.23 posts every event of a project, with all masks, inside the request of the person
-who caused it, gives it 1 s and does not try again. So the answer goes out as soon as the body is
-read, and the rest is done by a thread of this process. The body holds tokens and logins of the
-project: only the fields named here are read, and only they go on.
+who caused it, gives it 1 s and does not try again. Anybody else who reaches this server may post
+the same. So nothing of it is believed: a header has to hold the secret of the project's webhook
+(`backend.studio.webhooks`), of the body the action and ids are read, and a job looks in Label
+Studio what became of them. Masks are never parsed here, so any number of events takes no memory.
 """
 
+import contextlib
 import json
 import logging
 import re
 import threading
 import time
-import zlib
-from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import IO, Any
 
-from backend.project import label_config
-from backend.project.label_config import LabelConfig
-from backend.project.tasks import TaskError, task_id_of
-from backend.regions.findings import Findings
-from backend.regions.reading import Wanted, image_size, read_regions
-from backend.regions.results import whole
-from backend.regions.touched import touched
-from workers.messages import LearnRequest, Marked
+from flask import Request
+from werkzeug.exceptions import Forbidden
+
+from backend.studio.webhooks import HEADER
+from backend.web.forgery import check_origin
+from backend.web.metrics import Metrics
+from backend.web.settings import Settings
+from workers.messages import StudioEvent
 from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError
 
@@ -35,253 +32,207 @@ LOG = logging.getLogger(__name__)
 # `predictions to annotations` (ANNOTATIONS_CREATED) is left out: nobody looked at those masks, and
 # a model that learns from its own answers only grows more confident of them.
 LEARN_ACTIONS = frozenset({"ANNOTATION_CREATED", "ANNOTATION_UPDATED"})
-FORGET_ACTIONS = frozenset({"ANNOTATIONS_DELETED", "TASKS_DELETED"})
-FIRST_ACTION = re.compile(rb'\s{0,9}\{\s{0,9}"action"\s{0,9}:\s{0,9}"([A-Z_]{1,64})"')
-# A larger event is not read: parsing holds up all other threads of the process, /health included.
-# The masks of a tile take some 100 KB, those that were predicted once more.
-MOST_EVENT_BYTES = 2**24
-MOST_WAITING = 4096  # events, and
-MOST_WAITING_BYTES = 2**25  # their packed bytes, that wait for the thread; then some are dropped
-FAST_COMPRESSION = 1
+DELETIONS = {"ANNOTATIONS_DELETED": "annotations", "TASKS_DELETED": "tasks"}
+HEAD_BYTES = 2**16  # of a body: Label Studio puts the action first, then ids
 CHUNK_BYTES = 2**16
-MICROSECONDS = 1_000_000
+MENDED_SECONDS = 600.0  # after which refused events have the webhooks of our projects seen to
+NO_KEY = (
+    "nothing is learnt from corrections, since they are read in Label Studio: start the backend "
+    "with LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"
+)
+NO_SECRET = (
+    f"This event has no valid secret in the header {HEADER}. Label Studio's webhooks get it by "
+    "themselves, soon after the backend is connected; or open the project's Settings → Model."
+)
 
 
-@dataclass(frozen=True)
-class Taken:
-    """What was taken back.
+def _beginning(json_text: bytes) -> re.Pattern[bytes]:
+    """A pattern of JSON in which blanks stand for any few."""
+    return re.compile(json_text.replace(b" ", rb"\s{0,9}"))
 
-    Attributes:
-        project: Label Studio's id.
-        annotations: that were deleted.
-        tasks: that were deleted, with all their annotations.
-    """
 
-    project: str
-    annotations: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
+ACTION = _beginning(rb' \{ "action" : "([A-Z_]{1,64})" ,? ')
+ANNOTATION = _beginning(rb'"annotation" : \{ "id" : ([0-9]{1,18}) [,}]')
+LIST = _beginning(rb'"(annotations|tasks)" : \[ ')
+ONE_ID = _beginning(rb'\{ "id" : ([0-9]{1,18}) \} ([,\]]) ')
 
 
 class EventError(ValueError):
     """An event of Label Studio that cannot be used; the message says why."""
 
 
+@dataclass(frozen=True)
+class EventsView:
+    """How events are taken, as it is shown.
+
+    Attributes:
+        off: why nothing is learnt; empty where something is.
+        refused: events without the secret since this process began.
+        last: when the last one came, seconds since the epoch; None for none.
+    """
+
+    off: str
+    refused: int
+    last: float | None
+
+
 class Corrections:
-    """Takes events and sees to them one after the other, in a thread of its own.
+    """Takes events, and has looked at what they name.
 
     Args:
         client: the queue.
-        learns: whether anything is learnt at all (setting LEARN).
+        settings: of the web process.
+        metrics: counts the events.
     """
 
-    def __init__(self, client: SegmentClient, *, learns: bool) -> None:
+    def __init__(self, client: SegmentClient, settings: Settings, metrics: Metrics) -> None:
         self._client = client
-        self._learns = learns
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="corrections")
+        self._learns = settings.learn and settings.delivers
+        self._off = "" if self._learns else NO_KEY if settings.learn else "LEARN is off"
+        self._metrics = metrics
         self._lock = threading.Lock()
-        self._waiting, self._bytes = 0, 0
+        self._refused, self._last, self._mended = 0, 0.0, float("-inf")
+        if settings.learn and not settings.delivers:
+            LOG.warning(NO_KEY)
 
-    def accept(self, body: bytes) -> Future[None] | None:
-        """Take an event, as `head_of` read it; None when there is nothing to do about it."""
-        if not self._learns or not concerns(body):
-            return None
-        if len(body) > MOST_EVENT_BYTES:
-            LOG.warning("an event of more than %d MiB is dropped", MOST_EVENT_BYTES // 2**20)
-            return None
-        packed = zlib.compress(body, FAST_COMPRESSION)  # masks shrink to a fifth
+    def view(self) -> EventsView:
+        """How events are taken."""
         with self._lock:
-            if self._waiting >= MOST_WAITING or self._bytes + len(packed) > MOST_WAITING_BYTES:
-                LOG.warning("an event is dropped: %d wait already", self._waiting)
-                return None
-            self._waiting, self._bytes = self._waiting + 1, self._bytes + len(packed)
-        return self._thread.submit(self._handle, packed)
+            return EventsView(self._off, self._refused, self._last or None)
 
-    def _handle(self, packed: bytes) -> None:
-        with self._leaving(len(packed)):
-            try:
-                self._see_to(zlib.decompress(packed))
-            except (EventError, TaskError) as error:
-                LOG.warning("nothing is learnt from an event: %s", error)
-            except QueueError as error:
-                LOG.error("an event is lost: %s", error)
-            except Exception:  # a thread has nobody else to tell
-                LOG.exception("an event is lost")
+    def accept(self, request: Request) -> bool:
+        """Take an event; whether there is anything to do about it.
 
-    def _see_to(self, body: bytes) -> None:
-        correction = read(body)
-        if isinstance(correction, Taken):
-            self._client.corrections.forget(
-                correction.project, correction.annotations, correction.tasks
-            )
-            counts = len(correction.annotations), len(correction.tasks)
-            LOG.info(
-                "project %s: %d annotations and %d tasks taken back", correction.project, *counts
-            )
-        elif correction is not None and self._client.corrections.submit(correction):
-            LOG.info(
-                "task %s: %d masks to learn from",
-                correction.task_id,
-                sum(len(regions) for _, regions in correction.marked),
-            )
-
-    @contextmanager
-    def _leaving(self, size: int) -> Iterator[None]:
+        Raises:
+            Forbidden: it is not from a webhook that this backend set up.
+            QueueError: Redis cannot be reached; the event is lost.
+        """
+        check_origin(request)
+        head, complete = head_of(request.stream)
+        if not self._learns:
+            return self._count("ignored")
         try:
-            yield
-        finally:
-            with self._lock:
-                self._waiting, self._bytes = self._waiting - 1, self._bytes - size
+            project = self._client.identity.project_of(request.headers.get(HEADER, ""))
+            if not project:
+                self._refuse()
+            event = read(head, project, complete=complete)
+            if event is None:
+                return self._count("ignored")
+            self._client.corrections.notice(event)
+        except EventError as error:
+            LOG.warning("project %s: nothing is learnt from an event: %s", project, error)
+            return self._count("unreadable")
+        except QueueError as error:
+            LOG.error("an event is lost: %s", error)
+            self._count("lost")
+            raise
+        return not self._count("accepted")
+
+    def _count(self, outcome: str) -> bool:
+        self._metrics.count("webhook_events", outcome)
+        return False
+
+    def _refuse(self) -> None:
+        """Count what has no secret, and see that the webhooks of our projects have theirs.
+
+        Raises:
+            Forbidden: always.
+        """
+        self._count("refused")
+        now = time.monotonic()
+        with self._lock:
+            self._refused, self._last = self._refused + 1, time.time()
+            mends = now - self._mended > MENDED_SECONDS
+            self._mended = now if mends else self._mended
+        if mends:
+            LOG.warning("events are refused, %d so far: %s", self._refused, NO_SECRET)
+            with contextlib.suppress(QueueError):
+                for project in self._client.known_projects():
+                    self._client.following.called(project)
+        raise Forbidden(NO_SECRET)
 
 
-def head_of(stream: IO[bytes]) -> bytes:
-    """An event's body, or somewhat more than `MOST_EVENT_BYTES` of it.
+def head_of(stream: IO[bytes]) -> tuple[bytes, bool]:
+    """The first bytes of an event's body, and whether they are all.
 
     Read to its end all the same: an unread one would break the connection.
     """
-    parts, size = [], 0
+    head, complete = b"", True
     while chunk := stream.read(CHUNK_BYTES):
-        if size <= MOST_EVENT_BYTES:
-            parts.append(chunk)
-            size += len(chunk)
-    return b"".join(parts)
+        complete = len(head) + len(chunk) <= HEAD_BYTES
+        head = head if len(head) >= HEAD_BYTES else (head + chunk)[:HEAD_BYTES]
+    return head, complete
 
 
-def concerns(body: bytes) -> bool:
-    """Whether an event may be one to see to, without reading all of it.
-
-    Label Studio puts the action first. Where it stands elsewhere, any mention of one will do.
-    """
-    if first := FIRST_ACTION.match(body):
-        return first[1].decode() in LEARN_ACTIONS | FORGET_ACTIONS
-    return any(action.encode() in body for action in LEARN_ACTIONS | FORGET_ACTIONS)
-
-
-def read(body: bytes) -> LearnRequest | Taken | None:
+def read(head: bytes, project: str, *, complete: bool) -> StudioEvent | None:
     """An event as Label Studio posts it.
 
     Args:
-        body: JSON.
+        head: of the body.
+        project: Label Studio's id, of whose webhook it is.
+        complete: the head is all of the body.
 
     Returns:
         None when it is none of ours.
 
     Raises:
-        EventError, TaskError: it cannot be used.
+        EventError: it cannot be used.
     """
+    action = ACTION.match(head)
+    if action is None:
+        return _of_json(head, project, complete=complete)
+    name, start = action[1].decode(), action.end()
+    if name in LEARN_ACTIONS:
+        if (annotation := ANNOTATION.match(head, start)) is None:
+            return _of_json(head, project, complete=complete)
+        return StudioEvent(project, deleted=False, annotations=(annotation[1].decode(),))
+    if name not in DELETIONS:
+        return None
+    listed = LIST.match(head, start)
+    if listed is None or listed[1].decode() != DELETIONS[name]:
+        return _of_json(head, project, complete=complete)
+    ids, ended = _listed(head, listed.end())
+    return _deletion(project, DELETIONS[name], ids, complete=ended)
+
+
+def _listed(head: bytes, start: int) -> tuple[tuple[str, ...], bool]:
+    """The ids of a list, as far as it was read, and whether it ended."""
+    ids: list[str] = []
+    if head.startswith(b"]", start):
+        return (), True
+    while (one := ONE_ID.match(head, start)) is not None:
+        ids.append(one[1].decode())
+        start = one.end()
+        if one[2] == b"]":
+            return tuple(ids), True
+    return tuple(ids), False
+
+
+def _of_json(head: bytes, project: str, *, complete: bool) -> StudioEvent | None:
+    """The same of a body in any other order, where it is short."""
+    if not complete:
+        raise EventError(f"its first {HEAD_BYTES} bytes do not say what it is about")
     try:
-        event = json.loads(body)
+        event = json.loads(head)
     except (ValueError, RecursionError) as error:
         raise EventError(f"the body is no JSON: {error}") from None
-    action = event.get("action") if isinstance(event, Mapping) else None
-    if action in FORGET_ACTIONS:
-        return Taken(_id(event, "project"), _ids(event, "annotations"), _ids(event, "tasks"))
+    action = event.get("action") if isinstance(event, dict) else None
     if action in LEARN_ACTIONS:
-        return _correction(event)
-    return None
-
-
-def _correction(event: Mapping[str, Any]) -> LearnRequest:
-    """An annotation as something to learn from. One that was skipped has nothing to teach."""
-    annotation, task = event.get("annotation"), event.get("task")
-    if not isinstance(annotation, Mapping) or not isinstance(task, Mapping):
-        raise EventError("it has no annotation, or no task")
-    project = event.get("project")
-    xml = project.get("label_config") if isinstance(project, Mapping) else None
-    config = label_config.parse(xml if isinstance(xml, str) else "")
-    result = [] if annotation.get("was_cancelled") else _answers(annotation.get("result"), config)
-    taught = touched(result, _answers(_predicted(annotation), config))
-    images = config.pictures.of(task)
-    first, *more = (
-        (image, _regions(each, taught, config, f"task {task_id_of(task)}"))
-        for image, each in zip(images, _by_image(result, config, len(images)), strict=True)
-    )
-    return LearnRequest(
-        project=_id(event, "project"),
-        annotation=_id(event, "annotation"),
-        stamp=_stamp(annotation.get("updated_at")),
-        image=first[0],
-        regions=first[1],
-        task_id=task_id_of(task),
-        more=tuple(more),
-    )
-
-
-def _by_image(result: Any, config: LabelConfig, count: int) -> list[list[Any]]:
-    """The regions of a result by the image of the task that they lie on."""
-    held: list[list[Any]] = [[] for _ in range(count)]
-    for region in result if isinstance(result, list) else []:
-        if isinstance(region, Mapping):
-            number = config.pictures.number_of(dict(region), count)
-            if number is not None:
-                held[number].append(region)
-    return held
-
-
-def _predicted(annotation: Mapping[str, Any]) -> Any:
-    """The regions that an annotation started from; None where that is not known.
-
-    Label Studio keeps with an annotation the prediction of the version that the project showed when
-    it was submitted. An editor may have started from another one.
-    """
-    held, parent = annotation.get("prediction"), annotation.get("parent_prediction")
-    if not isinstance(held, Mapping) or (parent is not None and held.get("id") != parent):
+        return StudioEvent(project, deleted=False, annotations=(_id(event.get("annotation")),))
+    if action not in DELETIONS:
         return None
-    return held.get("result")
+    parts = event.get(DELETIONS[action])
+    ids = tuple(_id(part) for part in (parts if isinstance(parts, list) else ()))
+    return _deletion(project, DELETIONS[action], ids, complete=True)
 
 
-def _answers(result: Any, config: LabelConfig) -> Any:
-    """What stands in controls that the model is asked about, put together.
-
-    A box that a prompt left behind, or a mask in a control with model_skip, is no answer to that.
-    """
-    if not isinstance(result, list):
-        return result
-    return [region for region in whole(result) if _from_name(region) not in config.skipped]
+def _deletion(project: str, kind: str, ids: tuple[str, ...], *, complete: bool) -> StudioEvent:
+    annotations, tasks = (ids, ()) if kind == "annotations" else ((), ids)
+    return StudioEvent(project, True, annotations, tasks, complete)
 
 
-def _from_name(region: Any) -> str:
-    name = region.get("from_name") if isinstance(region, Mapping) else None
-    return name if isinstance(name, str) else ""
-
-
-def _regions(
-    result: Any, taught: Collection[str] | None, config: LabelConfig, where: str
-) -> Marked:
-    """Label and mask of the regions of some classes; None for all.
-
-    The regions of other classes are as good as not there: nobody looked at them.
-    """
-    size = image_size(result)
-    if size is None or (taught is not None and not taught):
-        return ()
-    known = None if taught is None else {config.names.get(name, name) for name in taught}
-    regions = read_regions(result, size, where, Findings(), Wanted(names=config.names))
-    return tuple((r.label, r.runs) for r in regions if known is None or r.label in known)
-
-
-def _stamp(updated: Any) -> int:
-    """Microseconds since the epoch; now, where Label Studio does not say."""
-    try:
-        seconds = datetime.fromisoformat(updated).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        seconds = time.time()
-    return round(seconds * MICROSECONDS)
-
-
-def _id(event: Mapping[str, Any], name: str) -> str:
-    """The id of a part of an event, digits.
-
-    Raises:
-        EventError: it has none.
-    """
-    part = event.get(name)
-    value = part.get("id") if isinstance(part, Mapping) else None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise EventError(f"its {name} has no id")
+def _id(part: Any) -> str:
+    value = part.get("id") if isinstance(part, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**18:
+        raise EventError("what it is about has no id")
     return str(value)
-
-
-def _ids(event: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """The ids of a list of parts; empty where there is none."""
-    parts = event.get(name)
-    return tuple(_id({name: part}, name) for part in (parts if isinstance(parts, list) else []))

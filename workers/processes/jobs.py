@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from redis import Redis, RedisError
+from redis import Redis
 from rq import Retry, get_current_job
 from rq.timeouts import JobTimeoutException
 
@@ -44,7 +44,6 @@ from workers.queue.replies import (
     store_failure,
     store_reply,
 )
-from workers.queue.server_errors import explain
 
 if TYPE_CHECKING:
     from workers.engine.segmenter import Segmenter
@@ -54,7 +53,6 @@ log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 3
 RETRY_SECONDS = (15, 60)  # Label Studio restarting must not empty the queue into failures
 LEARN_RETRY_SECONDS = (15, 60, 300)
-STORE_PAUSES = (1.0, 4.0, 10.0, 25.0)  # seconds; a failover takes less, all told
 ATTEMPTS_KEPT_SECONDS = 24 * 3600
 # The next click is another request; and what a project learnt or unlearnt in the meantime must not
 # answer for the version that was asked for, should that come back.
@@ -144,10 +142,7 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     kept = bench.reply_seconds
     if request.awaited or reply.model_version != request.model_version:
         kept = min(kept, PASSING_REPLY_SECONDS)
-    try:
-        _keep(bench, request.key, reply, kept)
-    except RedisError as error:
-        return _not_kept(bench, request, error, attempt)
+    _keep(bench, request, reply, kept)
     _tally(bench, reply.seconds | {"total": time.perf_counter() - started})
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
     log.info("task %s: %d segments (s: %s)", request.task_id, len(reply.segments), stages)
@@ -164,27 +159,10 @@ def _tally(bench: Workbench, seconds: Mapping[str, float]) -> None:
             tallies.count(pipe, "image_cache", tier, times)
 
 
-def _keep(bench: Workbench, key: str, reply: SegmentReply, seconds: int) -> None:
-    """Store a reply; what was dear to compute is not given up while the server changes hands."""
-    for pause in STORE_PAUSES:
-        try:
-            store_reply(bench.redis, key, replace(reply, stored_at=time.time()), seconds)
-            return
-        except RedisError as error:
-            log.warning("a reply waits: %s", explain(error).message)
-            time.sleep(pause)
-    store_reply(bench.redis, key, replace(reply, stored_at=time.time()), seconds)
-
-
-def _not_kept(
-    bench: Workbench, request: SegmentRequest, error: RedisError, attempt: int
-) -> Retry | None:
-    cause = explain(error)
-    if attempt < _most_attempts(request):
-        log.warning("task %s: try %d: %s", request.task_id, attempt, cause.message)
-        return _again(bench, attempt)
-    _give_up(bench, request, f"its masks could not be stored: {cause.message}", "queue")
-    return None
+def _keep(bench: Workbench, request: SegmentRequest, reply: SegmentReply, seconds: int) -> None:
+    """Store a reply; while the queue is away, that waits (`workers.queue.patience`)."""
+    stored = replace(reply, subject=request.subject, stored_at=time.time())
+    store_reply(bench.redis, request.key, stored, seconds)
 
 
 def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:

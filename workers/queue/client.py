@@ -43,7 +43,8 @@ from workers.queue.failures import TaskFailure
 from workers.queue.following import REFRESH_SECONDS, FollowingClient
 from workers.queue.handover import WAITING_KEY
 from workers.queue.heartbeats import Announcement, Heartbeat
-from workers.queue.ledger import Ledger
+from workers.queue.identity import Identity
+from workers.queue.ledger import MOST_PROJECTS, Ledger
 from workers.queue.replies import Answer
 from workers.queue.running import Running, in_hand
 from workers.queue.server_checks import ServerState
@@ -120,6 +121,7 @@ class SegmentClient(Claims):
         corrections: what projects learn from.
         following: has projects follow the version that they are served.
         ledger: what became of each task.
+        identity: tells Label Studio's word from that of others.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class SegmentClient(Claims):
         super().__init__(redis)
         self.following = FollowingClient(redis, refresh_seconds)
         self.corrections = CorrectionsClient(redis, self.following)
+        self.identity = Identity(redis)
         self._seconds = reply_days * 24 * 3600
         self.ledger = Ledger(redis, self._seconds)
         self._segment = open_queue(SEGMENT_QUEUE, redis)
@@ -164,6 +167,11 @@ class SegmentClient(Claims):
     def follow_now(self, project: str) -> None:
         """Have a project's open tasks and its shown version follow what it is served, at once."""
         self.following.now(project)
+
+    def known_projects(self) -> list[str]:
+        """Projects of which tasks were asked for, of late, or that learnt something."""
+        asked = [each.project for each in self.ledger.projects(MOST_PROJECTS)]
+        return list(dict.fromkeys([*asked, *self.corrections.projects()]))
 
     @property
     def server(self) -> Redis:
@@ -387,6 +395,8 @@ class SegmentClient(Claims):
 
         Each is claimed first (`claim_push`), so it is left alone when somebody is answering.
         """
+        for project, config in _grouped(deliveries):
+            self.identity.expect(project, config)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.sadd(self._delivery.redis_queues_keys, self._delivery.key)
             own = [each for each in deliveries if not each.like]

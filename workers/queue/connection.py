@@ -15,6 +15,7 @@ from workers import logs
 from workers.messages import (
     CHECK_FUNCTION,
     DELIVERY_FUNCTION,
+    EVENT_FUNCTION,
     FOLLOW_FUNCTION,
     LEARN_FUNCTION,
     SEGMENT_FUNCTION,
@@ -22,7 +23,12 @@ from workers.messages import (
 from workers.queue.server_errors import explain
 
 MODEL_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION})
-ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION, CHECK_FUNCTION, FOLLOW_FUNCTION}
+ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {
+    DELIVERY_FUNCTION,
+    CHECK_FUNCTION,
+    EVENT_FUNCTION,
+    FOLLOW_FUNCTION,
+}
 JOB_SECONDS = 600  # a job of more is stopped; see `QueueWorker` for a hung C call
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300

@@ -1,17 +1,30 @@
 """The web side's door to what projects learnt: note corrections, look up revisions, switch.
 
+What Label Studio says of an annotation is looked up there by a job of the delivery queue, which has
+the key and waits where Label Studio is away; what is found becomes a job for a worker with a model.
 Every method raises `QueueError` when Redis cannot be reached.
 """
 
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from redis import Redis
 
-from workers.messages import LEARN_FUNCTION, SEGMENT_QUEUE, LearnRequest, learn_job_id, names
+from workers.messages import (
+    DELIVERY_QUEUE,
+    EVENT_FUNCTION,
+    LEARN_FUNCTION,
+    SEGMENT_QUEUE,
+    LearnRequest,
+    StudioEvent,
+    learn_job_id,
+    names,
+)
 from workers.queue.connection import (
     FAILED_SECONDS,
     FINISHED_SECONDS,
+    AllowedJob,
     fields_of,
     open_queue,
     reaching_redis,
@@ -29,6 +42,20 @@ redis.call('RPUSH', KEYS[2], ARGV[1])
 return 1
 """
 
+# To the front: somebody is correcting, and it is done in a moment. A job that still waits will see
+# the newest state; one that runs may have read an older one. KEYS: the job that waits, queue. ARGV:
+# job, prefix of jobs, how long it is known, fields.
+_LOOK = """
+local held = redis.call('GET', KEYS[1])
+local status = held and redis.call('HGET', ARGV[2] .. held, 'status')
+if status == 'queued' or status == 'scheduled' then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
+redis.call('HSET', ARGV[2] .. ARGV[1], unpack(ARGV, 4))
+redis.call('LPUSH', KEYS[2], ARGV[1])
+return 1
+"""
+LOOK_SECONDS = 24 * 3600  # longer than all tries of such a job together
+
 
 class CorrectionsClient:
     """What the web process and the commands may do with a project's prototypes.
@@ -45,12 +72,48 @@ class CorrectionsClient:
         self._following = following
         self._store = PrototypeStore(redis)
         self._queue = open_queue(SEGMENT_QUEUE, redis)
+        self._events = open_queue(DELIVERY_QUEUE, redis)
         self._push = redis.register_script(_PUSH)
+        self._look = redis.register_script(_LOOK)
 
     @reaching_redis()
     def prototypes(self, project: str) -> str:
         """What `SegmentRequest.prototypes` must say now; empty for none."""
         return names(project, self._store.revision(project))
+
+    @reaching_redis()
+    def notice(self, event: StudioEvent) -> bool:
+        """Have Label Studio asked what became of annotations.
+
+        Returns:
+            False when a job that waits will see it all the same.
+        """
+        subject = f"{event.project}:{'-'.join(event.annotations)}"
+        if event.deleted:
+            subject = f"{event.project}:{uuid.uuid4().hex}"  # each has ids of its own
+        job = self._events.create_job(
+            EVENT_FUNCTION,
+            args=[event.to_json()],
+            job_id=f"event-{event.project}-{uuid.uuid4().hex}",
+            description=f"look at annotations of project {event.project}",
+            result_ttl=FINISHED_SECONDS,
+            failure_ttl=FAILED_SECONDS,
+        )
+        arguments = [job.id, AllowedJob.key_for(""), LOOK_SECONDS, *fields_of(job)]
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.sadd(self._events.redis_queues_keys, self._events.key)
+            self._look([f"dgl:event:{subject}", self._events.key], arguments, pipe)
+            return bool(pipe.execute()[1])
+
+    @reaching_redis()
+    def known(self, project: str) -> Mapping[str, str]:
+        """The annotations of a project that are known, each with its task, by ids."""
+        return self._store.tasks(project)
+
+    @reaching_redis()
+    def is_off(self, project: str) -> bool:
+        """Whether a project is switched off."""
+        return self._store.is_off(project)
 
     @reaching_redis()
     def submit(self, request: LearnRequest) -> bool:
@@ -78,13 +141,10 @@ class CorrectionsClient:
         return True
 
     @reaching_redis()
-    def forget(
-        self, project: str, annotations: Sequence[str] = (), tasks: Sequence[str] = ()
-    ) -> None:
-        """Take back what was learnt from annotations, and from all those of tasks, at once."""
-        of_tasks = self._store.annotations_of(project, tasks) if tasks else []
+    def forget(self, project: str, annotations: Sequence[str]) -> None:
+        """Take back what was learnt from annotations that are gone, for good and at once."""
         with self._followed(project):
-            self._store.remove(project, [*annotations, *of_tasks])
+            self._store.remove(project, annotations)
 
     @reaching_redis()
     def projects(self) -> list[str]:

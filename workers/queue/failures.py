@@ -15,6 +15,7 @@ from rq.utils import as_text
 FAILURES_KEY = "dgl:failures"
 COUNTS_KEY = "dgl:failures:counts"
 KEPT_FAILURES = 100
+LEARNING = "learning"  # stage of what would have been learnt or taken back
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class TaskFailure:
     """Why a task got no prediction.
 
     Attributes:
-        stage: where it ended: "predict" (no job was made of it), "interactive", or the name of the
-            queue of the job that gave it up.
-        task_id: Label Studio's id.
+        stage: where it ended: "predict" (no job was made of it), "interactive", "learning", or the
+            name of the queue of the job that gave it up.
+        task_id: Label Studio's id; empty where it is about an annotation.
         message: one line: the value, the cause and the way out.
         at: seconds since the epoch.
         project: Label Studio's id, digits; empty where the process does not know it.

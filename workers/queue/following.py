@@ -12,6 +12,7 @@ both, as a job. Here is who asks for that job; `workers.queue.progress` is what 
     dgl:following:P:job       the job that waits
     dgl:following:P:busy      the job that runs
     dgl:following:P:called    exists for a while after Label Studio called /setup
+    dgl:following:calls       such calls of this minute, of projects that nobody follows so far
     dgl:following:P:note      what a person has to set in Label Studio; absent for nothing
 
 At most one job of a project waits. What is learnt moves it to later, until there is quiet.
@@ -36,8 +37,11 @@ from workers.queue.connection import (
 REFRESH_SECONDS = 20.0
 LONGEST_WAIT = 5  # times that: who is corrected without a pause is followed all the same
 CALLED_SECONDS = 60  # Label Studio calls /setup again and again
+# Anybody may call /setup, in the name of any project: so many new ones are looked at in a minute.
+MOST_NEW = 60
 STORED_SECONDS = 5.0  # by then Label Studio has stored what it was answered
 REFILL = 25  # tasks missing: then the next are looked for
+NEW_KEY = "dgl:following:calls"
 
 # KEYS: waiting, queue, scheduled. ARGV: job, due (0 for at once), quiet, latest, prefix of jobs,
 # push, fields. Of a job that waits only the time changes: "quiet" moves it to later, up to its
@@ -131,8 +135,16 @@ class FollowingClient:
     def called(self, project: str) -> None:
         """Label Studio called /setup, as it does when somebody connects the backend."""
         name = key_of(project, "called")
-        if project and self._redis.set(name, 1, nx=True, ex=CALLED_SECONDS):
+        if not project or not self._redis.set(name, 1, nx=True, ex=CALLED_SECONDS):
+            return
+        if self._redis.exists(key_of(project)) or self._is_one_of_few():
             self._put(project, STORED_SECONDS)
+
+    def _is_one_of_few(self) -> bool:
+        with self._redis.pipeline() as pipe:
+            pipe.set(NEW_KEY, 0, nx=True, ex=CALLED_SECONDS)
+            pipe.incr(NEW_KEY)
+            return int(pipe.execute()[1]) <= MOST_NEW
 
     @reaching_redis()
     def landed(

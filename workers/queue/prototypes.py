@@ -187,10 +187,10 @@ class PrototypeStore:
         if annotations:
             self._remove([_key(project, kind) for kind in KINDS], [GONE, *annotations])
 
-    def annotations_of(self, project: str, tasks: Sequence[str]) -> list[str]:
-        """The annotations of some tasks that are known."""
-        wanted, held = set(tasks), self._redis.hgetall(_key(project, "tasks"))
-        return [as_text(a) for a, task in held.items() if as_text(task) in wanted]
+    def tasks(self, project: str) -> Mapping[str, str]:
+        """The annotations that are known, each with its task, by ids."""
+        held = self._redis.hgetall(_key(project, "tasks"))
+        return {as_text(annotation): as_text(task) for annotation, task in held.items()}
 
     def shares(self, project: str) -> tuple[str, Mapping[str, bytes]]:
         """The revision, and the shares of all annotations by id, as of one moment."""
@@ -217,8 +217,7 @@ class PrototypeStore:
     def learnt(self, project: str) -> Learnt:
         """How a project stands."""
         revision, shares = self.shares(project)
-        held = self._redis.hgetall(_key(project, "tasks"))
-        tasks = {as_text(annotation): as_text(task) for annotation, task in held.items()}
+        tasks = self.tasks(project)
         return Learnt(
             project=project,
             off=self.is_off(project),

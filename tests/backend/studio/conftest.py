@@ -7,6 +7,8 @@ from backend.studio.client import StudioClient
 from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 from workers.queue.client import SegmentClient
 
+OURS = "dgl-rsis-test"
+
 
 @pytest.fixture
 def rest(studio: FakeStudio) -> StudioClient:
@@ -16,3 +18,12 @@ def rest(studio: FakeStudio) -> StudioClient:
 @pytest.fixture
 def client(redis: Redis) -> SegmentClient:
     return SegmentClient(redis)
+
+
+@pytest.fixture
+def connected(redis: Redis, studio: FakeStudio) -> FakeStudio:
+    """A Label Studio whose project 1 has a backend that leads to this queue."""
+    identity = SegmentClient(redis).identity
+    studio.answers = lambda _url: [OURS, identity.challenged()]
+    studio.connect("DGL-RSIS", OURS)
+    return studio

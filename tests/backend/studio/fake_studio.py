@@ -10,11 +10,12 @@ import operator
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import requests
 from flask import Flask, Response, abort, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
 from werkzeug.serving import make_server
@@ -51,11 +52,14 @@ class FakeStudio:
     Attributes:
         url: where it listens.
         tasks: ids of existing tasks; all in project 1.
+        foreign: ids of tasks of project 2, which has no backend.
         images: by task id, where a task's image is not the usual one.
         label_config: of project 1.
         shown: its `model_version`.
         uses: "Use predictions to prelabel tasks" is on.
         backends: connected to it, as Label Studio describes them.
+        answers: address of a backend → what it says of its versions, or a status other than 200.
+        webhooks: of project 1.
         forbids: changes of the project and of its backends are answered with 403.
         history: what was shown after each change of that.
         predictions: stored, in order.
@@ -73,11 +77,14 @@ class FakeStudio:
 
     url: str = ""
     tasks: set[int] = field(default_factory=lambda: {1, 2, 3})
+    foreign: set[int] = field(default_factory=lambda: {77})
     images: dict[int, str] = field(default_factory=dict)
     label_config: str = "<View/>"
     shown: str = ""
     uses: bool = True
     backends: list[dict[str, Any]] = field(default_factory=list)
+    answers: Callable[[str], list[str] | int] = field(default=lambda url: _versions_at(url))
+    webhooks: list[dict[str, Any]] = field(default_factory=list)
     forbids: bool = False
     history: list[str] = field(default_factory=list)
     predictions: list[dict[str, Any]] = field(default_factory=list)
@@ -121,7 +128,7 @@ class FakeStudio:
 
     def check(self, row: dict[str, Any]) -> None:
         """Refuse a prediction of a task that does not exist."""
-        if row["task"] not in self.tasks:
+        if row["task"] not in self.tasks | self.foreign:
             reason = {"task": [f'Invalid pk "{row["task"]}" - object does not exist.']}
             abort(_problem(400, "Validation error", validation_errors=reason))
 
@@ -134,12 +141,19 @@ class FakeStudio:
         counts = {"total_annotations": submitted, "predictions": []}
         return {"id": task, "data": {"image": image}, **counts, **listed}
 
-    def connect(self, title: str, model_version: str) -> dict[str, Any]:
-        """Connect a backend; the first one is shown."""
-        backend = {"id": len(self.backends) + 1, "title": title, "url": "http://b:9090"}
+    def connect(self, title: str, model_version: str, url: str = "http://b:9090") -> dict[str, Any]:
+        """Connect a backend, with a webhook of its own; the first one is shown."""
+        backend = {"id": len(self.backends) + 1, "title": title, "url": url}
         self.backends.append({**backend, "model_version": model_version, "auth_method": "NONE"})
         self.shown = self.shown or title
+        self.hook(f"{url}/webhook")
         return self.backends[-1]
+
+    def hook(self, url: str, **values: Any) -> dict[str, Any]:
+        """Add a webhook to project 1."""
+        webhook = {"id": len(self.webhooks) + 1, "url": url, "headers": {}, "is_active": True}
+        self.webhooks.append(webhook | {"actions": []} | values)
+        return self.webhooks[-1]
 
     def show(self, version: str) -> None:
         """What the project shows from now on."""
@@ -178,6 +192,7 @@ def _app(studio: FakeStudio) -> Flask:
     _keep_annotations(app, studio)
     _list_tasks(app, studio)
     _choose_versions(app, studio)
+    _keep_webhooks(app, studio)
     return app
 
 
@@ -236,6 +251,14 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
             studio.predictions[:] = left
         return "", 204
 
+    @app.get("/api/predictions/<int:number>/")
+    def prediction(number: int) -> ResponseReturnValue:
+        return _one_of(studio.predictions, number)
+
+    @app.get("/api/annotations/<int:number>/")
+    def annotation(number: int) -> ResponseReturnValue:
+        return _one_of(studio.annotations, number)
+
     @app.post("/api/projects/1/import/predictions")
     def import_predictions() -> ResponseReturnValue:
         rows = request.get_json()
@@ -256,17 +279,18 @@ def _keep_annotations(app: Flask, studio: FakeStudio) -> None:
 def _list_tasks(app: Flask, studio: FakeStudio) -> None:
     @app.get("/api/projects/<int:project>/")
     def project(project: int) -> ResponseReturnValue:
-        if project != 1:
+        if project not in (1, 2):
             return _problem(404, "No Project matches the given query.")
-        described = {"id": 1, "title": "a project", "label_config": studio.label_config}
+        described = {"id": project, "title": "a project", "label_config": studio.label_config}
         chosen = {"model_version": studio.shown, "show_collab_predictions": studio.uses}
         return jsonify(**described, **chosen, task_number=len(studio.tasks))
 
     @app.get("/api/tasks/")
     def tasks() -> ResponseReturnValue:
-        if request.args["project"] != "1":
+        held = {"1": studio.tasks, "2": studio.foreign}.get(request.args["project"])
+        if held is None:
             return _problem(404, "No Project matches the given query.")
-        query, wanted = json.loads(request.args["query"]), sorted(studio.tasks)
+        query, wanted = json.loads(request.args["query"]), sorted(held)
         for rule in query.get("filters", {}).get("items", ()):
             wanted = [task for task in wanted if _passes(studio.listed(task), rule)]
         if "selectedItems" in query:
@@ -276,6 +300,21 @@ def _list_tasks(app: Flask, studio: FakeStudio) -> None:
 
 
 def _choose_versions(app: Flask, studio: FakeStudio) -> None:
+    @app.get("/api/projects/2/model-versions/")
+    def no_versions() -> ResponseReturnValue:
+        return jsonify(static=[], live=[])
+
+    @app.get("/api/ml/<int:number>/versions")
+    def asked(number: int) -> ResponseReturnValue:
+        backend = studio.backends[number - 1]
+        told = studio.answers(backend["url"])
+        if told == 404:
+            message = "Upgrade your ML backend version to latest."
+            return jsonify(versions=[backend["model_version"]], message=message)
+        if isinstance(told, int):
+            return jsonify(error="it does not answer"), told
+        return jsonify(versions=told)
+
     @app.get("/api/projects/1/model-versions/")
     def versions() -> ResponseReturnValue:
         assert request.args["extended"] == request.args["include_live_models"] == "true"
@@ -308,6 +347,37 @@ def _choose_versions(app: Flask, studio: FakeStudio) -> None:
         if studio.shown == before:
             studio.show(body["title"])
         return jsonify(backend)
+
+
+def _keep_webhooks(app: Flask, studio: FakeStudio) -> None:
+    @app.get("/api/webhooks/")
+    def webhooks() -> ResponseReturnValue:
+        return jsonify(studio.webhooks if request.args["project"] == "1" else [])
+
+    @app.patch("/api/webhooks/<int:number>/")
+    def change(number: int) -> ResponseReturnValue:
+        if studio.forbids:
+            return _problem(403, "You do not have permission to perform this action.")
+        # As Label Studio does, where a call without actions takes all away.
+        changed = {"actions": []} | request.get_json()
+        studio.webhooks[number - 1] |= changed
+        return jsonify(studio.webhooks[number - 1])
+
+
+def _one_of(rows: list[dict[str, Any]], number: int) -> ResponseReturnValue:
+    found = [row for row in rows if row["id"] == number]
+    return jsonify(found[0]) if found else _problem(404, "No such thing matches the given query.")
+
+
+def _versions_at(url: str) -> list[str] | int:
+    """What a backend on loopback says of its versions, or the status of that."""
+    if not url.startswith("http://127.0.0.1:"):
+        return 500
+    try:
+        answer = requests.get(f"{url}/versions", timeout=3)
+    except requests.RequestException:
+        return 500
+    return list(answer.json()["versions"]) if answer.ok else answer.status_code
 
 
 def _passes(task: dict[str, Any], rule: dict[str, Any]) -> bool:

@@ -46,7 +46,7 @@ def test_tasks_are_listed_behind_an_id_with_the_versions_they_have(
     assert [versions_of(task) for task in page] == [frozenset(), {"v1", "v2"}]
     assert client.tasks_after(1, 9, 2) == ([], 0)
     assert [task["id"] for task in client.tasks_of(1, [9, 3, 4])] == [3, 9]
-    for call in (lambda: client.tasks_after(2, 0, 1), lambda: client.project(2)):
+    for call in (lambda: client.tasks_after(3, 0, 1), lambda: client.project(3)):
         with pytest.raises(StudioError, match="404"):
             call()
     assert client.project(1)["task_number"] == 4

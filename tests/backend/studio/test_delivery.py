@@ -28,6 +28,12 @@ CONFIG = (
 REPLY = SegmentReply(2, 3, VERSION, (SegmentResult("water", 0.75, "class", Runs(2, 3, (1, 3, 2))),))
 
 
+@pytest.fixture(autouse=True)
+def _connected(connected: FakeStudio) -> None:
+    """Project 1 is, with the label config that the deliveries were asked for under."""
+    connected.label_config = CONFIG
+
+
 @pytest.fixture
 def request_1(client: SegmentClient) -> DeliveryRequest:
     """A claimed delivery to task 1, as the web side leaves it."""
@@ -191,7 +197,7 @@ def test_a_refusal_for_good_ends_the_delivery(
     reply: SegmentReply,
 ) -> None:
     studio.troubles = [400]
-    request = DeliveryRequest(task, KEY, request_1.config)
+    request = DeliveryRequest(task, KEY, request_1.config, "1")
 
     outcome = push(request)
 
@@ -204,7 +210,7 @@ def test_a_refusal_for_good_ends_the_delivery(
 def test_a_forgotten_config_ends_the_delivery(
     client: SegmentClient, push: Push, studio: FakeStudio, reply: SegmentReply
 ) -> None:
-    request = DeliveryRequest(1, KEY, "f" * 64)
+    request = DeliveryRequest(1, KEY, "f" * 64, "1")
 
     assert "config is no longer kept" in push(request)
     assert client.failure_counts() == {"delivery": 1}

@@ -32,9 +32,15 @@ from workers.queue.replies import store_reply
 LOOK = Look((ExampleLook(40.0, 0.3, (1.0, 2.0, 3.0), "AAAA"),))
 OTHER = Look((ExampleLook(50.0, 0.3, (1.0, 2.0, 3.0), "AAAA"),))
 SHIPS = version_like(VERSION, "ship")
-SOUGHT = Sought("1", XML, "ship", LOOK, VERSION, "1")
+SOUGHT = Sought("1", XML, "ship", LOOK, VERSION, "1", "/data/upload/1/t1.png")
 CONFIG = label_config.parse(XML)
 OWNER = "delivery-2"
+
+
+@pytest.fixture(autouse=True)
+def _connected(connected: FakeStudio) -> None:
+    """Project 1 is, with the label config that is asked under."""
+    connected.label_config = XML
 
 
 def asked(task: int, look: Look = LOOK) -> SegmentRequest:

@@ -31,11 +31,15 @@ def client(announced: Redis) -> SegmentClient:
 
 
 @pytest.fixture(autouse=True)
-def _environment(studio: FakeStudio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _environment(
+    redis: Redis, studio: FakeStudio, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Project 1 with five tasks, of which four were predicted and one of those is annotated."""
     studio.label_config = XML
     studio.tasks = {1, 2, 3, 4, 5}
     studio.connect("DGL-RSIS", BASE)
+    identity = SegmentClient(redis).identity
+    studio.answers = lambda _url: [BASE, identity.challenged()]
     for task in (1, 2, 3, 4):
         predict(studio, task, BASE)
     studio.annotations.append({"id": 1, "task": 4})

@@ -2,69 +2,36 @@ import contextlib
 import io
 import json
 import logging
-import subprocess
-import sys
-import time
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
+from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from backend.project.tasks import TaskError
-from backend.regions import brush
-from backend.web.webhook import Corrections, EventError, Taken, concerns, head_of, read
-from dgl_rsis.runs import Runs, from_runs, to_runs
+from backend.web import webhook
+from backend.web.app import create_app
+from backend.web.settings import Settings
+from backend.web.webhook import HEAD_BYTES, HEADER, EventError, head_of, read
 from tests.backend.conftest import MakeApp
+from tests.backend.studio.fake_studio import LEGACY_TOKEN
 from tests.backend.worker_end import PROJECT, VERSION, XML, predict_body, task
-from tests.loading import MODELS, SCENES, loads_none_of
-from tests.paths import PAYLOADS, ROOT
-from workers.messages import LearnRequest, SegmentRequest
+from tests.paths import PAYLOADS
+from workers.messages import SegmentRequest, StudioEvent
 from workers.queue.client import SegmentClient
 from workers.queue.prototypes import PrototypeStore
 
 SECRET = "d1y4wuxSbXxEdPa44srVNbB1q6w7k1EAy7jgVVvO"
-SHIP = np.zeros((64, 64), dtype=bool)
-SHIP[10:30, 20:50] = True
+CONNECTED = {"label_studio_url": "http://studio:8080", "label_studio_api_key": LEGACY_TOKEN}
 
 
-def brush_region(mask: Any = SHIP, label: str = "ship", **values: Any) -> dict[str, Any]:
-    height, width = mask.shape
-    return {
-        "id": "reg1",
-        "from_name": "brush",
-        "to_name": "image",
-        "type": "brushlabels",
-        "original_width": width,
-        "original_height": height,
-        "image_rotation": 0,
-        "origin": "prediction",
-        "value": {
-            "format": "rle",
-            "rle": brush.encode(to_runs(mask)),
-            "brushlabels": [label],
-        },
-    } | values
-
-
-def event(*regions: Any, action: str = "ANNOTATION_CREATED", **annotation: Any) -> dict[str, Any]:
-    """As recorded from Label Studio 1.23.2."""
+def event(action: str = "ANNOTATION_CREATED", masks: int = 3) -> dict[str, Any]:
+    """As recorded from Label Studio 1.23.2, with so many numbers of a mask."""
     return {
         "action": action,
-        "annotation": {
-            "id": 11,
-            "result": list(regions or [brush_region()]),
-            "was_cancelled": False,
-            "updated_at": "2026-11-23T07:46:22.714609Z",
-            "task": 1,
-            "project": 1,
-            "completed_by": 1,
-        }
-        | annotation,
+        "annotation": {"id": 11, "result": [{"value": {"rle": [7] * masks}}], "task": 5},
         "project": {
             "id": 1,
             "label_config": XML,
@@ -80,331 +47,195 @@ def body(content: Any) -> bytes:
     return json.dumps(content).encode()
 
 
-def learn_request(content: Any) -> LearnRequest:
-    request = read(body(content))
-    assert isinstance(request, LearnRequest)
-    return request
+def parsed(content: Any) -> StudioEvent | None:
+    head, complete = head_of(io.BytesIO(content if isinstance(content, bytes) else body(content)))
+    return read(head, "1", complete=complete)
 
 
 @pytest.fixture
-def corrections(redis: Redis) -> Iterator[Corrections]:
-    learning = Corrections(SegmentClient(redis), learns=True)
-    yield learning
-    learning._thread.shutdown()
+def learning(make_app: MakeApp) -> FlaskClient:
+    """The web application where corrections teach."""
+    return make_app(**CONNECTED)
 
 
-def see_to(corrections: Corrections, content: Any) -> None:
-    done = corrections.accept(content if isinstance(content, bytes) else body(content))
-    assert done is not None
-    done.result(timeout=10)
+@pytest.fixture
+def secret(redis: Redis) -> dict[str, str]:
+    """What the webhook of project 1 carries."""
+    return {HEADER: SegmentClient(redis).identity.token("1")}
 
 
-def waiting(redis: Redis) -> list[LearnRequest]:
+def waiting(redis: Redis) -> list[StudioEvent]:
     return [
-        LearnRequest.from_json(json.loads(zlib.decompress(redis.hget(key, "data") or b""))[2][0])
-        for key in redis.keys("rq:job:learn-*")
+        StudioEvent.from_json(json.loads(zlib.decompress(redis.hget(key, "data") or b""))[2][0])
+        for key in redis.keys("rq:job:event-*")
     ]
 
 
-def test_an_annotation_becomes_something_to_learn_from() -> None:
-    road = np.zeros((64, 64), dtype=bool)
-    road[40:44] = True
-    request = learn_request(event(brush_region(), brush_region(road, "water")))
-    assert (request.project, request.annotation, request.task_id) == ("1", "11", "5")
-    assert request.image == "/data/upload/1/8885ccc6-t1.png"
-    assert request.stamp == 1_795_419_982_714_609
-    assert [(label, from_runs(runs).sum()) for label, runs in request.regions] == [
-        ("ship", 600),
-        ("water", 256),
+CHANGED = StudioEvent("1", False, ("11",))
+KINDS = {
+    "as Label Studio has it": (event(), CHANGED),
+    "changed": (event("ANNOTATION_UPDATED"), CHANGED),
+    "of any size": (event(masks=100_000), CHANGED),
+    "in another order": (
+        {"annotation": {"x": 1, "id": 11}, "action": "ANNOTATION_CREATED"},
+        CHANGED,
+    ),
+    "without blanks": (b'{"action":"ANNOTATION_CREATED","annotation":{"id":11}}', CHANGED),
+    "annotations that were deleted": (
+        {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 4}, {"id": 5}], "project": {}},
+        StudioEvent("1", True, ("4", "5")),
+    ),
+    "tasks that were deleted": (
+        {"action": "TASKS_DELETED", "tasks": [{"id": 9}]},
+        StudioEvent("1", True, (), ("9",)),
+    ),
+    "none of them": (
+        {"action": "TASKS_DELETED", "tasks": []},
+        StudioEvent("1", True),
+    ),
+    "predictions that became annotations": (event("ANNOTATIONS_CREATED"), None),
+    "another event": ({"action": "TASKS_CREATED", "tasks": ["ANNOTATION_CREATED"]}, None),
+    "no event": ([1], None),
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), KINDS.values(), ids=list(KINDS))
+def test_the_action_and_ids_are_read(content: Any, expected: StudioEvent | None) -> None:
+    assert parsed(content) == expected
+
+
+def test_of_a_long_list_it_is_known_that_more_were_deleted() -> None:
+    ids = list(range(10**6, 10**6 + 10_000))
+    deleted = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": each} for each in ids]}
+    read_event = parsed(deleted)
+    assert read_event is not None
+    assert not read_event.complete
+    assert 3000 < len(read_event.annotations) < 10_000
+    assert list(read_event.annotations) == [
+        str(each) for each in ids[: len(read_event.annotations)]
     ]
-
-
-def test_other_shapes_count_too_and_what_is_no_mask_does_not() -> None:
-    rectangle = brush_region(type="rectanglelabels") | {
-        "value": {"x": 25, "y": 25, "width": 50, "height": 50, "rectanglelabels": ["ship"]}
-    }
-    keypoint = brush_region(type="keypointlabels") | {
-        "value": {"x": 25, "y": 25, "width": 1, "keypointlabels": ["ship"]}
-    }
-    broken = brush_region() | {"value": {"format": "rle", "rle": [1, 2], "brushlabels": ["ship"]}}
-    request = learn_request(event(rectangle, keypoint, broken, "junk"))
-    ((label, runs),) = request.regions
-    assert (label, sum(runs.counts[1::2])) == ("ship", 32 * 32)
-
-
-@pytest.mark.parametrize("content", [event(was_cancelled=True), event(result=[]), event("junk")])
-def test_what_teaches_nothing_takes_the_former_share_away(content: Any) -> None:
-    assert learn_request(content).regions == ()
-
-
-ROAD = np.zeros((64, 64), dtype=bool)
-ROAD[40:44] = True
-PREDICTED = [brush_region(id="a"), brush_region(ROAD, "water", id="b")]
-
-
-@pytest.mark.parametrize(
-    ("changed", "taught"),
-    [
-        (PREDICTED, ["ship", "water"]),
-        ([PREDICTED[0], PREDICTED[1] | {"origin": "prediction-changed"}], ["water"]),
-        ([PREDICTED[0]], []),  # the water was deleted, and nobody looked at the ship
-        ([*PREDICTED, brush_region(id="c", origin="manual")], ["ship", "ship"]),
-    ],
-)
-def test_only_classes_that_the_person_touched_teach(changed: Any, taught: list[str]) -> None:
-    held = {"id": 3, "result": PREDICTED}
-    request = learn_request(event(result=changed, prediction=held, parent_prediction=3))
-    assert [label for label, _ in request.regions] == taught
-
-
-BOX = {
-    **brush_region(type="rectanglelabels", id="stray", from_name="box", origin="manual"),
-    "value": {"x": 0, "y": 0, "width": 100, "height": 100, "rectanglelabels": ["ship"]},
-}
-POINT = {
-    **BOX,
-    "type": "keypointlabels",
-    "value": {"x": 25, "y": 25, "width": 1, "keypointlabels": ["ship"]},
-}
-OVAL = {
-    **BOX,
-    "type": "ellipselabels",
-    "value": {"x": 50, "y": 50, "radiusX": 20, "radiusY": 20, "ellipselabels": ["ship"]},
-}
-ASKING = XML.replace(
-    "</View>",
-    '<RectangleLabels name="box" toName="image" smart="true" model_skip="true">'
-    '<Label value="ship"/></RectangleLabels></View>',
-)
-
-
-@pytest.mark.parametrize("stray", [BOX, POINT, OVAL])
-@pytest.mark.parametrize("known", [True, False], ids=["with prediction", "without"])
-def test_what_a_prompt_left_behind_neither_teaches_nor_changes(stray: Any, known: bool) -> None:
-    content = event(
-        result=[*PREDICTED, stray],
-        prediction={"id": 3, "result": PREDICTED} if known else None,
-        parent_prediction=3,
-    )
-    content["project"]["label_config"] = ASKING
-    taught = learn_request(content).regions
-    assert [(label, from_runs(runs).sum()) for label, runs in taught] == [
-        ("ship", 600),
-        ("water", 256),
-    ]
-
-
-def test_what_does_not_say_where_it_stands_counts() -> None:
-    nowhere = brush_region()
-    del nowhere["from_name"]
-    for region in (nowhere, brush_region(from_name="elsewhere")):
-        assert [label for label, _ in learn_request(event(region)).regions] == ["ship"]
-
-
-def test_a_prediction_that_it_did_not_start_from_is_not_compared_with() -> None:
-    held = {"id": 3, "result": PREDICTED}
-    content = event(result=[brush_region(id="x")], prediction=held, parent_prediction=4)
-    assert [label for label, _ in learn_request(content).regions] == ["ship"]
-
-
-def test_deleted_annotations_and_tasks_are_taken_back() -> None:
-    project = {"id": 3}
-    deleted = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 4}, {"id": 5}]}
-    assert read(body(deleted | {"project": project})) == Taken("3", ("4", "5"))
-    deleted = {"action": "TASKS_DELETED", "tasks": [{"id": 9}]}
-    assert read(body(deleted | {"project": project})) == Taken("3", (), ("9",))
 
 
 BAD = {
     "no JSON": b'{"action": "ANNOTATION_CREATED"',
-    "no project": body(event() | {"project": None}),
+    "nothing": b"",
     "no annotation": body(event() | {"annotation": 7}),
-    "no task": body(event() | {"task": None}),
-    "no image": body(event() | {"task": {"id": 5, "data": {}}}),
-    "an id that is no number": body(event(id="../../1")),
-    "a deletion without ids": body(
-        {"action": "ANNOTATIONS_DELETED", "project": {"id": 1}, "annotations": [1]}
-    ),
-    "nested": b'{"action": "ANNOTATION_CREATED", "x": ' + b"[" * 100_000,
+    "an id that is no number": body(event() | {"annotation": {"id": "../../1"}}),
+    "an id that is a truth": body({"action": "ANNOTATION_CREATED", "annotation": {"id": True}}),
+    "a deletion without ids": body({"annotations": [1], "action": "ANNOTATIONS_DELETED"}),
+    "nested": b'{"x": ' + b"[" * 60_000,
+    "an order that hides what it is about": body({"x": "y" * HEAD_BYTES, **event()}),
 }
 
 
 @pytest.mark.parametrize("content", BAD.values(), ids=list(BAD))
 def test_an_event_that_cannot_be_used_is_said_and_forgotten(
-    corrections: Corrections, redis: Redis, caplog: pytest.LogCaptureFixture, content: bytes
+    learning: FlaskClient,
+    secret: dict[str, str],
+    redis: Redis,
+    caplog: pytest.LogCaptureFixture,
+    content: bytes,
 ) -> None:
-    with pytest.raises((EventError, TaskError)):
-        read(content)
-    see_to(corrections, content)
+    with pytest.raises(EventError):
+        parsed(content)
+    response = learning.post("/webhook", data=content, headers=secret)
+    assert (response.status_code, response.json) == (201, {"status": "ignored"})
     assert "nothing is learnt from an event" in caplog.text
-    assert redis.dbsize() == 0
-    see_to(corrections, event())
-    assert len(waiting(redis)) == 1
+    assert waiting(redis) == []
 
 
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(max_size=5),
-        lambda x: (
-            st.lists(x)
-            | st.dictionaries(
-                st.sampled_from(
-                    ["id", "data", "result", "image", "type", "value", "original_width", "x"]
-                ),
-                x,
-            )
-        ),
+        lambda x: st.lists(x) | st.dictionaries(st.sampled_from(["id", "action", "x"]), x),
         max_leaves=20,
     ),
-    st.sampled_from(["annotation", "task", "project"]),
+    st.sampled_from([*webhook.LEARN_ACTIONS, *webhook.DELETIONS]),
 )
-def test_no_event_raises_anything_else(junk: Any, part: str) -> None:
-    with contextlib.suppress(EventError, TaskError):
-        read(body(event() | {part: junk}))
+def test_whatever_is_posted_is_read_as_json_reads_it(junk: Any, action: str) -> None:
+    content = {"action": action, "annotation": junk, "annotations": junk, "tasks": junk}
+    order = {name: content[name] for name in ("annotations", "tasks", "annotation", "action")}
+    with contextlib.suppress(EventError):
+        assert parsed(content) == parsed(order)
 
 
-def test_an_event_becomes_a_job(corrections: Corrections, redis: Redis) -> None:
-    see_to(corrections, event())
-    (request,) = waiting(redis)
-    assert request == learn_request(event())
-
-
-def test_a_deletion_works_at_once(corrections: Corrections, redis: Redis) -> None:
-    see_to(corrections, event())
-    store = PrototypeStore(redis)
-    store.put("1", "11", learn_request(event()).stamp, b"share")
-    deleted = {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 11}], "project": {"id": 1}}
-    see_to(corrections, deleted)
-    assert store.shares("1") == ("", {})
-    see_to(corrections, event())
-    assert store.put("1", "11", learn_request(event()).stamp, b"share") is None
-
-
-def test_an_outage_of_the_queue_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    lost = Corrections(SegmentClient.from_url("redis://127.0.0.1:1/0"), learns=True)
-    see_to(lost, event())
-    assert "an event is lost" in caplog.text
-    lost._thread.shutdown()
-
-
-def test_only_so_many_events_wait(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = Corrections(SegmentClient(redis), learns=True)
-    monkeypatch.setattr("backend.web.webhook.MOST_WAITING_BYTES", 10)
-    assert full.accept(body(event())) is None
-    full._thread.shutdown()
-
-
-def test_a_flood_is_taken_and_seen_to_in_its_order(corrections: Corrections, redis: Redis) -> None:
-    stamp = "2026-11-23T07:46:{:02}.{:06}Z"
-    events = [event(updated_at=stamp.format(*divmod(i, 50)), id=i % 7) for i in range(300)]
-    taken = [corrections.accept(body(each)) for each in events]
-    assert None not in taken
-    for done in taken:
-        assert done is not None
-        done.result(timeout=60)
-    newest = {each["annotation"]["id"]: learn_request(each).stamp for each in events}
-    store = PrototypeStore(redis)
-    assert all(store.is_current("1", str(a), stamp) for a, stamp in newest.items())
-    assert (corrections._waiting, corrections._bytes) == (0, 0)
-
-
-def test_an_event_beyond_all_measure_is_dropped_and_read_to_its_end(
-    corrections: Corrections,
-    make_app: MakeApp,
-    redis: Redis,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_an_event_becomes_a_job_whatever_it_holds(
+    learning: FlaskClient, secret: dict[str, str], redis: Redis
 ) -> None:
-    content = body(event()) + b" " * 200_000
-    monkeypatch.setattr("backend.web.webhook.MOST_EVENT_BYTES", 1000)
-    assert corrections.accept(content) is None
-    assert "is dropped" in caplog.text
-    stream = io.BytesIO(content)
-    assert 1000 < len(head_of(stream)) < len(content)
-    assert stream.read() == b""
-    response = make_app().post("/webhook", data=content)
-    assert (response.status_code, response.json) == (201, {"status": "ignored"})
-    assert redis.dbsize() == 0
-
-
-POLYGON = brush_region(type="polygonlabels") | {
-    "value": {"points": [[25, 25], [75, 25], [75, 75], [25, 75]], "polygonlabels": ["ship"]}
-}
-ELLIPSE = brush_region(type="ellipselabels") | {
-    "original_width": 8192,
-    "original_height": 8192,
-    "value": {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "ellipselabels": ["ship"]},
-}
-READING = """
-import resource, sys
-from backend.web import app
-from backend.web.webhook import read
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-request = read(sys.stdin.buffer.read())
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(len(request.regions), sum(request.regions[0][1].counts[1::2]), grown < 32 * 1024)
-""" + loads_none_of(*MODELS, *SCENES)
-
-
-@pytest.mark.parametrize(("shape", "area"), [(POLYGON, 32 * 32), (ELLIPSE, 4_216_500)])
-def test_the_web_process_stays_small_whatever_is_drawn(shape: Any, area: int) -> None:
-    """It has neither rasterio nor room for planes of the image's size."""
-    done = subprocess.run(
-        [sys.executable, "-c", READING],
-        input=body(event(shape)),
-        capture_output=True,
-        check=True,
-        cwd=ROOT,
-    )
-    assert done.stdout.decode().split() == ["1", str(area), "True"]
-
-
-def test_other_events_are_passed_over_unread() -> None:
-    assert not concerns(body({"action": "TASKS_CREATED", "tasks": ["ANNOTATION_CREATED"]}))
-    assert concerns(body({"tasks": ["x" * 1000], "action": "ANNOTATION_UPDATED"}))
-    assert not concerns(b"")
-
-
-def test_the_webhook_answers_at_once_and_queues(make_app: MakeApp, redis: Redis) -> None:
-    response = make_app().post("/webhook", json=event())
+    response = learning.post("/webhook", json=event(masks=500_000), headers=secret)
     assert (response.status_code, response.json) == (201, {"status": "accepted"})
-    deadline = time.monotonic() + 10
-    while not waiting(redis) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    (request,) = waiting(redis)
-    assert request.annotation == "11"
+    assert waiting(redis) == [CHANGED]
 
 
-def test_with_learn_off_the_webhook_drops_all(make_app: MakeApp, redis: Redis) -> None:
-    response = make_app(learn=False).post("/webhook", json=event())
+def test_what_waits_is_looked_at_once(
+    learning: FlaskClient, secret: dict[str, str], redis: Redis
+) -> None:
+    for _ in range(3):
+        learning.post("/webhook", json=event(), headers=secret)
+    (job,) = redis.keys("rq:job:event-*")
+    redis.hset(job, "status", "started")  # it may have read the annotation already
+    learning.post("/webhook", json=event(), headers=secret)
+    assert waiting(redis) == [CHANGED, CHANGED]
+
+
+def test_the_head_is_read_and_the_rest_passed_over() -> None:
+    for size in (0, 1, HEAD_BYTES - 1, HEAD_BYTES, HEAD_BYTES + 1, 3 * HEAD_BYTES + 5):
+        stream = io.BytesIO(b"x" * size)
+        head, complete = head_of(stream)
+        assert (len(head), complete) == (min(size, HEAD_BYTES), size <= HEAD_BYTES)
+        assert stream.read() == b""
+
+
+def test_with_learn_off_the_webhook_drops_all(
+    make_app: MakeApp, secret: dict[str, str], redis: Redis
+) -> None:
+    off = make_app(learn=False, **CONNECTED)
+    response = off.post("/webhook", json=event(), headers=secret)
     assert (response.status_code, response.json) == (201, {"status": "ignored"})
-    assert redis.dbsize() == 0
+    assert waiting(redis) == []
+
+
+def test_without_a_key_nothing_is_learnt_and_it_is_said(
+    make_app: MakeApp, secret: dict[str, str], redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = make_app()
+    assert "start the backend with LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY" in caplog.text
+    response = client.post("/webhook", json=event(), headers=secret)
+    assert (response.status_code, response.json) == (201, {"status": "ignored"})
+    page = client.get("/", headers={"Accept": "text/html"}).get_data(as_text=True)
+    assert webhook.NO_KEY in page
+    assert client.get("/api/status").json["events"]["off"] == webhook.NO_KEY
+
+
+def test_an_outage_of_the_queue_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings.model_validate({"redis_url": "redis://127.0.0.1:1/0", **CONNECTED})
+    client = create_app(settings).test_client()
+    response = client.post("/webhook", json=event(), headers={HEADER: "1." + "0" * 64})
+    assert response.status_code == 503
+    assert "an event is lost" in caplog.text
 
 
 def test_no_secret_of_a_project_goes_on(
-    corrections: Corrections, redis: Redis, caplog: pytest.LogCaptureFixture
+    learning: FlaskClient,
+    secret: dict[str, str],
+    redis: Redis,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    see_to(corrections, event())
+    learning.post("/webhook", json=event(), headers=secret)
     (job,) = redis.keys("rq:job:*")
     stored = b"".join(redis.dump(key) or b"" for key in redis.keys("*"))
     stored += zlib.decompress(redis.hget(job, "data") or b"")
-    for secret in (SECRET, "me@x.org", "hunter22"):
-        assert secret.encode() not in stored
-        assert secret not in caplog.text
+    for each in (SECRET, "me@x.org", "hunter22", secret[HEADER]):
+        assert each.encode() not in stored
+        assert each not in caplog.text
 
 
 def test_the_recorded_webhook_is_read() -> None:
-    recorded = PAYLOADS
-    file = recorded / "09_webhook_ANNOTATION_CREATED.json"
+    file = PAYLOADS / "09_webhook_ANNOTATION_CREATED.json"
     if not file.exists():
         pytest.skip(f"{file} is not there")
-    request = learn_request(json.loads(file.read_text("utf-8"))["body"])
-    assert (request.project, request.annotation, request.task_id) == ("1", "1", "1")
-    ((label, runs),) = request.regions
-    assert (label, runs.height, runs.width) == ("ship", 64, 64)
-    assert isinstance(runs, Runs)
-    assert sum(runs.counts[1::2]) > 0
+    assert parsed(json.loads(file.read_text("utf-8"))["body"]) == StudioEvent("1", False, ("1",))
 
 
 def test_setup_and_predict_name_what_a_project_learnt(make_app: MakeApp, announced: Redis) -> None:

@@ -114,14 +114,6 @@ def test_a_bad_annotation_taken_back_restores_all(bench: Workbench, client: Segm
     assert np.array_equal(kept.sources, after.sources)
 
 
-def test_a_deleted_task_takes_its_annotations_along(
-    bench: Workbench, client: SegmentClient
-) -> None:
-    learnt(bench, client, learn_request())
-    client.corrections.forget("7", tasks=["5"])
-    assert client.corrections.prototypes("7") == ""
-
-
 def test_a_newer_change_wins_over_an_older_job(bench: Workbench, client: SegmentClient) -> None:
     old, new = learn_request(stamp=1), learn_request(stamp=2, regions=(("dark", LEFT),))
     assert client.corrections.submit(old)

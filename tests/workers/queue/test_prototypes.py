@@ -92,11 +92,11 @@ def test_microseconds_are_told_apart(store: PrototypeStore) -> None:
     assert not store.expect(PROJECT, "1", now, "5")
 
 
-def test_annotations_of_deleted_tasks_are_found(store: PrototypeStore) -> None:
+def test_the_tasks_of_annotations_are_known(store: PrototypeStore) -> None:
     store.expect(PROJECT, "1", 1, "5")
     store.expect(PROJECT, "2", 1, "6")
     store.expect(PROJECT, "3", 1, "5")
-    assert sorted(store.annotations_of(PROJECT, ["5", "9"])) == ["1", "3"]
+    assert store.tasks(PROJECT) == {"1": "5", "2": "6", "3": "5"}
 
 
 def test_the_oldest_annotations_make_room(redis: Redis) -> None:
