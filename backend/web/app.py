@@ -18,7 +18,7 @@ from flask import Flask, Response, g, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from backend.web import actions, errors, parts, routes, status
+from backend.web import actions, errors, parts, routes
 from backend.web.board import Board
 from backend.web.errors import RequestError
 from backend.web.forgery import FormToken
@@ -26,7 +26,8 @@ from backend.web.learning import Learning
 from backend.web.metrics import Metrics
 from backend.web.pages import FOLDER, prefers_html
 from backend.web.parts import Parts
-from backend.web.service import Answer, PredictionService, open_client
+from backend.web.reaching import StudioWatch
+from backend.web.service import Answer, PredictionService, open_client, studio_of
 from backend.web.settings import Settings
 from backend.web.webhook import Corrections, head_of
 from workers.queue.client import SegmentClient
@@ -35,6 +36,7 @@ from workers.queue.control import Control
 LOG = logging.getLogger(__name__)
 
 MODEL_CLASS = "DglRsis"
+WATCH_SECONDS = 5.0  # for Label Studio to say that it is back
 
 
 def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask:
@@ -62,6 +64,7 @@ def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask
             control=control,
             learning=Learning(client),
             token=FormToken(),
+            watch=StudioWatch(client, studio_of(settings, WATCH_SECONDS)),
         ),
     )
     errors.install(app)
@@ -128,14 +131,14 @@ def versions() -> dict[str, list[str]]:
 
 def expose_metrics() -> Response:
     """Prometheus' text format."""
-    state = status.read_state(parts.current().service.client)
+    state = parts.current().state()
     text = parts.current().metrics.expose(state.segmenters, state.waiting, state.given_up)
     return Response(text, mimetype="text/plain")
 
 
 def ready() -> tuple[dict[str, Any], int]:
-    """200 when a task would be served now: Redis answers and a segment worker is well."""
-    state = status.read_state(parts.current().service.client)
+    """200 when a task would be served now, and its masks delivered where they are to be."""
+    state = parts.current().state()
     if state.problem:
         return {"ready": False, "problem": state.problem}, 503
     return {"ready": True, "workers": state.segmenters, "waiting": state.waiting}, 200

@@ -108,7 +108,7 @@ class PredictionService:
         self._asks_again_at = 0.0
         self._slots = threading.BoundedSemaphore(settings.waiting_requests)
         self._prompts = PromptService(
-            client, settings.single_task_seconds, metrics, self._slot, _studio(settings)
+            client, settings.single_task_seconds, metrics, self._slot, studio_of(settings)
         )
 
     def model_version(self, project: str = "") -> str:
@@ -309,13 +309,20 @@ class PredictionService:
         LOG.warning("task %s gets []: %s", task_id, message)
 
 
-def _studio(settings: Settings) -> Callable[[], StudioClient] | None:
-    """Makes clients for what a person waits for; None where nothing can be pushed."""
+def studio_of(
+    settings: Settings, seconds: float = READ_SECONDS
+) -> Callable[[], StudioClient] | None:
+    """Makes clients for what a person waits for; None where nothing can be pushed.
+
+    Args:
+        settings: of the web process.
+        seconds: to wait for each answer.
+    """
     url, key = settings.label_studio_url, settings.label_studio_api_key
     if url is None or key is None:
         return None
     token, verify = key.get_secret_value(), settings.verify
-    return lambda: StudioClient(url, token, READ_SECONDS, verify)
+    return lambda: StudioClient(url, token, seconds, verify)
 
 
 def _id_of(project: str) -> str:

@@ -24,7 +24,7 @@ from workers.messages import (
     SegmentRequest,
     Served,
 )
-from workers.queue import failures, heartbeats, replies
+from workers.queue import failures, heartbeats, reach, replies
 from workers.queue.cancelling import Cancelling
 from workers.queue.claims import WAIT_SECONDS, Claims, claim_key
 from workers.queue.connection import (
@@ -45,6 +45,7 @@ from workers.queue.following import REFRESH_SECONDS, FollowingClient
 from workers.queue.handover import WAITING_KEY
 from workers.queue.heartbeats import Announcement, Heartbeat
 from workers.queue.ledger import Ledger
+from workers.queue.reach import Refusal
 from workers.queue.replies import Answer
 from workers.queue.running import Running, in_hand
 
@@ -197,6 +198,21 @@ class SegmentClient(Claims):
         counts = {queue.name: len(queue) for queue in (self._segment, self._delivery)}
         reserved = len(self._interactive)
         return counts | ({INTERACTIVE_QUEUE: reserved} if reserved else {})
+
+    @reaching_redis()
+    def check_writes(self) -> None:
+        """See that the server takes what is written: a replica, or one that is full, does not."""
+        self._redis.set("dgl:written", 1, ex=60)
+
+    @reaching_redis()
+    def studio_refusal(self) -> Refusal | None:
+        """Since when and why deliveries do not reach Label Studio; None while they do."""
+        return reach.refusal(self._redis)
+
+    @reaching_redis()
+    def studio_answers(self) -> None:
+        """Label Studio was asked, and is back."""
+        reach.answers(self._redis)
 
     @reaching_redis()
     def record_failures(self, given_up: Sequence[TaskFailure]) -> None:
