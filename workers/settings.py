@@ -39,6 +39,8 @@ class SharedSettings(BaseSettings):
         learn: take what annotators submit as examples, and use it; `adapt off` is for one project.
         refresh_seconds: how long a project must have learnt nothing before its open tasks get new
             predictions.
+        max_waiting: tasks that may wait in the queue; further ones are refused, but for a few of
+            people who wait themselves.
         requests_ca_bundle: file of certificate authorities to trust instead of the built-in ones.
     """
 
@@ -55,6 +57,7 @@ class SharedSettings(BaseSettings):
     log_format: LogFormat = "text"
     learn: bool = True
     refresh_seconds: float = Field(default=20.0, ge=0, le=3600)
+    max_waiting: int = Field(default=100_000, ge=1, le=10_000_000)
     requests_ca_bundle: Path | None = None
 
     @property

@@ -175,6 +175,14 @@ class StudioClient:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
 
+    def check_token(self) -> None:
+        """See that Label Studio answers and takes the token.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        self._call("GET", "/api/current-user/whoami")
+
     def project(self, project_id: int) -> Json:
         """A project's settings: `title`, `label_config`, `task_number` and more.
 

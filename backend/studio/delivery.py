@@ -166,7 +166,7 @@ def _try(job: Job, request: DeliveryRequest, client: SegmentClient) -> str | Ret
         return str(error)
     except StudioError as error:
         cause, doubtful = str(error), not error.retry
-        reach.refused(client.server, cause)
+        reach.refused(client.server, cause, known=error.status in (403, 404))
     except QueueError:
         raise
     except Exception:

@@ -34,6 +34,7 @@ from workers.messages import (
 )
 from workers.queue.client import SegmentClient
 from workers.queue.connection import STORED_TASK
+from workers.queue.control import FULL
 
 LOG = logging.getLogger(__name__)
 
@@ -97,7 +98,11 @@ def seek(sought: Sought, client: SegmentClient, studio: StudioClient | None) -> 
     own = [task for task in tasks if task_id_of(task) == sought.task_id]
     requests = list(_requests(sought, [task for task in tasks if task not in own]))
     client.seek(sought.project, sought.label, sought.look.digest)
-    client.submit(requests)  # in no ledger: each task waits there for what it is without this
+    # In no ledger: each task waits there for what it is without this.
+    full = {each.task_id for each in client.submit(requests)}
+    if requests and len(full) == len(requests):
+        return f"{NOT_SEARCHED}: {FULL}"
+    requests = [each for each in requests if each.task_id not in full]
     digest, look = client.store_config(sought.xml), sought.look.digest
     client.deliver(
         [

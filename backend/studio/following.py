@@ -54,7 +54,9 @@ def follow(payload: dict[str, Any]) -> str:
     job = get_current_job()
     assert job is not None, "follow() runs as an RQ job only"
     settings, project = WorkerSettings(), str(payload["project"])
-    client = SegmentClient(job.connection, settings.reply_days, settings.refresh_seconds)
+    client = SegmentClient(
+        job.connection, settings.reply_days, settings.refresh_seconds, settings.max_waiting
+    )
     state = Following(job.connection, project)
     if not state.begin(job.id):
         client.following.later(project, BUSY_SECONDS)
@@ -225,12 +227,14 @@ class Run:
         """
         same = [task for task in tasks if any(map(self._is_same_model, versions_of(task)))]
         asked = dict(self._requests(stands.label_config, same))
-        keys = {int(task["id"]): "" for task in tasks if task not in same}
+        project, keys = str(self.project), {int(t["id"]): "" for t in tasks if t not in same}
+        if asked:
+            full = {each.task_id for each in self.client.submit([*asked.values()], project=project)}
+            keys |= {task: "" for task in asked if str(task) in full}
+            asked = {task: each for task, each in asked.items() if str(task) not in full}
         keys |= {task: each.key for task, each in asked.items()}
         self.state.walked(after, keys, all_of_them=False)
         if asked:
-            project = str(self.project)
-            self.client.submit(list(asked.values()), project=project)
             digest = self.client.store_config(stands.label_config)
             self.client.deliver(
                 [DeliveryRequest(task, each.key, digest, project) for task, each in asked.items()]

@@ -27,6 +27,7 @@ LOG = logging.getLogger(__name__)
 
 MOST_AGAIN = 10_000  # tasks of one press of a button; it can be pressed again
 FAILED: tuple[State, ...] = ("failed", "given-up")
+ROOM_SECONDS = 60  # by then the queue may have room again
 MOST_TOLD = 100  # of those that cannot be tried again
 UNKNOWN = "There is no such project or task, or nothing of that kind can be asked for."
 
@@ -118,7 +119,11 @@ def _called(wish: Callable[[], Done]) -> Response:
     check_json(request)
     done = wish()
     refused = [{"task": task, "reason": why} for task, why in done.refused]
-    return jsonify(done=done.word, count=done.count, refused=refused)
+    response = jsonify(done=done.word, count=done.count, refused=refused)
+    if done.word == "full":
+        response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+        response.headers["Retry-After"] = str(ROOM_SECONDS)
+    return response
 
 
 def _of_project(project: str, wish: str) -> Done:
@@ -165,17 +170,22 @@ def _retry_failed(project: str) -> Iterator[Retried]:
                 break
             retried = _retry(project, part)
             yield retried
+            if retried.full:
+                return
             again += retried.again
             passed += len(retried.refused)
 
 
 def _retried(project: str, results: Iterable[Retried]) -> Done:
-    again, refusals, told = 0, 0, list[tuple[str, str]]()
+    again, refusals, full, told = 0, 0, False, list[tuple[str, str]]()
     for each in results:
         again += each.again
+        full |= each.full
         refusals += len(each.refused)
         told += each.refused[: MOST_TOLD - len(told)]
     LOG.info("project %s: %d tasks are tried again, %d cannot be", project, again, refusals)
+    if full and not again:
+        return Done("full", refusals, told)
     if refusals and not again:
         return Done("refused", refusals, told)
     return replace(_said("retried", again), refused=told)

@@ -19,7 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from backend.web import actions, bodies, errors, parts, routes, status
+from backend.web import actions, bodies, errors, parts, routes
 from backend.web.board import Board
 from backend.web.bodies import PredictBody, SetupBody
 from backend.web.forgery import FormToken
@@ -27,7 +27,8 @@ from backend.web.learning import Learning
 from backend.web.metrics import Metrics
 from backend.web.pages import FOLDER, prefers_html
 from backend.web.parts import Parts
-from backend.web.service import Answer, PredictionService, open_client
+from backend.web.reaching import StudioWatch
+from backend.web.service import Answer, PredictionService, open_client, studio_of
 from backend.web.settings import Settings
 from backend.web.webhook import Corrections
 from workers.queue.client import SegmentClient
@@ -36,6 +37,7 @@ from workers.queue.control import Control
 LOG = logging.getLogger(__name__)
 
 MODEL_CLASS = "DglRsis"
+WATCH_SECONDS = 5.0  # for Label Studio to say that it is back
 
 
 def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask:
@@ -63,6 +65,7 @@ def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask
             control=control,
             learning=Learning(client),
             token=FormToken(),
+            watch=StudioWatch(client, studio_of(settings, WATCH_SECONDS)),
         ),
     )
     errors.install(app)
@@ -134,14 +137,13 @@ def versions() -> dict[str, list[str]]:
 
 def expose_metrics() -> Response:
     """Prometheus' text format."""
-    state = status.read_state(parts.current().service.client)
-    text = parts.current().metrics.expose(state)
+    text = parts.current().metrics.expose(parts.current().state())
     return Response(text, content_type=CONTENT_TYPE_LATEST)
 
 
 def ready() -> tuple[dict[str, Any], int]:
-    """200 when a task would be served now: Redis answers and a segment worker is well."""
-    state = status.read_state(parts.current().service.client)
+    """200 when a task would be served now, and its masks delivered where they are to be."""
+    state = parts.current().state()
     if state.problem:
         return {"ready": False, "problem": state.problem}, 503
     return {"ready": True, "workers": state.segmenters, "waiting": state.waiting}, 200

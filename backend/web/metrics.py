@@ -47,7 +47,7 @@ class Metrics:
         )  # fmt: skip
         self.tasks = Counter(
             "dgl_tasks",
-            "Tasks in /predict by outcome: answered, queued, failed, duplicate",
+            "Tasks in /predict by outcome: answered, queued, failed, refused, duplicate",
             ["outcome"],
             registry=self.registry,
         )

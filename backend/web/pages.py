@@ -48,6 +48,7 @@ LEAST_WIDTH = 4.0  # of a part, in thousandths of the bar
 SAID: Mapping[str, str] = {
     "retried": "Asked for again: {count}.",
     "refused": "Cannot be tried again from here: {count}; open them in Label Studio.",
+    "full": "The queue is full: try again when some of it is done.",
     "cancelled": "Cancelled: {count}.",
     "nothing": "Nothing was left to do.",
     "stale": "The page was out of date and nothing was done: press again.",

@@ -8,7 +8,9 @@ from backend.web.board import Board
 from backend.web.forgery import FormToken
 from backend.web.learning import Learning
 from backend.web.metrics import Metrics
+from backend.web.reaching import StudioWatch
 from backend.web.service import PredictionService
+from backend.web.status import State, read_state
 from backend.web.webhook import Corrections
 from workers.queue.control import Control
 
@@ -27,6 +29,7 @@ class Parts:
         control: retries and cancels tasks.
         learning: reads and switches what projects learnt.
         token: of the forms.
+        watch: says whether predictions reach Label Studio.
     """
 
     service: PredictionService
@@ -36,6 +39,11 @@ class Parts:
     control: Control
     learning: Learning
     token: FormToken
+    watch: StudioWatch
+
+    def state(self) -> State:
+        """The queue, its workers and the way to Label Studio right now."""
+        return read_state(self.service.client, self.watch)
 
 
 def install(app: Flask, parts: Parts) -> None:

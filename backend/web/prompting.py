@@ -26,6 +26,7 @@ from dgl_rsis.types import Json
 from workers.messages import SegmentReply, SegmentRequest
 from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError
+from workers.queue.control import FULL
 from workers.queue.failures import TaskFailure
 from workers.queue.replies import Failure
 
@@ -158,7 +159,8 @@ class PromptService:
         return told
 
     def _reply(self, request: SegmentRequest, started: float) -> SegmentReply:
-        self.client.submit([request], at_front=True, interactive=True)
+        if self.client.submit([request], at_front=True, interactive=True):
+            raise NoSuggestionError(FULL)
         with self._slot() as free:
             left = max(0.0, started + self._seconds - time.monotonic()) if free else 0.0
             reply = self.client.wait([request.key], left)[request.key]

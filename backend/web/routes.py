@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import NotFound
 
-from backend.web import pages, parts, status
+from backend.web import pages, parts
 from backend.web.board import FILTERS, ProjectView, TaskPage, TaskView
 from workers.queue.connection import STORED_TASK, QueueError
 
@@ -37,7 +37,7 @@ def show_overview() -> Response:
     """All projects, workers, queues and the last failures."""
     if _prefers_json():
         return tell_status()
-    state = status.read_state(parts.current().service.client)
+    state = parts.current().state()
     projects = _projects()
     return _page(
         "overview.html",
@@ -75,7 +75,7 @@ def show_task(project: str, task: str) -> Response:
 
 def tell_status() -> Response:
     """The overview for programs."""
-    state = status.read_state(parts.current().service.client)
+    state = parts.current().state()
     return jsonify(
         ready=not state.problem,
         problem=state.problem,

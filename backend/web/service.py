@@ -32,6 +32,7 @@ from workers import logs
 from workers.messages import DeliveryRequest, SegmentReply, SegmentRequest, Served
 from workers.queue.client import SegmentClient
 from workers.queue.connection import STORED_TASK, QueueError
+from workers.queue.control import FULL
 from workers.queue.failures import TaskFailure
 from workers.queue.ledger import Outcome, State
 from workers.queue.replies import Failure
@@ -97,7 +98,9 @@ def open_client(settings: Settings) -> SegmentClient:
     """
     if settings.redis_url is None:
         raise ValueError("REDIS_URL is not set: give the address of a Redis or Valkey server")
-    return SegmentClient.from_url(settings.redis_url, settings.reply_days, settings.refresh_seconds)
+    return SegmentClient.from_url(
+        settings.redis_url, settings.reply_days, settings.refresh_seconds, settings.max_waiting
+    )
 
 
 class PredictionService:
@@ -112,7 +115,7 @@ class PredictionService:
         self._asks_again_at = 0.0
         self._slots = threading.BoundedSemaphore(settings.waiting_requests)
         self._prompts = PromptService(
-            client, settings.single_task_seconds, metrics, self._slot, _studio(settings)
+            client, settings.single_task_seconds, metrics, self._slot, studio_of(settings)
         )
 
     def model_version(self, project: str = "") -> str:
@@ -213,14 +216,32 @@ class PredictionService:
         version, prototypes = served.version, served.prototypes
         requests = [_request(task, config, version, prototypes) for task in tasks]
         accepted = [request for request in requests if isinstance(request, SegmentRequest)]
-        self.client.submit(accepted, at_front=at_front, project=project)
+        full = self.client.submit(accepted, at_front=at_front, project=project)
+        self._tell_full(project, [_Ask(each.task_id, each.key) for each in full])
         refused = [request for request in requests if isinstance(request, TaskFailure)]
         self._refuse([replace(failure, project=project) for failure in refused])
         self._note(project, [Outcome(f.task_id, "", "failed", f.message) for f in refused])
-        asks = [_Ask(r.task_id, r.key) if isinstance(r, SegmentRequest) else None for r in requests]
-        seconds = time.monotonic() - started
-        LOG.info("%d of %d tasks are in the queue, %.3f s", len(accepted), len(tasks), seconds)
+        unasked = {id(each) for each in (*full, *refused)}
+        asks = [
+            _Ask(r.task_id, r.key)
+            if isinstance(r, SegmentRequest) and id(r) not in unasked
+            else None
+            for r in requests
+        ]
+        queued, seconds = len(accepted) - len(full), time.monotonic() - started
+        LOG.info("%d of %d tasks are in the queue, %.3f s", queued, len(tasks), seconds)
         return asks
+
+    def _tell_full(self, project: str, asks: Sequence[_Ask]) -> None:
+        """Tasks for which there is no room: said once a call, however many there are."""
+        if not asks:
+            return
+        self.metrics.tasks.labels("refused").inc(len(asks))
+        LOG.warning("project %s: %d tasks get []: %s", project, len(asks), FULL)
+        self.client.record_failures(
+            [TaskFailure("predict", ask.task_id, FULL, project=project) for ask in asks]
+        )
+        self._note(project, [_outcome(ask, "failed", FULL) for ask in asks])
 
     def _served(self, project: str) -> Served | None:
         """What a project is served, kept for an outage; None before a worker was ready."""
@@ -232,16 +253,20 @@ class PredictionService:
                 self._last_prototypes[project] = served.prototypes
         return served
 
-    def _deliver(self, asks: Sequence[_Ask | None], project: str, xml: str) -> None:
+    def _deliver(
+        self, asks: Sequence[_Ask | None], project: str, xml: str, *, single: bool = False
+    ) -> None:
         """Have the predictions pushed when they are ready."""
         wanted = [ask for ask in asks if ask is not None and STORED_TASK.fullmatch(ask.task_id)]
         if not wanted:
             return
         digest = self.client.store_config(xml)
-        self.client.deliver(
-            [DeliveryRequest(int(ask.task_id), ask.key, digest, project) for ask in wanted]
+        full = self.client.deliver(
+            [DeliveryRequest(int(ask.task_id), ask.key, digest, project) for ask in wanted],
+            at_front=single,
         )
-        self.metrics.tasks.labels("queued").inc(len(wanted))
+        self._tell_full(project, [_Ask(str(each.task_id), each.key) for each in full])
+        self.metrics.tasks.labels("queued").inc(len(wanted) - len(full))
 
     def _wait(
         self, asks: Sequence[_Ask | None], project: str, xml: str, *, single: bool
@@ -282,7 +307,7 @@ class PredictionService:
         if reply is None:
             LOG.info("task %s is not ready yet", ask.task_id)
             if self._settings.delivers:
-                self._deliver([ask], call.project, call.xml)
+                self._deliver([ask], call.project, call.xml, single=call.single)
             return NOTHING
         return self._claimed(ask, reply, call)
 
@@ -321,13 +346,20 @@ class PredictionService:
         LOG.warning("task %s gets []: %s", task_id, message)
 
 
-def _studio(settings: Settings) -> Callable[[], StudioClient] | None:
-    """Makes clients for what a person waits for; None where nothing can be pushed."""
+def studio_of(
+    settings: Settings, seconds: float = READ_SECONDS
+) -> Callable[[], StudioClient] | None:
+    """Makes clients for what a person waits for; None where nothing can be pushed.
+
+    Args:
+        settings: of the web process.
+        seconds: to wait for each answer.
+    """
     url, key = settings.label_studio_url, settings.label_studio_api_key
     if url is None or key is None:
         return None
     token, verify = key.get_secret_value(), settings.verify
-    return lambda: StudioClient(url, token, READ_SECONDS, verify)
+    return lambda: StudioClient(url, token, seconds, verify)
 
 
 def _id_of(project: str) -> str:

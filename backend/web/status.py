@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from backend.web.reaching import StudioWatch
 from workers.messages import DELIVERY_QUEUE, INTERACTIVE_QUEUE, SEGMENT_QUEUE
 from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError, task_of_delivery
@@ -59,7 +60,7 @@ class State:
     """The queue and its workers right now.
 
     Attributes:
-        problem: why no task can be served; "" when all is well.
+        problem: why no task can be served, or none delivered; "" when all is well.
         workers: those that beat within the last minute, of all queues.
         waiting: jobs that wait, by queue; empty when Redis does not answer.
         segmenters: live segment workers; None when Redis does not answer.
@@ -81,12 +82,20 @@ class State:
     server: ServerState = field(default_factory=ServerState)
 
 
-def read_state(client: SegmentClient) -> State:
-    """Ask the queue; an unreachable one is a state, not an error."""
+def read_state(client: SegmentClient, watch: StudioWatch | None = None) -> State:
+    """Ask the queue; an unreachable one is a state, not an error.
+
+    Args:
+        client: the queue.
+        watch: says whether predictions reach Label Studio; None where that does not matter.
+    """
     try:
+        client.check_writes()
         beats = client.workers()
         segmenters = sum(worker.queue == SEGMENT_QUEUE and worker.is_live for worker in beats)
         problem = "" if segmenters else NO_WORKER
+        if watch is not None and not problem:
+            problem = watch.problem(beats)
         workers = tuple(_views(beats, client.running(beats)))
         failures, given_up = tuple(client.failures()), client.failure_counts()
         return State(

@@ -48,7 +48,8 @@ def make_app(redis: Redis) -> MakeApp:
     def make(**values: object) -> FlaskClient:
         budgets = {"single_task_seconds": 0.3, "batch_seconds": 0.5}
         settings = Settings.model_validate(budgets | values)
-        return create_app(settings, SegmentClient(redis)).test_client()
+        client = SegmentClient(redis, most_waiting=settings.max_waiting)
+        return create_app(settings, client).test_client()
 
     return make
 

@@ -6,10 +6,11 @@ Redis cannot be reached, which the web side turns into "nothing yet".
 
 import hashlib
 import time
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterator, Sequence
+from typing import Self, TypeVar
 
 from redis import Redis
+from redis.client import Pipeline
 from rq import Queue
 from rq.job import Job, Retry
 from rq.utils import as_text, str_to_date
@@ -24,7 +25,8 @@ from workers.messages import (
     SegmentRequest,
     Served,
 )
-from workers.queue import failures, heartbeats, replies, server_checks, tallies
+from workers.queue import failures, heartbeats, reach, replies, server_checks, tallies
+from workers.queue.asking import DELIVER, MOST_WAITING, PART, RESERVE, SUBMIT
 from workers.queue.cancelling import Cancelling
 from workers.queue.claims import WAIT_SECONDS, Claims, claim_key
 from workers.queue.connection import (
@@ -45,6 +47,7 @@ from workers.queue.handover import WAITING_KEY
 from workers.queue.heartbeats import Announcement, Heartbeat
 from workers.queue.identity import Identity
 from workers.queue.ledger import MOST_PROJECTS, Ledger
+from workers.queue.reach import Refusal
 from workers.queue.replies import Answer
 from workers.queue.running import Running, in_hand
 from workers.queue.server_checks import ServerState
@@ -57,55 +60,8 @@ POLL_GROWTH = 1.3  # a click that takes 100 ms must not be seen at 160
 # Label Studio may be down for a night: 19 hours in all.
 DELIVERY_RETRY_SECONDS = (10, 30, 60, 300, 900, 1800, *[3600] * 18)
 
-# Check and enqueue in one step. RQ's own `unique=True` was not enough: it cannot be pipelined
-# (a thousand round trips), knows nothing of our replies and failures, and refuses a job for as long
-# as RQ remembers an earlier run. A SET NX marker beside RQ's job would outlive a crash between the
-# two writes, or expire while a long queue still waits. The job's own hash is the one marker that
-# exists exactly as long as the job does. An open moves its waiting job to the front. The job also
-# holds who asked for it, so that what one of them cancels is not taken from the others.
-_SUBMIT = """
-if redis.call('EXISTS', KEYS[3], KEYS[4]) > 0 then return 0 end
-local status = redis.call('HGET', KEYS[1], 'status')
-if status and status ~= 'finished' and status ~= 'failed' then
-  redis.call('HSET', KEYS[1], ARGV[3], '')
-  if ARGV[2] == 'LPUSH' and redis.call('LREM', KEYS[2], 1, ARGV[1]) == 1 then
-    redis.call('LPUSH', KEYS[2], ARGV[1])
-  end
-  return 0
-end
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], ARGV[3], '', unpack(ARGV, 4))
-redis.call(ARGV[2], KEYS[2], ARGV[1])
-return 1
-"""
 
-# The same for a delivery, which waits for the result of its segment job where that is to come
-# (`workers.queue.handover`). One that waits for its next try goes at once: who asks for it again is
-# Label Studio, which is back.
-_DELIVER = """
-local claim = redis.call('GET', KEYS[3])
-if claim and claim ~= 'push' then return 0 end
-redis.call('SET', KEYS[3], 'push', 'EX', ARGV[4])
-local status = redis.call('HGET', KEYS[1], 'status')
-if status == 'scheduled' and redis.call('ZREM', KEYS[6], ARGV[1]) == 1 then
-  redis.call('HSET', KEYS[1], 'status', 'queued')
-  redis.call('RPUSH', KEYS[2], ARGV[1])
-end
-local lost = status == 'deferred' and not redis.call('ZSCORE', KEYS[5], ARGV[1])
-if status and status ~= 'finished' and status ~= 'failed' and not lost then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(ARGV, 5))
-local segment = redis.call('HGET', KEYS[4], 'status')
-local comes = segment and segment ~= 'finished' and segment ~= 'failed'
-if comes and redis.call('EXISTS', KEYS[7], KEYS[8]) == 0 then
-  redis.call('HSET', KEYS[1], 'status', 'deferred')
-  redis.call('HSET', KEYS[4], ARGV[2], '')
-  redis.call('ZADD', KEYS[5], ARGV[3], ARGV[1])
-else
-  redis.call('RPUSH', KEYS[2], ARGV[1])
-end
-return 1
-"""
+Task = TypeVar("Task")
 
 
 class SegmentClient(Claims):
@@ -116,6 +72,7 @@ class SegmentClient(Claims):
         reply_days: how long replies and configs are kept.
         refresh_seconds: how long a project must have learnt nothing before its open tasks get new
             predictions.
+        most_waiting: tasks that may wait at once; some more of people who wait themselves.
 
     Attributes:
         corrections: what projects learn from.
@@ -125,27 +82,36 @@ class SegmentClient(Claims):
     """
 
     def __init__(
-        self, redis: Redis, reply_days: int = 7, refresh_seconds: float = REFRESH_SECONDS
+        self,
+        redis: Redis,
+        reply_days: int = 7,
+        refresh_seconds: float = REFRESH_SECONDS,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         super().__init__(redis)
         self.following = FollowingClient(redis, refresh_seconds)
         self.corrections = CorrectionsClient(redis, self.following)
         self.identity = Identity(redis)
         self._seconds = reply_days * 24 * 3600
+        self._most_waiting = most_waiting
         self.ledger = Ledger(redis, self._seconds)
         self._segment = open_queue(SEGMENT_QUEUE, redis)
         self._interactive = open_queue(INTERACTIVE_QUEUE, redis)
         self._delivery = open_queue(DELIVERY_QUEUE, redis)
         self._cancelling = Cancelling(redis)
-        self._submit = redis.register_script(_SUBMIT)
-        self._deliver = redis.register_script(_DELIVER)
+        self._submit = redis.register_script(SUBMIT)
+        self._deliver = redis.register_script(DELIVER)
 
     @classmethod
     def from_url(
-        cls, url: str, reply_days: int = 7, refresh_seconds: float = REFRESH_SECONDS
+        cls,
+        url: str,
+        reply_days: int = 7,
+        refresh_seconds: float = REFRESH_SECONDS,
+        most_waiting: int = MOST_WAITING,
     ) -> Self:
         """A client with the short time-outs that a web server needs."""
-        return cls(connect(url), reply_days, refresh_seconds)
+        return cls(connect(url), reply_days, refresh_seconds, most_waiting)
 
     def served(self, project: str, *, learns: bool) -> Served | None:
         """What a project is served now; None before the first worker was ready.
@@ -241,6 +207,21 @@ class SegmentClient(Claims):
         return server_checks.check(self._redis)
 
     @reaching_redis()
+    def check_writes(self) -> None:
+        """See that the server takes what is written: a replica, or one that is full, does not."""
+        self._redis.set("dgl:written", 1, ex=60)
+
+    @reaching_redis()
+    def studio_refusal(self) -> Refusal | None:
+        """Since when and why deliveries do not reach Label Studio; None while they do."""
+        return reach.refusal(self._redis)
+
+    @reaching_redis()
+    def studio_answers(self) -> None:
+        """Label Studio was asked, and is back."""
+        reach.answers(self._redis)
+
+    @reaching_redis()
     def record_failures(self, given_up: Sequence[TaskFailure]) -> None:
         """Note tasks that get no prediction, for the status page and the metrics."""
         failures.record(self._redis, given_up)
@@ -263,7 +244,7 @@ class SegmentClient(Claims):
         at_front: bool = False,
         interactive: bool = False,
         project: str = "",
-    ) -> None:
+    ) -> list[SegmentRequest]:
         """Have requests answered; what is answered, failed lately or waiting is left alone.
 
         What waits to be delivered for one of these tasks under another key, as of an older label
@@ -275,22 +256,40 @@ class SegmentClient(Claims):
             interactive: by a worker that is reserved for people who wait, if one is alive; else at
                 the front of the others' queue.
             project: Label Studio's id of theirs, to be noted in the ledger; empty notes nothing.
+
+        Returns:
+            Those for which the queue has no room: as many wait as may.
         """
         reserved = interactive and self._is_reserved()
         queue = self._interactive if reserved else self._segment
         push = "LPUSH" if interactive or at_front else "RPUSH"
-        tasks = [(each.task_id, each.key) for each in requests]
-        former = self.ledger.superseded(project, tasks)
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.sadd(queue.redis_queues_keys, queue.key)
-            self.ledger.ask(pipe, project, tasks)
-            for request in requests:
-                job = self._segment_job(request, queue)
-                answers = [replies.reply_key(request.key), replies.failure_key(request.key)]
-                head = [job.id, push, asker(request.task_id)]
-                self._submit([job.key, queue.key, *answers], [*head, *fields_of(job)], pipe)
-            pipe.execute()
+        most = self._most_waiting + (RESERVE if interactive or at_front else 0)
+        refused: list[SegmentRequest] = []
+        former: list[tuple[str, str]] = []
+        for part in _parts(requests):
+            tasks = [(each.task_id, each.key) for each in part]
+            superseded = self.ledger.superseded(project, tasks)
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.sadd(queue.redis_queues_keys, queue.key)
+                self.ledger.ask(pipe, project, tasks)
+                for request in part:
+                    self._put(pipe, request, queue, push, most)
+                outcomes = pipe.execute()[-len(part) :]
+            unasked = [each for each, done in zip(part, outcomes, strict=True) if done < 0]
+            kept = {each.task_id for each in unasked}
+            former += [each for each in superseded if each[0] not in kept]
+            refused += unasked
         self._cancelling.cancel(former, keep=False)
+        return refused
+
+    def _put(
+        self, pipe: Pipeline, request: SegmentRequest, queue: Queue, push: str, most: int
+    ) -> None:
+        job = self._segment_job(request, queue)
+        answers = [replies.reply_key(request.key), replies.failure_key(request.key)]
+        keys = [job.key, queue.key, *answers, queue.scheduled_job_registry.key]
+        head = [job.id, push, asker(request.task_id), most]
+        self._submit(keys, [*head, *fields_of(job)], pipe)
 
     def _is_reserved(self) -> bool:
         """Whether a worker reserved for people who wait serves now."""
@@ -387,38 +386,54 @@ class SegmentClient(Claims):
         return "" if held is None else as_text(held)
 
     @reaching_redis()
-    def deliver(self, deliveries: Sequence[DeliveryRequest]) -> None:
+    def deliver(
+        self, deliveries: Sequence[DeliveryRequest], *, at_front: bool = False
+    ) -> list[DeliveryRequest]:
         """Have replies pushed to Label Studio: now, or when their segment job is done.
 
         What is like an exemplar has no place in the ledger, where a task has one state: that of
         what the model says of it by itself.
 
         Each is claimed first (`claim_push`), so it is left alone when somebody is answering.
+
+        Args:
+            deliveries: any number.
+            at_front: they are of a person who waits, for whom there is room beyond the others'.
+
+        Returns:
+            Those for which the queue has no room: as many wait as may.
         """
         for project, config in _grouped(deliveries):
             self.identity.expect(project, config)
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.sadd(self._delivery.redis_queues_keys, self._delivery.key)
-            own = [each for each in deliveries if not each.like]
-            for (project, config), some in _grouped(own).items():
-                tasks = [(str(each.task_id), each.key) for each in some]
-                self.ledger.ask(pipe, project, tasks, config, anew=False)
-            for delivery in deliveries:
-                job = self._delivery_job(delivery)
-                keys = [
-                    job.key,
-                    self._delivery.key,
-                    claim_key(delivery.task_id, delivery.key),
-                    AllowedJob.key_for(segment_job_id(delivery.key)),
-                    WAITING_KEY,
-                    self._delivery.scheduled_job_registry.key,
-                    replies.reply_key(delivery.key),
-                    replies.failure_key(delivery.key),
-                ]
-                asked = asker(str(delivery.task_id))
-                arguments = [job.id, asked, int(time.time()), WAIT_SECONDS, *fields_of(job)]
-                self._deliver(keys, arguments, pipe)
-            pipe.execute()
+        most = self._most_waiting + (RESERVE if at_front else 0)
+        refused: list[DeliveryRequest] = []
+        for part in _parts(deliveries):
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.sadd(self._delivery.redis_queues_keys, self._delivery.key)
+                own = [each for each in part if not each.like]
+                for (project, config), some in _grouped(own).items():
+                    tasks = [(str(each.task_id), each.key) for each in some]
+                    self.ledger.ask(pipe, project, tasks, config, anew=False)
+                for delivery in part:
+                    self._hand(pipe, delivery, most)
+                outcomes = pipe.execute()[-len(part) :]
+            refused += [each for each, done in zip(part, outcomes, strict=True) if done < 0]
+        return refused
+
+    def _hand(self, pipe: Pipeline, delivery: DeliveryRequest, most: int) -> None:
+        job = self._delivery_job(delivery)
+        keys = [
+            job.key,
+            self._delivery.key,
+            claim_key(delivery.task_id, delivery.key),
+            AllowedJob.key_for(segment_job_id(delivery.key)),
+            WAITING_KEY,
+            self._delivery.scheduled_job_registry.key,
+            replies.reply_key(delivery.key),
+            replies.failure_key(delivery.key),
+        ]
+        head = [job.id, asker(str(delivery.task_id)), int(time.time()), WAIT_SECONDS, most]
+        self._deliver(keys, [*head, *fields_of(job)], pipe)
 
     def _segment_job(self, request: SegmentRequest, queue: Queue) -> Job:
         return queue.create_job(
@@ -441,6 +456,11 @@ class SegmentClient(Claims):
             failure_ttl=FAILED_SECONDS,
             retry=Retry(max=len(DELIVERY_RETRY_SECONDS), interval=list(DELIVERY_RETRY_SECONDS)),
         )
+
+
+def _parts(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
+    """Some tasks at a time."""
+    return (tasks[start : start + PART] for start in range(0, len(tasks), PART))
 
 
 def _grouped(

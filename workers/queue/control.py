@@ -6,7 +6,7 @@ kept for the next who asks, and nothing is delivered.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from workers.messages import DeliveryRequest, SegmentRequest
@@ -14,12 +14,20 @@ from workers.queue.cancelling import Cancelling
 from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, reaching_redis, segment_job_id
 from workers.queue.ledger import OPEN, RETRIABLE, Entry, Outcome
-from workers.queue.replies import attempts_key, failure_key, kept_requests, reply_key
+from workers.queue.replies import (
+    attempts_key,
+    failure_key,
+    keep_request,
+    kept_requests,
+    reply_key,
+)
 
 LOOKED_AT = 100  # of the longest waiting, when it is looked what was lost
 LEAST_AGE_SECONDS = 60.0  # of what may be lost: a job and its note are not written at once
 GONE = "open the task in Label Studio again: what was asked is no longer kept"
 NO_REQUEST = "correct the task's data in Label Studio and open it again"
+FULL = "the queue is full: ask again when some of it is done, or raise MAX_WAITING"
+KEPT_SECONDS = 24 * 3600  # how long what found no room can be asked for again
 LOST = "its job is gone from the queue: open the task in Label Studio again"
 
 
@@ -30,10 +38,12 @@ class Retried:
     Attributes:
         again: how many were asked for again.
         refused: task ids with why they cannot be.
+        full: the queue has no room for more.
     """
 
     again: int = 0
     refused: tuple[tuple[str, str], ...] = ()
+    full: bool = False
 
 
 Update = Callable[[SegmentRequest], SegmentRequest]
@@ -88,10 +98,26 @@ class Control:
                 if entry.config and self._delivers:
                     pushed.append(_delivery(project, entry, request.key))
         self._forget([*keys, *(request.key for request in asked)])
-        self._client.submit(asked, project=project)
-        self._client.deliver(pushed)
+        unasked = {each.task_id for each in self._client.submit(asked, project=project)}
+        pushed = [each for each in pushed if str(each.task_id) not in unasked]
+        unasked |= {str(each.task_id) for each in self._client.deliver(pushed)}
+        self._client.ledger.settle(project, self._unasked(asked, pushed, unasked))
+        refused += [(task, FULL) for task in sorted(unasked)]
         again = {each.task_id for each in asked} | {str(each.task_id) for each in pushed}
-        return Retried(len(again), tuple(refused))
+        return Retried(len(again - unasked), tuple(refused), bool(unasked))
+
+    def _unasked(
+        self,
+        asked: Sequence[SegmentRequest],
+        pushed: Sequence[DeliveryRequest],
+        tasks: Collection[str],
+    ) -> list[Outcome]:
+        """Where those stand that the queue has no room for; their requests are kept."""
+        for each in asked:
+            if each.task_id in tasks:
+                keep_request(self._redis, each, FULL, KEPT_SECONDS)
+        keys = {str(each.task_id): each.key for each in (*pushed, *asked)}
+        return [Outcome(task, key, "failed", FULL) for task, key in keys.items() if task in tasks]
 
     @reaching_redis()
     def refusal(self, entry: Entry) -> str:

@@ -172,10 +172,13 @@ class Ledger:
         stored = [each for each in outcomes if STORED_TASK.fullmatch(each.task_id)]
         if not project or not stored:
             return 0
-        now = time.time()
-        flat = [part for each in stored for part in _written(each)]
+        now, moved = time.time(), 0
         head: list[Argument] = [now, project, self._lifetime, MOST_PROJECTS, _tail("", "", now)]
-        return int(self._settle(_keys(project), [*head, *flat]))
+        for start in range(0, len(stored), CHUNK):
+            part = stored[start : start + CHUNK]
+            flat = [value for each in part for value in _written(each)]
+            moved += int(self._settle(_keys(project), [*head, *flat]))
+        return moved
 
     @reaching_redis()
     def projects(self, most: int) -> list[Summary]:

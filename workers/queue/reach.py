@@ -32,11 +32,17 @@ class Refusal:
         return max(0.0, time.time() - self.since)
 
 
-def refused(redis: Redis, cause: str) -> None:
-    """A delivery failed for a reason that is not its own."""
+def refused(redis: Redis, cause: str, *, known: bool = False) -> None:
+    """A delivery failed for a reason that may pass.
+
+    Args:
+        redis: the queue's server.
+        cause: with the way out.
+        known: it takes the token, so that this being so proves nothing.
+    """
     with redis.pipeline() as pipe:
         pipe.hsetnx(STUDIO_KEY, "since", time.time())
-        pipe.hset(STUDIO_KEY, "cause", cause)
+        pipe.hset(STUDIO_KEY, mapping={"cause": cause, "known": int(known)})
         pipe.expire(STUDIO_KEY, KEPT_SECONDS)
         pipe.execute()
 
@@ -44,6 +50,12 @@ def refused(redis: Redis, cause: str) -> None:
 def passed(redis: Redis) -> None:
     """Label Studio answered a delivery."""
     redis.delete(STUDIO_KEY)
+
+
+def answers(redis: Redis) -> None:
+    """Label Studio answered, and takes the token: what did not reach it will."""
+    if redis.hget(STUDIO_KEY, "known") == b"0":
+        redis.delete(STUDIO_KEY)
 
 
 def refusal(redis: Redis) -> Refusal | None:

@@ -134,8 +134,19 @@ class QueueEngine:
                 failed.append(request.key)
         if asked:
             self._reach(partial(self._client.forget_failures, failed))
-            self._reach(partial(self._client.submit, asked))
+            self._submit(asked)
         return unasked
+
+    def _submit(self, requests: Sequence[SegmentRequest]) -> None:
+        """Ask for items; while the queue is full, wait."""
+        said = False
+        while requests and not self._stop.asked:
+            requests = self._reach(partial(self._client.submit, requests))
+            if requests:
+                if not said:
+                    LOG.warning("the queue is full: waiting for room")
+                said = True
+                self._stop.rest(LOST_PAUSE_SECONDS)
 
     def _ready(self) -> list[Answered]:
         """Answers that are there now, some of them at most."""
@@ -178,7 +189,7 @@ class QueueEngine:
                 request = requests.of(items[0])
             except ItemError:
                 continue  # its file is gone meanwhile: its job has the bytes, or fails
-            self._reach(partial(self._client.submit, [request]))
+            self._submit([request])
 
     def _reach(self, call: Callable[[], Reply]) -> Reply:
         """Call the queue; while it is away, wait.

@@ -6,6 +6,7 @@ has gone; and it remembers when it was called for what.
 
 import base64
 import json
+import logging
 import operator
 import threading
 import time
@@ -173,6 +174,7 @@ def fake_studio(port: int = 0, certificate: tuple[str, str] | None = None) -> It
     With files of a certificate and its key it serves HTTPS.
     """
     studio = FakeStudio()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each call, else
     server = make_server("127.0.0.1", port, _app(studio), threaded=True, ssl_context=certificate)
     studio.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
