@@ -3,7 +3,8 @@
 Two questions, two spans. Whether a worker serves (`live`): its last beat is a few seconds old, and
 its process is there where this machine can see that. Whether its jobs may be given to others
 (`is_alive`): it was silent for half a minute, since giving a job away twice costs more than
-waiting; where this machine sees that its process is gone, at once. Ages are those of the queue's server, so the clocks of machines need not agree.
+waiting; where this machine sees that its process is gone, at once. Ages are those of the queue's
+server, so the clocks of machines need not agree.
 """
 
 import json
