@@ -1,12 +1,15 @@
 """A segment worker whose model is a few lines of NumPy."""
 
 import base64
+import ctypes
 import io
+import logging
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,12 +33,30 @@ from workers.processes.delivery import run_delivery_worker
 from workers.processes.jobs import Workbench
 from workers.processes.model_worker import ModelWorker
 from workers.processes.queue_worker import worker_connection
+from workers.processes.watchdog import Limits, Watchdog
 from workers.queue.connection import open_queue
 from workers.settings import WorkerSettings
 
 VERSION = "fake-1"
 REPLY_SECONDS = 7200
-PAUSES = {"pause": 0.05, "sleep": 1.5, "hang": 60.0}  # seconds, by label
+NO_LIMITS = Limits(locked=600.0, idle=600.0)
+
+
+def _deadlock() -> None:
+    """Native code that waits for ever, without the interpreter's lock."""
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+STUCK: Mapping[str, Callable[[], object]] = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "pause": lambda: time.sleep(0.05),
+    "sleep": lambda: time.sleep(1.5),
+    "hang": lambda: time.sleep(60.0),
+    "deadlock": _deadlock,
+    "hold": lambda: ctypes.PyDLL(None).sleep(60),  # native code that keeps the interpreter's lock
+}
 
 
 @dataclass(frozen=True)
@@ -83,9 +104,8 @@ class FakeSegmenter:
         if not labels:
             raise InputError("no labels to look for: give at least one")
         name = labels[0].name
-        if name == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(PAUSES.get(name, 0.0))
+        if name in STUCK:
+            STUCK[name]()
         if name == "broken":
             raise ZeroDivisionError("what nobody foresaw")
         if name == "wide" and batch > 32:
@@ -210,12 +230,21 @@ def request(*labels: str, image: str | None = None, task: str = "7") -> SegmentR
     )
 
 
-def run(url: str, beat_seconds: float, hung_seconds: float, queue: str = SEGMENT_QUEUE) -> None:
-    """Be a worker process."""
-    redis = Redis.from_url(url)
-    worker = ModelWorker(open_queue(queue, redis), fake_bench(redis), "cpu")
+def run(
+    url: str,
+    beat_seconds: float,
+    limits: Limits = NO_LIMITS,
+    queue: str = SEGMENT_QUEUE,
+    output: Path | None = None,
+) -> None:
+    """Be a worker process, whose log and errors go to a file if one is given."""
+    if output is not None:
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
+        logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
+    redis = worker_connection(url)
+    watchdog = Watchdog(limits, sign_seconds=0.1).start()
+    worker = ModelWorker(open_queue(queue, redis), fake_bench(redis), "cpu", watchdog)
     worker._beat_seconds = beat_seconds
-    worker._hung_seconds = hung_seconds
     worker.warm_up()
     sys.exit(worker.run())
 

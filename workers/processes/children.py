@@ -79,6 +79,8 @@ class Restarts:
         """
         self.count += 1
         self.in_a_row = 1 if healthy else self.in_a_row + 1
+        if not cause and -status in set(signal.Signals):
+            cause = f"killed by {signal.Signals(-status).name}"
         self.status, self.cause = status, cause
         pause = FIRST_PAUSE_SECONDS * 2 ** min(self.in_a_row - 1, 16)
         pause = LONGEST_PAUSE_SECONDS if hopeless else min(pause, LONGEST_PAUSE_SECONDS)

@@ -33,7 +33,8 @@ HEALTHY_SECONDS = 60.0  # one that lived so long and died is in no crash loop
 ADDRESS = "address"  # file in the folder, while the server runs
 LOG = "valkey.log"
 SOCKET = "valkey.sock"
-LAST_BYTES = 4096  # of the log, that its last line is looked for in
+LAST_BYTES = 4096  # of the log, that its last warning is looked for in
+WARNING = " # "  # between time and text
 
 
 class EmbeddedServerError(RuntimeError):
@@ -155,14 +156,14 @@ class EmbeddedServer:
     def _ended(self, status: int, cause: str) -> None:
         lived = time.monotonic() - self._started
         self._process, self._ended_at = None, time.time()
-        cause = cause or _last_line(self._folder / LOG)
+        cause = cause or (_last_warning(self._folder / LOG) if status >= 0 else "")
         pause = self.restarts.ended(status, cause, healthy=lived >= HEALTHY_SECONDS)
         log.error(
             "embedded Valkey ended with status %d after %.0f s (%s); starting again in %.0f s; "
             "nothing is lost but what it was told in its last second",
             status,
             lived,
-            cause or f"see {self._folder / LOG}",
+            self.restarts.cause or f"see {self._folder / LOG}",
             pause,
         )
 
@@ -252,11 +253,10 @@ def _locked(folder: Path) -> Iterator[int]:
         os.close(lock)
 
 
-def _last_line(path: Path) -> str:
-    """The last line of a log, without its process id and time; empty where there is none."""
+def _last_warning(path: Path) -> str:
+    """The last of a log's warnings, without process id and time; empty where there is none."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
-        lines = file.read().decode(errors="replace").split("\n")
-        said = [line for line in lines if line.strip()]
-        return said[-1].rpartition(" * ")[2].rpartition(" # ")[2].strip() if said else ""
+        warnings = file.read().decode(errors="replace").rpartition(WARNING)[2]
+        return warnings.partition("\n")[0].strip()
     return ""

@@ -235,6 +235,8 @@ class QueueWorker(SimpleWorker):
             recover(self._queue)
             if self._timetable.acquire_locks():
                 self._timetable.enqueue_scheduled_jobs()
+            if not self._heard:
+                log.info("heartbeats reach the queue again")
             self._heard = True
         except RedisError as error:
             if self._heard:  # one line for all the while that it is away

@@ -5,8 +5,8 @@ A process can be stuck in three ways, and each is seen by what is still awake:
 - It is stopped, or gone with its machine. Nothing in it is awake: its supervisor misses the signs
   of life and kills it, and other workers miss its heartbeat.
 - Native code holds the interpreter's lock for ever. No Python runs: a timer of `faulthandler`,
-  which needs no interpreter and is wound up again every second, writes where all threads are and
-  ends it.
+  which needs no interpreter and is wound up again each second, tells where all threads are and ends
+  the process.
 - Native code waits for ever without the lock. This thread runs: a job that uses no processor while
   it should compute, or one that takes far too long, ends the process.
 

@@ -1,7 +1,6 @@
 """One supervised process: its command, its life, its lines, its signs of life."""
 
 import re
-import signal
 import socket
 import subprocess
 import time
@@ -117,7 +116,7 @@ class Child:
         self.process = None
         self.ended_at = time.time()
         healthy = self._jobs > 0 or self.lived >= HEALTHY_SECONDS
-        cause = cause or self._own_words(status)
+        cause = cause or self._own_words()
         return self.restarts.ended(status, cause, healthy=healthy, hopeless=status == REFUSED)
 
     def is_hopeless(self, status: int) -> bool:
@@ -168,11 +167,7 @@ class Child:
             self._pulse.stop()
         self.notices.close()
 
-    def _own_words(self, status: int) -> str:
-        """The last line of its that says why it ended, or else the name of the signal."""
-        for line in reversed(self._lines):
-            if CAUSE.search(line):
-                return line[:LONGEST_CAUSE]
-        if status < 0 and -status in set(signal.Signals):
-            return f"killed by {signal.Signals(-status).name}"
-        return ""
+    def _own_words(self) -> str:
+        """The last line of its that says why it ended; empty where none does."""
+        said = (line for line in reversed(self._lines) if CAUSE.search(line))
+        return next(said, "")[:LONGEST_CAUSE]

@@ -10,7 +10,7 @@ from rq import Queue
 from rq.job import JobStatus
 
 from tests.workers.fake_worker import request
-from tests.workers.worker_processes import declare_dead, status, until, worker_process
+from tests.workers.worker_processes import status, until, worker_process
 from workers.messages import (
     DELIVERY_QUEUE,
     INTERACTIVE_QUEUE,
@@ -19,6 +19,7 @@ from workers.messages import (
 )
 from workers.processes.jobs import MOST_ATTEMPTS
 from workers.processes.model_worker import ModelWorker
+from workers.processes.watchdog import Limits
 from workers.queue.client import SegmentClient
 from workers.queue.connection import JOB_SECONDS, delivery_job_id, open_queue, segment_job_id
 from workers.queue.recovery import recover
@@ -72,11 +73,10 @@ def test_a_second_sigterm_leaves_the_job_to_be_recovered(
     with worker_process(valkey) as process:
         until(lambda: status(queue, segment_job_id(asked.key)) == JobStatus.STARTED)
         process.terminate()
-        time.sleep(1.2)  # RQ takes two signals within a second for one
+        time.sleep(2)  # RQ takes two signals within a second for one
         process.terminate()
         process.join(30)
         assert process.exitcode == 1
-    declare_dead(client, redis)
     assert recover(queue) == [segment_job_id(asked.key)]
 
 
@@ -85,10 +85,9 @@ def test_a_job_that_hangs_ends_its_process(
 ) -> None:
     asked = request("hang")
     client.submit([asked])
-    with worker_process(valkey, beat=0.05, hung=0.3) as process:
+    with worker_process(valkey, limits=Limits(hung=0.3)) as process:
         process.join(60)
         assert process.exitcode == 1
-    declare_dead(client, redis)
     assert recover(queue) == [segment_job_id(asked.key)]
 
 

@@ -10,7 +10,7 @@ from rq import Queue
 from rq.job import JobStatus
 
 from tests.workers.fake_worker import request
-from tests.workers.worker_processes import declare_dead, status, until, worker_process
+from tests.workers.worker_processes import age_misses, declare_dead, status, until, worker_process
 from workers.messages import (
     DELIVERY_QUEUE,
     INTERACTIVE_QUEUE,
@@ -22,7 +22,13 @@ from workers.processes.model_worker import ModelWorker
 from workers.queue.client import SegmentClient
 from workers.queue.connection import delivery_job_id, open_queue, segment_job_id
 from workers.queue.heartbeats import SILENCE_SECONDS, Heartbeat, beat
-from workers.queue.recovery import MOST_RECOVERIES, recover, take_over
+from workers.queue.recovery import (
+    MOST_RECOVERIES,
+    POPPED_SECONDS,
+    SILENT_SECONDS,
+    recover,
+    take_over,
+)
 from workers.queue.replies import Failure, attempts_key
 
 
@@ -34,18 +40,35 @@ def test_the_job_of_a_killed_worker_is_done_by_another(
     client.submit([asked])
     with worker_process(valkey) as process:
         until(lambda: status(queue, job_id) == JobStatus.STARTED)
+        assert recover(queue) == []
         process.kill()
         process.join(10)
-    assert client.ready() == []  # its process is gone; its job stays its own for a minute
-    (dead,) = client.workers()
-    assert 0 < redis.ttl(f"dgl:worker:{dead.name}") <= SILENCE_SECONDS
-    assert recover(queue) == []  # it may still be alive
-    declare_dead(client, redis)
-    assert recover(queue) == [job_id]
+    assert client.ready() == []
+    assert recover(queue) == [job_id]  # this machine sees that its process is gone
     assert recover(queue) == []  # once is enough
     worker.run(burst=True)
     assert isinstance(client.look_up([asked.key])[asked.key], SegmentReply)
     assert status(queue, job_id) == JobStatus.FINISHED
+
+
+def test_the_job_of_a_worker_elsewhere_is_given_away_after_half_a_minute_and_a_second_look(
+    valkey: str, redis: Redis, client: SegmentClient, queue: Queue
+) -> None:
+    asked = request("hang")
+    client.submit([asked])
+    with worker_process(valkey):
+        until(lambda: status(queue, segment_job_id(asked.key)) == JobStatus.STARTED)
+        (worker,) = client.workers()
+        assert 0 < redis.ttl(f"dgl:worker:{worker.name}") <= SILENCE_SECONDS
+        declare_dead(client, redis)
+        assert recover(queue) == []  # perhaps it was the server that was away
+        age_misses(redis, SILENT_SECONDS - 2)
+        assert recover(queue) == []
+        age_misses(redis, 2.1)
+        beat(redis, worker)
+        assert recover(queue) == []  # so it was
+        declare_dead(client, redis)
+        assert recover(queue) == [segment_job_id(asked.key)]
 
 
 def test_an_image_that_kills_every_worker_is_given_up_and_the_next_is_served(
@@ -57,7 +80,6 @@ def test_an_image_that_kills_every_worker_is_given_up_and_the_next_is_served(
     with worker_process(valkey) as process:
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
-    declare_dead(client, redis)
     worker.run(burst=True)  # recovers first, as any worker that starts
     answers = client.look_up([deadly.key, good.key])
     assert answers[deadly.key] == Failure(DEADLY)
@@ -73,7 +95,9 @@ def test_a_job_lost_between_pop_and_start_is_queued_again(
     popped, job_id = queue.intermediate_queue, segment_job_id(asked.key)
     assert popped.get_job_ids() == [job_id]
     assert recover(queue) == []  # it may be about to start
-    redis.set(popped.get_first_seen_key(job_id), time.time() - 61)
+    age_misses(redis, POPPED_SECONDS - 2)
+    assert recover(queue) == []
+    age_misses(redis, 2.1)
     assert recover(queue) == [job_id]
     assert popped.get_job_ids() == []
     assert queue.job_ids == [job_id]
@@ -88,7 +112,8 @@ def test_a_job_that_is_recovered_again_and_again_is_given_up(
     client.deliver([DeliveryRequest(5, asked.key, "digest")])
     for expected in [*[[job_id]] * MOST_RECOVERIES, []]:
         Queue.lmove(redis, queue.key, None)
-        redis.set(queue.intermediate_queue.get_first_seen_key(job_id), time.time() - 61)
+        assert recover(queue) == []
+        age_misses(redis, POPPED_SECONDS + 0.1)
         assert recover(queue) == expected
     assert status(queue, job_id) == JobStatus.FAILED
     assert redis.ttl(f"rq:job:{job_id}") > 0
@@ -155,7 +180,6 @@ def test_the_job_of_a_dead_reserved_worker_is_done_by_a_segment_worker(
         until(lambda: status(reserved, job_id) == JobStatus.STARTED)
         process.kill()
         process.join(10)
-    declare_dead(client, redis)
     worker.run(burst=True)  # its first heartbeat recovers and takes over
     assert isinstance(client.look_up([asked.key])[asked.key], SegmentReply)
     assert queue.finished_job_registry.count == 1
