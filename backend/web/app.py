@@ -7,7 +7,6 @@ door. label_studio_sdk is not imported here: it would cost 90 MiB and 1.5 s; it 
 oracle instead.
 """
 
-import hmac
 import json
 import logging
 import time
@@ -15,10 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask, Response, g, request
-from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Unauthorized
 
-from backend.web import actions, bodies, errors, parts, routes, status
+from backend.web import actions, bodies, errors, login, parts, routes, status
 from backend.web.board import Board
 from backend.web.bodies import PredictBody, SetupBody
 from backend.web.forgery import FormToken
@@ -62,12 +59,13 @@ def create_app(settings: Settings, client: SegmentClient | None = None) -> Flask
             control=control,
             learning=Learning(client),
             token=FormToken(),
+            warning=settings.warning,
         ),
     )
     errors.install(app)
     app.after_request(_forbid_sniffing)
     _measure(app, metrics)
-    _require_login(app, settings)
+    login.install(app, settings)
     _add_routes(app)
     routes.install(app)
     actions.install(app)
@@ -153,23 +151,6 @@ def _forbid_sniffing(response: Response) -> Response:
     """Browsers take every answer for what it says it is: names in it come from strangers."""
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
-
-
-def _require_login(app: Flask, settings: Settings) -> None:
-    """Basic auth on every route, if it is set; as upstream, /health is no exception."""
-    user, password = settings.basic_auth_user, settings.basic_auth_pass
-    if user is None or password is None:
-        return
-    expected = f"{user}:{password.get_secret_value()}".encode()
-
-    def check() -> None:
-        login = request.authorization
-        given = f"{login.username}:{login.password}" if login and login.type == "basic" else ""
-        if not hmac.compare_digest(given.encode(), expected):
-            challenge = WWWAuthenticate("basic", {"realm": "dgl-rsis"})
-            raise Unauthorized("Basic authentication is required.", www_authenticate=challenge)
-
-    app.before_request(check)
 
 
 def _measure(app: Flask, metrics: Metrics) -> None:

@@ -221,8 +221,9 @@ class Lanes:
         request = channel.requests[0]
         lane = REFUSAL if request.error else _lane(request)
         pool = self._pools[lane]
-        idle = len(pool.threads) - pool.active_count
-        if len(pool.queue) - idle >= self._bounds[lane]:
+        with pool.lock:  # a thread that wakes up is not idle, and has taken nothing yet
+            waiting = len(pool.queue) - (len(pool.threads) - pool.active_count)
+        if waiting >= self._bounds[lane]:
             request.error, pool = Overloaded(), self._pools[REFUSAL]
         pool.add_task(channel)
 

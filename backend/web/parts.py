@@ -27,6 +27,7 @@ class Parts:
         control: retries and cancels tasks.
         learning: reads and switches what projects learnt.
         token: of the forms.
+        warning: of the settings, shown on every page; empty for none.
     """
 
     service: PredictionService
@@ -36,6 +37,7 @@ class Parts:
     control: Control
     learning: Learning
     token: FormToken
+    warning: str
 
 
 def install(app: Flask, parts: Parts) -> None:

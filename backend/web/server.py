@@ -84,6 +84,8 @@ class Server:
         def refused(status: int) -> None:
             metrics.requests.labels("refused", status).inc()
 
+        if self._settings.warning:
+            LOG.warning("%s", self._settings.warning)
         self._front = Front(app, listener, self._settings, limits, refused)
         self._listening(address_of(listener.getsockname()))
         while not self._stops:
