@@ -72,12 +72,12 @@ class Server:
         from backend.web.app import create_app
         from backend.web.parts import NAME
 
+        listener = bind(self._settings.host, self._settings.port)
         few_arenas()
         sys.setswitchinterval(SWITCH_SECONDS)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         limits = limits_of(self._settings, raise_file_limit())
-        listener = bind(self._settings.host, self._settings.port)
         app = create_app(self._settings)
         metrics = app.extensions[NAME].metrics
 
