@@ -21,7 +21,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
-from waitress.utilities import Error, logger, queue_logger
+from waitress.utilities import BadRequest, Error, logger, queue_logger
 
 from backend.web.settings import Settings
 
@@ -82,10 +82,13 @@ class Limits:
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Never asks for a body that it has refused already."""
+    """Never asks for a body that it has refused already, and refuses lengths of 5,000 digits."""
 
     def received(self, data: bytes) -> int:
-        count: int = super().received(data)
+        try:
+            count: int = super().received(data)
+        except ValueError:
+            self.error, self.completed, count = BadRequest("a number is too long"), True, len(data)
         if self.error is not None:
             self.expect_continue = False
         return count
