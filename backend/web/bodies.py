@@ -116,9 +116,9 @@ class Tasks(Sequence[Json]):
     def __getitem__(self, index: slice) -> "Tasks": ...
     def __getitem__(self, index: int | slice) -> Json:
         """A task, or several."""
-        found = self._found[index]
         if isinstance(index, slice):
-            return Tasks(found, regions=self._regions)
+            return Tasks(self._found[index], regions=self._regions)
+        found = self._found[index]
         return self._decoded(found) if isinstance(found, _Task) else found
 
     def __iter__(self) -> Iterator[Json]:
@@ -273,7 +273,7 @@ def without_lone_surrogates(data: bytes | mmap.mmap) -> bytes | None:
 
 
 def _odd(tasks: Raw, most: int) -> list[_Task | Json]:
-    """A list of which some elements are no objects: those become None."""
+    """A list of which some elements are no objects: those stay what they are, if they are short."""
     data = bytes(memoryview(tasks))
     if data.count(b",") >= MOST_ODD:
         raise RequestError("'tasks' must be a list of objects, each with 'id' and 'data'.")
@@ -281,14 +281,14 @@ def _odd(tasks: Raw, most: int) -> list[_Task | Json]:
     if len(elements) > most:
         raise _too_many(most)
     _left.tasks = most
-    return [_task_or_none(each) for each in elements]
+    return [_task_or_other(each) for each in elements]
 
 
-def _task_or_none(element: Raw) -> _Task | None:
+def _task_or_other(element: Raw) -> _Task | Json:
     try:
         return msgspec.json.decode(element, type=_Task)
     except msgspec.DecodeError:
-        return None
+        return _short(element)
 
 
 def _too_many(most: int) -> RequestError:

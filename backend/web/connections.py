@@ -21,7 +21,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
-from waitress.utilities import Error, logger, queue_logger
+from waitress.utilities import BadRequest, Error, logger, queue_logger
 
 from backend.web.settings import Settings
 
@@ -82,10 +82,13 @@ class Limits:
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Never asks for a body that it has refused already."""
+    """Never asks for a body that it has refused already, and refuses lengths of 5,000 digits."""
 
     def received(self, data: bytes) -> int:
-        count: int = super().received(data)
+        try:
+            count: int = super().received(data)
+        except ValueError:
+            self.error, self.completed, count = BadRequest("a number is too long"), True, len(data)
         if self.error is not None:
             self.expect_continue = False
         return count
@@ -221,8 +224,9 @@ class Lanes:
         request = channel.requests[0]
         lane = REFUSAL if request.error else _lane(request)
         pool = self._pools[lane]
-        idle = len(pool.threads) - pool.active_count
-        if len(pool.queue) - idle >= self._bounds[lane]:
+        with pool.lock:  # a thread that wakes up is not idle, and has taken nothing yet
+            waiting = len(pool.queue) - (len(pool.threads) - pool.active_count)
+        if waiting >= self._bounds[lane]:
             request.error, pool = Overloaded(), self._pools[REFUSAL]
         pool.add_task(channel)
 

@@ -30,6 +30,7 @@ class Parts:
         learning: reads and switches what projects learnt.
         token: of the forms.
         watch: says whether predictions reach Label Studio.
+        warning: of the settings, shown on every page; empty for none.
     """
 
     service: PredictionService
@@ -40,6 +41,7 @@ class Parts:
     learning: Learning
     token: FormToken
     watch: StudioWatch
+    warning: str
 
     def state(self) -> State:
         """The queue, its workers and the way to Label Studio right now."""

@@ -79,7 +79,7 @@ def tell_status() -> Response:
     return jsonify(
         ready=not state.problem,
         problem=state.problem,
-        warnings=list(state.server.warnings),
+        warnings=[*filter(None, [parts.current().warning]), *state.server.warnings],
         model_version=parts.current().service.model_version(),
         workers=[asdict(each) for each in state.workers],
         waiting=dict(state.waiting),
@@ -150,4 +150,5 @@ def _task(project: str, task: str) -> TaskView:
 
 def _page(template: str, **values: Any) -> Response:
     said = pages.said(request.args.get("said", ""), request.args.get("count", ""))
-    return pages.page(template, token=parts.current().token.value, said=said, **values)
+    ours = parts.current()
+    return pages.page(template, token=ours.token.value, warning=ours.warning, said=said, **values)

@@ -40,8 +40,9 @@ OTHER_FILES = 256  # of the queue's connections, and what else the process opens
 MOST_CONNECTIONS = 4096  # the loop looks at each of them in every pass, which takes about 2 µs
 RECEIVED_BODIES = 4  # of the largest size, that may be on their way at once
 SWITCH_SECONDS = 0.001  # how long a thread computes before another may; the loop is one of them
-ARENAS = -8  # M_ARENA_MAX of malloc.h
+ARENAS, MAPPED = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD of malloc.h
 MOST_ARENAS = 2
+MAPPED_BYTES = 256 * 1024  # from which on memory goes back to the system when it is freed
 
 
 class BindError(Exception):
@@ -72,18 +73,20 @@ class Server:
         from backend.web.app import create_app
         from backend.web.parts import NAME
 
-        few_arenas()
+        listener = bind(self._settings.host, self._settings.port)
+        keep_memory_small()
         sys.setswitchinterval(SWITCH_SECONDS)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         limits = limits_of(self._settings, raise_file_limit())
-        listener = bind(self._settings.host, self._settings.port)
         app = create_app(self._settings)
         metrics = app.extensions[NAME].metrics
 
         def refused(status: int) -> None:
             metrics.requests.labels("refused", status).inc()
 
+        if self._settings.warning:
+            LOG.warning("%s", self._settings.warning)
         self._front = Front(app, listener, self._settings, limits, refused)
         self._listening(address_of(listener.getsockname()))
         while not self._stops:
@@ -164,10 +167,16 @@ def raise_file_limit() -> int:
     return wanted if soft == resource.RLIM_INFINITY else soft
 
 
-def few_arenas() -> None:
-    """Have all threads share some heaps: what one frees, another takes. Only glibc has more."""
+def keep_memory_small() -> None:
+    """Have what one thread frees be there for others, and large bodies go back to the system.
+
+    Only glibc has these settings; by default it gives each thread a heap of its own, and keeps what
+    is as large as anything that was freed before.
+    """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(ARENAS, MOST_ARENAS)
+        library = ctypes.CDLL(None)
+        library.mallopt(ARENAS, MOST_ARENAS)
+        library.mallopt(MAPPED, MAPPED_BYTES)
 
 
 def address_of(name: tuple[Any, ...]) -> str:

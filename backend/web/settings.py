@@ -1,5 +1,6 @@
 """Settings of the web process, from the environment; upstream's names where upstream has them."""
 
+import ipaddress
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -42,6 +43,17 @@ class Settings(SharedSettings):
         return self
 
     @property
+    def warning(self) -> str:
+        """What is unsafe, and the ways out; empty for nothing."""
+        if self.basic_auth_user is not None or _is_loopback(self.host):
+            return ""
+        return (
+            f"Anybody who reaches {self.host} port {self.port} can use this backend: set "
+            "BASIC_AUTH_USER and BASIC_AUTH_PASS (and the same login in Label Studio), set HOST "
+            "to 127.0.0.1, or keep the port from others by a firewall."
+        )
+
+    @property
     def delivers(self) -> bool:
         """Predictions can be pushed to Label Studio after the request."""
         return self.label_studio_url is not None and self.label_studio_api_key is not None
@@ -50,3 +62,10 @@ class Settings(SharedSettings):
     def waiting_requests(self) -> int:
         """Requests that may wait for a worker at once; the other threads keep answering."""
         return max(1, self.threads - max(4, self.threads // 8))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -153,6 +153,7 @@ def test_webhooks_are_accepted_and_dropped(make_app: MakeApp, redis: Redis, body
         (b"\xff\xfe\x00", "must be a JSON object"),
         (b"[]", "got list"),
         (b"null", "got NoneType"),
+        (b'{"tasks": [], "label_config": "", "params": NaN}', "must be a JSON object"),
         (b"[" * 100_000, "must be a JSON object"),
         (b'{"tasks": {}, "label_config": ""}', "'tasks' must be a list of tasks, got dict"),
         (b'{"label_config": ""}', "'tasks' must be a list of tasks, got NoneType"),
@@ -211,8 +212,9 @@ def test_a_task_with_a_strange_id_is_served_but_not_delivered(
     assert not announced.keys("rq:job:delivery-*")
 
 
+FINITE = st.floats(allow_nan=False, allow_infinity=False)  # JSON has no other
 ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none() | st.booleans() | st.integers() | FINITE | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )

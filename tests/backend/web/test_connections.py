@@ -104,8 +104,10 @@ def until(true: Callable[[], bool]) -> None:
 
 def test_overload_is_told_at_once_and_health_answers(start: Start) -> None:
     running = start(threads=2)
+    pool = running.front.task_dispatcher._pools["work"]
+    until(lambda: pool.active_count == 0)  # they have begun
     held = [running.connect(REQUEST % b"/predict") for _ in range(2 + 2 * WAITING_FOR_WORK)]
-    until(lambda: len(running.front.task_dispatcher._pools["work"].queue) == len(held) - 2)
+    until(lambda: len(pool.queue) == len(held) - 2)
     status, answer = running.ask(b"/predict")
     assert status == 503
     assert b"Retry-After: 5" in answer
@@ -178,7 +180,8 @@ def test_the_oldest_unfinished_give_way(start: Start) -> None:
 def test_half_bodies_hold_no_more_than_the_limit(start: Start) -> None:
     running = start(received=300_000)
     head = b"POST /predict HTTP/1.1\r\nContent-Length: 90000\r\n\r\n"
-    held = [running.connect(head + b"x" * 80_000) for _ in range(6)]
+    for _ in range(6):
+        running.connect(head + b"x" * 80_000)
     until(lambda: 1 < len(running.front.connections) <= 3)
     assert sum(each.bytes_received for each in running.front.connections) <= 300_000
 
