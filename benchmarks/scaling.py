@@ -109,17 +109,19 @@ def memory(count: int) -> None:
             client.deliver([DeliveryRequest(int(r.task_id), r.key, "0" * 64, "1") for r in part])
         waiting = (_used(redis) - before) / count
         _say(f"{count} tasks that wait, with delivery and ledger: {waiting:.0f} bytes each")
-        runs = Runs(SIDE, SIDE, (RUN,) * (SIDE * SIDE // RUN))
-        regular = SegmentReply(
-            SIDE, SIDE, "v1",
-            tuple(SegmentResult(label.name, 0.5, "class", runs) for label in LABELS),
-        )  # fmt: skip
         before, some = _used(redis), requests[:200]
         rng = np.random.default_rng(0)
         for request in some:
-            store_reply(redis, request.key, ragged(regular, rng), 3600)
+            store_reply(redis, request.key, ragged(regular(), rng), 3600)
         held = (_used(redis) - before) / len(some)
         _say(f"a reply of {len(LABELS)} masks of {SIDE}² with ragged runs: {held:.0f} bytes")
+
+
+def regular() -> SegmentReply:
+    """A reply of a mask for each label."""
+    runs = Runs(SIDE, SIDE, (RUN,) * (SIDE * SIDE // RUN))
+    segments = tuple(SegmentResult(label.name, 0.5, "class", runs) for label in LABELS)
+    return SegmentReply(SIDE, SIDE, "v1", segments)
 
 
 def ragged(reply: SegmentReply, rng: np.random.Generator) -> SegmentReply:

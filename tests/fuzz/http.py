@@ -33,6 +33,7 @@ from workers.queue.replies import store_reply
 
 CANARIES = ("canary-of-the-login", "canary-of-label-studio", "Traceback (most recent call last)")
 MODEL = "dgl-rsis-0.1.0-fuzz"
+MOST_EXAMPLES = 50  # of one path in a row
 # What a schema cannot say is no fault: what a form of another process wants is led back, a page
 # number that is none is the first, and Label Studio's calls take more than they are told to.
 CHECKED = (
@@ -71,7 +72,7 @@ class Fuzzer:
 
     Args:
         app: the application.
-        requests: how many, about.
+        requests: how many, at least.
         number: the same number gives the same requests.
     """
 
@@ -84,14 +85,17 @@ class Fuzzer:
         self._schema.app = app
         operations = [each.ok() for each in self._schema.get_all_operations()]
         self._operations = operations
-        self._examples = max(1, requests // (2 * len(operations)))
+        self._requests = requests
+        self._examples = max(1, min(MOST_EXAMPLES, requests // (2 * len(operations))))
         self._checks = CHECKS.get_by_names(CHECKED)
 
     def run(self) -> None:
         """Raise at the first answer that is not as it must be."""
-        for operation in self._operations:
-            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                self._try(operation, mode)
+        while self.sent.total() < self._requests:
+            for operation in self._operations:
+                for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                    self._try(operation, mode)
+            self._number += 1
 
     def _try(self, operation: Any, mode: GenerationMode) -> None:
         @seed(self._number)
