@@ -149,7 +149,7 @@ class QueueWorker(SimpleWorker):
         except RedisError as error:
             log.error("job %s: %s", job.id, explain(error).message)
             self._wait_for_server()
-            if give_back(queue, job.id, self.name):
+            if not self._asked_to_stop and give_back(queue, job.id, self.name):
                 log.warning("job %s: queued again, since it could not be begun", job.id)
         finally:
             self._job = None
@@ -206,7 +206,7 @@ class QueueWorker(SimpleWorker):
         """Not at all: RQ's remote commands are not used, and one way less in."""
 
     def _wait_for_server(self) -> None:
-        """Return when the server takes what is written.
+        """Return when the server takes what is written, or when asked to stop.
 
         Raises:
             RedisError: only a person can help.
@@ -219,6 +219,8 @@ class QueueWorker(SimpleWorker):
                 cause = explain(error)
                 if not cause.passes:
                     raise
+                if self._asked_to_stop:
+                    return
                 log.warning("waiting: %s", cause.message)
                 time.sleep(pause)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from redis import Redis, RedisError
 from rq import Queue
@@ -60,7 +60,7 @@ class AllowedJob(Job):
     bench: object = None
 
     @classmethod
-    def create(cls, *arguments: Any, **named: Any) -> Self:
+    def create(cls, *arguments: Any, **named: Any) -> Job:
         """A new job; it carries the id of the request that asks for it, if there is one."""
         job = super().create(*arguments, **named)
         if asked_by := logs.current().get("request"):

@@ -30,7 +30,7 @@ class _Sentinels(Sentinel):
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """Host and port of the primary of a group."""
         try:
-            host, port = super().discover_master(service_name)
+            host, port = super().discover_master(service_name)  # type: ignore[no-untyped-call]
         except MasterNotFoundError:
             raise MasterNotFoundError(f"no sentinel names a primary of {service_name!r}") from None
         return host, port
@@ -106,7 +106,7 @@ def _watched_pool(address: ServerAddress, options: dict[str, Any]) -> Connection
         **address.sentinel_login,
         **encrypted,
     }
-    sentinels = _Sentinels(address.hosts, sentinel_kwargs=asking)
+    sentinels = _Sentinels(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     # What is used again was connected before a failover, perhaps: the pool asks the sentinels
     # whenever it connects, and drops what is connected to another than they name.
     return SentinelConnectionPool(address.group, sentinels, **options, **encrypted)

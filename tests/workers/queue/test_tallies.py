@@ -36,6 +36,14 @@ def test_strangers_cannot_make_it_grow(valkey: str, values: list[str]) -> None:
         assert sum(tallies.read(redis).counters["webhook_events"].values()) == len(values)
 
 
+def test_what_a_stranger_wrote_into_the_server_counts_nothing(redis: Redis) -> None:
+    for field in ("jobs|answered", "job_stage_seconds|map|0", "job_stage_seconds|map|sum", "x"):
+        redis.hset(TALLIES_KEY, field, "inf" if field.endswith("sum") else "no number")
+    read = tallies.read(redis)
+    assert read.counters["jobs"]["answered"] == 0
+    assert read.histograms["job_stage_seconds"] == {}
+
+
 def test_a_server_that_is_away_stops_nobody_from_working() -> None:
     with Redis.from_url("redis://127.0.0.1:1/0") as away, tallies.quietly(away) as pipe:
         tallies.count(pipe, "jobs", "answered")
