@@ -19,7 +19,7 @@ from workers.addresses import WATCHED, ServerAddress
 MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
 WORKER_CONNECT_SECONDS = 5.0
 HEALTH_CHECK_SECONDS = 30
-SENTINEL_SECONDS = 1.0  # a sentinel that is away must not hold up the question to the next one
+SENTINEL_SECONDS = 0.5  # a sentinel that is away must not hold up the question to the next one
 # A host that is gone says no goodbye: a worker that waits for its queue notices in half a minute.
 KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
