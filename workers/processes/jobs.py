@@ -139,6 +139,8 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
         reply = answer(request, bench.segmenter, bench.pictures, bench.recall, bench.stages)
     except EXPECTED as error:
         return _expected(bench, request, error, attempt)
+    except RedisError as error:  # what the project learnt could not be read
+        return _not_kept(bench, request, error, attempt)
     except Exception:
         return _unexpected(bench, request, attempt)
     kept = bench.reply_seconds
@@ -183,7 +185,7 @@ def _not_kept(
     if attempt < _most_attempts(request):
         log.warning("task %s: try %d: %s", request.task_id, attempt, cause.message)
         return _again(bench, attempt)
-    _give_up(bench, request, f"its masks could not be stored: {cause.message}", "queue")
+    _give_up(bench, request, f"it was tried {attempt} times: {cause.message}", "queue")
     return None
 
 

@@ -59,7 +59,7 @@ TALLIES: Mapping[str, Tally] = {
         (
             "total", "fetch", "decode", "text", "proposals", "dense", "masks", "sizes", "crops",
             "all crops", "prototypes", "indices", "map", "match", "cam", "selection", "point",
-            "label",
+            "label", "runs",
         ),
         STAGE_SECONDS,
     ),
