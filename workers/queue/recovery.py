@@ -13,7 +13,7 @@ from rq.executions import Execution
 from rq.job import Job
 
 from workers.messages import INTERACTIVE_QUEUE, SEGMENT_FUNCTION, SegmentRequest
-from workers.queue import failures
+from workers.queue import failures, tallies
 from workers.queue.connection import FAILED_SECONDS, open_queue
 from workers.queue.failures import TaskFailure
 from workers.queue.heartbeats import BEAT_SECONDS, last_beat, live
@@ -196,5 +196,8 @@ def _give_up(queue: Queue, job: Job) -> None:
         request = SegmentRequest.from_json(payload)
         store_failure(queue.connection, request.key, message)
         keep_request(queue.connection, request, message, RETRY_SECONDS)
+    with tallies.quietly(queue.connection) as pipe:
+        tallies.count(pipe, "jobs", "failed")
+        tallies.count(pipe, "job_failures", "worker-died")
     task = str(payload.get("task_id", "?"))  # what follows a project has none
     failures.record(queue.connection, [TaskFailure(queue.name, task, message)])
