@@ -20,6 +20,7 @@ from workers.messages import (
 from workers.processes.jobs import DEADLY, MOST_ATTEMPTS
 from workers.processes.model_worker import ModelWorker
 from workers.processes.queue_worker import QueueWorker
+from workers.queue import tallies
 from workers.queue.client import SegmentClient
 from workers.queue.connection import delivery_job_id, open_queue, segment_job_id
 from workers.queue.heartbeats import SILENCE_SECONDS, Heartbeat, beat
@@ -103,7 +104,7 @@ def test_a_job_that_is_recovered_again_and_again_is_given_up(
     assert isinstance(answer, Failure)
     assert "its worker died 6 times" in answer.message
     assert [(f.stage, f.task_id) for f in client.failures()] == [("segment", "7")]
-    assert client.tallies().counters["job_failures"]["worker-died"] == 1
+    assert tallies.read(redis).counters["job_failures"]["worker-died"] == 1
     assert open_queue(DELIVERY_QUEUE, redis).job_ids == [delivery_job_id(5, asked.key)]
 
 
