@@ -78,6 +78,10 @@ def test_the_rights_that_the_documents_list_are_enough_for_workers(tmp_path: Pat
         admin.execute_command("ACL", "SETUSER", "masks", "on", ">other", *rights)
         url = f"redis://masks:other@{HOST}:{at.port}/0"
         assert answered(url, "ship")
+        web = create_app(Settings(redis_url=url)).test_client()
+        assert {web.get(page).status_code for page in ("/status", "/metrics", "/api/projects")} == {
+            200
+        }
         assert not admin.execute_command("ACL", "LOG")
 
 
