@@ -7,6 +7,7 @@ CHROMIUM ?= /usr/bin/chromium
 DUBAI ?= ../shared/data/dubai
 OPEN ?= ../shared/data/open
 MINUTES ?= 90
+REQUESTS ?= 10000
 # Each worker needs 1 GB and some seconds to import: beyond four they cost more than they save.
 # One thread each, else all workers' threads fight for the processors.
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
@@ -17,7 +18,7 @@ BOUNDED := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up studio test check e2e bench load starter lock clean
+.PHONY: help install demo up studio test check schema e2e bench load starter lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +56,9 @@ check: .venv/.ready  ## Lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+schema: .venv/.ready  ## Send 10,000 requests made from docs/openapi.yaml (REQUESTS=…)
+	$(BIN)/python -m tests.fuzz.http --requests $(REQUESTS)
 
 e2e: .venv/.ready $(STUDIO)/.ready  ## Test in a real Label Studio with a real browser
 	@test -x $(CHROMIUM) || { \

@@ -25,7 +25,11 @@ RELAYED = "relayed"  # attribute of a record: the line of a child process, as it
 # What is a secret by its form, whoever it belongs to.
 FORMS = (
     (re.compile(r"(://)[^/@\s]*:[^/@\s]+@"), rf"\1{BLOT}@"),
-    (re.compile(r"(?i)\b(basic|bearer|token)(\s+)[A-Za-z0-9._~+/=-]{8,}"), rf"\1\2{BLOT}"),
+    # A word of eight letters is none: "token authentication".
+    (
+        re.compile(r"(?i)\b(basic|bearer|token)(\s+)(?=\S*[0-9=])[A-Za-z0-9._~+/=-]{8,}"),
+        rf"\1\2{BLOT}",
+    ),
     (
         re.compile(
             r"(?i)\b((?:[a-z_]*password|[a-z_]*token|api_?key|x-amz-signature|signature|sig)=)"

@@ -96,7 +96,7 @@ class _Present(Collector):
         )
         yield _gauge(
             "dgl_queue_warnings",
-            "What is wrong with how the queue's server is set up, by number of warnings",
+            "Warnings about how the queue's server is set up; the page has them",
             len(state.server.warnings),
         )
         if state.server.memory is not None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from backend.web.reaching import StudioWatch
 from workers.messages import DELIVERY_QUEUE, INTERACTIVE_QUEUE, SEGMENT_QUEUE
+from workers.queue import server_checks, tallies, waiting
 from workers.queue.client import SegmentClient
-from workers.queue.connection import QueueError, task_of_delivery
+from workers.queue.connection import QueueError, reaching_redis, task_of_delivery
 from workers.queue.failures import TaskFailure
 from workers.queue.heartbeats import Heartbeat
 from workers.queue.running import Running
@@ -98,17 +99,10 @@ def read_state(client: SegmentClient, watch: StudioWatch | None = None) -> State
             problem = watch.problem(beats)
         workers = tuple(_views(beats, client.running(beats)))
         failures, given_up = tuple(client.failures()), client.failure_counts()
-        return State(
-            problem,
-            workers,
-            client.waiting(),
-            segmenters,
-            failures,
-            given_up,
-            client.oldest_waiting(),
-            client.tallies(),
-            client.server_state(),
-        )
+        lengths, server = client.waiting(), client.server
+        with reaching_redis():
+            seen = waiting.oldest(server), tallies.read(server), server_checks.check(server)
+        return State(problem, workers, lengths, segmenters, failures, given_up, *seen)
     except QueueError as error:
         return State(str(error))
 

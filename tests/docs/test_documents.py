@@ -28,7 +28,8 @@ HISTORY = ("docs/LOG.md",)
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
     for path in [
-        ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "samples" / "README.md",
+        ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md",
+        ROOT / "samples" / "README.md",
         *(ROOT / "docs").glob("*.md"),
     ]
     if str(path.relative_to(ROOT)) not in HISTORY

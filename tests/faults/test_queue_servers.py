@@ -10,6 +10,9 @@ import pytest
 from redis import Redis
 
 from backend.commands.refusals import REFUSED
+from backend.web.app import create_app
+from backend.web.service import open_client
+from backend.web.settings import Settings
 from tests.backend.commands.command_line import dgl_rsis
 from tests.queue_servers import HOST, Certificates, behind_tls, certificates, sentinel, server
 from tests.workers import fake_worker
@@ -75,6 +78,10 @@ def test_the_rights_that_the_documents_list_are_enough_for_workers(tmp_path: Pat
         admin.execute_command("ACL", "SETUSER", "masks", "on", ">other", *rights)
         url = f"redis://masks:other@{HOST}:{at.port}/0"
         assert answered(url, "ship")
+        web = create_app(Settings(redis_url=url)).test_client()
+        assert {web.get(page).status_code for page in ("/status", "/metrics", "/api/projects")} == {
+            200
+        }
         assert not admin.execute_command("ACL", "LOG")
 
 
@@ -165,7 +172,8 @@ def test_a_failover_is_survived(tmp_path: Path, password: str) -> None:
                 until(lambda: replica.info("replication")["master_link_status"] == "up")
                 until(lambda: asked.sentinel_master("masks")["num-slaves"] == 1)
             with worker(url):
-                client = SegmentClient(connect(url))
+                settings = Settings(redis_url=url)
+                client = open_client(settings)
                 until(client.ready)
                 client.submit([request("ship", task="1")])
                 until(lambda: client.answered([request("ship", task="1").key]))
@@ -179,6 +187,8 @@ def test_a_failover_is_survived(tmp_path: Path, password: str) -> None:
                 until(lambda: submitted(client, request("road", task="3")), FAILOVER_SECONDS)
                 until(lambda: client.answered(keys) == set(keys), FAILOVER_SECONDS)
                 assert time.monotonic() - began < FAILOVER_SECONDS
+                web = create_app(settings, client).test_client()
+                until(lambda: web.get("/ready").status_code == 200)
                 client.server.close()
 
 

@@ -5,7 +5,19 @@ import logging
 import pytest
 from redis import Redis
 
+from backend.web.app import create_app
+from backend.web.settings import Settings
 from tests.fuzz.http import Fuzzer, application
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_without_a_queue_503_is_the_worst(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    chosen = {"redis_url": "redis://127.0.0.1:1/0", "single_task_seconds": 0.0}
+    fuzzer = Fuzzer(create_app(Settings.model_validate(chosen)), 200, away=True)
+    fuzzer.run()
+    assert {200, 503} <= set(fuzzer.statuses)
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore")

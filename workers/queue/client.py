@@ -13,7 +13,7 @@ from redis import Redis
 from redis.client import Pipeline
 from rq import Queue
 from rq.job import Job, Retry
-from rq.utils import as_text, str_to_date
+from rq.utils import as_text
 
 from workers.messages import (
     DELIVERY_FUNCTION,
@@ -25,7 +25,7 @@ from workers.messages import (
     SegmentRequest,
     Served,
 )
-from workers.queue import failures, heartbeats, reach, replies, server_checks, tallies
+from workers.queue import failures, heartbeats, reach, replies
 from workers.queue.asking import DELIVER, MOST_WAITING, PART, RESERVE, SUBMIT
 from workers.queue.cancelling import Cancelling
 from workers.queue.claims import WAIT_SECONDS, Claims, claim_key
@@ -50,9 +50,7 @@ from workers.queue.ledger import MOST_PROJECTS, Ledger
 from workers.queue.reach import Refusal
 from workers.queue.replies import Answer
 from workers.queue.running import Running, in_hand
-from workers.queue.server_checks import ServerState
 from workers.queue.servers import connect
-from workers.queue.tallies import Tallies
 
 FIRST_POLL_SECONDS = 0.01
 LAST_POLL_SECONDS = 0.15  # somebody may be waiting
@@ -173,38 +171,6 @@ class SegmentClient(Claims):
         counts = {queue.name: len(queue) for queue in (self._segment, self._delivery)}
         reserved = len(self._interactive)
         return counts | ({INTERACTIVE_QUEUE: reserved} if reserved else {})
-
-    @reaching_redis()
-    def oldest_waiting(self) -> dict[str, float]:
-        """Seconds that a job of each queue has waited: the longer of its first and its last one.
-
-        Those in between are not looked at, since there may be any number; people's jobs go first.
-        """
-        queues = (self._segment, self._interactive, self._delivery)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for queue in queues:
-                pipe.lindex(queue.key, 0)
-                pipe.lindex(queue.key, -1)
-            ends = [None if end is None else as_text(end) for end in pipe.execute()]
-            for job_id in filter(None, ends):
-                pipe.hget(AllowedJob.key_for(job_id), "created_at")
-            made = dict(zip(filter(None, ends), pipe.execute(), strict=True))
-        now = time.time()
-        pairs = zip(queues, zip(ends[::2], ends[1::2], strict=True), strict=True)
-        return {
-            queue.name: max((_age(made.get(end or ""), now) for end in both), default=0.0)
-            for queue, both in pairs
-        }
-
-    @reaching_redis()
-    def tallies(self) -> Tallies:
-        """What all processes counted, for metrics."""
-        return tallies.read(self._redis)
-
-    @reaching_redis()
-    def server_state(self) -> ServerState:
-        """What the server says of itself, with what may lose or stop work."""
-        return server_checks.check(self._redis)
 
     @reaching_redis()
     def check_writes(self) -> None:
@@ -471,11 +437,6 @@ def _grouped(
     for each in deliveries:
         groups.setdefault((each.project, each.config), []).append(each)
     return groups
-
-
-def _age(created_at: bytes | None, now: float) -> float:
-    """Seconds since RQ's time of a job; 0 for a job that is gone meanwhile."""
-    return 0.0 if created_at is None else max(0.0, now - str_to_date(created_at).timestamp())
 
 
 def _sought_key(project: str) -> str:

@@ -1,13 +1,14 @@
 """The three queues as both ends see them: job class, serializer, names, time-outs."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from redis import Redis, RedisError
-from rq import Queue
+from rq import Queue, Retry
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
@@ -22,6 +23,8 @@ from workers.messages import (
 )
 from workers.queue.server_errors import explain
 
+log = logging.getLogger(__name__)
+
 MODEL_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION})
 ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {
     DELIVERY_FUNCTION,
@@ -32,6 +35,8 @@ ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {
 JOB_SECONDS = 600  # a job of more is stopped; see `QueueWorker` for a hung C call
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300
+MOST_OUTAGES = 40  # of the queue's server, that a job meets before it fails
+OUTAGE_SECONDS = 15
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of tasks that Label Studio has stored
 DELIVERY = "delivery-"  # what ids of deliveries begin with; then the task's and the key
 ASKED = "asked:"  # what fields of segment jobs begin with that name a task
@@ -70,7 +75,7 @@ class AllowedJob(Job):
     run: str = ""
 
     @classmethod
-    def create(cls, *arguments: Any, **named: Any) -> Self:
+    def create(cls, *arguments: Any, **named: Any) -> Job:
         """A new job; it carries the id of the request that asks for it, if there is one."""
         job = super().create(*arguments, **named)
         if asked_by := logs.current().get("request"):
@@ -96,6 +101,20 @@ class AllowedJob(Job):
         if self.bench is None:
             raise ForbiddenJobError(f"job {self.id} needs a model: only a segment worker runs it")
         return partial(super().func, self.bench)
+
+    def perform(self) -> Any:
+        """Call the function; what the queue's server keeps it from is put off, not failed.
+
+        A job that RQ tries again by itself, as a delivery, is left to that.
+        """
+        try:
+            return super().perform()
+        except (RedisError, QueueError) as error:
+            if self.retries_left or (self.number_of_retries or 0) >= MOST_OUTAGES:
+                raise
+            cause = str(error) if isinstance(error, QueueError) else explain(error).message
+            log.warning("job %s is put off: %s", self.id, cause)
+            return Retry(max=MOST_OUTAGES, interval=OUTAGE_SECONDS)
 
     @property
     def success_callback(self) -> None:

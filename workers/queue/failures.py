@@ -3,14 +3,15 @@
 What fails in a job of a batch is seen by nobody who waits. So whoever gives a task up says it here.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from redis import Redis
 from rq.utils import as_text
+
+from workers.queue import notes
 
 FAILURES_KEY = "dgl:failures"
 COUNTS_KEY = "dgl:failures:counts"
@@ -42,7 +43,7 @@ def record(redis: Redis, failures: Sequence[TaskFailure]) -> None:
     """Note and count some failures; only the last `KEPT_FAILURES` are kept."""
     if not failures:
         return
-    lines = [json.dumps(asdict(failure)) for failure in failures[-KEPT_FAILURES:]]
+    lines = [notes.write(failure) for failure in failures[-KEPT_FAILURES:]]
     with redis.pipeline() as pipe:
         pipe.lpush(FAILURES_KEY, *lines)
         pipe.ltrim(FAILURES_KEY, 0, KEPT_FAILURES - 1)
@@ -53,7 +54,8 @@ def record(redis: Redis, failures: Sequence[TaskFailure]) -> None:
 
 def last(redis: Redis) -> list[TaskFailure]:
     """The failures that are kept, newest first."""
-    return [TaskFailure(**json.loads(line)) for line in redis.lrange(FAILURES_KEY, 0, -1)]
+    lines = [notes.read(TaskFailure, line) for line in redis.lrange(FAILURES_KEY, 0, -1)]
+    return [failure for failure in lines if failure is not None]
 
 
 def counts(redis: Redis) -> dict[str, int]:

@@ -7,15 +7,16 @@ waiting; where this machine sees that its process is gone, at once. Ages are tho
 server, so the clocks of machines need not agree.
 """
 
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 from redis import Redis
 from rq.utils import as_text
+
+from workers.queue import notes
 
 ANNOUNCEMENT_KEY = "dgl:model"
 WORKERS_KEY = "dgl:workers"
@@ -93,19 +94,19 @@ def announce(redis: Redis, announcement: Announcement, *, if_lost: bool = False)
         announcement: the model.
         if_lost: only where none stands, as after a restart of a server that keeps no data.
     """
-    redis.set(ANNOUNCEMENT_KEY, json.dumps(asdict(announcement)), nx=if_lost)
+    redis.set(ANNOUNCEMENT_KEY, notes.write(announcement), nx=if_lost)
 
 
 def announced(redis: Redis) -> Announcement | None:
     """The model announced last; None before the first worker is ready."""
     stored = redis.get(ANNOUNCEMENT_KEY)
-    return Announcement(**json.loads(stored)) if stored is not None else None
+    return notes.read(Announcement, stored)
 
 
 def beat(redis: Redis, heartbeat: Heartbeat) -> None:
     """Say that this worker lives, for `SILENCE_SECONDS`."""
     with redis.pipeline() as pipe:
-        pipe.set(_key(heartbeat.name), json.dumps(asdict(heartbeat)), ex=SILENCE_SECONDS)
+        pipe.set(_key(heartbeat.name), notes.write(heartbeat), ex=SILENCE_SECONDS)
         pipe.sadd(WORKERS_KEY, heartbeat.name)
         pipe.execute()
 
@@ -120,8 +121,7 @@ def fall_silent(redis: Redis, name: str) -> None:
 
 def last_sign(redis: Redis, name: str) -> Heartbeat | None:
     """The last beat of a worker; None when it is older than `SILENCE_SECONDS`."""
-    stored = redis.get(_key(name))
-    return Heartbeat(**json.loads(stored)) if stored is not None else None
+    return notes.read(Heartbeat, redis.get(_key(name)))
 
 
 def beats(redis: Redis) -> list[Heartbeat]:
@@ -140,10 +140,11 @@ def beats(redis: Redis) -> list[Heartbeat]:
     silent = [name for name, value in zip(names, stored, strict=True) if value is None]
     if silent:
         redis.srem(WORKERS_KEY, *silent)
+    read = [notes.read(Heartbeat, value) for value in stored]
     return [
-        replace(Heartbeat(**json.loads(value)), age=_age(milliseconds))
-        for value, milliseconds in zip(stored, lives, strict=True)
-        if value is not None
+        replace(each, age=_age(milliseconds))
+        for each, milliseconds in zip(read, lives, strict=True)
+        if each is not None
     ]
 
 

@@ -24,7 +24,7 @@ from workers.messages import (
     DeliveryRequest,
     SegmentRequest,
 )
-from workers.queue import failures
+from workers.queue import failures, tallies
 from workers.queue.claims import claim_key
 from workers.queue.connection import FAILED_SECONDS, open_queue
 from workers.queue.failures import TaskFailure
@@ -198,6 +198,9 @@ def _give_up(queue: Queue, job: Job) -> None:
         keep_request(queue.connection, request, message, RETRY_SECONDS)
     if job.func_name == DELIVERY_FUNCTION:
         _end_delivery(queue.connection, DeliveryRequest.from_json(payload), message)
+    with tallies.quietly(queue.connection) as pipe:
+        tallies.count(pipe, "jobs", "failed")
+        tallies.count(pipe, "job_failures", "worker-died")
     task = str(payload.get("task_id", "?"))  # what follows a project has none
     failures.record(queue.connection, [TaskFailure(queue.name, task, message)])
 

@@ -4,13 +4,13 @@ A note is written when a job begins, with the count of its tries, and never take
 cost each job a round trip. `in_hand` tells by heartbeats and replies which notes still hold.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from redis import Redis
 from redis.client import Pipeline
 
+from workers.queue import notes
 from workers.queue.connection import segment_job_id
 from workers.queue.heartbeats import Heartbeat
 from workers.queue.replies import reply_key
@@ -46,7 +46,7 @@ class Running:
 
 def note(redis: Redis | Pipeline, running: Running) -> None:
     """Say what a worker has in hand."""
-    redis.set(_key(running.worker), json.dumps(asdict(running)), ex=KEPT_SECONDS)
+    redis.set(_key(running.worker), notes.write(running), ex=KEPT_SECONDS)
 
 
 def in_hand(redis: Redis, workers: Sequence[Heartbeat]) -> list[Running]:
@@ -54,14 +54,14 @@ def in_hand(redis: Redis, workers: Sequence[Heartbeat]) -> list[Running]:
     if not workers:
         return []
     stored = redis.mget([_key(worker.name) for worker in workers])
-    notes = [Running(**json.loads(value)) for value in stored if value is not None]
     by_name = {worker.name: worker for worker in workers}
-    notes = [each for each in notes if _holds(each, by_name)]
+    read = [notes.read(Running, value) for value in stored]
+    held = [each for each in read if each is not None and _holds(each, by_name)]
     with redis.pipeline(transaction=False) as pipe:
-        for each in notes:
+        for each in held:
             pipe.exists(reply_key(each.key))
         ended = pipe.execute()
-    return [each for each, reply in zip(notes, ended, strict=True) if not reply]
+    return [each for each, reply in zip(held, ended, strict=True) if not reply]
 
 
 def _holds(note: Running, workers: Mapping[str, Heartbeat]) -> bool:

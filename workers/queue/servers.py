@@ -20,7 +20,7 @@ from workers.queue.patience import Patience
 MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
 WORKER_CONNECT_SECONDS = 5.0
 HEALTH_CHECK_SECONDS = 30
-SENTINEL_SECONDS = 1.0  # a sentinel that is away must not hold up the question to the next one
+SENTINEL_SECONDS = 0.5  # a sentinel that is away must not hold up the question to the next one
 # A host that is gone says no goodbye: a worker that waits for its queue notices in half a minute.
 KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
@@ -31,7 +31,7 @@ class _Sentinels(Sentinel):
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """Host and port of the primary of a group."""
         try:
-            host, port = super().discover_master(service_name)
+            host, port = super().discover_master(service_name)  # type: ignore[no-untyped-call]
         except MasterNotFoundError:
             raise MasterNotFoundError(f"no sentinel names a primary of {service_name!r}") from None
         return host, port
@@ -108,7 +108,7 @@ def _watched_pool(address: ServerAddress, options: dict[str, Any]) -> Connection
         **address.sentinel_login,
         **encrypted,
     }
-    sentinels = _Sentinels(address.hosts, sentinel_kwargs=asking)
+    sentinels = _Sentinels(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     # What is used again was connected before a failover, perhaps: the pool asks the sentinels
     # whenever it connects, and drops what is connected to another than they name.
     return SentinelConnectionPool(address.group, sentinels, **options, **encrypted)

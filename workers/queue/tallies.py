@@ -6,6 +6,7 @@ memory is bounded by the table below, whatever strangers send. A job costs one p
 """
 
 import contextlib
+import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ TALLIES: Mapping[str, Tally] = {
         (
             "total", "fetch", "decode", "text", "proposals", "dense", "masks", "sizes", "crops",
             "all crops", "prototypes", "indices", "map", "match", "cam", "selection", "point",
-            "label",
+            "label", "runs",
         ),
         STAGE_SECONDS,
     ),
@@ -167,7 +168,7 @@ def read(redis: Redis) -> Tallies:
             histograms[name] = {k: each for k, each in kept.items() if any(each.counts)}
         else:
             counters[name] = {
-                label: int(stored.get(BETWEEN.join((name, label)), 0)) for label in labels
+                label: int(_number(stored, BETWEEN.join((name, label)))) for label in labels
             }
     return Tallies(counters, histograms)
 
@@ -176,5 +177,14 @@ def _distribution(
     stored: Mapping[str, str], name: str, label: str, buckets: Sequence[float]
 ) -> Distribution:
     fields = [BETWEEN.join((name, label, str(number))) for number in range(len(buckets) + 1)]
-    total = float(stored.get(BETWEEN.join((name, label, SUM)), 0))
-    return Distribution(tuple(int(stored.get(each, 0)) for each in fields), total)
+    total = _number(stored, BETWEEN.join((name, label, SUM)))
+    return Distribution(tuple(int(_number(stored, each)) for each in fields), total)
+
+
+def _number(stored: Mapping[str, str], name: str) -> float:
+    """A number that is kept; 0 for what is none, which only a stranger to the table can write."""
+    try:
+        number = float(stored.get(name, 0))
+    except ValueError:
+        return 0.0
+    return number if math.isfinite(number) and number >= 0 else 0.0

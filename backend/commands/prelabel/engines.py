@@ -202,7 +202,7 @@ class QueueEngine:
             try:
                 reply = call()
             except QueueError as error:
-                if self._stop.asked or time.monotonic() > deadline:
+                if self._stop.asked or not error.passes or time.monotonic() > deadline:
                     raise PrelabelError(f"{error}; the same command goes on from here") from None
                 if not said:
                     LOG.warning("%s; waiting for it for %.0f s", error, OUTAGE_SECONDS)

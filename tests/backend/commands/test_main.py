@@ -69,14 +69,16 @@ def test_a_worker_without_its_queue_says_so_and_ends_to_be_started_again(
 def test_libraries_are_heard_from_warnings_up(level: str, said: set[str]) -> None:
     code = (
         "import logging\nfrom backend.commands.options import log as set_up\n"
-        f"set_up({level!r}, '%(name)s %(levelname)s')\n"
+        "from workers.settings import SharedSettings\n"
+        f"set_up(SharedSettings(log_level={level!r}), 'text')\n"
         f"for name in ({', '.join(map(repr, LOGGERS))}, 'root', 'open_clip.factory'):\n"
         "    log = logging.getLogger(name if name != 'root' else None)\n"
         "    log.debug(''); log.info(''); log.warning('')\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     warned = {f"{name} WARNING" for name in (*LOGGERS, "root", "open_clip.factory")}
-    assert set(ran.stderr.splitlines()) == said | warned
+    lines = [line.split() for line in ran.stderr.splitlines()]
+    assert {f"{name} {level}" for _, level, name in lines} == said | warned
 
 
 def test_a_library_that_is_not_installed_is_named_with_the_way_out() -> None:

@@ -5,11 +5,14 @@ from threading import Barrier
 
 import pytest
 from redis import Redis, TimeoutError
+from redis.exceptions import ResponseError
+from rq import Retry
 from rq.callbacks import Callback
 from rq.serializers import JSONSerializer
 from rq.webhook import Webhook
 
-from workers.queue.connection import AllowedJob, ForbiddenJobError, open_queue
+from backend.studio import delivery
+from workers.queue.connection import MOST_OUTAGES, AllowedJob, ForbiddenJobError, open_queue
 from workers.queue.servers import connect
 
 
@@ -89,6 +92,27 @@ def test_a_kept_connection_that_died_is_replaced(valkey: str, redis: Redis) -> N
     redis.client_kill_filter(_id=client.client_id())  # as a restart of the server would
     assert client.get("a") is None
     client.close()
+
+
+def test_what_the_server_keeps_a_job_from_is_put_off(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+
+    monkeypatch.setattr(delivery, "deliver", away)
+    queue = open_queue("delivery", redis)
+    job = queue.create_job("backend.studio.delivery.deliver", args=[{}])
+    put_off = job.perform()
+    assert isinstance(put_off, Retry)
+    assert put_off.max == MOST_OUTAGES
+    assert "is put off: the queue's server is full" in caplog.text
+    job.number_of_retries = MOST_OUTAGES
+    with pytest.raises(ResponseError):
+        job.perform()
+    tried = queue.create_job("backend.studio.delivery.deliver", args=[{}], retry=Retry(max=2))
+    with pytest.raises(ResponseError):  # RQ counts these itself
+        tried.perform()
 
 
 def test_jobs_are_json(redis: Redis) -> None:

@@ -19,10 +19,13 @@ from workers.messages import (
 )
 from workers.processes.jobs import DEADLY, MOST_ATTEMPTS
 from workers.processes.model_worker import ModelWorker
+from workers.processes.queue_worker import QueueWorker
+from workers.queue import tallies
 from workers.queue.client import SegmentClient
 from workers.queue.connection import delivery_job_id, open_queue, segment_job_id
 from workers.queue.heartbeats import SILENCE_SECONDS, Heartbeat, beat
 from workers.queue.recovery import (
+    FORGOTTEN_SECONDS,
     MOST_RECOVERIES,
     POPPED_SECONDS,
     SILENT_SECONDS,
@@ -121,7 +124,42 @@ def test_a_job_that_is_recovered_again_and_again_is_given_up(
     assert isinstance(answer, Failure)
     assert "its worker died 6 times" in answer.message
     assert [(f.stage, f.task_id) for f in client.failures()] == [("segment", "7")]
+    assert tallies.read(redis).counters["job_failures"]["worker-died"] == 1
     assert open_queue(DELIVERY_QUEUE, redis).job_ids == [delivery_job_id(5, asked.key)]
+
+
+def _begun(redis: Redis, client: SegmentClient, queue: Queue, name: str) -> str:
+    """A job that a worker of that name has begun; its id."""
+    asked = request("bright")
+    client.submit([asked])
+    Queue.lmove(redis, queue.key, None)
+    job_id = segment_job_id(asked.key)
+    worker = QueueWorker(queue)
+    worker.name = name
+    job = queue.fetch_job(job_id)
+    assert job is not None
+    worker.prepare_execution(job)
+    worker.prepare_job_execution(job, remove_from_intermediate_queue=True)
+    return job_id
+
+
+def _beats(redis: Redis, name: str, job: str, later: float) -> None:
+    at = time.time() + later
+    beat(redis, Heartbeat(name, "here", 1, "segment", "cpu", job, at, at))
+
+
+def test_a_job_whose_end_was_lost_is_queued_again_though_its_worker_lives(
+    redis: Redis, client: SegmentClient, queue: Queue
+) -> None:
+    job_id = _begun(redis, client, queue, "living")
+    assert status(queue, job_id) == JobStatus.STARTED
+    _beats(redis, "living", "", FORGOTTEN_SECONDS - 5)
+    assert recover(queue) == []  # its beat may be of before
+    _beats(redis, "living", job_id, FORGOTTEN_SECONDS + 5)
+    assert recover(queue) == []  # it has it in hand
+    _beats(redis, "living", "another", FORGOTTEN_SECONDS + 5)
+    assert recover(queue) == [job_id]
+    assert queue.job_ids == [job_id]
 
 
 def _reserve(redis: Redis) -> None:

@@ -1,8 +1,11 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
+from tests.paths import ROOT
 from workers.queue import tallies
 from workers.queue.tallies import OTHER, TALLIES, TALLIES_KEY
 
@@ -36,9 +39,28 @@ def test_strangers_cannot_make_it_grow(valkey: str, values: list[str]) -> None:
         assert sum(tallies.read(redis).counters["webhook_events"].values()) == len(values)
 
 
+def test_what_a_stranger_wrote_into_the_server_counts_nothing(redis: Redis) -> None:
+    for field in ("jobs|answered", "job_stage_seconds|map|0", "job_stage_seconds|map|sum", "x"):
+        redis.hset(TALLIES_KEY, field, "inf" if field.endswith("sum") else "no number")
+    read = tallies.read(redis)
+    assert read.counters["jobs"]["answered"] == 0
+    assert read.histograms["job_stage_seconds"] == {}
+
+
 def test_a_server_that_is_away_stops_nobody_from_working() -> None:
     with Redis.from_url("redis://127.0.0.1:1/0") as away, tallies.quietly(away) as pipe:
         tallies.count(pipe, "jobs", "answered")
+
+
+def test_every_stage_of_the_pipelines_has_its_series() -> None:
+    sources = [*(ROOT / "dgl_rsis").rglob("*.py"), *(ROOT / "workers").rglob("*.py")]
+    stages = {
+        name
+        for path in sources
+        for name in re.findall(r"\btimed\(\w+, \"([\w ]+)\"\)", path.read_text("utf-8"))
+    }
+    assert len(stages) > 10
+    assert stages <= set(TALLIES["job_stage_seconds"].values)
 
 
 def test_a_name_that_nobody_declared_is_a_mistake(redis: Redis) -> None:
