@@ -135,7 +135,7 @@ def may_pass(error: Exception) -> bool:
 
 
 def _said(error: Exception) -> str:
-    return explain(error).message if isinstance(error, RedisError) else str(error)
+    return explain(error).message if isinstance(error, RedisError) else f"no way to it: {error}"
 
 
 def patience_of(redis: Redis) -> Patience | None:

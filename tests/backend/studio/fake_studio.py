@@ -175,7 +175,7 @@ def fake_studio(port: int = 0, certificate: tuple[str, str] | None = None) -> It
     """
     studio = FakeStudio()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each call, else
-    server = make_server("127.0.0.1", port, _app(studio), threaded=True, ssl_context=certificate)
+    server = make_server("127.0.0.1", port, application(studio), threaded=True, ssl_context=certificate)
     studio.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
     thread.start()
@@ -187,7 +187,7 @@ def fake_studio(port: int = 0, certificate: tuple[str, str] | None = None) -> It
         thread.join()
 
 
-def _app(studio: FakeStudio) -> Flask:
+def application(studio: FakeStudio) -> Flask:
     app = Flask(__name__)
     _check_tokens(app, studio)
     _keep_predictions(app, studio)
