@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from workers.messages import DELIVERY_QUEUE, INTERACTIVE_QUEUE, SEGMENT_QUEUE
 from workers.queue.client import SegmentClient
-from workers.queue.connection import QueueError, task_of_delivery
+from workers.queue.connection import QueueError, reaching_redis, task_of_delivery
 from workers.queue.failures import TaskFailure
 from workers.queue.heartbeats import Heartbeat
 from workers.queue.running import Running
+from workers.queue.supervision import Supervised, supervised
 
 NO_WORKER = "no segment worker is ready: it is loading its model, or `dgl-rsis worker` does not run"
 DUTIES: Mapping[str, str] = {
@@ -56,11 +57,12 @@ class State:
 
     Attributes:
         problem: why no task can be served; "" when all is well.
-        workers: those that beat within the last minute, of all queues.
+        workers: those that beat within the last half minute, of all queues.
         waiting: jobs that wait, by queue; empty when Redis does not answer.
         segmenters: live segment workers; None when Redis does not answer.
         failures: the last tasks that were given up, in any process, newest first.
         given_up: how many there were, by stage.
+        processes: what `dgl-rsis up` supervises, here or elsewhere.
     """
 
     problem: str
@@ -69,6 +71,7 @@ class State:
     segmenters: int | None = None
     failures: tuple[TaskFailure, ...] = ()
     given_up: Mapping[str, int] = field(default_factory=dict)
+    processes: tuple[Supervised, ...] = ()
 
 
 def read_state(client: SegmentClient) -> State:
@@ -79,7 +82,9 @@ def read_state(client: SegmentClient) -> State:
         problem = "" if segmenters else NO_WORKER
         workers = tuple(_views(beats, client.running(beats)))
         failures, given_up = tuple(client.failures()), client.failure_counts()
-        return State(problem, workers, client.waiting(), segmenters, failures, given_up)
+        with reaching_redis():
+            processes = tuple(supervised(client.server))
+        return State(problem, workers, client.waiting(), segmenters, failures, given_up, processes)
     except QueueError as error:
         return State(str(error))
 

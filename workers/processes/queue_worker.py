@@ -169,7 +169,7 @@ class QueueWorker(SimpleWorker):
             clean_registries(self._queue, self._exc_handlers)
             clean_worker_registry(self._queue)
             self._queue.release_maintenance_lock()
-        self.last_cleaned_at = now()
+        self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """First signal: finish the job in work, then stop."""

@@ -105,7 +105,7 @@ def test_up_starts_a_queue_of_its_own_and_stops_when_a_worker_refuses(tmp_path: 
     data = tmp_path / "da ta"
     arguments = ("up", "--port", "0", "--data", str(data))
     with running(*arguments, MODEL=str(tmp_path / "no model")) as process:
-        output, _ = process.communicate(timeout=90)
+        output, _ = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "embedded Valkey runs" in output
     assert "no model" in output
