@@ -6,13 +6,8 @@ the queue's server. Code that may wait says so here; `workers.processes.watchdog
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import ParamSpec, TypeVar
-
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
 
 
 class _Clock:
@@ -42,17 +37,6 @@ def waiting() -> Iterator[None]:
         _CLOCK.depth -= 1
         if not _CLOCK.depth:
             _CLOCK.seconds += time.monotonic() - _CLOCK.since
-
-
-def waits(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """A function whose calls are `waiting`."""
-
-    @wraps(function)
-    def waited_for(*arguments: Given.args, **options: Given.kwargs) -> Result:
-        with waiting():
-            return function(*arguments, **options)
-
-    return waited_for
 
 
 def waited() -> float:

@@ -82,6 +82,7 @@ def tell_status() -> Response:
         warnings=[*filter(None, [parts.current().warning]), *state.server.warnings],
         model_version=parts.current().service.model_version(),
         workers=[asdict(each) for each in state.workers],
+        processes=[asdict(each) for each in state.processes],
         waiting=dict(state.waiting),
         failures=[asdict(each) for each in state.failures],
         projects=[asdict(each) for each in _projects()],

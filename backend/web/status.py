@@ -12,6 +12,7 @@ from workers.queue.failures import TaskFailure
 from workers.queue.heartbeats import Heartbeat
 from workers.queue.running import Running
 from workers.queue.server_checks import ServerState
+from workers.queue.supervision import Supervised, supervised
 from workers.queue.tallies import Tallies
 
 NO_WORKER = "no segment worker is ready: it is loading its model, or `dgl-rsis worker` does not run"
@@ -62,7 +63,7 @@ class State:
 
     Attributes:
         problem: why no task can be served, or none delivered; "" when all is well.
-        workers: those that beat within the last minute, of all queues.
+        workers: those that beat within the last half minute, of all queues.
         waiting: jobs that wait, by queue; empty when Redis does not answer.
         segmenters: live segment workers; None when Redis does not answer.
         failures: the last tasks that were given up, in any process, newest first.
@@ -70,6 +71,7 @@ class State:
         oldest: seconds that a job of each queue has waited; empty when Redis does not answer.
         tallies: what all processes counted.
         server: the queue's server, as it describes itself.
+        processes: what `dgl-rsis up` supervises, here or elsewhere.
     """
 
     problem: str
@@ -81,6 +83,7 @@ class State:
     oldest: Mapping[str, float] = field(default_factory=dict)
     tallies: Tallies = field(default_factory=Tallies)
     server: ServerState = field(default_factory=ServerState)
+    processes: tuple[Supervised, ...] = ()
 
 
 def read_state(client: SegmentClient, watch: StudioWatch | None = None) -> State:
@@ -102,7 +105,10 @@ def read_state(client: SegmentClient, watch: StudioWatch | None = None) -> State
         lengths, server = client.waiting(), client.server
         with reaching_redis():
             seen = waiting.oldest(server), tallies.read(server), server_checks.check(server)
-        return State(problem, workers, lengths, segmenters, failures, given_up, *seen)
+            processes = tuple(supervised(server))
+        return State(
+            problem, workers, lengths, segmenters, failures, given_up, *seen, processes=processes
+        )
     except QueueError as error:
         return State(str(error))
 

@@ -146,7 +146,9 @@ def test_a_worker_waits_and_its_result_is_not_lost(
             assert process.exitcode == 0
         assert redis.get(f"dgl:attempts:{asked.key}") is None
     said = output.read_text()
-    assert said.count("the queue is back") == said.count("waiting for the queue") <= 2
+    assert (
+        said.count("the queue answers and writes again") == said.count("waiting for the queue") <= 2
+    )
     assert said.count("no heartbeats") <= 2  # one line for each outage
     assert "Traceback" not in said
 

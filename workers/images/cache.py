@@ -137,6 +137,7 @@ class DiskTier:
         self._max_bytes = max_bytes
         # Open as long as the process lives: closing any descriptor of it would release all locks.
         self._lock = lock
+        self._keeps = True
 
     @classmethod
     def opened(cls, folder: Path, max_bytes: int) -> "DiskTier | None":
@@ -179,8 +180,11 @@ class DiskTier:
             finally:
                 partial.unlink(missing_ok=True)
             self._prune()
+            self._keeps = True
         except OSError as error:  # a full disk must not fail the job
-            log.warning("not kept on disk: %s", error)
+            if self._keeps:  # one line, not one for each image
+                log.warning("nothing more is kept on disk: %s", error)
+            self._keeps = False
 
     @contextmanager
     def locked(self, key: str) -> Iterator[None]:

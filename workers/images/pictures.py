@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dgl_rsis import rasters, resolution
 from dgl_rsis.resolution import SOURCES, Resolution
 from dgl_rsis.types import RGB, ImageError, Mask, TooManyPixelsError
+from workers.blocking import waiting
 from workers.images.cache import Arrays, ImageCache, cache_key
 from workers.images.storages import stored
 
@@ -93,7 +94,8 @@ class Pictures:
         digest, at = self._known.get(known, ("", 0.0))
         data = b""
         if not digest or self._clock() - at > FRESH_SECONDS or not self._kept(digest):
-            data = self._fetch(reference)
+            with waiting():
+                data = self._fetch(reference)
             digest = hashlib.sha256(data).hexdigest()
             self._note(known, digest)
         fetched = time.perf_counter()

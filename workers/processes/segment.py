@@ -6,7 +6,6 @@ that a batch in the other's hands does not hold them up.
 
 from redis import Redis
 
-from workers.blocking import waits
 from workers.engine.segmenter import Segmenter, load_segmenter
 from workers.images.cache import ImageCache
 from workers.images.fetch import Fetcher
@@ -30,7 +29,7 @@ def load_model(settings: WorkerSettings) -> tuple[Segmenter, Pictures]:
         ModelError: there is no such model.
     """
     cache = ImageCache(settings.cache_mb * MIB, settings.cache_dir, settings.cache_disk_mb * MIB)
-    fetch = waits(Fetcher.from_settings(settings).fetch)
+    fetch = Fetcher.from_settings(settings).fetch
     segmenter = load_segmenter(settings, cache)
     # The memory of a device is another one: what does not fit there is said by its own error.
     fits = room if settings.device == "cpu" else None

@@ -42,8 +42,7 @@ class Patience(Retry):
     def __init__(self) -> None:
         super().__init__(NoBackoff(), 1)
         self._depth = 0
-        self._since: float | None = None  # monotonic; None while the server answers
-        self._told = False
+        self._told = False  # that the server is away
         self._until: float | None = None  # monotonic; None before the request to stop
         self._alarm = 0  # seconds that the job in hand had left when the waiting began
 
@@ -95,10 +94,8 @@ class Patience(Retry):
         Raises:
             Exception: `error`, when it is time to give up.
         """
-        if self._since is None:
-            self._since = time.monotonic()
-            # What RQ allows a job is for the work: the clock stands still while the server is away.
-            self._alarm = signal.alarm(0)
+        # What RQ allows a job is for the work: the clock stands still while the server is away.
+        self._alarm = self._alarm or signal.alarm(0)
         if failures == 1:
             return
         if not self._told:
@@ -113,9 +110,9 @@ class Patience(Retry):
                 time.sleep(FIRST_PAUSE_SECONDS)
 
     def _answered(self) -> None:
-        if self._since is not None and self._told:
-            log.warning("the queue is back after %.0f s", time.monotonic() - self._since)
-        self._since, self._told = None, False
+        if self._told:
+            log.warning("the queue answers and writes again")
+        self._told = False
 
     def _resume_alarm(self) -> None:
         left, self._alarm = self._alarm, 0

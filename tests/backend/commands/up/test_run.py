@@ -1,14 +1,9 @@
 """`dgl-rsis serve` and `dgl-rsis up` as processes, on a real Valkey."""
 
-import os
 import re
 import signal
 import stat
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -19,37 +14,11 @@ from redis import Redis
 from backend.commands.up.run import _commands, _environment
 from backend.web.server import address_of, read_state, write_state
 from backend.web.settings import Settings
+from tests.backend.commands.up.processes import running, wait_for
 from tests.backend.worker_end import VERSION, answer, predict_body, task
 from workers.queue.heartbeats import Heartbeat, beat
 
-START_SECONDS = 40
 MIB = 2**20
-
-
-@contextmanager
-def running(*arguments: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """`dgl-rsis` with these arguments, ended at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "backend.commands.main", *arguments],
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def wait_for(state: Path, process: "subprocess.Popen[str]") -> Mapping[str, str | int]:
-    deadline = time.monotonic() + START_SECONDS
-    while not state.exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return read_state(state)
 
 
 def test_serve(announced: Redis, valkey: str, tmp_path: Path) -> None:
@@ -105,7 +74,7 @@ def test_up_starts_a_queue_of_its_own_and_stops_when_a_worker_refuses(tmp_path: 
     data = tmp_path / "da ta"
     arguments = ("up", "--port", "0", "--data", str(data))
     with running(*arguments, MODEL=str(tmp_path / "no model")) as process:
-        output, _ = process.communicate(timeout=90)
+        output, _ = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "embedded Valkey runs" in output
     assert "no model" in output
