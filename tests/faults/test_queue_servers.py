@@ -240,3 +240,13 @@ def test_a_worker_whose_login_is_refused_ends_for_good(
         status, said = dgl_rsis("deliver", REDIS_URL=f"redis://:wrong@{HOST}:{at.port}/0")
     assert status == REFUSED
     assert "refuses the login" in said
+
+
+def test_a_worker_that_starts_while_the_server_is_full_waits_for_it(tmp_path: Path) -> None:
+    with server(tmp_path, "--maxmemory", "1") as at, Redis(port=at.port) as admin, worker(at.url):
+        client = SegmentClient(connect(at.url))
+        until(lambda: admin.info("errorstats").get("errorstat_OOM", {"count": 0})["count"] >= 2)
+        assert client.ready() == []
+        admin.config_set("maxmemory", 0)
+        until(client.ready)
+        client.server.close()

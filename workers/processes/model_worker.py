@@ -57,6 +57,7 @@ class ModelWorker(QueueWorker):
         # Lexicons, grammar and gradients load with the first sentence: nobody should wait for them.
         segmenter = self._bench.segmenter
         segmenter.refer(_generated(), SELF_TEST_SENTENCE, SELF_TEST_LABELS, segmenter.batch)
+        self._wait_for_server()  # a full one refuses; to load the model anew would not help
         announce(self.connection, self._announcement())
         log.info("model %s is warm on %s", segmenter.model_version, self._device)
 
