@@ -165,7 +165,7 @@ class JsonFormatter(MessageFormatter):
 
 
 def _one_line(text: str) -> str:
-    """A text with line breaks, and whatever moves a cursor, written out: strangers write neither."""
+    """A text with line breaks, and whatever moves a cursor, written out: nobody makes lines."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,7 +119,7 @@ def test_a_full_server_refuses_keeps_and_goes_on(
         client.server.close()
 
 
-def test_replicas_full_disks_and_lost_connections_are_said(tmp_path: Path) -> None:
+def test_replicas_and_lost_connections_are_said(tmp_path: Path) -> None:
     with server(tmp_path / "one") as primary:
         with server(tmp_path / "two", "--replicaof", f"{HOST} {primary.port}") as replica:
             said = refusal(replica.url)
@@ -133,6 +134,27 @@ def test_replicas_full_disks_and_lost_connections_are_said(tmp_path: Path) -> No
                 SegmentClient(connect(primary.url)).announced()
         gone = primary.url
     assert "does not answer" in str(refusal(gone))
+
+
+def test_a_disk_that_takes_nothing_and_data_that_load_are_said(tmp_path: Path) -> None:
+    with server(tmp_path / "one") as at, Redis(port=at.port) as admin:
+        with admin.pipeline(transaction=False) as pipe:
+            for number in range(3000):
+                pipe.set(f"key {number}", "x" * 100)
+            pipe.execute()
+        admin.save()
+        shutil.copytree(tmp_path / "one", tmp_path / "two")
+        shutil.rmtree(tmp_path / "one")
+        admin.config_set("save", "3600 1")
+        admin.bgsave()
+        until(lambda: admin.info("persistence")["rdb_last_bgsave_status"] == "err")
+        said = refusal(at.url)
+        assert "cannot write to its disk" in str(said)
+        assert said.passes
+    slow = ("--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024")
+    with server(tmp_path / "two", *slow, ready=False) as at:
+        words = set()
+        until(lambda: words.add(str(refusal(at.url))) or any("is loading" in w for w in words), 12.0)
 
 
 def test_what_may_lose_work_is_warned_about(
