@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import FrameType
 from uuid import uuid4
@@ -108,7 +108,7 @@ class QueueWorker(SimpleWorker):
         Returns:
             Exit status: 0 when asked to stop, 1 when something else ended the work.
         """
-        self._wait_for_server()
+        self._insist(self._beat)
         for warning in check_or_nothing(self.connection).warnings:
             log.warning("%s", warning)
         self._tick()  # before RQ's own maintenance, which would fail what can be recovered
@@ -148,7 +148,7 @@ class QueueWorker(SimpleWorker):
             super().execute_job(job, queue)
         except RedisError as error:
             log.error("job %s: %s", job.id, explain(error).message)
-            self._wait_for_server()
+            self._insist(self._beat)
             if not self._asked_to_stop and give_back(queue, job.id, self.name):
                 log.warning("job %s: queued again, since it could not be begun", job.id)
         finally:
@@ -205,16 +205,16 @@ class QueueWorker(SimpleWorker):
     def subscribe(self) -> None:
         """Not at all: RQ's remote commands are not used, and one way less in."""
 
-    def _wait_for_server(self) -> None:
-        """Return when the server takes what is written, or when asked to stop.
+    def _insist(self, write: Callable[[], None]) -> None:
+        """Return when the server took what is written, or when asked to stop.
 
         Raises:
             RedisError: only a person can help.
         """
         for pause in _pauses():
             try:
-                self._beat()
-                break
+                write()
+                return
             except RedisError as error:
                 cause = explain(error)
                 if not cause.passes:
