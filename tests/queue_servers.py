@@ -39,15 +39,26 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path, *options: str, password: str = "", port: int = 0) -> Iterator[Server]:
-    """A Valkey server with options of its own, as `--maxmemory`, `2mb`."""
+def server(
+    folder: Path, *options: str, password: str = "", port: int = 0, ready: bool = True
+) -> Iterator[Server]:
+    """A Valkey server with options of its own, as `--maxmemory`, `2mb`.
+
+    Args:
+        folder: of its data.
+        options: of the program.
+        password: "" for none.
+        port: 0 takes a free one.
+        ready: wait until it serves.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     common = ["--bind", HOST, "--dir", str(folder), "--save", ""]
     login = ["--requirepass", password] if password else []
     with _process(["--port", str(port), *common, *login, *options], folder) as process:
-        with Redis(host=HOST, port=port, password=password or None) as client:
-            _until_it_answers(client)
+        if ready:
+            with Redis(host=HOST, port=port, password=password or None) as client:
+                _until_it_answers(client)
         yield Server(port, process)
 
 

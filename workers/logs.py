@@ -140,9 +140,7 @@ class TextFormatter(MessageFormatter):
         """One line, and the lines of a traceback."""
         what = " ".join(f"{name}={value}" for name, value in _about.get().items())
         head = [_time(record), record.levelname, record.name, *([f"[{what}]"] if what else [])]
-        # A line break in a message would let a stranger write lines of his own.
-        message = self._redaction(record.getMessage()).replace("\r", "\\r").replace("\n", "\\n")
-        line = " ".join([*head, message])
+        line = " ".join([*head, _one_line(self._redaction(record.getMessage()))])
         traceback = self._traceback(record)
         return f"{line}\n{traceback}" if traceback else line
 
@@ -164,6 +162,13 @@ class JsonFormatter(MessageFormatter):
         if traceback := self._traceback(record):
             told["traceback"] = traceback
         return json.dumps(told)
+
+
+def _one_line(text: str) -> str:
+    """A text with line breaks, and whatever moves a cursor, written out: nobody makes lines."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _relayed(record: logging.LogRecord, redaction: Redaction) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,9 +90,7 @@ def test_tls_with_the_authority_and_a_certificate(tmp_path: Path, made: Certific
     with server(tmp_path) as at, behind_tls(at.port, made, asks=True) as port:
         url = f"rediss://{HOST}:{port}/0?ssl_ca_certs={made.authority}"
         full = f"{url}&ssl_certfile={made.client[0]}&ssl_keyfile={made.client[1]}"
-        for client in (connect(full), connect_worker(full)):
-            assert client.ping()
-            client.close()
+        assert answered(full, "ship")
         assert "not trusted" in str(refusal(f"rediss://{HOST}:{port}/0"))
         assert "ssl_certfile=FILE" in str(refusal(url))
         assert "speaks TLS where" in str(refusal(f"rediss://{HOST}:{at.port}/0"))
@@ -118,7 +117,7 @@ def test_a_full_server_refuses_keeps_and_goes_on(
         client.server.close()
 
 
-def test_replicas_full_disks_and_lost_connections_are_said(tmp_path: Path) -> None:
+def test_replicas_and_lost_connections_are_said(tmp_path: Path) -> None:
     with server(tmp_path / "one") as primary:
         with server(tmp_path / "two", "--replicaof", f"{HOST} {primary.port}") as replica:
             said = refusal(replica.url)
@@ -133,6 +132,29 @@ def test_replicas_full_disks_and_lost_connections_are_said(tmp_path: Path) -> No
                 SegmentClient(connect(primary.url)).announced()
         gone = primary.url
     assert "does not answer" in str(refusal(gone))
+
+
+def test_a_disk_that_takes_nothing_and_data_that_load_are_said(tmp_path: Path) -> None:
+    with server(tmp_path / "one") as at, Redis(port=at.port) as admin:
+        with admin.pipeline(transaction=False) as pipe:
+            for number in range(3000):
+                pipe.set(f"key {number}", "x" * 100)
+            pipe.execute()
+        admin.save()
+        shutil.copytree(tmp_path / "one", tmp_path / "two")
+        shutil.rmtree(tmp_path / "one")
+        admin.config_set("save", "3600 1")
+        admin.bgsave()
+        until(lambda: admin.info("persistence")["rdb_last_bgsave_status"] == "err")
+        said = refusal(at.url)
+        assert "cannot write to its disk" in str(said)
+        assert said.passes
+    slow = ("--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024")
+    with server(tmp_path / "two", *slow, ready=False) as at:
+        words = set()
+        until(
+            lambda: words.add(str(refusal(at.url))) or any("is loading" in w for w in words), 12.0
+        )
 
 
 def test_what_may_lose_work_is_warned_about(
@@ -154,20 +176,19 @@ def test_what_may_lose_work_is_warned_about(
     assert "maxmemory-policy volatile-ttl" in caplog.text
 
 
-@pytest.mark.parametrize("password", ["", "sesame"])
-def test_a_failover_is_survived(tmp_path: Path, password: str) -> None:
+def test_a_failover_is_survived(tmp_path: Path) -> None:
     """The primary dies; sentinels promote its replica; what waited and what comes is answered."""
     with server(tmp_path / "one", "--repl-diskless-sync-delay", "0") as one:
         replicates = ("--replicaof", f"{HOST} {one.port}")
         with (
             server(tmp_path / "two", *replicates) as two,
-            sentinel(tmp_path / "s", "masks", one.port, password) as watching,
+            sentinel(tmp_path / "s", "masks", one.port, "sesame") as watching,
         ):
-            login = f"?sentinel_password={password}" if password else ""
-            url = f"redis+sentinel://{HOST}:1,{HOST}:{watching.port}/masks/0{login}"
+            place = f"{HOST}:1,{HOST}:{watching.port}/masks/0"
+            url = f"redis+sentinel://{place}?sentinel_password=sesame"
             with (
                 Redis(port=two.port) as replica,
-                Redis(port=watching.port, password=password or None) as asked,
+                Redis(port=watching.port, password="sesame") as asked,
             ):
                 until(lambda: replica.info("replication")["master_link_status"] == "up")
                 until(lambda: asked.sentinel_master("masks")["num-slaves"] == 1)
@@ -240,3 +261,13 @@ def test_a_worker_whose_login_is_refused_ends_for_good(
         status, said = dgl_rsis("deliver", REDIS_URL=f"redis://:wrong@{HOST}:{at.port}/0")
     assert status == REFUSED
     assert "refuses the login" in said
+
+
+def test_a_worker_that_starts_while_the_server_is_full_waits_for_it(tmp_path: Path) -> None:
+    with server(tmp_path, "--maxmemory", "1") as at, Redis(port=at.port) as admin, worker(at.url):
+        client = SegmentClient(connect(at.url))
+        until(lambda: admin.info("errorstats").get("errorstat_OOM", {"count": 0})["count"] >= 2)
+        assert client.ready() == []
+        admin.config_set("maxmemory", 0)
+        until(client.ready)
+        client.server.close()

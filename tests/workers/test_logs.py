@@ -1,6 +1,5 @@
 import json
 import logging
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,7 +60,7 @@ def test_a_line_of_json_is_an_object_with_the_traceback_in_it() -> None:
 def test_strangers_write_no_lines_of_their_own(text: str) -> None:
     logs.begin(task=text, job=text)
     line = TextFormatter(Redaction()).format(record("task %s", text))
-    assert len(re.split(r"[\r\n]", line)) == 1
+    assert line.isprintable()
     assert all(len(value) <= logs.LONGEST for value in logs.current().values())
     told = json.loads(JsonFormatter(Redaction()).format(record("%s", "x")))
     assert set(told) <= {"time", "level", "logger", "message", "task", "job"}

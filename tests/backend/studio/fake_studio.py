@@ -175,7 +175,8 @@ def fake_studio(port: int = 0, certificate: tuple[str, str] | None = None) -> It
     """
     studio = FakeStudio()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each call, else
-    server = make_server("127.0.0.1", port, application(studio), threaded=True, ssl_context=certificate)
+    app = application(studio)
+    server = make_server("127.0.0.1", port, app, threaded=True, ssl_context=certificate)
     studio.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
     thread.start()

@@ -10,6 +10,7 @@ from backend.web.metrics import MOST_WORKERS, Metrics
 from backend.web.status import State, WorkerView
 from tests.backend.conftest import MakeApp
 from tests.backend.worker_end import XML, predict_body, task
+from tests.paths import ROOT
 from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE
 from workers.queue import tallies
 from workers.queue.heartbeats import Heartbeat, beat
@@ -114,3 +115,16 @@ def test_without_a_queue_the_rest_is_told() -> None:
     assert value(text, "dgl_queue_up") == 0
     assert value(text, "dgl_jobs_total", outcome="answered") == 0
     assert XML not in text
+
+
+def test_the_metrics_that_the_documents_name_are_told(make_app: MakeApp, announced: Redis) -> None:
+    text = (ROOT / "docs" / "SCALING.md").read_text("utf-8")
+    text += (ROOT / "SECURITY.md").read_text("utf-8")
+    named = set(re.findall(r"\bdgl_(?!rsis)[a-z_]+", text))
+    announced.config_set("maxmemory", 2**30)  # else no limit is told
+    try:
+        told = make_app().get("/metrics").text
+    finally:
+        announced.config_set("maxmemory", 0)
+    assert len(named) > 10
+    assert {name for name in named if f"# TYPE {name.removesuffix('_total')}" not in told} == set()
