@@ -43,6 +43,7 @@ from workers.queue.replies import (
     reply_key,
     store_failure,
     store_reply,
+    tries_key,
 )
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_ATTEMPTS = 3
-RETRY_SECONDS = (15, 60)  # Label Studio restarting must not empty the queue into failures
+MOST_ATTEMPTS = 3  # that end the process, or that nobody can explain
+# Label Studio that is away for a quarter of an hour must not empty the queue into failures.
+RETRY_SECONDS = (15, 60, 240, 600)
 LEARN_RETRY_SECONDS = (15, 60, 300)
 ATTEMPTS_KEPT_SECONDS = 24 * 3600
 # The next click is another request; and what a project learnt or unlearnt in the meantime must not
@@ -136,7 +138,7 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     try:
         reply = answer(request, bench.segmenter, bench.pictures, bench.recall, bench.stages)
     except EXPECTED as error:
-        return _expected(bench, request, error, attempt)
+        return _expected(bench, request, error)
     except Exception:
         return _unexpected(bench, request, attempt)
     kept = bench.reply_seconds
@@ -233,9 +235,7 @@ def _count_attempt(bench: Workbench, request: SegmentRequest) -> int:
     return int(count)
 
 
-def _expected(
-    bench: Workbench, request: SegmentRequest, error: Exception, attempt: int
-) -> Retry | None:
+def _expected(bench: Workbench, request: SegmentRequest, error: Exception) -> Retry | None:
     cause = next(cause for kind, cause in CAUSES.items() if isinstance(error, kind))
     if isinstance(error, JobTimeoutException):
         what, way_out = "the image", "make it smaller, or tile it"
@@ -243,11 +243,24 @@ def _expected(
             what = f"its {1 + len(request.more)} images together"
             way_out = "make them smaller, or import them as several tasks"
         error = InputError(f"{what} took longer than {JOB_SECONDS} s: {way_out}")
-    elif _may_pass(error) and attempt < _most_attempts(request):
-        log.info("task %s: try %d: %s", request.task_id, attempt, _one_line(error))
-        return _again(bench, attempt)
+    elif _may_pass(error) and not request.awaited:
+        tries = _count_survived(bench, request)
+        if tries <= len(RETRY_SECONDS):
+            log.info("task %s: try %d: %s", request.task_id, tries, _one_line(error))
+            return _again(bench, tries)
     _give_up(bench, request, _one_line(error), cause)
     return None
+
+
+def _count_survived(bench: Workbench, request: SegmentRequest) -> int:
+    """Tries that ended with a cause that may pass: none of those that the process dies of."""
+    tries = tries_key(request.key)
+    with bench.redis.pipeline() as pipe:
+        pipe.incr(tries)
+        pipe.expire(tries, ATTEMPTS_KEPT_SECONDS)
+        pipe.decr(attempts_key(request.key))
+        count, *_ = pipe.execute()
+    return int(count)
 
 
 def _may_pass(error: Exception) -> bool:
@@ -268,10 +281,10 @@ def _unexpected(bench: Workbench, request: SegmentRequest, attempt: int) -> Retr
     return None
 
 
-def _again(bench: Workbench, attempt: int) -> Retry:
+def _again(bench: Workbench, tries: int) -> Retry:
     with tallies.quietly(bench.redis) as pipe:
         tallies.count(pipe, "jobs", "retried")
-    return Retry(max=MOST_ATTEMPTS, interval=RETRY_SECONDS[attempt - 1])
+    return Retry(max=len(RETRY_SECONDS), interval=RETRY_SECONDS[tries - 1])
 
 
 def _give_up(bench: Workbench, request: SegmentRequest, message: str, cause: str) -> None:

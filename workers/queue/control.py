@@ -20,6 +20,7 @@ from workers.queue.replies import (
     keep_request,
     kept_requests,
     reply_key,
+    tries_key,
 )
 
 LOOKED_AT = 100  # of the longest waiting, when it is looked what was lost
@@ -174,7 +175,7 @@ class Control:
 
     def _forget(self, keys: Sequence[str]) -> None:
         """Let what failed be tried anew, from the first try on."""
-        names = [name(key) for key in keys for name in (failure_key, attempts_key)]
+        names = [name(key) for key in keys for name in (failure_key, attempts_key, tries_key)]
         if names:
             self._redis.delete(*names)
 

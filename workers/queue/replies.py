@@ -65,6 +65,11 @@ def attempts_key(key: str) -> str:
     return f"dgl:attempts:{key}"
 
 
+def tries_key(key: str) -> str:
+    """Where the tries of `SegmentRequest.key` are counted that ended with what may pass."""
+    return f"dgl:tries:{key}"
+
+
 def retry_key(key: str) -> str:
     """Where a request that was given up is kept, `SegmentRequest.key`."""
     return f"dgl:retry:{key}"
@@ -85,7 +90,7 @@ def _store(
     redis: Redis, key: str, name: str, outdated: Sequence[str], value: bytes, seconds: int
 ) -> None:
     keys, values = handed_over(key)
-    names = [name, *keys, attempts_key(key), *outdated]
+    names = [name, *keys, attempts_key(key), tries_key(key), *outdated]
     redis.register_script(_STORE)(names, [value, seconds, *values])
 
 
