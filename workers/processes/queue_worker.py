@@ -151,15 +151,9 @@ class QueueWorker(SimpleWorker):
         execution: Execution | None = None,
     ) -> None:
         """Note that a job failed, unless it is another worker's by now."""
-        if (
-            started_job_registry
-            and execution
-            and not self._is_ours(started_job_registry, execution)
-        ):
-            return
-        super().handle_job_failure(  # type: ignore[no-untyped-call]
-            job, queue, started_job_registry, exc_string, execution
-        )
+        begun = started_job_registry
+        if begun is None or execution is None or self._is_ours(begun, execution):
+            super().handle_job_failure(job, queue, begun, exc_string, execution)
 
     def _is_ours(self, begun: StartedJobRegistry, execution: Execution) -> bool:
         """Whether nobody recovered the job: this process may have stood still for minutes.
