@@ -3,7 +3,7 @@
 It runs in a process of its own, so that neither the web server nor a GPU ever waits for Label
 Studio. It may run any number of times, also twice at once: what is stored already is found, before
 anything is pushed and after it. When it is tried again is `DELIVERY_RETRY_SECONDS` of
-`workers.queue.client`, which makes the jobs.
+`workers.queue.asking`, which makes the jobs.
 """
 
 import logging
@@ -25,8 +25,9 @@ from backend.studio.reconciling import reconcile
 from workers import logs
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
 from workers.queue import reach, tallies
+from workers.queue.asking import DELIVERY_RETRY_SECONDS
 from workers.queue.checks import AGAIN_SECONDS, again, check_later
-from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
+from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, QueueError
 from workers.queue.failures import TaskFailure
 from workers.queue.ledger import Outcome, State

@@ -18,7 +18,8 @@ from backend.studio.corrections import to_learn
 from backend.studio.environment import studio_of_environment
 from dgl_rsis.types import Json
 from workers.messages import StudioEvent
-from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
+from workers.queue.asking import DELIVERY_RETRY_SECONDS
+from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError
 from workers.queue.failures import LEARNING, TaskFailure
 

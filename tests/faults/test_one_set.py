@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -117,17 +118,19 @@ def test_what_is_stored_after_its_time_out_is_found_by_the_next_try_or_the_check
     redis: Redis, client: SegmentClient, studio: FakeStudio, reply: SegmentReply
 ) -> None:
     request = delivery(client, reply)
-    impatient = StudioClient(studio.url, LEGACY_TOKEN, read_seconds=0.2)
+    impatient = StudioClient(studio.url, LEGACY_TOKEN, read_seconds=0.5)
     run = Run(request, client, impatient, f"{delivery_job_id(TASK, KEY)}:1")
     client.claim_push(TASK, KEY)
-    studio.lateness = [1.0]
+    stored = threading.Event()
+    studio.held_back = [stored]
     with pytest.raises(StudioError):
         deliver_request(run)
     client.deliver([request])
     work(redis)  # the next try: nothing is stored yet
     assert one_set(studio, reply)
     count = len(studio.predictions)
-    until(lambda: len(studio.predictions) == count + 1)  # now it is stored after all
+    stored.set()  # after all
+    until(lambda: len(studio.predictions) == count + 1)
     assert not one_set(studio, reply)
     redis.delete(f"dgl:claim:{TASK}:{KEY}")  # ten seconds later
     due(redis, check_job_id(TASK, KEY))

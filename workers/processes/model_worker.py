@@ -62,8 +62,7 @@ class ModelWorker(QueueWorker):
         # Lexicons, grammar and gradients load with the first sentence: nobody should wait for them.
         segmenter = self._bench.segmenter
         segmenter.refer(_generated(), SELF_TEST_SENTENCE, SELF_TEST_LABELS, segmenter.batch)
-        # A full server refuses it for a while; to load the model anew would not help.
-        self._insist(lambda: announce(self.connection, self._announcement()))
+        announce(self.connection, self._announcement())
         log.info("model %s is warm on %s", segmenter.model_version, self._device)
 
     def execute_job(self, job: Job, queue: Queue) -> None:

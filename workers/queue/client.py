@@ -6,36 +6,27 @@ Redis cannot be reached, which the web side turns into "nothing yet".
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from typing import Self, TypeVar
+from collections.abc import Sequence
+from typing import Self
 
 from redis import Redis
-from redis.client import Pipeline
-from rq import Queue
-from rq.job import Job, Retry
 from rq.utils import as_text
 
 from workers.messages import (
-    DELIVERY_FUNCTION,
     DELIVERY_QUEUE,
     INTERACTIVE_QUEUE,
-    SEGMENT_FUNCTION,
     SEGMENT_QUEUE,
     DeliveryRequest,
     SegmentRequest,
     Served,
 )
 from workers.queue import failures, heartbeats, reach, replies
-from workers.queue.asking import DELIVER, MOST_WAITING, PART, RESERVE, SUBMIT
+from workers.queue.asking import MOST_WAITING, RESERVE, Asking, parts
+from workers.queue.asking import refused as no_room
 from workers.queue.cancelling import Cancelling
-from workers.queue.claims import WAIT_SECONDS, Claims, claim_key
+from workers.queue.claims import Claims
 from workers.queue.connection import (
-    FAILED_SECONDS,
-    FINISHED_SECONDS,
     AllowedJob,
-    asker,
-    delivery_job_id,
-    fields_of,
     open_queue,
     reaching_redis,
     segment_job_id,
@@ -43,7 +34,6 @@ from workers.queue.connection import (
 from workers.queue.corrections import CorrectionsClient
 from workers.queue.failures import TaskFailure
 from workers.queue.following import REFRESH_SECONDS, FollowingClient
-from workers.queue.handover import WAITING_KEY
 from workers.queue.heartbeats import Announcement, Heartbeat
 from workers.queue.identity import Identity
 from workers.queue.ledger import MOST_PROJECTS, Ledger
@@ -55,11 +45,6 @@ from workers.queue.servers import connect
 FIRST_POLL_SECONDS = 0.01
 LAST_POLL_SECONDS = 0.15  # somebody may be waiting
 POLL_GROWTH = 1.3  # a click that takes 100 ms must not be seen at 160
-# Label Studio may be down for a night: 19 hours in all.
-DELIVERY_RETRY_SECONDS = (10, 30, 60, 300, 900, 1800, *[3600] * 18)
-
-
-Task = TypeVar("Task")
 
 
 class SegmentClient(Claims):
@@ -97,8 +82,7 @@ class SegmentClient(Claims):
         self._interactive = open_queue(INTERACTIVE_QUEUE, redis)
         self._delivery = open_queue(DELIVERY_QUEUE, redis)
         self._cancelling = Cancelling(redis)
-        self._submit = redis.register_script(SUBMIT)
-        self._deliver = redis.register_script(DELIVER)
+        self._asking = Asking(redis)
 
     @classmethod
     def from_url(
@@ -232,30 +216,18 @@ class SegmentClient(Claims):
         most = self._most_waiting + (RESERVE if interactive or at_front else 0)
         refused: list[SegmentRequest] = []
         former: list[tuple[str, str]] = []
-        for part in _parts(requests):
+        for part in parts(requests):
             tasks = [(each.task_id, each.key) for each in part]
             superseded = self.ledger.superseded(project, tasks)
             with self._redis.pipeline(transaction=False) as pipe:
-                pipe.sadd(queue.redis_queues_keys, queue.key)
                 self.ledger.ask(pipe, project, tasks)
-                for request in part:
-                    self._put(pipe, request, queue, push, most)
-                outcomes = pipe.execute()[-len(part) :]
-            unasked = [each for each, done in zip(part, outcomes, strict=True) if done < 0]
+                count = self._asking.submit(pipe, part, queue, push, most)
+                unasked = no_room(part, pipe.execute()[-count:])
             kept = {each.task_id for each in unasked}
             former += [each for each in superseded if each[0] not in kept]
             refused += unasked
         self._cancelling.cancel(former, keep=False)
         return refused
-
-    def _put(
-        self, pipe: Pipeline, request: SegmentRequest, queue: Queue, push: str, most: int
-    ) -> None:
-        job = self._segment_job(request, queue)
-        answers = [replies.reply_key(request.key), replies.failure_key(request.key)]
-        keys = [job.key, queue.key, *answers, queue.scheduled_job_registry.key]
-        head = [job.id, push, asker(request.task_id), most]
-        self._submit(keys, [*head, *fields_of(job)], pipe)
 
     def _is_reserved(self) -> bool:
         """Whether a worker reserved for people who wait serves now."""
@@ -373,60 +345,15 @@ class SegmentClient(Claims):
             self.identity.expect(project, config)
         most = self._most_waiting + (RESERVE if at_front else 0)
         refused: list[DeliveryRequest] = []
-        for part in _parts(deliveries):
+        for part in parts(deliveries):
             with self._redis.pipeline(transaction=False) as pipe:
-                pipe.sadd(self._delivery.redis_queues_keys, self._delivery.key)
                 own = [each for each in part if not each.like]
                 for (project, config), some in _grouped(own).items():
                     tasks = [(str(each.task_id), each.key) for each in some]
                     self.ledger.ask(pipe, project, tasks, config, anew=False)
-                for delivery in part:
-                    self._hand(pipe, delivery, most)
-                outcomes = pipe.execute()[-len(part) :]
-            refused += [each for each, done in zip(part, outcomes, strict=True) if done < 0]
+                count = self._asking.deliver(pipe, part, most)
+                refused += no_room(part, pipe.execute()[-count:])
         return refused
-
-    def _hand(self, pipe: Pipeline, delivery: DeliveryRequest, most: int) -> None:
-        job = self._delivery_job(delivery)
-        keys = [
-            job.key,
-            self._delivery.key,
-            claim_key(delivery.task_id, delivery.key),
-            AllowedJob.key_for(segment_job_id(delivery.key)),
-            WAITING_KEY,
-            self._delivery.scheduled_job_registry.key,
-            replies.reply_key(delivery.key),
-            replies.failure_key(delivery.key),
-        ]
-        head = [job.id, asker(str(delivery.task_id)), int(time.time()), WAIT_SECONDS, most]
-        self._deliver(keys, [*head, *fields_of(job)], pipe)
-
-    def _segment_job(self, request: SegmentRequest, queue: Queue) -> Job:
-        return queue.create_job(
-            SEGMENT_FUNCTION,
-            args=[request.to_json()],
-            job_id=segment_job_id(request.key),
-            # RQ's default description is the whole call, with the image's address, in every log.
-            description=f"segment task {request.task_id}",
-            result_ttl=FINISHED_SECONDS,
-            failure_ttl=FAILED_SECONDS,
-        )
-
-    def _delivery_job(self, delivery: DeliveryRequest) -> Job:
-        return self._delivery.create_job(
-            DELIVERY_FUNCTION,
-            args=[delivery.to_json()],
-            job_id=delivery_job_id(delivery.task_id, delivery.key),
-            description=f"deliver task {delivery.task_id}",
-            result_ttl=FINISHED_SECONDS,
-            failure_ttl=FAILED_SECONDS,
-            retry=Retry(max=len(DELIVERY_RETRY_SECONDS), interval=list(DELIVERY_RETRY_SECONDS)),
-        )
-
-
-def _parts(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
-    """Some tasks at a time."""
-    return (tasks[start : start + PART] for start in range(0, len(tasks), PART))
 
 
 def _grouped(

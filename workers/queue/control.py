@@ -117,7 +117,8 @@ class Control:
         for each in asked:
             if each.task_id in tasks:
                 keep_request(self._redis, each, FULL, KEPT_SECONDS)
-        keys = {str(each.task_id): each.key for each in (*pushed, *asked)}
+        keys = {str(each.task_id): each.key for each in pushed}
+        keys |= {each.task_id: each.key for each in asked}
         return [Outcome(task, key, "failed", FULL) for task, key in keys.items() if task in tasks]
 
     @reaching_redis()

@@ -14,7 +14,9 @@ from redis import Redis
 from redis.client import Pipeline
 
 from workers.messages import SegmentReply, SegmentRequest
-from workers.queue.handover import HAND_OVER, failure_key, handed_over, reply_key
+from workers.queue.handover import HAND_OVER, handed_over
+from workers.queue.handover import failure_key as failure_key
+from workers.queue.handover import reply_key as reply_key
 
 FAILURE_SECONDS = 300  # short, so that a cause that was put right gets another try
 MOST_KEPT_BYTES = 2**16  # of a request, packed; only images that are sent along take more

@@ -71,7 +71,7 @@ class FakeStudio:
         outage: status to answer with instead, and until when, monotonic; as `troubles` otherwise.
         lose_answers: store what is posted, then answer 502: a proxy's time-out.
         delay: seconds before each answer.
-        lateness: seconds before each of the next predictions is stored that are posted.
+        held_back: the next predictions that are posted are stored when these are set.
         issued: number of access tokens given out.
         withdrawn: how many of them, the oldest first, are no longer taken.
     """
@@ -96,7 +96,7 @@ class FakeStudio:
     outage: tuple[int, float] = (0, 0.0)
     lose_answers: bool = False
     delay: float = 0.0
-    lateness: list[float] = field(default_factory=list)
+    held_back: list[threading.Event] = field(default_factory=list)
     issued: int = 0
     withdrawn: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -240,8 +240,8 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
     @app.post("/api/predictions/")
     def create() -> ResponseReturnValue:
         row = request.get_json()
-        if studio.lateness:
-            time.sleep(studio.lateness.pop(0))
+        if studio.held_back:
+            studio.held_back.pop(0).wait(60)
         stored = studio.add(row)
         return _problem(502, "") if studio.lose_answers else (jsonify(stored), 201)
 

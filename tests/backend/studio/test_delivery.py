@@ -13,7 +13,8 @@ from backend.studio.environment import studio_of_environment
 from dgl_rsis.runs import Runs
 from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply, SegmentResult
-from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
+from workers.queue.asking import DELIVERY_RETRY_SECONDS
+from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, delivery_job_id, open_queue
 from workers.queue.replies import reply_key, store_failure, store_reply
 

@@ -32,7 +32,7 @@ from workers.queue.recovery import (
     recover,
     take_over,
 )
-from workers.queue.replies import Failure, attempts_key
+from workers.queue.replies import Failure, attempts_key, store_failure
 
 
 def test_the_job_of_a_killed_worker_is_done_by_another(
@@ -221,3 +221,42 @@ def test_the_job_of_a_dead_reserved_worker_is_done_by_a_segment_worker(
     worker.run(burst=True)  # its first heartbeat recovers and takes over
     assert isinstance(client.look_up([asked.key])[asked.key], SegmentReply)
     assert queue.finished_job_registry.count == 1
+
+
+def test_a_job_whose_worker_died_between_two_writes_of_its_retry_is_queued_again(
+    redis: Redis, client: SegmentClient, queue: Queue
+) -> None:
+    """RQ calls it scheduled before it puts it into the timetable."""
+    asked = request("bright")
+    job_id = segment_job_id(asked.key)
+    client.submit([asked])
+    Queue.lmove(redis, queue.key, None)
+    redis.delete(queue.intermediate_queue.key)
+    redis.zadd(queue.started_job_registry.key, {f"{job_id}:gone": time.time() + 600})
+    redis.hset(f"rq:job:{job_id}", "status", "scheduled")
+    redis.zadd(queue.scheduled_job_registry.key, {job_id: time.time() + 600})
+    assert recover(queue) == [], "it waits for its next try"
+    redis.zadd(queue.started_job_registry.key, {f"{job_id}:gone": time.time() + 600})
+    redis.zrem(queue.scheduled_job_registry.key, job_id)
+    assert recover(queue) == [job_id]
+    assert queue.job_ids == [job_id]
+
+
+def test_a_delivery_that_kills_its_workers_ends_and_says_so(
+    redis: Redis, client: SegmentClient
+) -> None:
+    asked, deliveries = request("bright", task="5"), open_queue(DELIVERY_QUEUE, redis)
+    client.submit([asked], project="1")
+    store_failure(redis, asked.key, "no such file")
+    client.deliver([DeliveryRequest(5, asked.key, "digest", "1")])
+    job_id = delivery_job_id(5, asked.key)
+    assert client.begin_push(5, asked.key, f"{job_id}:run")
+    for _ in range(MOST_RECOVERIES + 1):
+        Queue.lmove(redis, deliveries.key, None)
+        redis.set(deliveries.intermediate_queue.get_first_seen_key(job_id), time.time() - 61)
+        recover(deliveries)
+    entry = client.ledger.entry("1", "5")
+    assert entry is not None
+    assert entry.state == "given-up"
+    assert "its worker died 6 times" in entry.reason
+    assert client.claim_open(5, asked.key, "open", 10), "nobody could answer the task"
