@@ -11,12 +11,12 @@ from typing import Any
 from rq import Retry, get_current_job
 from rq.job import Job
 
-from backend.project import label_config
+from backend.project.label_config import LabelConfig
 from backend.regions.writing import to_predictions
 from backend.studio import everywhere
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.environment import studio_of_environment
-from backend.studio.permission import refusal
+from backend.studio.permission import NotPermittedError, permitted
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
 from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
 from workers.queue.connection import QueueError
@@ -29,7 +29,6 @@ LOG = logging.getLogger(__name__)
 # After this a task that is opened finds the prediction in Label Studio itself.
 SETTLE_SECONDS = 10.0
 OUTDATED = "nothing is stored: the project was asked for all like another one since"
-NO_CONFIG = "impossible: its label config is no longer kept; retrieve the prediction again"
 
 
 class NotYetError(Exception):
@@ -114,7 +113,8 @@ def deliver_request(
             raise
         client.release(task, key, 0)
         return _never(request, client, f"refused: {error}")
-    client.release(task, key, SETTLE_SECONDS)
+    # Of what was not stored nobody waits for Label Studio to know it: who asks next is answered.
+    client.release(task, key, SETTLE_SECONDS if outcome.startswith("stored") else 0)
     if outcome.startswith("stored") and not request.like:
         client.following.landed(request.project, answer.model_version, task, key)
     return outcome
@@ -135,18 +135,15 @@ def _claim(client: SegmentClient, request: DeliveryRequest, owner: str) -> bool:
 def _push(
     request: DeliveryRequest, reply: SegmentReply, client: SegmentClient, studio: StudioClient
 ) -> str:
-    """Convert and push, unless it was done before, or is not allowed."""
-    if refused := refusal(request, reply, client, studio):
-        return _never(request, client, f"refused: {refused}")
+    """Convert and push, unless it was done before, or must not be."""
+    try:
+        config = permitted(request, reply, client, studio)
+    except NotPermittedError as error:
+        return _never(request, client, f"refused: {error}")
     if request.like:
-        return _push_alike(request, reply, client, studio)
+        return _push_alike(request, reply, config, client, studio)
     stored = studio.predictions(request.task_id, reply.model_version)
-    xml = client.config(request.config)
-    if xml is None and stored:
-        return "stored before"
-    if xml is None:
-        return _never(request, client, NO_CONFIG)
-    predictions = to_predictions(reply, label_config.parse(xml), reply.model_version)
+    predictions = to_predictions(reply, config, reply.model_version)
     missing = predictions[len(stored) :]  # the candidates of an expression are several
     for prediction in missing:
         studio.push(request.task_id, prediction)
@@ -154,15 +151,16 @@ def _push(
 
 
 def _push_alike(
-    request: DeliveryRequest, reply: SegmentReply, client: SegmentClient, studio: StudioClient
+    request: DeliveryRequest,
+    reply: SegmentReply,
+    config: LabelConfig,
+    client: SegmentClient,
+    studio: StudioClient,
 ) -> str:
     """The same for what is like an exemplar, as long as that is the last one that was asked for."""
     if client.sought(request.project, request.like) != request.look:
         return OUTDATED
-    xml = client.config(request.config)
-    if xml is None:
-        return _never(request, client, NO_CONFIG)
-    return everywhere.push(request, reply, label_config.parse(xml), studio)
+    return everywhere.push(request, reply, config, studio)
 
 
 def _never(request: DeliveryRequest, client: SegmentClient, outcome: str) -> str:

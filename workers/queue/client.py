@@ -255,7 +255,7 @@ class SegmentClient(Claims):
                 head = [job.id, push, asker(request.task_id)]
                 self._submit([job.key, queue.key, *answers], [*head, *fields_of(job)], pipe)
             pipe.execute()
-        self._cancelling.cancel(former, keep=False)
+        self._cancelling.cancel(project, former, keep=False)
 
     def _is_reserved(self) -> bool:
         """Whether a worker reserved for people who wait serves now."""
@@ -394,7 +394,7 @@ class SegmentClient(Claims):
         return self._delivery.create_job(
             DELIVERY_FUNCTION,
             args=[delivery.to_json()],
-            job_id=delivery_job_id(delivery.task_id, delivery.key),
+            job_id=delivery_job_id(delivery.task_id, delivery.key, delivery.project),
             description=f"deliver task {delivery.task_id}",
             result_ttl=FINISHED_SECONDS,
             failure_ttl=FAILED_SECONDS,

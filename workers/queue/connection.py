@@ -28,7 +28,9 @@ JOB_SECONDS = 600  # a job of more is stopped; see `QueueWorker` for a hung C ca
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of tasks that Label Studio has stored
-DELIVERY = "delivery-"  # what ids of deliveries begin with; then the task's and the key
+DELIVERY = (
+    "delivery-"  # what ids of deliveries begin with; then the task's, the key and the project
+)
 MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
 
 
@@ -140,14 +142,17 @@ def segment_job_id(key: str) -> str:
     return f"segment-{key}"
 
 
-def delivery_job_id(task_id: int, key: str) -> str:
-    """Id of the job that pushes the reply of `key` to a task."""
-    return f"{DELIVERY}{task_id}-{key}"
+def delivery_job_id(task_id: int, key: str, project: str) -> str:
+    """Id of the job that pushes the reply of `key` to a task of a project.
+
+    Whoever names another project for the task does not take the place of who names its own.
+    """
+    return f"{DELIVERY}{task_id}-{key}-{project}"
 
 
 def task_of_delivery(job_id: str) -> str:
     """The task that a job delivers to; empty for another kind of job."""
-    return job_id.removeprefix(DELIVERY).rpartition("-")[0] if job_id.startswith(DELIVERY) else ""
+    return job_id.removeprefix(DELIVERY).partition("-")[0] if job_id.startswith(DELIVERY) else ""
 
 
 def asker(task_id: str) -> str:

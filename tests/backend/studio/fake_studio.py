@@ -95,9 +95,7 @@ class FakeStudio:
         counts = {"total_annotations": submitted, "predictions": []}
         return {"id": task, "data": {"image": image}, **counts, **listed}
 
-    def connect(
-        self, title: str, model_version: str, url: str = "http://b:9090"
-    ) -> dict[str, Any]:
+    def connect(self, title: str, model_version: str, url: str = "http://b:9090") -> dict[str, Any]:
         """Connect a backend, with a webhook of its own; the first one is shown."""
         backend = {"id": len(self.backends) + 1, "title": title, "url": url}
         self.backends.append({**backend, "model_version": model_version, "auth_method": "NONE"})
@@ -145,8 +143,10 @@ def _app(studio: FakeStudio) -> Flask:
     app = Flask(__name__)
     _check_tokens(app, studio)
     _keep_predictions(app, studio)
+    _look_up(app, studio)
     _list_tasks(app, studio)
     _choose_versions(app, studio)
+    _ask_backends(app, studio)
     _keep_webhooks(app, studio)
     return app
 
@@ -193,14 +193,6 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
         studio.predictions[:] = left
         return "", 204
 
-    @app.get("/api/predictions/<int:number>/")
-    def prediction(number: int) -> ResponseReturnValue:
-        return _one_of(studio.predictions, number)
-
-    @app.get("/api/annotations/<int:number>/")
-    def annotation(number: int) -> ResponseReturnValue:
-        return _one_of(studio.annotations, number)
-
     @app.post("/api/projects/1/import/predictions")
     def import_predictions() -> ResponseReturnValue:
         rows = request.get_json()
@@ -208,6 +200,16 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
             studio.check(row)
         stored = [studio.add(row) for row in rows]
         return _problem(502, "") if studio.lose_answers else (jsonify(created=len(stored)), 201)
+
+
+def _look_up(app: Flask, studio: FakeStudio) -> None:
+    @app.get("/api/predictions/<int:number>/")
+    def prediction(number: int) -> ResponseReturnValue:
+        return _one_of(studio.predictions, number)
+
+    @app.get("/api/annotations/<int:number>/")
+    def annotation(number: int) -> ResponseReturnValue:
+        return _one_of(studio.annotations, number)
 
     @app.get("/api/tasks/<int:task>/annotations/")
     def annotations(task: int) -> ResponseReturnValue:
@@ -240,21 +242,6 @@ def _list_tasks(app: Flask, studio: FakeStudio) -> None:
 
 
 def _choose_versions(app: Flask, studio: FakeStudio) -> None:
-    @app.get("/api/projects/2/model-versions/")
-    def no_versions() -> ResponseReturnValue:
-        return jsonify(static=[], live=[])
-
-    @app.get("/api/ml/<int:number>/versions")
-    def asked(number: int) -> ResponseReturnValue:
-        backend = studio.backends[number - 1]
-        told = studio.answers(backend["url"])
-        if told == 404:
-            message = "Upgrade your ML backend version to latest."
-            return jsonify(versions=[backend["model_version"]], message=message)
-        if isinstance(told, int):
-            return jsonify(error="it does not answer"), told
-        return jsonify(versions=told)
-
     @app.get("/api/projects/1/model-versions/")
     def versions() -> ResponseReturnValue:
         assert request.args["extended"] == request.args["include_live_models"] == "true"
@@ -287,6 +274,23 @@ def _choose_versions(app: Flask, studio: FakeStudio) -> None:
         if studio.shown == before:
             studio.show(body["title"])
         return jsonify(backend)
+
+
+def _ask_backends(app: Flask, studio: FakeStudio) -> None:
+    @app.get("/api/projects/2/model-versions/")
+    def no_versions() -> ResponseReturnValue:
+        return jsonify(static=[], live=[])
+
+    @app.get("/api/ml/<int:number>/versions")
+    def asked(number: int) -> ResponseReturnValue:
+        backend = studio.backends[number - 1]
+        told = studio.answers(backend["url"])
+        if told == 404:
+            message = "Upgrade your ML backend version to latest."
+            return jsonify(versions=[backend["model_version"]], message=message)
+        if isinstance(told, int):
+            return jsonify(error="it does not answer"), told
+        return jsonify(versions=told)
 
 
 def _keep_webhooks(app: Flask, studio: FakeStudio) -> None:

@@ -89,7 +89,9 @@ def test_other_shapes_count_too_and_what_is_no_mask_does_not() -> None:
     assert (label, sum(runs.counts[1::2])) == ("ship", 32 * 32)
 
 
-@pytest.mark.parametrize("content", [annotation(was_cancelled=True), annotation(result=[]), annotation("junk")])
+@pytest.mark.parametrize(
+    "content", [annotation(was_cancelled=True), annotation(result=[]), annotation("junk")]
+)
 def test_what_teaches_nothing_takes_the_former_share_away(content: Any) -> None:
     assert learnt(content).regions == ()
 

@@ -30,7 +30,9 @@ def client(announced: Redis) -> SegmentClient:
 
 
 @pytest.fixture(autouse=True)
-def _environment(redis: Redis, studio: FakeStudio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _environment(
+    redis: Redis, studio: FakeStudio, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Project 1 with five tasks, of which four were predicted and one of those is annotated."""
     studio.label_config = XML
     studio.tasks = {1, 2, 3, 4, 5}

@@ -76,7 +76,10 @@ KINDS = {
     "as Label Studio has it": (event(), CHANGED),
     "changed": (event("ANNOTATION_UPDATED"), CHANGED),
     "of any size": (event(masks=100_000), CHANGED),
-    "in another order": ({"annotation": {"x": 1, "id": 11}, "action": "ANNOTATION_CREATED"}, CHANGED),
+    "in another order": (
+        {"annotation": {"x": 1, "id": 11}, "action": "ANNOTATION_CREATED"},
+        CHANGED,
+    ),
     "without blanks": (b'{"action":"ANNOTATION_CREATED","annotation":{"id":11}}', CHANGED),
     "annotations that were deleted": (
         {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 4}, {"id": 5}], "project": {}},
@@ -108,7 +111,9 @@ def test_of_a_long_list_it_is_known_that_more_were_deleted() -> None:
     assert read_event is not None
     assert not read_event.complete
     assert 3000 < len(read_event.annotations) < 10_000
-    assert list(read_event.annotations) == [str(each) for each in ids[: len(read_event.annotations)]]
+    assert list(read_event.annotations) == [
+        str(each) for each in ids[: len(read_event.annotations)]
+    ]
 
 
 BAD = {

@@ -96,7 +96,7 @@ def test_a_job_that_is_recovered_again_and_again_is_given_up(
     assert isinstance(answer, Failure)
     assert "its worker died 6 times" in answer.message
     assert [(f.stage, f.task_id) for f in client.failures()] == [("segment", "7")]
-    assert open_queue(DELIVERY_QUEUE, redis).job_ids == [delivery_job_id(5, asked.key)]
+    assert open_queue(DELIVERY_QUEUE, redis).job_ids == [delivery_job_id(5, asked.key, "")]
 
 
 def _reserve(redis: Redis) -> None:
