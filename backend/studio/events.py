@@ -21,6 +21,7 @@ from workers.messages import StudioEvent
 from workers.queue.client import DELIVERY_RETRY_SECONDS, SegmentClient
 from workers.queue.connection import QueueError
 from workers.queue.failures import LEARNING, TaskFailure
+from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ def handle(payload: dict[str, Any]) -> str | Retry:
     """
     job = get_current_job()
     assert job is not None, "handle() runs as an RQ job only"
-    event, client = StudioEvent.from_json(payload), SegmentClient(job.connection)
+    event, settings = StudioEvent.from_json(payload), WorkerSettings()
+    client = SegmentClient(job.connection, settings.reply_days, settings.refresh_seconds)
     try:
         outcome = look(event, client, studio_of_environment())
     except StudioError as error:

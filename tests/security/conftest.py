@@ -81,10 +81,10 @@ class World:
             assert job is not None
             queue.enqueue_job(job)
 
-    @property
-    def scheduled(self) -> int:
-        """How many jobs are to be tried again."""
-        return int(open_queue(DELIVERY_QUEUE, self.redis).scheduled_job_registry.count)
+    def scheduled(self, kind: str) -> int:
+        """How many jobs of a kind are to run later: "delivery", "event" or "follow"."""
+        waiting = open_queue(DELIVERY_QUEUE, self.redis).scheduled_job_registry.get_job_ids()
+        return sum(each.startswith(f"{kind}-") for each in waiting)
 
     def _answer(self, request: SegmentRequest) -> None:
         answered = replace(reply(), model_version=request.model_version, subject=request.subject)

@@ -67,7 +67,7 @@ def test_what_label_studio_does_not_ask_is_never_stored(
     (message,) = refused(world)
     assert message.startswith("refused: ")
     assert said in message
-    assert world.scheduled == 0, "it is tried again"
+    assert world.scheduled("delivery") == 0, "it is tried again"
     assert not [each for each in world.studio.calls if not each.startswith("GET ")]
     world.predict(task(1), task(2))
     world.work()
@@ -139,7 +139,7 @@ def test_where_the_backend_does_not_answer_label_studio_the_delivery_waits(world
     world.predict(task(1))
     world.work()
     assert world.studio.predictions == []
-    assert (refused(world), world.scheduled) == ([], 1)
+    assert (refused(world), world.scheduled("delivery")) == ([], 1)
     world.studio.answers = answers
     world.wait()
     world.deliver()
@@ -205,9 +205,9 @@ def test_whoever_says_that_a_project_is_connected_changes_nothing_in_it(
 
 
 def test_a_flood_of_projects_costs_label_studio_little(world: World) -> None:
-    for number in range(100, 250):
+    for number in range(100, 170):
         world.post("/setup", json={"project": f"{number}.1", "schema": XML})
-    assert world.scheduled <= 60
+    assert world.scheduled("follow") == 60
 
 
 def seek(world: World, **values: Any) -> str:
