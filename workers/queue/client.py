@@ -170,6 +170,14 @@ class SegmentClient(Claims):
         asked = [each.project for each in self.ledger.projects(MOST_PROJECTS)]
         return list(dict.fromkeys([*asked, *self.corrections.projects()]))
 
+    def renew_secret(self) -> int:
+        """Have the webhooks of all known projects carry another secret; how many projects."""
+        self.identity.renew()
+        projects = self.known_projects()
+        for project in projects:
+            self.following.now(project)
+        return len(projects)
+
     @property
     def server(self) -> Redis:
         """The queue's server, for `Control`."""
