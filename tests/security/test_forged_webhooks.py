@@ -117,6 +117,15 @@ def test_an_event_without_the_secret_does_nothing_and_is_counted(taught: World) 
     assert f'dgl_webhook_events_total{{outcome="refused"}} {3.0 * len(every)}' in metrics
 
 
+def test_what_label_studio_sends_without_the_secret_and_teaches_nothing_is_taken(
+    world: World,
+) -> None:
+    for action in ("START_TRAINING", "PROJECT_UPDATED"):
+        content = {"action": action, "project": {"id": 1}}
+        assert send(world, content).json() == {"status": "ignored"}
+    assert requests.get(f"{world.url}/api/status", timeout=10).json()["events"]["refused"] == 0
+
+
 def test_refused_events_have_the_webhook_seen_to(world: World) -> None:
     world.predict({"id": 1, "data": {"image": "/data/upload/1/t1.png"}})
     world.work()  # the project is known
