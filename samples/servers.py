@@ -137,7 +137,8 @@ def dgl_rsis(
     Args:
         data_dir: its log, and the folder of its queue.
         port: a free TCP port.
-        environment: further variables, such as LABEL_STUDIO_URL; MODEL and DEVICE are inherited.
+        environment: further variables, such as LABEL_STUDIO_URL; MODEL and DEVICE are inherited, a
+            login is not.
         seconds: how long the model may take to load.
 
     Raises:
@@ -149,8 +150,9 @@ def dgl_rsis(
     command += ["--data", str(data_dir / "queue")]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("BASIC_AUTH_")}
     variables = inherited | {"HOST": LOOPBACK, "PORT": str(port), **environment}
+    user, password = (variables.get(f"BASIC_AUTH_{name}", "") for name in ("USER", "PASS"))
     with running(command, variables, data_dir / "backend.log") as program:
-        program.wait_until(lambda: _answers(f"{base_url}/ready"), seconds)
+        program.wait_until(lambda: _answers(f"{base_url}/ready", (user, password)), seconds)
         yield Backend(base_url, program)
 
 
@@ -237,8 +239,8 @@ def _direct_session() -> requests.Session:
     return session
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, login: tuple[str, str] | None = None) -> bool:
     """Whether `url` answers 200."""
     with _direct_session() as session, contextlib.suppress(requests.RequestException):
-        return session.get(url, timeout=5).status_code == 200
+        return session.get(url, auth=login, timeout=5).status_code == 200
     return False

@@ -64,6 +64,13 @@ def on(project: Project) -> None:
     sys.stdout.write(f"project {project}: switched on; {FOLLOWS}")
 
 
+@app.command("renew-secret")
+def renew_secret() -> None:
+    """Have Label Studio's webhooks carry another secret; the present one counts for a day more."""
+    count = _asking_queue(SegmentClient.renew_secret)
+    sys.stdout.write(f"webhooks of {count} projects get another secret now, others when used\n")
+
+
 def table(client: CorrectionsClient, project: int | None) -> str:
     """One project, or all that learnt something: lines of columns, then what each learnt from."""
     rows, projects = [HEADER], client.projects() if project is None else [str(project)]
@@ -93,10 +100,14 @@ def _sources(all_learnt: Sequence[Learnt]) -> Iterator[str]:
 
 
 def _asking(question: Callable[[CorrectionsClient], Result]) -> Result:
+    return _asking_queue(lambda client: question(client.corrections))
+
+
+def _asking_queue(question: Callable[[SegmentClient], Result]) -> Result:
     """Ask the queue's server; end with the reason where it cannot be."""
     settings = options.read(SharedSettings)
     url, quiet = options.queue_url(settings), settings.refresh_seconds
     try:
-        return question(SegmentClient.from_url(url, refresh_seconds=quiet).corrections)
+        return question(SegmentClient.from_url(url, refresh_seconds=quiet))
     except QueueError as error:
         refuse(str(error))

@@ -15,12 +15,12 @@ from typing import Any
 from rq import Retry, get_current_job
 from rq.job import Job
 
-from backend.project import label_config
+from backend.project.label_config import LabelConfig
 from backend.regions.writing import to_predictions
 from backend.studio import everywhere
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.environment import studio_of_environment
-from backend.studio.permission import refusal
+from backend.studio.permission import NotPermittedError, permitted
 from backend.studio.reconciling import reconcile
 from workers import logs
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
@@ -40,7 +40,6 @@ SETTLE_SECONDS = 10.0
 # How long a refusal is taken for a restart, a proxy or a change of tokens.
 REFUSED_SECONDS = 300.0
 OUTDATED = "nothing is stored: the project was asked for all like another one since"
-NO_CONFIG = "impossible: its label config is no longer kept; retrieve the prediction again"
 LOST = "impossible: its segmentation is gone from the queue; retrieve the prediction again"
 LEFT = "left to another worker, which took this one for dead"
 
@@ -238,7 +237,9 @@ def deliver_request(run: Run) -> str:
     reach.passed(client.server)
     if not alone:  # others may have stored it, or may yet
         run.check_later()
-    client.release(task, key, SETTLE_SECONDS, run.owner)
+    # Of what was not stored nobody waits for Label Studio to know it: who asks next is answered.
+    settles = SETTLE_SECONDS if outcome.startswith("stored") else 0
+    client.release(task, key, settles, run.owner)
     if outcome == "stored" and answer.stored_at:
         with tallies.quietly(client.server) as pipe:
             age = time.time() - answer.stored_at
@@ -285,30 +286,24 @@ def _claim(run: Run) -> bool:
 
 
 def _push(run: Run, reply: SegmentReply) -> str:
-    """Convert and push, unless it was done before, or is not allowed."""
-    if refused := refusal(run.request, reply, run.client, run.studio):
-        return _never(run.request, run.client, f"refused: {refused}")
+    """Convert and push, unless it was done before, or must not be."""
+    try:
+        config = permitted(run.request, reply, run.client, run.studio)
+    except NotPermittedError as error:
+        return _never(run.request, run.client, f"refused: {error}")
     if run.request.like:
-        return _push_alike(run, reply)
-    xml = run.client.config(run.request.config)
-    if xml is None:
-        if run.studio.predictions(run.request.task_id, reply.model_version):
-            return "stored before"
-        return _never(run.request, run.client, NO_CONFIG)
-    predictions = to_predictions(reply, label_config.parse(xml), reply.model_version)
+        return _push_alike(run, reply, config)
+    predictions = to_predictions(reply, config, reply.model_version)
     pushed = reconcile(run.request.task_id, predictions, run.studio, run.still_ours)
     return "stored" if pushed else "stored before"
 
 
-def _push_alike(run: Run, reply: SegmentReply) -> str:
+def _push_alike(run: Run, reply: SegmentReply, config: LabelConfig) -> str:
     """The same for what is like an exemplar, as long as that is the last one that was asked for."""
     request, client = run.request, run.client
     if client.sought(request.project, request.like) != request.look:
         return OUTDATED
-    xml = client.config(request.config)
-    if xml is None:
-        return _never(request, client, NO_CONFIG)
-    return everywhere.push(request, reply, label_config.parse(xml), run.studio, run.still_ours)
+    return everywhere.push(request, reply, config, run.studio, run.still_ours)
 
 
 def _never(

@@ -22,6 +22,7 @@ from workers.queue.asking import DELIVERY_RETRY_SECONDS
 from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError
 from workers.queue.failures import LEARNING, TaskFailure
+from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +43,8 @@ def handle(payload: dict[str, Any]) -> str | Retry:
     """
     job = get_current_job()
     assert job is not None, "handle() runs as an RQ job only"
-    event, client = StudioEvent.from_json(payload), SegmentClient(job.connection)
+    event, settings = StudioEvent.from_json(payload), WorkerSettings()
+    client = SegmentClient(job.connection, settings.reply_days, settings.refresh_seconds)
     try:
         outcome = look(event, client, studio_of_environment())
     except StudioError as error:

@@ -4,6 +4,7 @@ For those who host several models behind one server of that kind; `dgl-rsis serv
 Runs with the released 1.0.9 and with 2.x, which is published as source only. They differ in what
 `__init__` takes, so it is passed on as it comes; `predict` fits both. 1.x reports a version of its
 own in /setup, so there Label Studio does not recognise what is predicted already: prefer 2.x.
+With 1.x nothing can be pushed either: its projects do not prove to be connected (decision 55).
 Importing label_studio_ml loads torch where torch is installed, so nothing else here imports this
 module.
 

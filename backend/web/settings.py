@@ -15,7 +15,8 @@ class Settings(SharedSettings):
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         threads: requests served at once. Most of them wait for a worker, which costs little.
-        basic_auth_user: with the password, every route asks for it, /health included.
+        basic_auth_user: with the password, every route asks for it, /health included;
+            not /webhook, which has a secret of its own.
         basic_auth_pass: see `basic_auth_user`.
         single_task_seconds: how long the opening of one task waits for its masks.
         batch_seconds: how long a batch waits when nothing can be pushed later; Label Studio

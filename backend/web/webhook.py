@@ -33,6 +33,7 @@ LOG = logging.getLogger(__name__)
 # a model that learns from its own answers only grows more confident of them.
 LEARN_ACTIONS = frozenset({"ANNOTATION_CREATED", "ANNOTATION_UPDATED"})
 DELETIONS = {"ANNOTATIONS_DELETED": "annotations", "TASKS_DELETED": "tasks"}
+OURS = LEARN_ACTIONS | DELETIONS.keys()
 HEAD_BYTES = 2**16  # of a body: Label Studio puts the action first, then ids
 CHUNK_BYTES = 2**16
 MENDED_SECONDS = 600.0  # after which refused events have the webhooks of our projects seen to
@@ -111,6 +112,8 @@ class Corrections:
         head, complete = head_of(request.stream)
         if not self._learns:
             return self._count("ignored")
+        if is_strange(head):  # "Start training" comes like this, without any header
+            return self._count("ignored")
         try:
             project = self._client.identity.project_of(request.headers.get(HEADER, ""))
             if not project:
@@ -162,6 +165,12 @@ def head_of(stream: IO[bytes]) -> tuple[bytes, bool]:
         complete = len(head) + len(chunk) <= HEAD_BYTES
         head = head if len(head) >= HEAD_BYTES else (head + chunk)[:HEAD_BYTES]
     return head, complete
+
+
+def is_strange(head: bytes) -> bool:
+    """Whether an event says first that it is none of ours."""
+    action = ACTION.match(head)
+    return action is not None and action[1].decode() not in OURS
 
 
 def read(head: bytes, project: str, *, complete: bool) -> StudioEvent | None:

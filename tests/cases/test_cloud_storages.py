@@ -23,14 +23,13 @@ from backend.commands.labels import read_config
 from backend.commands.prelabel.items import PrelabelItem
 from backend.commands.prelabel.sources import Shown, read_sources
 from backend.project.pictures import Pictures
-from backend.web import webhook
+from backend.studio.corrections import to_learn
 from tests.backend.studio.exports import H, W, annotation, box, brushed, task, written
 from tests.cases.studio_storages import IMAGE, KEY, Studio, label_studio
 from workers.images.credentials import Credentials
 from workers.images.download import Downloader, FetchError
 from workers.images.fetch import Fetcher
 from workers.images.storages import StorageLink, link, read_link
-from workers.messages import LearnRequest
 
 CONFIG = read_config("building,road", None)
 XML = (
@@ -115,10 +114,7 @@ def test_one_task_does_not_answer_for_another() -> None:
 def test_corrections_of_images_in_a_cloud() -> None:
     """What people correct on images in a cloud is learnt from the same file."""
     marked = annotation(brushed(box(1, 1, 9, 9), "building"), updated_at="2026-11-23T07:46:22Z")
-    project = {"id": 1, "label_config": XML}
-    event = {"action": "ANNOTATION_CREATED", "annotation": marked, "task": TASK, "project": project}
-    learnt = webhook.read(json.dumps(event).encode())
-    assert isinstance(learnt, LearnRequest)
+    learnt = to_learn(marked, TASK, {"id": 1, "label_config": XML}, None)
     assert learnt.image == CONFIG.to_request(TASK, "v1").image
 
 

@@ -10,11 +10,11 @@ from backend.project import label_config
 from backend.prompts import answers, context
 from backend.prompts.memory import Memory
 from backend.regions import brush, writing
-from backend.web import webhook
+from backend.studio.corrections import to_learn
 from dgl_rsis.runs import from_runs, to_runs
 from dgl_rsis.types import Json
 from tests.cases.exporting import DATA, exported
-from workers.messages import LearnRequest, SegmentReply, SegmentResult
+from workers.messages import SegmentReply, SegmentResult
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -94,14 +94,8 @@ def test_a_click_beside_it_makes_a_mask_with_the_alias() -> None:
 
 
 def test_what_is_learnt_is_learnt_under_the_label() -> None:
-    event = {
-        "action": "ANNOTATION_CREATED",
-        "annotation": {"id": 11, "result": [brushed(origin="manual")]},
-        "project": {"id": 1, "label_config": CLICKS},
-        "task": TASK,
-    }
-    request = webhook.read(json.dumps(event).encode())
-    assert isinstance(request, LearnRequest)
+    annotation = {"id": 11, "result": [brushed(origin="manual")]}
+    request = to_learn(annotation, TASK, {"id": 1, "label_config": CLICKS}, None)
     ((label, mask),) = request.regions
     assert label == "Building footprint"
     np.testing.assert_array_equal(from_runs(mask), MASK)

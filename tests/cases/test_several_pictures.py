@@ -15,7 +15,7 @@ from backend.project.tasks import TaskError
 from backend.prompts import answers, context
 from backend.prompts.memory import Memory
 from backend.regions import writing
-from backend.web import webhook
+from backend.studio.corrections import to_learn
 from dgl_rsis.runs import from_runs, to_runs
 from dgl_rsis.types import Json
 from tests.cases.exporting import DATA, exported
@@ -120,14 +120,8 @@ def test_what_was_marked_on_each_picture_is_exported_with_it(xml: str, tmp_path:
 @pytest.mark.parametrize("xml", [REPEATER, LIST])
 def test_what_was_marked_on_each_picture_is_learnt_with_it(xml: str) -> None:
     result = [{**each, "origin": "manual"} for each in predicted(xml)]
-    event = {
-        "action": "ANNOTATION_CREATED",
-        "annotation": {"id": 11, "result": result},
-        "project": {"id": 1, "label_config": xml},
-        "task": TASK,
-    }
-    request = webhook.read(json.dumps(event).encode())
-    assert isinstance(request, LearnRequest)
+    project = {"id": 1, "label_config": xml}
+    request = to_learn({"id": 11, "result": result}, TASK, project, None)
     assert LearnRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
     assert [image for image, _ in request.marked] == ["a.png", "b.png"]
     for number, (_, regions) in enumerate(request.marked):

@@ -98,13 +98,13 @@ def test_a_worker_that_stands_still_before_it_writes(
         stop(still)
         studio.delay = 0.0
         declare_dead(client, redis)
-        assert recover(queue) == [delivery_job_id(TASK, KEY)]
+        assert recover(queue) == [delivery_job_id(TASK, KEY, "1")]
         work(redis)
         assert one_set(studio, reply)
         posts = sum(map(len, studio.posted().values()))
         os.kill(still.pid or 0, signal.SIGCONT)
         until(lambda: [w.job for w in client.workers()] == [""])  # it beats again, and is idle
-    assert redis.hget(AllowedJob.key_for(delivery_job_id(TASK, KEY)), "status") == b"finished"
+    assert redis.hget(AllowedJob.key_for(delivery_job_id(TASK, KEY, "1")), "status") == b"finished"
     assert sum(map(len, studio.posted().values())) == posts, "it wrote after its claim was lost"
     assert one_set(studio, reply)
 
@@ -119,7 +119,7 @@ def test_what_is_stored_after_its_time_out_is_found_by_the_next_try_or_the_check
 ) -> None:
     request = delivery(client, reply)
     impatient = StudioClient(studio.url, LEGACY_TOKEN, read_seconds=0.5)
-    run = Run(request, client, impatient, f"{delivery_job_id(TASK, KEY)}:1")
+    run = Run(request, client, impatient, f"{delivery_job_id(TASK, KEY, '1')}:1")
     client.claim_push(TASK, KEY)
     stored = threading.Event()
     studio.held_back = [stored]
@@ -147,7 +147,7 @@ def test_what_is_stored_and_answered_with_an_error(
     studio.lose_answers = True
     for _ in range(3):  # each try stores one more and is told that it did not
         work(redis)
-        due(redis, delivery_job_id(TASK, KEY))
+        due(redis, delivery_job_id(TASK, KEY, "1"))
     studio.lose_answers = False
     work(redis)
     assert one_set(studio)
@@ -195,7 +195,7 @@ def test_an_open_that_is_answered_meanwhile_goes_first_and_stands_alone(
     work(redis)
     assert studio.predictions == []
     client.release(TASK, KEY, 0)
-    due(redis, delivery_job_id(TASK, KEY))
+    due(redis, delivery_job_id(TASK, KEY, "1"))
     work(redis)
     assert one_set(studio)
     for each in to_predictions(CANDIDATES, label_config.parse(XML), VERSION):
@@ -214,7 +214,7 @@ def test_a_label_studio_that_is_away_for_less_than_a_minute_costs_no_delivery(
     studio.is_away(status, 60)
     for _ in range(3):  # after 0, 10 and 40 s
         work(redis)
-        due(redis, delivery_job_id(TASK, KEY))
+        due(redis, delivery_job_id(TASK, KEY, "1"))
     studio.is_away(status, 0)
     work(redis)
     assert one_set(studio)
@@ -228,7 +228,7 @@ def test_a_refusal_that_lasts_is_given_up_with_its_cause(
     client.deliver([request])
     studio.is_away(401, 60)
     work(redis)
-    job = AllowedJob.fetch(delivery_job_id(TASK, KEY), redis, JSONSerializer)
+    job = AllowedJob.fetch(delivery_job_id(TASK, KEY, "1"), redis, JSONSerializer)
     assert time.time() - job.meta["refused"] < 10
     job.meta["refused"] -= 301
     job.save_meta()

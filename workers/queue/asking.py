@@ -118,7 +118,7 @@ for i = 1, (#KEYS - 3) / 5 do
     local comes = state and state ~= 'finished' and state ~= 'failed'
     if comes and redis.call('EXISTS', KEYS[k + 4], KEYS[k + 5]) == 0 then
       redis.call('HSET', job, 'status', 'deferred')
-      redis.call('HSET', segment, ARGV[a + 2], '')
+      redis.call('HSET', segment, ARGV[a + 2], '', 'deliver:' .. id, '')
       redis.call('ZADD', KEYS[2], ARGV[1], id)
     else
       redis.call('RPUSH', KEYS[1], id)
@@ -201,7 +201,7 @@ class Asking:
             keys = [queue.key, WAITING_KEY, queue.scheduled_job_registry.key]
             values = [*head]
             for each in part:
-                name, key = delivery_job_id(each.task_id, each.key), each.key
+                name, key = delivery_job_id(each.task_id, each.key, each.project), each.key
                 keys += [AllowedJob.key_for(name), claim_key(each.task_id, key)]
                 keys += [AllowedJob.key_for(segment_job_id(key)), reply_key(key), failure_key(key)]
                 told = f"deliver task {each.task_id}"

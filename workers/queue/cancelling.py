@@ -105,10 +105,11 @@ class Cancelling:
             segment.scheduled_job_registry.key,
         ]
 
-    def cancel(self, tasks: Sequence[tuple[str, str]], *, keep: bool) -> list[bool]:
+    def cancel(self, project: str, tasks: Sequence[tuple[str, str]], *, keep: bool) -> list[bool]:
         """Take tasks out.
 
         Args:
+            project: Label Studio's id of theirs.
             tasks: ids, each with the key of its request.
             keep: their requests can be asked for again, for `CANCELLED_SECONDS`.
 
@@ -116,13 +117,13 @@ class Cancelling:
             For each whether it was not too late: its delivery is not at work.
         """
         parts = [tasks[start : start + PART] for start in range(0, len(tasks), PART)]
-        return [bool(free) for part in parts for free in self._cancel(part, keep=keep)]
+        return [bool(free) for part in parts for free in self._cancel(project, part, keep)]
 
-    def _cancel(self, tasks: Sequence[tuple[str, str]], *, keep: bool) -> Sequence[int]:
+    def _cancel(self, project: str, tasks: Sequence[tuple[str, str]], keep: bool) -> Sequence[int]:
         keys = list(self._queues)
         arguments: list[str | int] = [CANCELLED_SECONDS, MOST_KEPT_BYTES if keep else 0]
         for task, key in tasks:
-            delivery, segment = delivery_job_id(int(task), key), segment_job_id(key)
+            delivery, segment = delivery_job_id(int(task), key, project), segment_job_id(key)
             keys += [
                 AllowedJob.key_for(delivery),
                 claim_key(task, key),

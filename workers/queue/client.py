@@ -121,6 +121,14 @@ class SegmentClient(Claims):
         asked = [each.project for each in self.ledger.projects(MOST_PROJECTS)]
         return list(dict.fromkeys([*asked, *self.corrections.projects()]))
 
+    def renew_secret(self) -> int:
+        """Have the webhooks of all known projects carry another secret; how many projects."""
+        self.identity.renew()
+        projects = self.known_projects()
+        for project in projects:
+            self.following.now(project)
+        return len(projects)
+
     @property
     def server(self) -> Redis:
         """The queue's server, for `Control`."""
@@ -226,7 +234,7 @@ class SegmentClient(Claims):
             kept = {each.task_id for each in unasked}
             former += [each for each in superseded if each[0] not in kept]
             refused += unasked
-        self._cancelling.cancel(former, keep=False)
+        self._cancelling.cancel(project, former, keep=False)
         return refused
 
     def _is_reserved(self) -> bool:

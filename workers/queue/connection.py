@@ -38,8 +38,10 @@ FAILED_SECONDS = 300
 MOST_OUTAGES = 40  # of the queue's server, that a job meets before it fails
 OUTAGE_SECONDS = 15
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of tasks that Label Studio has stored
-DELIVERY = "delivery-"  # what ids of deliveries begin with; then the task's and the key
-ASKED = "asked:"  # what fields of segment jobs begin with that name a task
+DELIVERY = (
+    "delivery-"  # what ids of deliveries begin with; then the task's, the project's and the key
+)
+HANDS = "deliver:"  # what fields of segment jobs begin with that name a delivery which waits
 
 
 class QueueError(Exception):
@@ -167,9 +169,12 @@ def segment_job_id(key: str) -> str:
     return f"segment-{key}"
 
 
-def delivery_job_id(task_id: int, key: str) -> str:
-    """Id of the job that pushes the reply of `key` to a task."""
-    return f"{DELIVERY}{task_id}-{key}"
+def delivery_job_id(task_id: int, key: str, project: str) -> str:
+    """Id of the job that pushes the reply of `key` to a task of a project.
+
+    Whoever names another project for the task does not take the place of who names its own.
+    """
+    return f"{DELIVERY}{task_id}-{project}-{key}"
 
 
 def check_job_id(task_id: int, key: str) -> str:
@@ -179,7 +184,7 @@ def check_job_id(task_id: int, key: str) -> str:
 
 def task_of_delivery(job_id: str) -> str:
     """The task that a job delivers to; empty for another kind of job."""
-    return job_id.removeprefix(DELIVERY).rpartition("-")[0] if job_id.startswith(DELIVERY) else ""
+    return job_id.removeprefix(DELIVERY).partition("-")[0] if job_id.startswith(DELIVERY) else ""
 
 
 def asker(task_id: str) -> str:

@@ -137,7 +137,8 @@ class Control:
         wanted = [each for each in entries if each.state in OPEN and each.key]
         if not wanted:
             return 0
-        freed = self._cancelling.cancel([(each.task_id, each.key) for each in wanted], keep=True)
+        tasks = [(each.task_id, each.key) for each in wanted]
+        freed = self._cancelling.cancel(project, tasks, keep=True)
         outcomes = [
             Outcome(each.task_id, each.key, "cancelled")
             for each, free in zip(wanted, freed, strict=True)

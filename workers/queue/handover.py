@@ -2,8 +2,8 @@
 
     dgl:handover        deliveries that wait for their segmentation: job → when it was looked at
 
-A delivery whose segmentation is not there stands in that set, and the segment job names its task
-(`connection.asker`). Storing the reply, or why there is none, moves it into the delivery queue in
+A delivery whose segmentation is not there stands in that set, and a field of the segment job names
+it. Storing the reply, or why there is none, moves it into the delivery queue in
 the same script: nobody can come between, so none waits for a result that is there. RQ's own
 dependencies are not used: they stalled for minutes where several workers ended jobs at once
 (decision 49). What cannot happen while the server keeps its data is found all the same: `sweep`
@@ -16,7 +16,7 @@ import time
 from redis import Redis
 
 from workers.messages import DELIVERY_QUEUE
-from workers.queue.connection import ASKED, DELIVERY, AllowedJob, segment_job_id
+from workers.queue.connection import HANDS, AllowedJob, segment_job_id
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,11 @@ LOOK_SECONDS = 20.0  # between two looks at a delivery that waits
 MOST_LOOKED_AT = 2000  # in one look: some milliseconds of the server
 
 # A function of the scripts that store a result. It takes the keys of the waiting deliveries, of the
-# delivery queue and of the segment job, the key of the request, and what keys of jobs begin with.
+# delivery queue and of the segment job, and what keys of jobs begin with.
 HAND_OVER = f"""
-local function hand_over(waiting, queue, segment, key, jobs)
+local function hand_over(waiting, queue, segment, jobs)
   for _, field in ipairs(redis.call('HKEYS', segment)) do
-    local task = string.match(field, '^{ASKED}(%d+)$')
-    local id = task and '{DELIVERY}' .. task .. '-' .. key
+    local id = string.match(field, '^{HANDS}(.+)$')
     if id and redis.call('ZREM', waiting, id) == 1 and redis.call('EXISTS', jobs .. id) == 1 then
       redis.call('HSET', jobs .. id, 'status', 'queued')
       redis.call('RPUSH', queue, id)
@@ -79,7 +78,7 @@ def failure_key(key: str) -> str:
 def handed_over(key: str) -> tuple[list[str], list[str]]:
     """What `HAND_OVER` takes for the result of a request: keys of Redis, and values."""
     segment = AllowedJob.key_for(segment_job_id(key))
-    return [WAITING_KEY, DELIVERIES_KEY, segment], [key, AllowedJob.key_for("")]
+    return [WAITING_KEY, DELIVERIES_KEY, segment], [AllowedJob.key_for("")]
 
 
 def sweep(redis: Redis, look_seconds: float = LOOK_SECONDS) -> list[str]:

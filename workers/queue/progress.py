@@ -81,7 +81,7 @@ class Following:
     def restart(self, version: str) -> None:
         """Follow another version: what waits for the former one is dropped."""
         waiting = [(str(task), key) for task, key in self.progress().missing.items() if key]
-        Cancelling(self._redis).cancel(waiting, keep=False)
+        Cancelling(self._redis).cancel(self._project, waiting, keep=False)
         with self._redis.pipeline() as pipe:
             pipe.delete(key_of(self._project, "missing"))
             state: list[str | int] = ["version", version, "after", 0, "walked", 0, "wait", 0]

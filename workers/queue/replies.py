@@ -30,7 +30,7 @@ _STORE = (
     + """
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 redis.call('DEL', unpack(KEYS, 5))
-hand_over(KEYS[2], KEYS[3], KEYS[4], ARGV[3], ARGV[4])
+hand_over(KEYS[2], KEYS[3], KEYS[4], ARGV[3])
 """
 )
 

@@ -8,6 +8,7 @@ from backend.commands.adapt import app
 from backend.commands.running import Running, leaving_word
 from workers.messages import DELIVERY_QUEUE
 from workers.queue.connection import open_queue
+from workers.queue.identity import Identity
 from workers.queue.prototypes import PrototypeStore
 from workers.queue.shares import Share, pack
 
@@ -43,6 +44,16 @@ def test_status_names_classes_examples_and_where_they_are_from() -> None:
         "project 12 learnt 2 of building, 1 of road",
         "  from annotation 8 (task 5)",
     ]
+
+
+def test_another_secret_for_webhooks(redis: Redis) -> None:
+    identity = Identity(redis)
+    former = identity.token("12")
+    assert run("renew-secret").output.startswith("webhooks of 1 projects get another secret")
+    assert identity.token("12") != former
+    assert identity.project_of(former) == "12", "what comes before the webhook has the new one"
+    (job,) = open_queue(DELIVERY_QUEUE, redis).job_ids
+    assert job.startswith("follow-12-")
 
 
 def test_off_and_on(redis: Redis) -> None:

@@ -192,9 +192,10 @@ def application(studio: FakeStudio) -> Flask:
     app = Flask(__name__)
     _check_tokens(app, studio)
     _keep_predictions(app, studio)
-    _keep_annotations(app, studio)
+    _look_up(app, studio)
     _list_tasks(app, studio)
     _choose_versions(app, studio)
+    _ask_backends(app, studio)
     _keep_webhooks(app, studio)
     return app
 
@@ -254,14 +255,6 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
             studio.predictions[:] = left
         return "", 204
 
-    @app.get("/api/predictions/<int:number>/")
-    def prediction(number: int) -> ResponseReturnValue:
-        return _one_of(studio.predictions, number)
-
-    @app.get("/api/annotations/<int:number>/")
-    def annotation(number: int) -> ResponseReturnValue:
-        return _one_of(studio.annotations, number)
-
     @app.post("/api/projects/1/import/predictions")
     def import_predictions() -> ResponseReturnValue:
         rows = request.get_json()
@@ -271,7 +264,15 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
         return _problem(502, "") if studio.lose_answers else (jsonify(created=len(stored)), 201)
 
 
-def _keep_annotations(app: Flask, studio: FakeStudio) -> None:
+def _look_up(app: Flask, studio: FakeStudio) -> None:
+    @app.get("/api/predictions/<int:number>/")
+    def prediction(number: int) -> ResponseReturnValue:
+        return _one_of(studio.predictions, number)
+
+    @app.get("/api/annotations/<int:number>/")
+    def annotation(number: int) -> ResponseReturnValue:
+        return _one_of(studio.annotations, number)
+
     @app.get("/api/tasks/<int:task>/annotations/")
     def annotations(task: int) -> ResponseReturnValue:
         if task not in studio.tasks:
@@ -303,21 +304,6 @@ def _list_tasks(app: Flask, studio: FakeStudio) -> None:
 
 
 def _choose_versions(app: Flask, studio: FakeStudio) -> None:
-    @app.get("/api/projects/2/model-versions/")
-    def no_versions() -> ResponseReturnValue:
-        return jsonify(static=[], live=[])
-
-    @app.get("/api/ml/<int:number>/versions")
-    def asked(number: int) -> ResponseReturnValue:
-        backend = studio.backends[number - 1]
-        told = studio.answers(backend["url"])
-        if told == 404:
-            message = "Upgrade your ML backend version to latest."
-            return jsonify(versions=[backend["model_version"]], message=message)
-        if isinstance(told, int):
-            return jsonify(error="it does not answer"), told
-        return jsonify(versions=told)
-
     @app.get("/api/projects/1/model-versions/")
     def versions() -> ResponseReturnValue:
         assert request.args["extended"] == request.args["include_live_models"] == "true"
@@ -350,6 +336,23 @@ def _choose_versions(app: Flask, studio: FakeStudio) -> None:
         if studio.shown == before:
             studio.show(body["title"])
         return jsonify(backend)
+
+
+def _ask_backends(app: Flask, studio: FakeStudio) -> None:
+    @app.get("/api/projects/2/model-versions/")
+    def no_versions() -> ResponseReturnValue:
+        return jsonify(static=[], live=[])
+
+    @app.get("/api/ml/<int:number>/versions")
+    def asked(number: int) -> ResponseReturnValue:
+        backend = studio.backends[number - 1]
+        told = studio.answers(backend["url"])
+        if told == 404:
+            message = "Upgrade your ML backend version to latest."
+            return jsonify(versions=[backend["model_version"]], message=message)
+        if isinstance(told, int):
+            return jsonify(error="it does not answer"), told
+        return jsonify(versions=told)
 
 
 def _keep_webhooks(app: Flask, studio: FakeStudio) -> None:

@@ -31,6 +31,7 @@ from tests.backend.worker_end import (
     waiting,
 )
 from tests.png import png_header
+from workers.queue.client import SegmentClient
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 # Bodies as recorded from Label Studio 1.23.2.
@@ -100,6 +101,13 @@ def test_setup(make_app: MakeApp, announced: Redis) -> None:
 
 def test_versions(make_app: MakeApp, announced: Redis) -> None:
     assert make_app().get("/versions").json == {"versions": [VERSION]}
+
+
+def test_versions_have_the_proof_while_it_is_asked_which_backend_this_is(
+    make_app: MakeApp, announced: Redis
+) -> None:
+    nonce = SegmentClient(announced).identity.challenge()
+    assert make_app().get("/versions").json == {"versions": [VERSION, nonce]}
 
 
 def test_a_task_that_is_opened(make_app: MakeApp, announced: Redis) -> None:
@@ -284,7 +292,7 @@ def test_without_redis() -> None:
     client = unreachable()
     assert client.get("/health").status_code == 200
     assert client.post("/setup", json=SETUP).status_code == 200
-    assert client.get("/versions").status_code == 200
+    assert client.get("/versions").status_code == 503  # without the proof it would be another's
     response = client.post("/predict", json=predict_body(task(1)))
     assert (response.status_code, response.json) == (200, {"results": [[]]})
     ready = client.get("/ready")
@@ -319,7 +327,7 @@ def test_basic_auth_covers_every_route(make_app: MakeApp, path: str) -> None:
 
 def test_basic_auth_covers_posts(make_app: MakeApp, announced: Redis) -> None:
     client = make_app(basic_auth_user="ls", basic_auth_pass="word")
-    for path in ("/setup", "/predict", "/webhook", "/nowhere"):
+    for path in ("/setup", "/predict", "/nowhere"):
         assert client.post(path, json={}).status_code == 401
     assert client.post("/setup", json=SETUP, headers=login("ls", "word")).json
 

@@ -236,14 +236,24 @@ EVERYWHERE = {"result": [{"type": "textarea", "value": {"text": ["all like this 
 LOOK = Look((ExampleLook(3.0, 1.0, (0.0, 0.0, 0.0), "AAAA"),))
 
 
+@pytest.fixture
+def connected(announced: Redis, studio: FakeStudio) -> FakeStudio:
+    """A Label Studio whose project 1 is connected, and has the task that is pointed at."""
+    identity = SegmentClient(announced).identity
+    studio.answers = lambda _url: [VERSION, identity.challenged()]
+    studio.connect("DGL-RSIS", VERSION)
+    studio.label_config, studio.images[1] = REASONED, task(1)["data"]["image"]
+    return studio
+
+
 def test_all_like_a_mask_in_the_project_come_here_and_are_sought_there(
-    announced: Redis, studio: FakeStudio
+    announced: Redis, connected: FakeStudio
 ) -> None:
     """The answer says how many images are searched, and the next one takes that off the screen."""
     holding = with_a_drawn_ship()
     found = replace(candidates(0.9, 0.8), look=LOOK)
     replies.store_reply(announced, alike(holding).key, found, 3600)
-    reaching = {"label_studio_url": studio.url, "label_studio_api_key": LEGACY_TOKEN}
+    reaching = {"label_studio_url": connected.url, "label_studio_api_key": LEGACY_TOKEN}
     serving = service(announced, **reaching)
     (answer,) = serving.predict(PROJECT, REASONED, [holding], EVERYWHERE)
     assert isinstance(answer, dict)
@@ -258,12 +268,12 @@ def test_all_like_a_mask_in_the_project_come_here_and_are_sought_there(
 
 
 def test_nothing_alike_here_does_not_keep_the_project_from_being_searched(
-    announced: Redis, studio: FakeStudio
+    announced: Redis, connected: FakeStudio
 ) -> None:
     holding = with_a_drawn_ship()
     nothing = replace(candidates(), reason="nothing else here is like it", look=LOOK)
     replies.store_reply(announced, alike(holding).key, nothing, 3600)
-    reaching = {"label_studio_url": studio.url, "label_studio_api_key": LEGACY_TOKEN}
+    reaching = {"label_studio_url": connected.url, "label_studio_api_key": LEGACY_TOKEN}
     (answer,) = service(announced, **reaching).predict(PROJECT, REASONED, [holding], EVERYWHERE)
     assert isinstance(answer, dict)
     (said,) = answer["result"]

@@ -52,7 +52,7 @@ def test_what_is_in_work_is_told_by_task(redis: Redis) -> None:
     key = "a" * 32
     job = segment_job_id(key)
     beat(redis, replace(SEGMENTER, job=job))
-    beat(redis, replace(DELIVERER, job=delivery_job_id(8, key)))
+    beat(redis, replace(DELIVERER, job=delivery_job_id(8, key, "1")))
     note(redis, Running("s1", job, key, "5", "finding regions", 12.0))
     told = {worker.queue: worker for worker in read_state(SegmentClient(redis)).workers}
     assert (told["segment"].task, told["segment"].stage) == ("5", "finding regions")

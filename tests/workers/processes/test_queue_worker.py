@@ -134,7 +134,7 @@ def test_a_delivery_follows_its_segment_job_whatever_came_of_it(
     client.deliver([DeliveryRequest(5, asked.key, "digest")])
     worker.run(burst=True)
     assert client.look_up([asked.key])[asked.key] is not None
-    assert open_queue(DELIVERY_QUEUE, redis).job_ids == [delivery_job_id(5, asked.key)]
+    assert open_queue(DELIVERY_QUEUE, redis).job_ids == [delivery_job_id(5, asked.key, "")]
 
 
 def test_a_forbidden_job_fails_and_the_worker_goes_on(

@@ -246,7 +246,7 @@ def test_a_delivery_waits_for_its_segment_job(client: SegmentClient, redis: Redi
     client.deliver([_delivery(5, request.key)])
     assert _queued(redis, DELIVERY_QUEUE) == []
     queue = open_queue(DELIVERY_QUEUE, redis)
-    job = queue.fetch_job(delivery_job_id(5, request.key))
+    job = queue.fetch_job(delivery_job_id(5, request.key, ""))
     assert job is not None
     assert job.is_deferred
     assert redis.zrange(WAITING_KEY, 0, -1) == [job.id.encode()]
@@ -261,13 +261,13 @@ def test_a_delivery_of_a_ready_reply_is_queued_at_once_and_only_once(
     delivery = _delivery(5, "a" * 32)
     client.deliver([delivery, delivery])
     client.deliver([delivery])
-    assert _queued(redis, DELIVERY_QUEUE) == [delivery_job_id(5, "a" * 32)]
+    assert _queued(redis, DELIVERY_QUEUE) == [delivery_job_id(5, "a" * 32, "")]
 
 
 def test_no_delivery_while_somebody_answers(client: SegmentClient, redis: Redis) -> None:
     assert client.claim_open(5, "a", "somebody", 30)
     client.deliver([_delivery(5, "a"), _delivery(6, "a")])
-    assert _queued(redis, DELIVERY_QUEUE) == [delivery_job_id(6, "a")]
+    assert _queued(redis, DELIVERY_QUEUE) == [delivery_job_id(6, "a", "")]
 
 
 def test_an_open_that_gave_up_hands_back_to_the_waiting_delivery(
@@ -280,7 +280,7 @@ def test_an_open_that_gave_up_hands_back_to_the_waiting_delivery(
     assert client.claim_open(5, request.key, "somebody", 30)
     client.release(5, request.key, 0)
     client.deliver([delivery])
-    job_id = delivery_job_id(5, request.key)
+    job_id = delivery_job_id(5, request.key, "")
     assert client.begin_push(5, request.key, job_id)
     assert redis.zrange(WAITING_KEY, 0, -1) == [job_id.encode()]
 

@@ -89,7 +89,7 @@ def test_what_is_cancelled_can_be_asked_for_again(
     assert (entry(client).state, entry(client).config) == ("queued", CONFIG)
     assert client.waiting() == {SEGMENT_QUEUE: 1, DELIVERY_QUEUE: 0}
     worker.run(burst=True)
-    assert deliveries.job_ids == [delivery_job_id(7, asked.key)]
+    assert deliveries.job_ids == [delivery_job_id(7, asked.key, "1")]
 
 
 def test_what_another_task_waits_for_stays(
@@ -100,7 +100,7 @@ def test_what_another_task_waits_for_stays(
     ask(client, first, second)
     control.cancel("1", [entry(client, "7")])
     assert queue.job_ids == [segment_job_id(first.key)]
-    assert redis.zrange(WAITING_KEY, 0, -1) == [delivery_job_id(8, first.key).encode()]
+    assert redis.zrange(WAITING_KEY, 0, -1) == [delivery_job_id(8, first.key, "1").encode()]
     assert redis.get(claim_key(8, first.key)) == PUSH.encode()
     control.cancel("1", [entry(client, "8")])
     assert queue.job_ids == []
@@ -140,7 +140,7 @@ def test_what_is_asked_for_anew_takes_the_place_of_what_waits(
     ask(client, *former)
     ask(client, *newer)
     assert queue.job_ids == [segment_job_id(each.key) for each in newer]
-    waits = {delivery_job_id(int(each.task_id), each.key).encode() for each in newer}
+    waits = {delivery_job_id(int(each.task_id), each.key, "1").encode() for each in newer}
     assert set(redis.zrange(WAITING_KEY, 0, -1)) == waits
     assert control.cancel("1", client.ledger.entries("1")) == 2
     assert client.waiting() == {SEGMENT_QUEUE: 0, DELIVERY_QUEUE: 0}
@@ -181,7 +181,7 @@ def test_a_job_in_work_is_not_interrupted_and_not_delivered(
     assert deliveries.job_ids == []
     assert entry(client).state == "cancelled"
     control.retry("1", [entry(client)], same)  # its masks are there: delivered at once
-    assert deliveries.job_ids == [delivery_job_id(7, asked.key)]
+    assert deliveries.job_ids == [delivery_job_id(7, asked.key, "1")]
 
 
 def test_a_delivery_in_work_is_too_late_to_cancel(
@@ -190,7 +190,7 @@ def test_a_delivery_in_work_is_too_late_to_cancel(
     asked = request("bright")
     ask(client, asked)
     worker.run(burst=True)
-    redis.hset(f"rq:job:{delivery_job_id(7, asked.key)}", "status", "started")
+    redis.hset(f"rq:job:{delivery_job_id(7, asked.key, '1')}", "status", "started")
     assert control.cancel("1", [entry(client)]) == 0
     assert entry(client).state == "queued"
 
@@ -202,7 +202,7 @@ def refused_once(
     asked = request("bright")
     ask(client, asked)
     worker.run(burst=True)
-    job = delivery_job_id(7, asked.key)
+    job = delivery_job_id(7, asked.key, "1")
     deliveries.remove(job)
     redis.hset(f"rq:job:{job}", "status", "scheduled")
     redis.zadd(deliveries.scheduled_job_registry.key, {job: 2e9})
@@ -253,7 +253,7 @@ def test_what_was_not_delivered_is_only_delivered_again(
     asked = request("bright")
     ask(client, asked)
     worker.run(burst=True)
-    deliveries.fetch_job(delivery_job_id(7, asked.key)).delete()
+    deliveries.fetch_job(delivery_job_id(7, asked.key, "1")).delete()
     client.release(7, asked.key, 0)
     settle(client, asked, "given-up")
     assert control.retry("1", [entry(client)], same) == Retried(1)

@@ -37,7 +37,7 @@ def queued(redis: Redis) -> list[str]:
 
 
 def jobs(key: str, *tasks: int) -> list[str]:
-    return [delivery_job_id(task, key) for task in tasks]
+    return [delivery_job_id(task, key, "") for task in tasks]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_every_task_that_waits_for_a_result_gets_its_turn_with_it(
     assert queued(redis) == []
     end(redis, key)
     assert sorted(queued(redis)) == jobs(key, 5, 6)
-    assert redis.zrange(WAITING_KEY, 0, -1) == [delivery_job_id(7, other).encode()]
+    assert redis.zrange(WAITING_KEY, 0, -1) == [delivery_job_id(7, other, "").encode()]
     statuses = [redis.hget(AllowedJob.key_for(job), "status") for job in jobs(key, 5, 6)]
     assert statuses == [b"queued", b"queued"]
     end(redis, key)  # a worker that was taken for dead stores it as well
@@ -88,13 +88,13 @@ def test_a_segmentation_that_was_lost_is_found(
     assert sweep(redis, look_seconds=-1) == jobs(key, 5)
     assert sweep(redis, look_seconds=-1) == []
     assert queued(redis) == jobs(key, 5)
-    assert redis.zrange(WAITING_KEY, 0, -1) == [delivery_job_id(6, there).encode()]
+    assert redis.zrange(WAITING_KEY, 0, -1) == [delivery_job_id(6, there, "").encode()]
 
 
 def test_a_result_that_was_not_handed_over_is_found(client: SegmentClient, redis: Redis) -> None:
     key = asked(client, 5)
     redis.set(f"dgl:reply:{key}", b"as a restored backup has it")
-    redis.zadd(WAITING_KEY, {delivery_job_id(5, key): 0.0, "delivery-9-" + key: 0.0})
+    redis.zadd(WAITING_KEY, {delivery_job_id(5, key, ""): 0.0, "delivery-9--" + key: 0.0})
     assert recover(open_queue(SEGMENT_QUEUE, redis)) == []
     assert recover(open_queue(DELIVERY_QUEUE, redis)) == jobs(key, 5)
     assert not redis.exists(WAITING_KEY)  # of a job that is gone nothing is left either
@@ -106,4 +106,4 @@ def test_a_delivery_that_waits_nowhere_can_be_asked_for_again(
     key = asked(client, 5)
     redis.delete(WAITING_KEY)
     asked(client, 5)
-    assert redis.zrange(WAITING_KEY, 0, -1) == [delivery_job_id(5, key).encode()]
+    assert redis.zrange(WAITING_KEY, 0, -1) == [delivery_job_id(5, key, "").encode()]

@@ -125,7 +125,7 @@ def test_a_job_that_is_recovered_again_and_again_is_given_up(
     assert "its worker died 6 times" in answer.message
     assert [(f.stage, f.task_id) for f in client.failures()] == [("segment", "7")]
     assert tallies.read(redis).counters["job_failures"]["worker-died"] == 1
-    assert open_queue(DELIVERY_QUEUE, redis).job_ids == [delivery_job_id(5, asked.key)]
+    assert open_queue(DELIVERY_QUEUE, redis).job_ids == [delivery_job_id(5, asked.key, "")]
 
 
 def _begun(redis: Redis, client: SegmentClient, queue: Queue, name: str) -> str:
