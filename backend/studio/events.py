@@ -48,7 +48,7 @@ def handle(payload: dict[str, Any]) -> str | Retry:
     try:
         outcome = look(event, client, studio_of_environment())
     except StudioError as error:
-        cause, again = str(error), error.retry
+        cause, again = str(error), error.may_pass
     except QueueError:
         raise
     except Exception:

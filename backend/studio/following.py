@@ -89,7 +89,8 @@ def _step(
             outcome, note = Run(client, studio, state, int(project), served).step()
             note = ". ".join(filter(None, (note, missing)))
         except StudioError as error:
-            if error.may_pass:
+            # Anybody may name a project that there is not: of that nothing is done later.
+            if error.retry or (error.may_pass and connection is not None):
                 client.following.later(project, AWAY_SECONDS)
             if error.retry:
                 return f"not now: {error}"

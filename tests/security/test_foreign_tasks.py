@@ -45,10 +45,19 @@ def test_label_studio_is_asked_once_for_many_tasks(world: World) -> None:
     assert world.studio.calls.count("GET /api/ml/1/versions") == 1
 
 
+def test_of_a_project_that_there_is_not_nothing_is_stored(world: World) -> None:
+    world.predict(task(1), project="9.1")
+    world.work()
+    assert world.studio.predictions == []
+    assert not [each for each in world.studio.calls if not each.startswith("GET ")]
+    world.predict(task(1))
+    world.work()
+    assert [each["task"] for each in world.studio.predictions] == [1], "the real one lost its turn"
+
+
 FOREIGN = {
     "a project that is not connected": ({"project": "2.1"}, task(77), "is not connected"),
     "its task under our project's number": ({}, task(77), "has no task 77"),
-    "a project that there is not": ({"project": "9.1"}, task(1), "answered 404"),
     "no project": ({"project": "None"}, task(1), "did not say of which project"),
     "another image": ({}, {"id": 1, "data": {"image": "/data/upload/9/x.png"}}, "what was segm"),
     "another size of a pixel": ({}, task(1, gsd="0.3"), "what was segmented"),

@@ -38,9 +38,8 @@ FAILED_SECONDS = 300
 MOST_OUTAGES = 40  # of the queue's server, that a job meets before it fails
 OUTAGE_SECONDS = 15
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of tasks that Label Studio has stored
-DELIVERY = (
-    "delivery-"  # what ids of deliveries begin with; then the task's, the project's and the key
-)
+DELIVERY = "delivery-"  # what ids of deliveries begin with; then task, project and key
+ASKED = "asked:"  # what fields of segment jobs begin with that name a task
 HANDS = "deliver:"  # what fields of segment jobs begin with that name a delivery which waits
 
 

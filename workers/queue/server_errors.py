@@ -197,7 +197,8 @@ def explain(error: BaseException) -> Cause:
     Args:
         error: what redis-py raised.
     """
-    text = str(error)
+    # Of a pipeline the message begins with the command, which holds what strangers wrote.
+    text = str(error).rpartition("caused error: ")[2]
     for kind, part, cause in _TABLE:
         if isinstance(error, kind) and part in text:
             return cause

@@ -16,7 +16,7 @@ from workers.queue.heartbeats import (
     Heartbeat,
     beat,
     beats,
-    last_beat,
+    last_sign,
     live,
     this_machine,
 )
@@ -34,7 +34,7 @@ def test_a_worker_serves_while_its_beat_is_fresh(redis: Redis) -> None:
     assert silent.age == pytest.approx(FRESH_SECONDS + 1, abs=0.5)
     assert not silent.is_live
     assert list(live(redis, SEGMENT_QUEUE)) == []
-    assert last_beat(redis, "w") is not None  # its jobs are not given away yet
+    assert last_sign(redis, "w") is not None  # its jobs are not given away yet
 
 
 @pytest.mark.skipif(not this_machine(), reason="needs /proc")

@@ -249,7 +249,7 @@ def test_a_delivery_that_kills_its_workers_ends_and_says_so(
     client.submit([asked], project="1")
     store_failure(redis, asked.key, "no such file")
     client.deliver([DeliveryRequest(5, asked.key, "digest", "1")])
-    job_id = delivery_job_id(5, asked.key)
+    job_id = delivery_job_id(5, asked.key, "1")
     assert client.begin_push(5, asked.key, f"{job_id}:run")
     for _ in range(MOST_RECOVERIES + 1):
         Queue.lmove(redis, deliveries.key, None)
