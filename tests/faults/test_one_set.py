@@ -90,13 +90,13 @@ def test_a_worker_that_stands_still_before_it_writes(
     valkey: str, redis: Redis, client: SegmentClient, studio: FakeStudio, reply: SegmentReply
 ) -> None:
     request, queue = delivery(client, reply), open_queue(DELIVERY_QUEUE, redis)
-    studio.delay = 0.5
+    studio.answers_late = 1.0
     with delivery_process(valkey, studio.url, LEGACY_TOKEN) as still:
         until(client.workers)
         client.deliver([request])
         until(lambda: "GET /api/predictions/" in studio.calls)
-        stop(still)
-        studio.delay = 0.0
+        stop(still)  # it will be told that nothing is stored
+        studio.answers_late = 0.0
         declare_dead(client, redis)
         assert recover(queue) == [delivery_job_id(TASK, KEY)]
         work(redis)
