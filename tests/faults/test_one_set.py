@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 
 import pytest
@@ -20,7 +21,13 @@ from backend.studio.environment import studio_of_environment
 from dgl_rsis.runs import Runs
 from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
 from tests.workers.worker_processes import declare_dead, delivery_process, until
-from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply, SegmentResult
+from workers.messages import (
+    DELIVERY_QUEUE,
+    DeliveryRequest,
+    SegmentReply,
+    SegmentResult,
+    version_like,
+)
 from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, check_job_id, delivery_job_id, open_queue
 from workers.queue.recovery import recover
@@ -90,13 +97,13 @@ def test_a_worker_that_stands_still_before_it_writes(
     valkey: str, redis: Redis, client: SegmentClient, studio: FakeStudio, reply: SegmentReply
 ) -> None:
     request, queue = delivery(client, reply), open_queue(DELIVERY_QUEUE, redis)
-    studio.delay = 0.5
+    studio.answers_late = 1.0
     with delivery_process(valkey, studio.url, LEGACY_TOKEN) as still:
         until(client.workers)
         client.deliver([request])
         until(lambda: "GET /api/predictions/" in studio.calls)
-        stop(still)
-        studio.delay = 0.0
+        stop(still)  # it will be told that nothing is stored
+        studio.answers_late = 0.0
         declare_dead(client, redis)
         assert recover(queue) == [delivery_job_id(TASK, KEY, "1")]
         work(redis)
@@ -240,3 +247,28 @@ def test_a_refusal_that_lasts_is_given_up_with_its_cause(
     entry = client.ledger.entry("1", str(TASK))
     assert entry is not None
     assert (entry.state, entry.reason) == ("given-up", failure.message)
+
+
+def test_all_like_this_is_stored_once_too(
+    redis: Redis, client: SegmentClient, studio: FakeStudio
+) -> None:
+    """Answered with an error, and by two at once; what an annotation began with stays."""
+    look, version = "l" * 32, version_like(VERSION, "water")
+    client.seek("1", "water", look)
+    request = replace(delivery(client), like="water", look=look)
+    client.deliver([request])
+    studio.lose_answers = True
+    work(redis)
+    studio.lose_answers = False
+    (first,) = studio.held(TASK, version)
+    for _ in range(2):
+        studio.add({name: first[name] for name in ("task", "result", "score", "model_version")})
+    studio.annotations = [{"id": 1, "task": TASK, "parent_prediction": first["id"]}]
+    due(redis, delivery_job_id(TASK, KEY))
+    work(redis)
+    assert [p["id"] for p in studio.held(TASK, version)] == [first["id"], first["id"] + 2]
+    studio.annotations = []
+    redis.delete(f"dgl:claim:{TASK}:{KEY}")
+    due(redis, check_job_id(TASK, KEY))
+    work(redis)
+    assert [p["id"] for p in studio.held(TASK, version)] == [first["id"] + 2]

@@ -227,7 +227,9 @@ def _engine(given: Given, settings: WorkerSettings, stop: Stop, failed_before: s
     if given.local:
         return LocalEngine(settings, stop)
     url = options.queue_url(settings, ", or --local to work in this process")
-    client = SegmentClient(connect(url, QUEUE_SECONDS), settings.reply_days)
+    client = SegmentClient(
+        connect(url, QUEUE_SECONDS), settings.reply_days, most_waiting=settings.max_waiting
+    )
     kept = KEPT_UNTIL_PUSHED_SECONDS if given.push else KEPT_SECONDS
     return QueueEngine(client, stop, failed_before, kept)
 

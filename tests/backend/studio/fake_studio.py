@@ -71,6 +71,7 @@ class FakeStudio:
         outage: status to answer with instead, and until when, monotonic; as `troubles` otherwise.
         lose_answers: store what is posted, then answer 502: a proxy's time-out.
         delay: seconds before each answer.
+        answers_late: seconds between reading a task's predictions and telling them.
         held_back: the next predictions that are posted are stored when these are set.
         issued: number of access tokens given out.
         withdrawn: how many of them, the oldest first, are no longer taken.
@@ -96,6 +97,7 @@ class FakeStudio:
     outage: tuple[int, float] = (0, 0.0)
     lose_answers: bool = False
     delay: float = 0.0
+    answers_late: float = 0.0
     held_back: list[threading.Event] = field(default_factory=list)
     issued: int = 0
     withdrawn: int = 0
@@ -236,7 +238,9 @@ def _keep_predictions(app: Flask, studio: FakeStudio) -> None:
         task = request.args.get("task", type=int)
         if task not in studio.tasks:
             return _problem(400, "Validation error", validation_errors={"task": ["no choice"]})
-        return jsonify([p for p in reversed(studio.predictions) if p["task"] == task])
+        held = [p for p in reversed(studio.predictions) if p["task"] == task]
+        time.sleep(studio.answers_late)
+        return jsonify(held)
 
     @app.post("/api/predictions/")
     def create() -> ResponseReturnValue:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from redis import Redis
 
-from workers.queue.claims import ANSWER_SECONDS, PUSH, WAIT_SECONDS, Claims, claim_key
+from workers.queue.claims import ANSWER_SECONDS, BEGUN_KEY, PUSH, WAIT_SECONDS, Claims, claim_key
 
 OWNERS = st.sampled_from(["open-1", "open-2", "delivery-5-a"])
 
@@ -99,3 +99,33 @@ def test_an_owner_cannot_pass_for_a_waiting_delivery(redis: Redis, method: str) 
     more: list[Any] = [30] if method == "claim_open" else []
     with pytest.raises(ValueError, match="cannot be called 'push'"):
         getattr(Claims(redis), method)(5, "a", "push", *more)
+
+
+@pytest.fixture
+def claims(redis: Redis) -> Claims:
+    return Claims(redis)
+
+
+def test_a_later_run_takes_a_delivery_over_and_the_former_one_sees_it(
+    claims: Claims, redis: Redis
+) -> None:
+    claims.claim_push(1, "k")
+    assert claims.begin_push(1, "k", "delivery-1-k:first")
+    assert claims.holds(1, "k", "delivery-1-k:first")
+    assert claims.begin_push(1, "k", "delivery-1-k:second")
+    assert not claims.holds(1, "k", "delivery-1-k:first")
+    assert not claims.yield_push(1, "k", "delivery-1-k:first")
+    claims.release(1, "k", 0, "delivery-1-k:first")
+    assert claims.holds(1, "k", "delivery-1-k:second")
+    assert not claims.begin_push(1, "k", "delivery-1-k2:third"), "another job"
+    claims.release(1, "k", 0, "delivery-1-k:second")
+    assert claims.claim_push(1, "k")
+
+
+def test_a_claim_that_the_server_lost_is_made_anew_by_a_run_that_was_begun(
+    claims: Claims, redis: Redis
+) -> None:
+    assert not claims.holds(1, "k", "delivery-1-k:run"), "a run that was recovered, or none"
+    redis.zadd(BEGUN_KEY, {"delivery-1-k:run": 1.0})
+    assert claims.holds(1, "k", "delivery-1-k:run")
+    assert not claims.claim_push(1, "k")
