@@ -30,7 +30,9 @@ LOG = logging.getLogger(__name__)
 TICK_SECONDS = 0.2
 STOP_SECONDS = 15.0
 LAST_LINES_SECONDS = 2.0
-ABSENT_SECONDS = 5.0  # between two ticks: this process did not run, and missed signs of life
+# Between two ticks: this process was stopped or starved, so its children may have been, too, and what
+# they said was not heard. More than `LAST_LINES_SECONDS` and what a tick may wait for an answer.
+ABSENT_SECONDS = 3.0
 
 
 class Supervisor:
