@@ -30,8 +30,8 @@ LOG = logging.getLogger(__name__)
 TICK_SECONDS = 0.2
 STOP_SECONDS = 15.0
 LAST_LINES_SECONDS = 2.0
-# Between two ticks: this process was stopped or starved, so its children may have been, too, and what
-# they said was not heard. More than `LAST_LINES_SECONDS` and what a tick may wait for an answer.
+# Between two ticks: this process was stopped or starved, so its children may have been, and nobody
+# heard them. More than `LAST_LINES_SECONDS`, and than a tick waits for an answer.
 ABSENT_SECONDS = 3.0
 
 
