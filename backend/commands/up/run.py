@@ -27,7 +27,7 @@ PROGRAM = (sys.executable, "-m", "backend.commands.main")
 ASK_SECONDS = 0.5
 ANSWER_SECONDS = 2.0
 WEB_SILENCE_SECONDS = 15.0  # of /health, which waits for nothing
-WEB_START_SECONDS = 60.0
+WEB_START_SECONDS = 180.0  # to import itself on a busy machine takes its time
 
 
 def run(settings: Settings, data: Path, state: Path | None = None) -> int:

@@ -31,7 +31,9 @@ LOG = logging.getLogger(__name__)
 TICK_SECONDS = 0.2
 STOP_SECONDS = 15.0
 LAST_LINES_SECONDS = 2.0
-ABSENT_SECONDS = 5.0  # between two ticks: this process did not run, and missed signs of life
+# Between two ticks: this process was stopped or starved, so its children may have been, and nobody
+# heard them. More than `LAST_LINES_SECONDS`, and than a tick waits for an answer.
+ABSENT_SECONDS = 3.0
 
 
 class Supervisor:
