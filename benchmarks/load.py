@@ -186,7 +186,10 @@ def main() -> int:
             memory.append(_resident(web))
             time.sleep(0.5)
         drained = _drained(run.client)
-        return _report(calls, [before, *memory, _resident(web)], drained)
+        status = _report(calls, [before, *memory, _resident(web)], drained)
+        if status:
+            sys.stdout.write((run.folder / "log").read_text("utf-8")[-2000:])
+        return status
 
 
 def _drained(client: SegmentClient) -> float | None:

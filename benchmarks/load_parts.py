@@ -107,7 +107,7 @@ class Studio(BaseHTTPRequestHandler):
         if parts.path == "/api/predictions/":
             self._answer(200, self.stored.get(parse_qs(parts.query)["task"][0], []))
         else:
-            self._answer(200, {"tasks": [], "total": 0})
+            self._answer(200, {"tasks": [], "total": 0, "static": [], "live": []})
 
     def do_POST(self) -> None:
         """Keep which version a task has."""
@@ -170,7 +170,8 @@ class Client:
             answer = connection.getresponse()
             answer.read()
             return answer.status
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
+            sys.stderr.write(f"{route}: {error!r}\n")
             return 0
         finally:
             connection.close()
