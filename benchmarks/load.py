@@ -160,11 +160,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--slow", type=int, default=0, help="half-sent requests besides")
     options = parser.parse_args()
     with ExitStack() as stack:
         run = Run(stack)
         url, web = run.start_all()
         (run.folder / "bodies.json").write_text(json.dumps(bodies()), "utf-8")
+        if options.slow:
+            run.start("benchmarks.load_parts", "slow", url, str(options.slow))
         before, memory = _resident(web), list[int]()
         arguments = (str(options.seconds), str(options.clients // PROCESSES))
         clients = [
@@ -183,7 +186,10 @@ def main() -> int:
             memory.append(_resident(web))
             time.sleep(0.5)
         drained = _drained(run.client)
-        return _report(calls, [before, *memory, _resident(web)], drained)
+        status = _report(calls, [before, *memory, _resident(web)], drained)
+        if status:
+            sys.stdout.write((run.folder / "log").read_text("utf-8")[-2000:])
+        return status
 
 
 def _drained(client: SegmentClient) -> float | None:

@@ -1,12 +1,13 @@
 """What stands around the web server in `benchmarks.load`: workers, a Label Studio, clients.
 
-Each is a process of its own: `python -m benchmarks.load_parts segment|interactive ROOT`, `studio`
-or `clients URL SECONDS COUNT SEED BODIES`.
+Each is a process of its own: `python -m benchmarks.load_parts segment|interactive ROOT`, `studio`,
+`slow URL COUNT` or `clients URL SECONDS COUNT SEED BODIES`.
 """
 
 import http.client
 import json
 import random
+import socket
 import sys
 import threading
 import time
@@ -37,6 +38,14 @@ LONGEST_SECONDS = 120
 PAUSES = (0.5, 1.5)  # seconds, of a client between two calls
 # (route, how often): a person opens, clicks and corrects; Label Studio asks /health and /setup
 # before each of its calls; others look at the page.
+# What a slow client sends of a request, or whose answer it does not read.
+SLOW = (
+    b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{",
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"",
+)
+LOOK_SECONDS = 5.0
 CALLS = {
     "/health": 30,
     "/setup": 20,
@@ -98,7 +107,7 @@ class Studio(BaseHTTPRequestHandler):
         if parts.path == "/api/predictions/":
             self._answer(200, self.stored.get(parse_qs(parts.query)["task"][0], []))
         else:
-            self._answer(200, {"tasks": [], "total": 0})
+            self._answer(200, {"tasks": [], "total": 0, "static": [], "live": []})
 
     def do_POST(self) -> None:
         """Keep which version a task has."""
@@ -161,7 +170,8 @@ class Client:
             answer = connection.getresponse()
             answer.read()
             return answer.status
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
+            sys.stderr.write(f"{route}: {error!r}\n")
             return 0
         finally:
             connection.close()
@@ -173,6 +183,30 @@ class Client:
         while "NUMBER" in body:
             body = body.replace("NUMBER", str(self._random.randrange(IMAGES)), 2)
         return body.encode()
+
+
+def be_slow(url: str, count: int) -> int:
+    """So many clients that send a part of a request and wait, until asked to stop."""
+    parts = urlsplit(url)
+    clients: list[socket.socket] = []
+    while True:
+        for number in range(len(clients), count):
+            client = socket.create_connection((parts.hostname, parts.port), LONGEST_SECONDS)
+            client.sendall(SLOW[number % len(SLOW)])
+            clients.append(client)
+        time.sleep(LOOK_SECONDS)
+        clients = [client for client in clients if not _is_closed(client)]
+
+
+def _is_closed(client: socket.socket) -> bool:
+    """Whether the server closed it, or sent an answer that is not read."""
+    client.setblocking(False)
+    try:
+        return client.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def be_clients(url: str, seconds: float, count: int, seed: int, bodies: dict[str, str]) -> int:
@@ -199,6 +233,8 @@ def main() -> int:
     part, *arguments = sys.argv[1:]
     if part == "studio":
         return be_studio()
+    if part == "slow":
+        return be_slow(arguments[0], int(arguments[1]))
     if part == "clients":
         url, seconds, count, seed, bodies = arguments
         read = json.loads(Path(bodies).read_text("utf-8"))

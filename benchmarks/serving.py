@@ -89,7 +89,7 @@ def _many(url: str, images: Path, up: int, console: Console) -> None:
 
 
 def _memory(up: int) -> dict[str, int]:
-    """Resident bytes of each of our processes, by its sub-command; gunicorn's worker is `serve`."""
+    """Resident bytes of each of our processes, by its sub-command."""
     resident: dict[str, int] = {}
     for process in psutil.Process(up).children(recursive=True):
         try:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
@@ -34,7 +35,8 @@ STALLED_SECONDS = 30.0  # an answer of which the client takes nothing
 LINGER_SECONDS = 5.0  # so that a client that still sends gets to read why it was refused
 LONGEST_HEADER = 32 * 1024  # bytes
 IN_MEMORY = 64 * 1024  # bytes of a body; more goes to a file
-ACCEPTED_AT_ONCE = 64
+BACKLOG = 4096  # that the system accepts before the loop does; of more it resets some
+ACCEPTED_AT_ONCE = 512  # in a pass of the loop, which looks at all others besides
 RETRY_SECONDS = 5  # what a client that is refused for want of threads is told
 
 HEALTH, QUICK, WORK, REFUSAL = "health", "quick", "work", "refusal"
@@ -44,8 +46,6 @@ LANES: Mapping[str, str] = {
     "/health": HEALTH,
     "/setup": QUICK,
     "/ready": QUICK,
-    "/versions": QUICK,
-    "/metrics": QUICK,
 }
 QUICK_BODY = 1024 * 1024  # bytes; a larger one is work
 FEW_THREADS: Mapping[str, int] = {HEALTH: 2, QUICK: 6, REFUSAL: 1}
@@ -138,6 +138,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     begun = 0.0
     lingers: bool = False
     _lingers_until = 0.0
+    _progress = (0.0, 0.0)  # the last activity that was seen while an answer lay, and when
 
     def received(self, data: bytes) -> bool:
         """Called by waitress with what came."""
@@ -196,7 +197,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         if self._lingers_until:
             return now > self._lingers_until
         if self.total_outbufs_len:
-            return bool(now - self.last_activity > STALLED_SECONDS)
+            if self._progress[0] != self.last_activity:  # of a thread that waited it may be old
+                self._progress = (self.last_activity, now)
+            return now - self._progress[1] > STALLED_SECONDS
         if not self.waits:
             return False
         if self.request is None:
@@ -263,7 +266,7 @@ class Front(TcpWSGIServer):  # type: ignore[misc]
         refused: Callable[[int], None],
     ) -> None:
         self.limits, self.refused = limits, refused
-        self._loud_at = 0.0
+        self._loud_at = self._looked_at = 0.0
         place = (listener.family, listener.type, listener.proto, listener.getsockname())
         super().__init__(
             application,
@@ -272,7 +275,7 @@ class Front(TcpWSGIServer):  # type: ignore[misc]
             sockinfo=place,
             bind_socket=False,
             asyncore_use_poll=True,
-            cleanup_interval=1,
+            backlog=BACKLOG,
             clear_untrusted_proxy_headers=True,
             connection_limit=sys.maxsize,  # the oldest make room here; nobody is kept out
             ident=None,
@@ -290,18 +293,37 @@ class Front(TcpWSGIServer):  # type: ignore[misc]
         """All that are open."""
         return list(self.active_channels.values())
 
+    def turn(self, seconds: float) -> None:
+        """One pass of the loop: look after all connections, then serve what is ready.
+
+        Nothing is closed in between: its number might go to a new connection within the pass, and
+        with it what was seen of the old one.
+
+        Args:
+            seconds: to wait at most until something is.
+        """
+        self._make_room()
+        now = time.time()
+        if not 0 <= now - self._looked_at < 1:
+            self._looked_at = now
+            self._end_slow(now)
+        wasyncore.poll2(seconds, self._map)
+
     def handle_accept(self) -> None:
         """Called by waitress. Several at once: each pass of the loop looks at every connection."""
         for _ in range(ACCEPTED_AT_ONCE):
             before = len(self.active_channels)
+            if before >= self.limits.connections:
+                return  # there is room in the next pass
             super().handle_accept()
             if len(self.active_channels) == before:
                 return
-            if len(self.active_channels) > self.limits.connections:
-                self._make_room()
 
     def maintenance(self, now: float) -> None:
-        """Called by waitress once a second."""
+        """Called by waitress within a pass: too early."""
+
+    def _end_slow(self, now: float) -> None:
+        """Close what takes too long, and the oldest of what holds too much together."""
         for connection in self.connections:
             if connection.is_over(now):
                 connection.drop()
@@ -315,9 +337,10 @@ class Front(TcpWSGIServer):  # type: ignore[misc]
 
     def _make_room(self) -> None:
         """Close the oldest that wait for their client, several, since the search costs time."""
+        if len(self.active_channels) < self.limits.connections:
+            return
         self._warn("there are more connections than can be held")
-        oldest = self._oldest()[: max(1, self.limits.connections // 16)]
-        for connection in oldest:
+        for connection in self._oldest()[: max(1, self.limits.connections // 16)]:
             connection.drop()
 
     def _oldest(self) -> list[Connection]:

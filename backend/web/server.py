@@ -20,16 +20,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from waitress import wasyncore
-
-from backend.web.connections import Front, Limits
+from backend.web.connections import BACKLOG, Front, Limits
 from backend.web.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0  # a request that still waits after this is answered by nobody; it asks again
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-BACKLOG = 1024
 BIND_SECONDS = 10.0  # for the predecessor to leave the port
 LOOP_SECONDS = 1.0
 # Of computing without a pass of the loop: then no request is read or answered any more. Processor
@@ -96,7 +93,7 @@ class Server:
     def _pass(self) -> None:
         assert self._front is not None
         signal.setitimer(signal.ITIMER_PROF, HUNG_SECONDS)
-        wasyncore.poll2(LOOP_SECONDS, self._front._map)
+        self._front.turn(LOOP_SECONDS)
 
     def _finish(self, front: Front) -> None:
         """Accept nobody any more, and end what is in work."""
@@ -110,8 +107,7 @@ class Server:
                     connection.drop()
             if not front.connections:
                 break
-            front.maintenance(time.time())
-            wasyncore.poll2(0.1, front._map)
+            front.turn(0.1)
         signal.setitimer(signal.ITIMER_PROF, 0)
         front.task_dispatcher.shutdown()
 

@@ -66,9 +66,8 @@ def test_a_server_that_only_computes_ends() -> None:
         "server.HUNG_SECONDS = 0.3\n"
         "def hang(*_):\n"
         "    while True: pass\n"
-        "server.wasyncore = SimpleNamespace(poll2=hang)\n"
         "stuck = server.Server(None, None)\n"
-        "stuck._front = SimpleNamespace(_map={})\n"
+        "stuck._front = SimpleNamespace(turn=hang)\n"
         "stuck._pass()\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], check=False, timeout=60)

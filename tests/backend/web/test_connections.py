@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from waitress import wasyncore
 
 from backend.web import connections
 from backend.web.connections import WAITING_FOR_WORK, Front, Limits
@@ -75,7 +74,7 @@ def start() -> Iterator[Start]:
 
         def loop() -> None:
             while not ends.is_set():
-                wasyncore.poll2(0.05, front._map)
+                front.turn(0.05)
 
         thread = threading.Thread(target=loop)
         thread.start()
@@ -164,7 +163,7 @@ def test_a_request_in_work_is_not_too_slow(start: Start, monkeypatch: pytest.Mon
 
 
 def test_the_oldest_unfinished_give_way(start: Start) -> None:
-    running = start(connections=20)
+    running = start(connections=21)
     working = running.connect(REQUEST % b"/predict")
     running.begun.acquire(timeout=20)
     half = [running.connect(HALF) for _ in range(19)]
@@ -175,6 +174,19 @@ def test_the_oldest_unfinished_give_way(start: Start) -> None:
     newest.shutdown(socket.SHUT_WR)
     assert read(newest)[0] == 200
     assert read(working)[0] == 200
+
+
+def test_who_comes_while_others_are_closed_is_served(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number of a closed socket goes to the next one at once, and nothing else of it."""
+    monkeypatch.setattr(connections, "FIRST_SECONDS", 0.0)
+    running = start(connections=30)
+    ends = time.monotonic() + 3  # several looks at all connections
+    while time.monotonic() < ends:
+        for _ in range(40):
+            running.connect(HALF)
+        assert running.ask(b"/health")[0] == 200
 
 
 def test_half_bodies_hold_no_more_than_the_limit(start: Start) -> None:
