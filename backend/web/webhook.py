@@ -22,8 +22,9 @@ from typing import IO, Any
 from backend.project import label_config
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, task_id_of
+from backend.regions.allowance import Allowance, Budget
 from backend.regions.findings import Findings
-from backend.regions.reading import Wanted, image_size, read_regions
+from backend.regions.reading import Decode, Wanted, image_size, read_regions
 from backend.regions.results import whole
 from backend.regions.touched import touched
 from workers.messages import LearnRequest, Marked
@@ -45,6 +46,8 @@ MOST_WAITING_BYTES = 2**25  # their packed bytes, that wait for the thread; then
 FAST_COMPRESSION = 1
 CHUNK_BYTES = 2**16
 MICROSECONDS = 1_000_000
+# Of masks of one event that are decoded: ten times those of a prompt, since nobody waits.
+EVENT = Budget(masks=10_000, items=20_000_000)
 
 
 @dataclass(frozen=True)
@@ -189,10 +192,11 @@ def _correction(event: Mapping[str, Any]) -> LearnRequest:
     xml = project.get("label_config") if isinstance(project, Mapping) else None
     config = label_config.parse(xml if isinstance(xml, str) else "")
     result = [] if annotation.get("was_cancelled") else _answers(annotation.get("result"), config)
-    taught = touched(result, _answers(_predicted(annotation), config))
+    decode = Allowance(EVENT).mask
+    taught = touched(result, _answers(_predicted(annotation), config), decode)
     images = config.pictures.of(task)
     first, *more = (
-        (image, _regions(each, taught, config, f"task {task_id_of(task)}"))
+        (image, _regions(each, taught, config, f"task {task_id_of(task)}", decode))
         for image, each in zip(images, _by_image(result, config, len(images)), strict=True)
     )
     return LearnRequest(
@@ -245,7 +249,7 @@ def _from_name(region: Any) -> str:
 
 
 def _regions(
-    result: Any, taught: Collection[str] | None, config: LabelConfig, where: str
+    result: Any, taught: Collection[str] | None, config: LabelConfig, where: str, decode: Decode
 ) -> Marked:
     """Label and mask of the regions of some classes; None for all.
 
@@ -255,7 +259,7 @@ def _regions(
     if size is None or (taught is not None and not taught):
         return ()
     known = None if taught is None else {config.names.get(name, name) for name in taught}
-    regions = read_regions(result, size, where, Findings(), Wanted(names=config.names))
+    regions = read_regions(result, size, where, Findings(), Wanted(names=config.names), decode)
     return tuple((r.label, r.runs) for r in regions if known is None or r.label in known)
 
 
