@@ -8,8 +8,9 @@ something waits for the answer, so that has one try, and its answer is forgotten
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import Redis
 from rq import Retry, get_current_job
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from workers.engine.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
+
+Request = TypeVar("Request")
 
 MOST_ATTEMPTS = 3
 RETRY_SECONDS = (15, 60)  # Label Studio restarting must not empty the queue into failures
@@ -108,7 +111,9 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     Returns:
         None when it is decided; how to try again when not.
     """
-    request = SegmentRequest.from_json(payload)
+    request = _asked(SegmentRequest.from_json, payload)
+    if request is None:
+        return None
     if bench.redis.exists(reply_key(request.key)):
         return None  # a job of a worker that was taken for dead, and was not
     attempt = _count_attempt(bench, request)
@@ -141,7 +146,9 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     Returns:
         None when it is decided; how to try again when not.
     """
-    request = LearnRequest.from_json(payload)
+    request = _asked(LearnRequest.from_json, payload)
+    if request is None:
+        return None
     started = time.perf_counter()
     with bench.redis.pipeline() as pipe:
         job, stage = learn_job_id(request), "learning from its masks"
@@ -162,6 +169,15 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     seconds = time.perf_counter() - started
     log.info("task %s: learnt %s (%.2f s)", request.task_id, outcome, seconds)
     return None
+
+
+def _asked(read: Callable[[dict[str, Any]], Request], payload: dict[str, Any]) -> Request | None:
+    """What a job asks for; None, and a line in the log, where that is nothing: no try can help."""
+    try:
+        return read(payload)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        log.warning("a job is dropped: it asks for nothing (%s)", type(error).__name__)
+        return None
 
 
 def _not_learnt(request: LearnRequest, cause: str, *, may_pass: bool) -> Retry | None:

@@ -13,6 +13,7 @@ import threading
 import time
 from datetime import timedelta
 from types import FrameType
+from typing import Any
 from uuid import uuid4
 
 from redis import Redis, RedisError
@@ -25,7 +26,7 @@ from rq.utils import now
 
 from workers.queue.connection import JOB_SECONDS, AllowedJob
 from workers.queue.heartbeats import BEAT_SECONDS, Heartbeat, beat, fall_silent, this_machine
-from workers.queue.recovery import recover
+from workers.queue.recovery import drop_unreadable, recover
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,14 @@ class QueueWorker(SimpleWorker):
             pulse.join()
             self._leave()
         return 0 if self._asked_to_stop or burst else 1
+
+    def dequeue_job_and_maintain_ttl(self, *args: Any, **kwargs: Any) -> tuple[Job, Queue] | None:
+        """RQ's wait for the next job, which ends with what is no text in the queue."""
+        while True:
+            try:
+                return super().dequeue_job_and_maintain_ttl(*args, **kwargs)
+            except UnicodeDecodeError:
+                drop_unreadable(self._queue, all_that_waits=True)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job, known to the heartbeat."""

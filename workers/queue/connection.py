@@ -1,16 +1,18 @@
 """The three queues as both ends see them: job class, serializer, names, time-outs."""
 
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry as ConnectionRetry
 from rq import Queue
+from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
@@ -20,6 +22,9 @@ from workers.messages import (
     LEARN_FUNCTION,
     SEGMENT_FUNCTION,
 )
+from workers.queue.packing import unpacked
+
+log = logging.getLogger(__name__)
 
 MODEL_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION})
 ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {DELIVERY_FUNCTION, FOLLOW_FUNCTION}
@@ -27,7 +32,10 @@ JOB_SECONDS = 600  # a job of more is stopped; see `QueueWorker` for a hung C ca
 FINISHED_SECONDS = 60  # how long RQ remembers a finished job; the reply lives elsewhere
 FAILED_SECONDS = 300
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of tasks that Label Studio has stored
+JOB_ID = re.compile("[A-Za-z0-9_-]{1,200}")  # of all others RQ wants to know nothing
 DELIVERY = "delivery-"  # what ids of deliveries begin with; then the task's and the key
+# Fields of a job that RQ would read and this project has no use for.
+UNREAD = frozenset({b"result", b"exc_info", b"meta", b"webhooks"})
 MOST_CONNECTIONS = 1024  # as many as the web server may have threads; redis-py alone allows 100
 
 
@@ -78,6 +86,53 @@ class AllowedJob(Job):
     @property
     def stopped_callback(self) -> None:
         """Never: this project uses no callbacks."""
+
+    @classmethod
+    def fetch(cls, id: str, *args: Any, **kwargs: Any) -> Self:
+        """The job of an id.
+
+        Raises:
+            NoSuchJobError: there is none, it cannot be read, or nothing can have this id.
+        """
+        if JOB_ID.fullmatch(id.partition(":")[0]) is None:  # the run of a job may stand behind it
+            log.warning("job %s is dropped: no job has such an id", ascii(id)[:200])
+            raise NoSuchJobError("no job has such an id")
+        return super().fetch(id, *args, **kwargs)
+
+    def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
+        """Take the fields of a job from Redis, as far as they are those of a job.
+
+        RQ passes over a job that is not there. Whatever else this raises ends a worker, and the
+        next one would be given the same job; so a job that cannot be read is deleted.
+
+        Raises:
+            NoSuchJobError: it cannot be read.
+        """
+        fields = {name: value for name, value in raw_data.items() if name not in UNREAD}
+        try:
+            if b"data" in fields:
+                fields[b"data"] = unpacked(fields[b"data"])
+            super().restore(fields)
+            self._deserialize_data()
+            if not self._is_call():
+                raise TypeError("its call is none")
+        except NoSuchJobError:
+            raise
+        except Exception as error:
+            log.warning(
+                "job %s is dropped: what Redis holds of it cannot be read (%s)",
+                ascii(self.id)[:200],
+                type(error).__name__,
+            )
+            self.connection.delete(self.key)
+            raise NoSuchJobError("what Redis holds of it cannot be read") from None
+
+    def _is_call(self) -> bool:
+        """Whether what is to be called is a name, and, where it may be, with one request."""
+        if not isinstance(self._func_name, str) or not isinstance(self._args, list):
+            return False
+        one = [type(each) for each in self._args] == [dict] and self._kwargs == {}
+        return one or self._func_name not in ALLOWED_FUNCTIONS
 
     def send_webhooks(self, status: str | JobStatus, *, exc_string: str | None = None) -> None:
         """Never: this project uses no webhooks."""

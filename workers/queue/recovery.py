@@ -14,7 +14,7 @@ from rq.job import Job
 
 from workers.messages import INTERACTIVE_QUEUE, SEGMENT_FUNCTION, SegmentRequest
 from workers.queue import failures
-from workers.queue.connection import FAILED_SECONDS, open_queue
+from workers.queue.connection import FAILED_SECONDS, JOB_ID, open_queue
 from workers.queue.failures import TaskFailure
 from workers.queue.heartbeats import is_alive, live
 from workers.queue.replies import keep_request, store_failure
@@ -65,7 +65,32 @@ def recover(queue: Queue) -> list[str]:
     Returns:
         Ids of the jobs that were queued again.
     """
+    drop_unreadable(queue)
     return [*_recover_started(queue), *_recover_popped(queue)]
+
+
+def drop_unreadable(queue: Queue, *, all_that_waits: bool = False) -> None:
+    """Take out of a queue what is no id of a job: RQ would end whoever reads it.
+
+    Args:
+        queue: whose.
+        all_that_waits: not only of what a worker has taken from it.
+    """
+    redis = queue.connection
+    for key in (queue.intermediate_queue.key, *([queue.key] if all_that_waits else [])):
+        for entry in filter(_is_no_id, set(redis.lrange(key, 0, -1))):
+            log.warning("%s is dropped from %s: no job has such an id", str(entry)[:200], key)
+            redis.lrem(key, 0, entry)
+    key = queue.started_job_registry.key
+    for entry in redis.zrange(key, 0, -1):
+        job_id, colon, execution = entry.partition(b":")
+        if _is_no_id(job_id) or (colon and _is_no_id(execution)):
+            log.warning("%s is dropped from %s: no job has such an id", str(entry)[:200], key)
+            redis.zrem(key, entry)
+
+
+def _is_no_id(entry: bytes) -> bool:
+    return JOB_ID.fullmatch(entry.decode("ascii", "replace")) is None
 
 
 def take_over(segment: Queue) -> list[str]:
