@@ -100,6 +100,9 @@ def preferred(*known: Resolution | None) -> Resolution | None:
     )
 
 
+MOST_NUMBER = 1e9  # more than any resolution, and less than where floats end
+
+
 def parse_metres(value: object) -> float:
     """Metres a pixel as somebody wrote them.
 
@@ -111,7 +114,7 @@ def parse_metres(value: object) -> float:
     """
     metres = math.nan
     if isinstance(value, int | float) and not isinstance(value, bool):
-        metres = float(value)
+        metres = float(value) if abs(value) < MOST_NUMBER else math.nan  # ints have no end
     elif isinstance(value, str) and (match := WRITTEN.fullmatch(value.strip().lower())):
         metres = float(match[1]) * UNITS[match[2] or ""]
     if math.isnan(metres):

@@ -96,14 +96,15 @@ def read(text: str, task: Mapping[str, Any], last: Sequence[Json], view: View = 
 def _last(regions: Sequence[Json], last: Sequence[Json]) -> Json | None:
     """The newest mask that was asked for or drawn."""
     for region in filter(stored.is_mask, regions):
-        if region.get("origin") in DRAWN or any(_holds(answer, region) for answer in last):
+        if str(region.get("origin")) in DRAWN or any(_holds(answer, region) for answer in last):
             return region
     return None
 
 
 def _holds(answer: Json, region: Json) -> bool:
     """Whether a region is one that an answer made or corrected, in whatever state."""
-    return region.get("id") in {each.get("id") for each in answer["result"]}
+    name = region.get("id")  # of ours, text
+    return isinstance(name, str) and any(each.get("id") == name for each in answer["result"])
 
 
 def _is_of(answer: Json, region: Json) -> bool:

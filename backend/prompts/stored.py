@@ -211,19 +211,25 @@ def _states(drafts: Sequence[Json], task: Mapping[str, Any]) -> Iterator[list[Js
     annotations, predictions = (
         _newest_first(task.get(kind)) for kind in ("annotations", "predictions")
     )
-    changed = {draft.get("annotation") for draft in drafts}
-    made_of = {each.get("parent_prediction") for each in annotations}
-    annotations = [each for each in annotations if each.get("id", "?") not in changed]
+    changed = {_id(draft, "annotation") for draft in drafts} - {None}
+    made_of = {_id(each, "parent_prediction") for each in annotations} - {None}
+    annotations = [each for each in annotations if _id(each, "id") not in changed]
     begun = [_time(draft) for draft in drafts if draft.get("annotation") is None]
     predictions = [
         each
         for each in predictions
-        if each.get("id", "?") not in made_of and not any(_time(each) < other for other in begun)
+        if _id(each, "id") not in made_of and not any(_time(each) < other for other in begun)
     ]
     for held in (*drafts, *annotations, *predictions):
         result = held.get("result")
         every = reversed(result if isinstance(result, list) else [])
         yield [region for region in every if isinstance(region, dict)]
+
+
+def _id(held: Json, name: str) -> int | str | None:
+    """Whom a draft, an annotation or a prediction names; None for nobody."""
+    value = held.get(name)
+    return value if isinstance(value, int | str) else None
 
 
 def _decided(suggested: Json, draft: Json) -> bool:

@@ -5,7 +5,7 @@ pixel belongs to it when its centre does. A vector that is closed is such an out
 line of one pixel's width.
 """
 
-import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -197,8 +197,10 @@ def _record(region: Json, label: str, runs: Runs) -> Region:
 def score_of(marked: Json) -> float | None:
     """What a model gave a region or a prediction; None for nothing that one can compare with."""
     score = marked.get("score")
-    is_score = isinstance(score, int | float) and not isinstance(score, bool)
-    return float(score) if is_score and math.isfinite(score) else None  # type: ignore[arg-type]
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        return None
+    # An int of JSON has no end; one that is no float is none that anything can be compared with.
+    return float(score) if abs(score) <= sys.float_info.max else None
 
 
 def _brush(region: Json, size: Size) -> Runs:
