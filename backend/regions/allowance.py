@@ -56,8 +56,9 @@ class Allowance:
     def __init__(self, budget: Budget = BUDGET) -> None:
         self.budget = budget
         self._masks, self._items = budget.masks, budget.items
-        # With the region, so that no other one gets its address.
-        self._decoded: dict[tuple[int, Size], tuple[Json, Runs | RegionError]] = {}
+        # With the region, so that no other one gets its address; or what is wrong with it, and not
+        # the error, whose traceback would hold all that was decoded.
+        self._decoded: dict[tuple[int, Size], tuple[Json, Runs | str]] = {}
 
     @property
     def spent(self) -> bool:
@@ -73,26 +74,29 @@ class Allowance:
         """
         key = id(region), size
         if key not in self._decoded:
+            self._check(region, size)
             self._decoded[key] = region, self._read(region, size)
         outcome = self._decoded[key][1]
-        if isinstance(outcome, RegionError):
-            raise outcome
+        if isinstance(outcome, str):
+            raise RegionError(outcome)
         return outcome
 
-    def _read(self, region: Json, size: Size) -> Runs | RegionError:
+    def _check(self, region: Json, size: Size) -> None:
         cost = cost_of(region, size)
         if self.spent or cost > self._items:
-            return SpentError(
+            raise SpentError(
                 f"it costs {cost:,} of the {max(self._items, 0):,} items that are left of "
                 f"{self.budget.items:,} for one request: make the masks fewer or smaller"
             )
+
+    def _read(self, region: Json, size: Size) -> Runs | str:
         self._masks -= 1
+        self._items -= cost_of(region, size)
         try:
             runs = reading.mask(region, size)
         except RegionError as error:
-            self._items -= cost
-            return error
-        self._items -= max(cost, len(runs.counts))
+            return str(error)
+        self._items -= max(0, len(runs.counts) - cost_of(region, size))
         return runs
 
 
