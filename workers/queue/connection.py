@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
@@ -88,7 +88,7 @@ class AllowedJob(Job):
         """Never: this project uses no callbacks."""
 
     @classmethod
-    def fetch(cls, id: str, *args: Any, **kwargs: Any) -> Self:
+    def fetch(cls, id: str, *args: Any, **kwargs: Any) -> Job:
         """The job of an id.
 
         Raises:
@@ -113,7 +113,7 @@ class AllowedJob(Job):
             if b"data" in fields:
                 fields[b"data"] = unpacked(fields[b"data"])
             super().restore(fields)
-            self._deserialize_data()
+            self._deserialize_data()  # type: ignore[no-untyped-call]
             if not self._is_call():
                 raise TypeError("its call is none")
         except NoSuchJobError:

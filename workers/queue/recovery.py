@@ -6,6 +6,7 @@ held is queued again. Any process may call `recover`, and any number at once.
 """
 
 import logging
+from typing import Any
 
 from redis import Redis
 from rq import Queue
@@ -78,11 +79,13 @@ def drop_unreadable(queue: Queue, *, all_that_waits: bool = False) -> None:
     """
     redis = queue.connection
     for key in (queue.intermediate_queue.key, *([queue.key] if all_that_waits else [])):
-        for entry in filter(_is_no_id, set(redis.lrange(key, 0, -1))):
+        waiting: set[Any] = set(redis.lrange(key, 0, -1))
+        for entry in filter(_is_no_id, waiting):
             log.warning("%s is dropped from %s: no job has such an id", str(entry)[:200], key)
             redis.lrem(key, 0, entry)
     key = queue.started_job_registry.key
-    for entry in redis.zrange(key, 0, -1):
+    started: list[Any] = list(redis.zrange(key, 0, -1))
+    for entry in started:
         job_id, colon, execution = entry.partition(b":")
         if _is_no_id(job_id) or (colon and _is_no_id(execution)):
             log.warning("%s is dropped from %s: no job has such an id", str(entry)[:200], key)
