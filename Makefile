@@ -8,6 +8,7 @@ DUBAI ?= ../shared/data/dubai
 OPEN ?= ../shared/data/open
 MINUTES ?= 90
 REQUESTS ?= 10000
+SEED ?= 1
 # Each worker needs 1 GB and some seconds to import: beyond four they cost more than they save.
 # One thread each, else all workers' threads fight for the processors.
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
@@ -18,7 +19,7 @@ BOUNDED := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up studio test check schema e2e bench load starter lock clean
+.PHONY: help install demo up studio test check schema e2e bench load fuzz starter lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +66,9 @@ e2e: .venv/.ready $(STUDIO)/.ready  ## Test in a real Label Studio with a real b
 		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; \
 		else echo "no $(CHROMIUM): install Chromium (Debian: apt install chromium) or set CHROMIUM=…"; exit 1; fi; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m e2e tests/e2e $(BOUNDED)
+
+fuzz: .venv/.ready  ## Fuzz what strangers write: label configs, masks, prompts, addresses, events
+	$(BIN)/python -m tests.fuzz --seconds 60 --seed $(SEED)
 
 bench: .venv/.ready  ## Measure quality, speed and memory (DUBAI=folder of the Dubai tiles)
 	$(BIN)/python -m benchmarks --dubai $(DUBAI)

@@ -103,6 +103,11 @@ def as_image_error(start: bytes, size: int) -> Iterator[None]:
             f"the image has more than the {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels that are "
             "ever read whole: tile it"
         ) from None
+    except MemoryError:
+        raise ImageError(
+            f"the image of {size:,} bytes does not fit into the memory of this process: tile it, "
+            "or give the process more"
+        ) from None
     except ImageError:
         raise
     except InputError as error:  # of a raster that is called "the image"

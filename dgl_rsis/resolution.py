@@ -100,6 +100,9 @@ def preferred(*known: Resolution | None) -> Resolution | None:
     )
 
 
+MOST_NUMBER = 1e9  # more than any resolution, and less than where floats end
+
+
 def parse_metres(value: object) -> float:
     """Metres a pixel as somebody wrote them.
 
@@ -111,7 +114,8 @@ def parse_metres(value: object) -> float:
     """
     metres = math.nan
     if isinstance(value, int | float) and not isinstance(value, bool):
-        metres = float(value)
+        # An int may be larger than any float.
+        metres = math.inf if abs(value) > MOST_NUMBER else float(value)
     elif isinstance(value, str) and (match := WRITTEN.fullmatch(value.strip().lower())):
         metres = float(match[1]) * UNITS[match[2] or ""]
     if math.isnan(metres):

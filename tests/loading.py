@@ -1,7 +1,14 @@
 """What a process has loaded: statements for another Python, which ends with 1 when they fail."""
 
 # Of the algorithm the web side may load these, which need NumPy at most.
-OPEN = {"dgl_rsis", "dgl_rsis.formats", "dgl_rsis.names", "dgl_rsis.resolution", "dgl_rsis.runs"}
+OPEN = {
+    "dgl_rsis",
+    "dgl_rsis.caching",
+    "dgl_rsis.formats",
+    "dgl_rsis.names",
+    "dgl_rsis.resolution",
+    "dgl_rsis.runs",
+}
 OPEN |= {"dgl_rsis.types"}
 OPEN |= {"dgl_rsis.weights", "dgl_rsis.weights.identity"}  # of the registry; need no library
 MODELS = {"torch", "open_clip", "segment_anything", "spacy"}

@@ -6,16 +6,17 @@ Conventions are upstream's (label-studio-ml's YOLO example): `predicted_values` 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from xml.etree.ElementTree import Element
 
 from backend.project import markup
 from backend.project.controls import PREDICTED, REASON, SHAPES, USABLE, Mode
-from backend.project.markup import short
+from backend.project.markup import listed, short, title
 from backend.project.pictures import INDEX_FLAG, Pictures
 from backend.project.tasks import TaskError, expression_of, metres_of, task_id_of
+from backend.project.vocabulary import HeldLabels, LabelTag, merge, synonyms
 from dgl_rsis.names import names_background
 from dgl_rsis.types import Label
 from workers.messages import SegmentRequest
@@ -25,7 +26,6 @@ MOST_LABELS = 1000  # each task carries them through the queue
 MOST_WORDS, MOST_CHARACTERS = 5000, 200_000  # all names and synonyms, for the same reason
 LONGEST_NAME = 500  # characters of a label or a synonym
 MOST_PROBLEMS = 20
-MOST_NAMED = 10  # images or labels that a message names
 # Controls that other features read or that no mask could fill: silence, not a note.
 LEFT_ALONE = frozenset(
     {
@@ -119,36 +119,6 @@ class LabelConfig:
         )
 
 
-@dataclass(frozen=True)
-class _LabelTag:
-    """One <Label> of a control.
-
-    Attributes:
-        label: as it is asked for.
-        colour: of its `background` attribute, CSS; None for none.
-        stored: what Label Studio stores for it.
-    """
-
-    label: Label
-    colour: str | None
-    stored: str
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What a control, or a <Labels> for its shapes, has of labels.
-
-    Attributes:
-        tags: all that may be predicted, backgrounds too.
-        names: of those that are no background.
-        stored: see `Control`.
-    """
-
-    tags: list[_LabelTag]
-    names: frozenset[str]
-    stored: Mapping[str, str]
-
-
 def parse(xml: str) -> LabelConfig:
     """Read a label config; never raises: whatever is wrong stands in `problems`."""
     try:
@@ -170,7 +140,7 @@ class _Reading:
             if markup.tag(element) == "image" and element.get("name")
         }
         self.shared = markup.shared_labels(root)
-        self.held: dict[Element, _Held] = {}
+        self.held: dict[Element, HeldLabels] = {}
         self.repeaters = markup.inside(root, "repeater")
 
     def result(self) -> LabelConfig:
@@ -277,25 +247,25 @@ class _Reading:
             elif element.get("toName") and markup.tag(element) not in LEFT_ALONE:
                 way_out = " Give it a <Labels> on its image." if tag in SHAPES else ""
                 self._note(
-                    f"{_title(element)} is left alone: predictions are made for {USABLE}.{way_out}"
+                    f"{title(element)} is left alone: predictions are made for {USABLE}.{way_out}"
                 )
 
-    def _control(self, element: Element) -> tuple[Control, list[_LabelTag]] | None:
+    def _control(self, element: Element) -> tuple[Control, list[LabelTag]] | None:
         """One control and its labels; None, with a problem, when it cannot be used."""
-        name, title = element.get("name", ""), _title(element)
+        name, named = element.get("name", ""), title(element)
         if markup.is_true(element.get("model_skip")):
             return None
         to_name = self._to_name(element)
         if not name or to_name is None:
             if not name:
-                self._note(f"{title} has no name; it is ignored.")
+                self._note(f"{named} has no name; it is ignored.")
             return None
         holder = self._holder(element)
         assert holder is not None  # `_candidates` sees to it
         held = self._held(holder)
         if not held.names:
             self._note(
-                f'{title} has no labels to predict; add <Label value="…"/> inside it. Backgrounds '
+                f'{named} has no labels to predict; add <Label value="…"/> inside it. Backgrounds '
                 "and labels with model_skip do not count."
             )
             return None
@@ -303,21 +273,21 @@ class _Reading:
         kind, mode = markup.tag(element), self._mode(element)
         return Control(kind, name, to_name, held.names, mode, by, held.stored), held.tags
 
-    def _held(self, holder: Element) -> _Held:
+    def _held(self, holder: Element) -> HeldLabels:
         """The labels of a holder, read once for all shapes that share it."""
         if holder not in self.held:
             tags = list(self._tags(holder))
             names = frozenset(tag.label.name for tag in tags if not tag.label.background)
             stored = {tag.label.name: tag.stored for tag in tags if tag.stored != tag.label.name}
-            self.held[holder] = _Held(tags, names, stored)
+            self.held[holder] = HeldLabels(tags, names, stored)
         return self.held[holder]
 
     def _holder(self, control: Element) -> Element | None:
         return markup.labelling(control, self.shared)
 
     def _one_shape_each(
-        self, pairs: list[tuple[Control, list[_LabelTag]]]
-    ) -> list[tuple[Control, list[_LabelTag]]]:
+        self, pairs: list[tuple[Control, list[LabelTag]]]
+    ) -> list[tuple[Control, list[LabelTag]]]:
         """Of shapes that share a <Labels>, the most exact; says which are for people alone."""
         order = list(SHAPES)
         best_of: dict[str, Control] = {}
@@ -341,12 +311,12 @@ class _Reading:
                 )
         return kept
 
-    def _vocabulary(self, tags: Sequence[_LabelTag]) -> list[_LabelTag]:
+    def _vocabulary(self, tags: Sequence[LabelTag]) -> list[LabelTag]:
         """One tag a name; says which have several thresholds."""
-        by_name: dict[str, list[_LabelTag]] = {}
+        by_name: dict[str, list[LabelTag]] = {}
         for tag in tags:
             by_name.setdefault(tag.label.name, []).append(tag)
-        merged = [_merged(each) for each in by_name.values()]
+        merged = [merge(each) for each in by_name.values()]
         differ = [
             f"'{short(tag.label.name)}' {tag.label.threshold}"
             for tag in merged
@@ -355,7 +325,7 @@ class _Reading:
         if differ:
             self._note(
                 "Labels with a different model_score_threshold in several controls take the "
-                f"smallest in all of them: {_listed(differ)}."
+                f"smallest in all of them: {listed(differ)}."
             )
         return merged
 
@@ -364,27 +334,27 @@ class _Reading:
         images = [name for name in markup.names(element) if name in self.images]
         if len(images) == 1:
             return images[0]
-        names = _listed([f"'{short(name)}'" for name in self.images])
+        names = listed([f"'{short(name)}'" for name in self.images])
         cause = "several images" if images else "no image of the config"
         self._note(
-            f"{_title(element)} has toName='{short(element.get('toName', ''))}', which names "
+            f"{title(element)} has toName='{short(element.get('toName', ''))}', which names "
             f"{cause} (images: {names}); it is ignored."
         )
         return None
 
-    def _tags(self, control: Element) -> Iterator[_LabelTag]:
+    def _tags(self, control: Element) -> Iterator[LabelTag]:
         default = self._threshold(control)
         for element in markup.label_tags(control):
             if markup.is_true(element.get("model_skip")):
                 continue
             name = (element.get("value") or "").strip()
-            words = _synonyms(element.get("predicted_values", ""))
+            words = synonyms(element.get("predicted_values", ""))
             if not name:
-                self._note(f"{_title(control)} has a label without value.")
+                self._note(f"{title(control)} has a label without value.")
                 continue
             if len(longest := max((name, *words), key=len)) > LONGEST_NAME:
                 self._note(
-                    f"{_title(control)} has a label whose value or predicted_values hold "
+                    f"{title(control)} has a label whose value or predicted_values hold "
                     f"'{short(longest)}' of {len(longest)} characters; at most {LONGEST_NAME} are "
                     "predicted, so the label is left alone."
                 )
@@ -396,7 +366,7 @@ class _Reading:
                 threshold=default if threshold is None else threshold,
                 background=names_background(name),
             )
-            yield _LabelTag(label, element.get("background"), markup.stored_as(element))
+            yield LabelTag(label, element.get("background"), markup.stored_as(element))
 
     def _threshold(self, element: Element) -> float | None:
         text = element.get("model_score_threshold")
@@ -409,7 +379,7 @@ class _Reading:
         if 0 <= value <= 1:
             return value
         self._note(
-            f"{_title(element)} has model_score_threshold='{short(text)}'; it must be a number "
+            f"{title(element)} has model_score_threshold='{short(text)}'; it must be a number "
             "from 0 to 1, so the model's own is used."
         )
         return None
@@ -422,14 +392,14 @@ class _Reading:
         if text == "instance":
             return "instance"
         self._note(
-            f"{_title(element)} has model_mode='{short(text)}'; it must be 'semantic' or "
+            f"{title(element)} has model_mode='{short(text)}'; it must be 'semantic' or "
             f"'instance', so '{default}' is used."
         )
         return default
 
     def _on_one_image(
-        self, pairs: list[tuple[Control, list[_LabelTag]]]
-    ) -> list[tuple[Control, list[_LabelTag]]]:
+        self, pairs: list[tuple[Control, list[LabelTag]]]
+    ) -> list[tuple[Control, list[LabelTag]]]:
         """One image a task is segmented: the first control's; says which controls lose."""
         for control, _ in pairs:
             first = pairs[0][0]
@@ -474,38 +444,3 @@ class _Reading:
 def _key(value: str) -> str:
     """The key behind "$key"; empty when it is none."""
     return value[1:] if re.fullmatch(r"\$\S+", value) else ""
-
-
-def _merged(tags: Sequence[_LabelTag]) -> _LabelTag:
-    """One label that stands in several controls: all synonyms, the smallest given threshold."""
-    first = tags[0]
-    given = [tag.label.threshold for tag in tags if tag.label.threshold is not None]
-    label = replace(
-        first.label,
-        synonyms=_unique(word for tag in tags for word in tag.label.synonyms),
-        threshold=min(given, default=None),
-    )
-    colour = next((tag.colour for tag in tags if tag.colour), None)
-    return _LabelTag(label, colour, first.stored)
-
-
-def _synonyms(text: str) -> tuple[str, ...]:
-    return _unique(word.strip() for word in text.split(",") if word.strip())
-
-
-def _unique(words: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(words))
-
-
-def _listed(quoted: Sequence[str]) -> str:
-    """Names as a message lists them: the first few."""
-    shown = ", ".join(quoted[:MOST_NAMED]) or "none"
-    more = len(quoted) - MOST_NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _title(element: Element) -> str:
-    """The element as a message names it."""
-    name = element.get("name") or element.get("value")
-    tag = short(element.tag)
-    return f"<{tag} name='{short(name)}'>" if name else f"<{tag}>"

@@ -6,7 +6,7 @@ image or control, so their numbers are limited where they are read: before the t
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 
@@ -21,6 +21,7 @@ MOST_CONTROLS = 500  # what has a toName
 DEEPEST = 100  # tags inside each other
 LONGEST_ATTRIBUTE = 100_000  # characters
 LONGEST_QUOTED = 60
+MOST_LISTED = 10  # names in a message
 BARE = re.compile(r"&(?!#\d+;|#x[\da-fA-F]+;|(?:amp|lt|gt|quot|apos);)")  # no entity of XML
 TRUE = frozenset({"true", "1", "yes"})
 
@@ -95,6 +96,20 @@ class _Limited(TreeBuilder):
 def short(text: str) -> str:
     """A text of the label config as a message quotes it: not endless."""
     return text if len(text) <= LONGEST_QUOTED else f"{text[: LONGEST_QUOTED - 1]}…"
+
+
+def listed(quoted: Sequence[str]) -> str:
+    """Names as a message lists them: the first few."""
+    shown = ", ".join(quoted[:MOST_LISTED]) or "none"
+    more = len(quoted) - MOST_LISTED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def title(element: Element) -> str:
+    """The element as a message names it."""
+    name = element.get("name") or element.get("value")
+    tag = short(element.tag)
+    return f"<{tag} name='{short(name)}'>" if name else f"<{tag}>"
 
 
 def _around(xml: str, at: int) -> str:

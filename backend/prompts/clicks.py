@@ -26,6 +26,7 @@ from backend.prompts import stored
 from backend.prompts.memory import Signs
 from backend.prompts.stored import WHOLE, StoredMask, View
 from backend.regions import geometry
+from backend.regions.allowance import Allowance
 from backend.regions.shapes import Size
 from dgl_rsis.runs import Runs
 from dgl_rsis.types import Json
@@ -88,6 +89,7 @@ def read(
     signs: Signs,
     task_id: str,
     view: View = WHOLE,
+    allowance: Allowance | None = None,
 ) -> Clicks:
     """The clicks of a prompt.
 
@@ -98,6 +100,7 @@ def read(
         signs: of earlier calls.
         task_id: Label Studio's id of the task.
         view: of the prompt.
+        allowance: of the prompt, for the masks of the task; None for one of its own.
 
     Raises:
         TaskError: too many.
@@ -119,12 +122,13 @@ def read(
         for region in keypoints
     ]
     size = geometry.size_of(keypoints[-1])
-    masks = [] if size is None else _masks(clicks, _Held(regions, size, view), label)
+    held = None if size is None else _Held(regions, size, view, allowance or Allowance())
+    masks = [] if held is None else _masks(clicks, held, label)
     kept = _of_the_newest(clicks, masks)
     return Clicks(
         tuple(click.at for click in kept if click.positive),
         tuple(click.at for click in kept if not click.positive),
-        None if size is None else _correction(kept, masks, _Held(regions, size, view), label),
+        None if held is None else _correction(kept, masks, held, label),
     )
 
 
@@ -136,15 +140,17 @@ class _Held:
         regions: see `stored.newest_regions`.
         size: of the image, pixels.
         view: of the prompt.
+        allowance: of the prompt.
     """
 
     regions: Sequence[Json]
     size: Size
     view: View
+    allowance: Allowance
 
     def masks(self, wanted: Callable[[Sequence[str]], bool]) -> Iterator[StoredMask]:
         """Those that are wanted by their labels."""
-        return stored.stored(self.regions, self.size, wanted, view=self.view)
+        return stored.stored(self.regions, self.size, wanted, self.view, self.allowance)
 
 
 def _masks(clicks: Sequence[Click], held: _Held, label: str) -> list[StoredMask]:

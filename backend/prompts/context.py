@@ -20,7 +20,8 @@ from backend.prompts.clicks import Clicks, Correction
 from backend.prompts.exemplars import Meant
 from backend.prompts.memory import Memory
 from backend.prompts.stored import View
-from backend.regions import geometry, reading, results
+from backend.regions import geometry, results
+from backend.regions.allowance import Allowance
 from backend.regions.geometry import RegionError, form_of, kind_of
 from dgl_rsis.runs import Runs, area
 from dgl_rsis.types import Json
@@ -170,43 +171,50 @@ def _pointing(
         RegionError: a region that cannot be a prompt.
     """
     mine = [each for each in drawn if _own_label(each, view) == label and view.shows(each)]
-    clicked = _clicked(_of(mine, POINTS), label, task, memory, view)
+    allowance = Allowance()
+    clicked = _clicked(_of(mine, POINTS), label, task, memory, allowance, view)
     correction = clicked.correction
     pointed = VisualPrompt(
         positive=clicked.positive,
         negative=clicked.negative,
         box=_newest(_of(mine, BOXES), geometry.box),
-        strokes=_newest(_of(mine, STROKES), _mask),
-        outline=_newest(_of(mine, OUTLINES), _mask),
+        strokes=_newest(_of(mine, STROKES), lambda region: _mask(region, allowance)),
+        outline=_newest(_of(mine, OUTLINES), lambda region: _mask(region, allowance)),
         prior=None if correction is None else correction.prior,
     )
     return InteractivePrompt(text, label, pointed, correction, asked_by=_ids(mine))
 
 
 def _clicked(
-    keypoints: Sequence[Json], label: str, task: Mapping[str, Any], memory: Memory, view: View
+    keypoints: Sequence[Json],
+    label: str,
+    task: Mapping[str, Any],
+    memory: Memory,
+    allowance: Allowance,
+    view: View,
 ) -> Clicks:
     """The clicks among what was drawn."""
     task_id = task_id_of(task)
     recent = memory.suggestions.recent(task_id, _ids(keypoints))
     regions = list(stored.newest_regions(task, recent, view)) if keypoints else []
-    return clicks.read(keypoints, regions, label, memory.signs, task_id, view)
+    return clicks.read(keypoints, regions, label, memory.signs, task_id, view, allowance)
 
 
 def _ids(regions: Sequence[Json]) -> frozenset[str]:
     return frozenset(name for region in regions if isinstance(name := region.get("id"), str))
 
 
-def _mask(region: Json) -> Runs:
+def _mask(region: Json, allowance: Allowance) -> Runs:
     """What a stroke or an outline covers.
 
     Raises:
-        RegionError: it cannot be read, covers no pixel, or is of an image of unknown size.
+        RegionError: it cannot be read, covers no pixel, costs too much, or is of an image of
+            unknown size.
     """
     size = geometry.size_of(region)
     if size is None:
         raise RegionError(f"the {form_of(region)} does not say how large its image is")
-    mask = reading.mask(region, size)
+    mask = allowance.mask(region, size)
     if not area(mask):
         raise RegionError(f"the {form_of(region)} is empty: draw it over or around the object")
     return mask

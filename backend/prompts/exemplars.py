@@ -16,6 +16,7 @@ import numpy as np
 from backend.project.tasks import TaskError
 from backend.prompts import stored
 from backend.prompts.stored import WHOLE, StoredMask, View
+from backend.regions.allowance import Allowance
 from backend.regions.geometry import size_of
 from backend.regions.writing import CHANGED
 from dgl_rsis.runs import Runs, from_runs, to_runs
@@ -77,14 +78,15 @@ def read(text: str, task: Mapping[str, Any], last: Sequence[Json], view: View = 
     """
     regions = list(stored.newest_regions(task, last, view))
     region = _last(regions, last)
-    mask = None if region is None else _decoded(region, regions, view)
+    allowance = Allowance()
+    mask = None if region is None else _decoded(region, regions, allowance, view)
     if region is None or mask is None:
         raise TaskError(NONE.format(text=text))
     if not mask.label:
         raise TaskError(f"The mask that '{text}' goes by has no label: give it one.")
     points = [point for answer in last if _holds(answer, region) for point in answer["points"]]
     shown = _pointed_at(mask.runs, points)
-    marked = _marked(regions, mask, view)
+    marked = _marked(regions, mask, allowance, view)
     pending = tuple(each for answer in last if _is_of(answer, region) for each in answer["result"])
     asked = _asked(text)
     everywhere = asked is not None and asked["everywhere"] is not None
@@ -94,14 +96,15 @@ def read(text: str, task: Mapping[str, Any], last: Sequence[Json], view: View = 
 def _last(regions: Sequence[Json], last: Sequence[Json]) -> Json | None:
     """The newest mask that was asked for or drawn."""
     for region in filter(stored.is_mask, regions):
-        if region.get("origin") in DRAWN or any(_holds(answer, region) for answer in last):
+        if str(region.get("origin")) in DRAWN or any(_holds(answer, region) for answer in last):
             return region
     return None
 
 
 def _holds(answer: Json, region: Json) -> bool:
     """Whether a region is one that an answer made or corrected, in whatever state."""
-    return region.get("id") in {each.get("id") for each in answer["result"]}
+    name = region.get("id")  # of ours, text
+    return isinstance(name, str) and any(each.get("id") == name for each in answer["result"])
 
 
 def _is_of(answer: Json, region: Json) -> bool:
@@ -109,14 +112,16 @@ def _is_of(answer: Json, region: Json) -> bool:
     return any(each is region for each in answer["result"])
 
 
-def _decoded(region: Json, regions: Sequence[Json], view: View) -> StoredMask | None:
+def _decoded(
+    region: Json, regions: Sequence[Json], allowance: Allowance, view: View
+) -> StoredMask | None:
     """The mask of a region, with the labels that stand beside it; None if it has no pixels."""
     size = size_of(region)
     if size is None:
         return None
     name = region.get("id")
     beside = [each for each in regions if each.get("id") == name and not stored.is_mask(each)]
-    mask = next(stored.stored([region, *beside], size, lambda _: True, view=view), None)
+    mask = next(stored.stored([region, *beside], size, lambda _: True, view, allowance), None)
     return mask if mask is not None and any(mask.runs.counts[1::2]) else None
 
 
@@ -126,9 +131,9 @@ def _pointed_at(runs: Runs, points: Sequence[Point]) -> Runs:
     return stored.parts_at(runs, inside) if inside else runs
 
 
-def _marked(regions: Sequence[Json], mask: StoredMask, view: View) -> Runs:
+def _marked(regions: Sequence[Json], mask: StoredMask, allowance: Allowance, view: View) -> Runs:
     """Everything that has the label of a mask, with it: the union of its label's regions."""
     union, size = from_runs(mask.runs), (mask.runs.height, mask.runs.width)
-    for other in stored.stored(regions, size, lambda names: mask.label in names, view=view):
+    for other in stored.stored(regions, size, lambda names: mask.label in names, view, allowance):
         union |= from_runs(other.runs)
     return to_runs(np.asarray(union, dtype=np.bool_))

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from backend.project.pictures import Pictures
-from backend.regions import reading
+from backend.regions.allowance import HELD, Allowance, SpentError
 from backend.regions.geometry import MOST_PIXELS, RegionError, form_of, size_of, value_of
 from backend.regions.results import identity_of, labels_beside, labels_of
 from backend.regions.shapes import Size
@@ -28,31 +28,12 @@ from workers.messages import Point
 
 LOG = logging.getLogger(__name__)
 
-# What a click may correct, and what of it tells how much there is to decode. Rectangles and
-# ellipses are no masks that somebody wants better, but what smart tools were asked with.
-HELD = {"brush": "rle", "bitmask": "imageDataURL", "polygon": "points"}
+# What a click may correct. Rectangles and ellipses are no masks that somebody wants better, but
+# what smart tools were asked with.
+CORRECTED = frozenset({"brush", "bitmask", "polygon"})
 
 PATCH = 8  # neighbours by corners, too, as in outlines
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much is decoded for one prompt.
-
-    Attributes:
-        regions: looked at.
-        masks: decoded.
-        items: bytes of brush RLE, characters of PNG, or corners, of all decoded masks in sum; a
-            bitmask costs a hundredth of its image's pixels at least.
-    """
-
-    regions: int = 20_000
-    masks: int = 1000  # a project with a region an object has hundreds; 300 take 0.3 s at 4096²
-    items: int = 2_000_000
-
-
-BUDGET = Budget()
 
 
 @dataclass(frozen=True)
@@ -107,8 +88,8 @@ def stored(
     regions: Sequence[Json],
     size: Size,
     wanted: Callable[[Sequence[str]], bool],
-    budget: Budget = BUDGET,
     view: View = WHOLE,
+    allowance: Allowance | None = None,
 ) -> Iterator[StoredMask]:
     """Those of some regions that are masks, decoded one by one as they are asked for.
 
@@ -116,26 +97,24 @@ def stored(
         regions: of one task, see `newest_regions`.
         size: height and width of the prompt's image, pixels.
         wanted: whether a region may be the one that is sought, by its labels.
-        budget: where the search ends, which the log says.
         view: says how labels are called.
+        allowance: of the prompt: where the search ends, which the log says; None for one of its
+            own.
     """
-    left, items = budget.masks, budget.items
+    allowance = allowance or Allowance()
     beside = labels_beside(regions)
     for number, region in enumerate(regions):
-        if number >= budget.regions or left <= 0:
+        if number >= allowance.budget.regions or allowance.spent:
             LOG.info("not all stored masks were searched for the one that a click corrects")
             return
         apart = beside.get(identity_of(region), ()) if beside else ()
         labels = view.labels((*labels_of(region), *apart))
-        cost = _cost(region, size) if wanted(labels) else None
-        if cost is None:
+        if not _is_held(region, size) or not wanted(labels):
             continue
-        if cost > items:
-            LOG.info("a stored mask is too large to be searched for a click: %d items", cost)
-            continue
-        left, items = left - 1, items - cost
         try:
-            yield StoredMask(region, tuple(labels), reading.mask(region, size))
+            yield StoredMask(region, tuple(labels), allowance.mask(region, size))
+        except SpentError as error:
+            LOG.info("a stored mask is not searched for a click: %s", error)
         except RegionError as error:
             LOG.info("a stored mask cannot be read: %r", str(error))
 
@@ -175,7 +154,7 @@ def newest_regions(
 
 def is_mask(region: Json) -> bool:
     """Whether it is of a form that a click may correct."""
-    return form_of(region) in HELD
+    return form_of(region) in CORRECTED
 
 
 def written(regions: Iterable[Json], mask: StoredMask) -> list[Json]:
@@ -232,19 +211,25 @@ def _states(drafts: Sequence[Json], task: Mapping[str, Any]) -> Iterator[list[Js
     annotations, predictions = (
         _newest_first(task.get(kind)) for kind in ("annotations", "predictions")
     )
-    changed = {draft.get("annotation") for draft in drafts}
-    made_of = {each.get("parent_prediction") for each in annotations}
-    annotations = [each for each in annotations if each.get("id", "?") not in changed]
+    changed = {_id(draft, "annotation") for draft in drafts} - {None}
+    made_of = {_id(each, "parent_prediction") for each in annotations} - {None}
+    annotations = [each for each in annotations if _id(each, "id") not in changed]
     begun = [_time(draft) for draft in drafts if draft.get("annotation") is None]
     predictions = [
         each
         for each in predictions
-        if each.get("id", "?") not in made_of and not any(_time(each) < other for other in begun)
+        if _id(each, "id") not in made_of and not any(_time(each) < other for other in begun)
     ]
     for held in (*drafts, *annotations, *predictions):
         result = held.get("result")
         every = reversed(result if isinstance(result, list) else [])
         yield [region for region in every if isinstance(region, dict)]
+
+
+def _id(held: Json, name: str) -> int | str | None:
+    """Whom a draft, an annotation or a prediction names; None for nobody."""
+    value = held.get(name)
+    return value if isinstance(value, int | str) else None
 
 
 def _decided(suggested: Json, draft: Json) -> bool:
@@ -275,16 +260,12 @@ def _time(held: Json) -> datetime:
     return LONG_AGO
 
 
-def _cost(region: Json, size: Size) -> int | None:
-    """What decoding it costs; None when it is no mask of the image."""
-    if size_of(region) != size:
-        return None
-    form = form_of(region)
-    held = value_of(region).get(HELD.get(form, ""))
-    if not isinstance(held, list | str) or not held:
-        return None
-    # However short a PNG, decoding it takes as long as its image is large.
-    return max(len(held), size[0] * size[1] // 100) if form == "bitmask" else len(held)
+def _is_held(region: Json, size: Size) -> bool:
+    """Whether it is a mask of the image that holds anything."""
+    held = value_of(region).get(HELD.get(form_of(region), ""))
+    return (
+        is_mask(region) and size_of(region) == size and isinstance(held, list | str) and held != []
+    )
 
 
 def _pixel(point: Point, runs: Runs) -> tuple[int, int]:

@@ -5,7 +5,7 @@ pixel belongs to it when its centre does. A vector that is closed is such an out
 line of one pixel's width.
 """
 
-import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,10 +38,16 @@ class Wanted:
 
 
 EVERYTHING = Wanted()
+Decode = Callable[[Json, Size], Runs]
 
 
 def read_regions(
-    result: Any, size: Size, where: str, findings: Findings, wanted: Wanted = EVERYTHING
+    result: Any,
+    size: Size,
+    where: str,
+    findings: Findings,
+    wanted: Wanted = EVERYTHING,
+    decode: Decode | None = None,
 ) -> Iterator[Region]:
     """The masks among the regions of an annotation or a prediction.
 
@@ -54,6 +60,7 @@ def read_regions(
         where: names the task in messages.
         findings: what could not be used.
         wanted: which labels.
+        decode: gives the mask of a region as `mask` does, perhaps up to a limit; None for `mask`.
     """
     _count_others(result, findings)
     regions = results.whole(result)
@@ -70,7 +77,7 @@ def read_regions(
             continue
         place = readable(f"{where}, region {region.get('id', '?')}")
         known = _known(region, place, findings, wanted)
-        if known and (runs := _mask(region, size, place, findings)) is not None:
+        if known and (runs := _mask(region, size, place, findings, decode or mask)) is not None:
             for name in known:
                 record = _record(region, name, runs)
                 yield replace(record, texts=texts.get(record.id, ()))
@@ -149,7 +156,7 @@ def _texts(regions: Iterable[Json]) -> dict[str, tuple[str, ...]]:
     return texts
 
 
-def _mask(region: Json, size: Size, place: str, findings: Findings) -> Runs | None:
+def _mask(region: Json, size: Size, place: str, findings: Findings, decode: Decode) -> Runs | None:
     """Its mask; None, with a message, when it cannot be had."""
     said = size_of(region) or size
     if said != size and not sizes.is_scaled(said, size):
@@ -161,7 +168,7 @@ def _mask(region: Json, size: Size, place: str, findings: Findings) -> Runs | No
         return None
     try:
         painted = form_of(region) in PAINTED and said != size
-        runs = sizes.scaled(mask(region, said), size) if painted else mask(region, size)
+        runs = sizes.scaled(decode(region, said), size) if painted else decode(region, size)
     except RegionError as error:
         findings.unreadable(place, f"its mask cannot be read: {error}")
         return None
@@ -190,8 +197,10 @@ def _record(region: Json, label: str, runs: Runs) -> Region:
 def score_of(marked: Json) -> float | None:
     """What a model gave a region or a prediction; None for nothing that one can compare with."""
     score = marked.get("score")
-    is_score = isinstance(score, int | float) and not isinstance(score, bool)
-    return float(score) if is_score and math.isfinite(score) else None  # type: ignore[arg-type]
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        return None
+    # An int of JSON has no end; one that is no float is none that anything can be compared with.
+    return float(score) if abs(score) <= sys.float_info.max else None
 
 
 def _brush(region: Json, size: Size) -> Runs:

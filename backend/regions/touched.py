@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.regions.geometry import RegionError, form_of, size_of, value_of
-from backend.regions.reading import READERS, mask
+from backend.regions.reading import READERS, Decode, mask
 from backend.regions.results import identity_of, labels_of, whole
 from dgl_rsis.types import Json
 
@@ -34,13 +34,14 @@ class _Mark:
     changed: bool = False
 
 
-def touched(result: Any, predicted: Any = None) -> frozenset[str] | None:
+def touched(result: Any, predicted: Any = None, decode: Decode = mask) -> frozenset[str] | None:
     """The labels that an annotation changed anything of.
 
     Args:
         result: of the annotation, as Label Studio has it.
         predicted: the same of the prediction that it started from; None where that is not known:
             then origins alone decide, and what was deleted cannot be seen.
+        decode: gives the mask of a region as `mask` does, perhaps up to a limit.
 
     Returns:
         Labels of what was drawn, changed or deleted, and of what it was before; None where nothing
@@ -52,7 +53,7 @@ def touched(result: Any, predicted: Any = None) -> frozenset[str] | None:
     changed = False
     for identity, mark in marks.items():
         was = None if before is None else before.get(identity)
-        if mark.changed or (before is not None and (was is None or not _same(mark, was))):
+        if mark.changed or (before is not None and (was is None or not _same(mark, was, decode))):
             changed = True
             labels |= mark.labels | (was.labels if was is not None else set())
     for identity, was in (before or {}).items():
@@ -74,21 +75,22 @@ def _marks(result: Any) -> dict[str, _Mark]:
     return marks
 
 
-def _same(mark: _Mark, was: _Mark) -> bool:
+def _same(mark: _Mark, was: _Mark, decode: Decode) -> bool:
     """Whether two marks have the same labels and, but for rounding, the same pixels."""
     if mark.labels != was.labels or len(mark.shapes) != len(was.shapes):
         return False
-    return all(map(_same_shape, mark.shapes, was.shapes))
+    pairs = zip(mark.shapes, was.shapes, strict=True)
+    return all(_same_shape(shape, other, decode) for shape, other in pairs)
 
 
-def _same_shape(shape: Json, was: Json) -> bool:
+def _same_shape(shape: Json, was: Json, decode: Decode) -> bool:
     if _rounded(shape) == _rounded(was):
         return True
     size = size_of(shape)
     if size is None or size != size_of(was):
         return False
     try:
-        return mask(shape, size) == mask(was, size)
+        return decode(shape, size) == decode(was, size)
     except RegionError:
         return False
 

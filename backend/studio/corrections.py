@@ -12,14 +12,17 @@ from typing import Any
 from backend.project import label_config
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import task_id_of
+from backend.regions.allowance import Allowance, Budget
 from backend.regions.findings import Findings
-from backend.regions.reading import Wanted, image_size, read_regions
+from backend.regions.reading import Decode, Wanted, image_size, read_regions
 from backend.regions.results import whole
 from backend.regions.touched import touched
 from dgl_rsis.types import Json
 from workers.messages import LearnRequest, Marked
 
 MICROSECONDS = 1_000_000
+# Of masks of one annotation that are decoded: ten times those of a prompt, since nobody waits.
+EVENT = Budget(masks=10_000, items=20_000_000)
 
 
 def to_learn(annotation: Json, task: Json, project: Json, predicted: Json | None) -> LearnRequest:
@@ -37,10 +40,11 @@ def to_learn(annotation: Json, task: Json, project: Json, predicted: Json | None
     config = label_config.parse(str(project.get("label_config") or ""))
     result = [] if annotation.get("was_cancelled") else _answers(annotation.get("result"), config)
     before = None if predicted is None else predicted.get("result")
-    taught = touched(result, _answers(before, config))
+    decode = Allowance(EVENT).mask
+    taught = touched(result, _answers(before, config), decode)
     images, where = config.pictures.of(task), f"task {task_id_of(task)}"
     first, *more = (
-        (image, _regions(each, taught, config, where))
+        (image, _regions(each, taught, config, where, decode))
         for image, each in zip(images, _by_image(result, config, len(images)), strict=True)
     )
     return LearnRequest(
@@ -81,7 +85,7 @@ def _from_name(region: Any) -> str:
 
 
 def _regions(
-    result: Any, taught: Collection[str] | None, config: LabelConfig, where: str
+    result: Any, taught: Collection[str] | None, config: LabelConfig, where: str, decode: Decode
 ) -> Marked:
     """Label and mask of the regions of some classes; None for all.
 
@@ -91,7 +95,7 @@ def _regions(
     if size is None or (taught is not None and not taught):
         return ()
     known = None if taught is None else {config.names.get(name, name) for name in taught}
-    regions = read_regions(result, size, where, Findings(), Wanted(names=config.names))
+    regions = read_regions(result, size, where, Findings(), Wanted(names=config.names), decode)
     return tuple((r.label, r.runs) for r in regions if known is None or r.label in known)
 
 

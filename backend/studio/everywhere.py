@@ -17,7 +17,8 @@ import numpy as np
 from backend.project import label_config
 from backend.project.label_config import LabelConfig
 from backend.project.tasks import TaskError, task_id_of
-from backend.regions import reading, results, writing
+from backend.regions import results, writing
+from backend.regions.allowance import Allowance
 from backend.regions.geometry import RegionError
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.connection import NOT_CONNECTED, connection_of
@@ -218,11 +219,11 @@ def _found(
 def _labelled(regions: Sequence[Json], label: str, reply: SegmentReply) -> Mask:
     """Where the task has a label: (H, W) bool."""
     size = (reply.height, reply.width)
-    union = np.zeros(size, dtype=np.bool_)
+    union, allowance = np.zeros(size, dtype=np.bool_), Allowance()
     for region in regions:
         if label in results.labels_of(region):
             try:
-                union |= from_runs(reading.mask(region, size))
+                union |= from_runs(allowance.mask(region, size))
             except RegionError as error:
                 LOG.info("a stored mask cannot be read: %r", str(error))
     return union

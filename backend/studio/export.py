@@ -157,7 +157,7 @@ class _OnImage:
     def _is_nowhere(self, region: Json) -> bool:
         """Whether a region that is not here is on no image at all; said once, with the first."""
         first = self.number == 0 and self.pictures is self.how.pictures
-        return first and region.get("to_name") not in {each.image for each in self.how.beside}
+        return first and str(region.get("to_name")) not in {each.image for each in self.how.beside}
 
 
 def _item(

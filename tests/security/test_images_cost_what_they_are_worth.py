@@ -161,6 +161,15 @@ def noise(side: int) -> str:
     return f"data:image/png;base64,{packed}"
 
 
+def test_memory_that_ends_while_decoding_is_called_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", full)
+    with pytest.raises(ImageError, match=r"does not fit into the memory .* tile it"):
+        rasters.read_photo(encoded("PNG", plain("P", 8)))
+
+
 def test_the_images_of_a_task_have_one_budget() -> None:
     fetcher = Fetcher(Downloader(None, None, frozenset(), 10**6, 1.0))
     for memory in (0, 10**6):  # kept or not, it counts

@@ -21,8 +21,8 @@ from workers.images.storages import stored
 FRESH_SECONDS = 60.0
 MOST_REFERENCES = 1000
 MIB = 2**20
-# What an image takes at its peak, while it is decoded and asked about (measured: docs/LOG.md).
-BYTES_A_PIXEL = 64  # of all of its pixels
+# What an image takes at least while it is decoded and asked about, as docs/LOG.md measured it.
+BYTES_A_PIXEL = 200  # of all of its pixels
 MASK_BYTES_A_PIXEL = 544  # of those that masks have, of which there are at most MASK_PIXELS
 MASK_PIXELS = 1024**2
 

@@ -8,9 +8,9 @@ something waits for the answer, so that has one try, and its answer is forgotten
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import Redis
 from rq import Retry, get_current_job
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from workers.engine.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
+
+Request = TypeVar("Request")
 
 MOST_ATTEMPTS = 3  # that end the process, or that nobody can explain
 # Label Studio that is away for a quarter of an hour must not empty the queue into failures.
@@ -126,7 +128,9 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     Returns:
         None when it is decided; how to try again when not.
     """
-    request, started = SegmentRequest.from_json(payload), time.perf_counter()
+    request, started = _asked(SegmentRequest.from_json, payload), time.perf_counter()
+    if request is None:
+        return None
     logs.add(task=request.task_id)
     if bench.redis.exists(reply_key(request.key)):
         return None  # a job of a worker that was taken for dead, and was not
@@ -177,7 +181,9 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     Returns:
         None when it is decided; how to try again when not.
     """
-    request = LearnRequest.from_json(payload)
+    request = _asked(LearnRequest.from_json, payload)
+    if request is None:
+        return None
     logs.add(project=request.project, task=request.task_id)
     started = time.perf_counter()
     with bench.redis.pipeline() as pipe:
@@ -203,6 +209,15 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
         tallies.count(pipe, "jobs", "learnt")
     log.info("task %s: learnt %s (%.2f s)", request.task_id, outcome, seconds)
     return None
+
+
+def _asked(read: Callable[[dict[str, Any]], Request], payload: dict[str, Any]) -> Request | None:
+    """What a job asks for; None, and a line in the log, where that is nothing: no try can help."""
+    try:
+        return read(payload)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        log.warning("a job is dropped: it asks for nothing (%s)", type(error).__name__)
+        return None
 
 
 def _not_learnt(

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from types import FrameType
+from typing import Any
 from uuid import uuid4
 
 from redis import Redis, RedisError
@@ -39,7 +40,7 @@ from workers.queue.heartbeats import (
     this_machine,
 )
 from workers.queue.patience import Patience, patience_of
-from workers.queue.recovery import recover
+from workers.queue.recovery import drop_unreadable, recover
 from workers.queue.server_checks import check_or_nothing
 from workers.queue.server_errors import explain
 from workers.queue.servers import connect_worker
@@ -132,6 +133,14 @@ class QueueWorker(SimpleWorker):
             self._leave()
             self._watchdog.stop()
         return 0 if self._asked_to_stop or burst else 1
+
+    def dequeue_job_and_maintain_ttl(self, *args: Any, **kwargs: Any) -> tuple[Job, Queue] | None:
+        """RQ's wait for the next job, which ends with what is no text in the queue."""
+        while True:
+            try:
+                return super().dequeue_job_and_maintain_ttl(*args, **kwargs)
+            except UnicodeDecodeError:
+                drop_unreadable(self._queue, all_that_waits=True)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job, known to the heartbeat and the watchdog."""

@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from redis import Redis, RedisError
 from rq import Queue, Retry
+from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
@@ -21,6 +22,7 @@ from workers.messages import (
     LEARN_FUNCTION,
     SEGMENT_FUNCTION,
 )
+from workers.queue.packing import unpacked
 from workers.queue.server_errors import explain
 
 log = logging.getLogger(__name__)
@@ -38,9 +40,12 @@ FAILED_SECONDS = 300
 MOST_OUTAGES = 40  # of the queue's server, that a job meets before it fails
 OUTAGE_SECONDS = 15
 STORED_TASK = re.compile("[0-9]{1,18}")  # ids of tasks that Label Studio has stored
+JOB_ID = re.compile("[A-Za-z0-9_-]{1,200}")  # of all others RQ wants to know nothing
 DELIVERY = "delivery-"  # what ids of deliveries begin with; then task, project and key
 ASKED = "asked:"  # what fields of segment jobs begin with that name a task
 HANDS = "deliver:"  # what fields of segment jobs begin with that name a delivery which waits
+# Fields of a job that RQ would read and this project has no use for.
+UNREAD = frozenset({b"result", b"exc_info", b"webhooks"})
 
 
 class QueueError(Exception):
@@ -128,6 +133,54 @@ class AllowedJob(Job):
     @property
     def stopped_callback(self) -> None:
         """Never: this project uses no callbacks."""
+
+    @classmethod
+    def fetch(cls, id: str, *args: Any, **kwargs: Any) -> Job:
+        """The job of an id.
+
+        Raises:
+            NoSuchJobError: there is none, it cannot be read, or nothing can have this id.
+        """
+        if JOB_ID.fullmatch(id.partition(":")[0]) is None:  # the run of a job may stand behind it
+            log.warning("job %s is dropped: no job has such an id", ascii(id)[:200])
+            raise NoSuchJobError("no job has such an id")
+        return super().fetch(id, *args, **kwargs)
+
+    def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
+        """Take the fields of a job from Redis, as far as they are those of a job.
+
+        RQ passes over a job that is not there. Whatever else this raises ends a worker, and the
+        next one would be given the same job; so a job that cannot be read is deleted.
+
+        Raises:
+            NoSuchJobError: it cannot be read.
+        """
+        fields = {name: value for name, value in raw_data.items() if name not in UNREAD}
+        try:
+            if b"data" in fields:
+                fields[b"data"] = unpacked(fields[b"data"])
+            super().restore(fields)
+            self.meta = self.meta if isinstance(self.meta, dict) else {}
+            self._deserialize_data()  # type: ignore[no-untyped-call]
+            if not self._is_call():
+                raise TypeError("its call is none")
+        except NoSuchJobError:
+            raise
+        except Exception as error:
+            log.warning(
+                "job %s is dropped: what Redis holds of it cannot be read (%s)",
+                ascii(self.id)[:200],
+                type(error).__name__,
+            )
+            self.connection.delete(self.key)
+            raise NoSuchJobError("what Redis holds of it cannot be read") from None
+
+    def _is_call(self) -> bool:
+        """Whether what is to be called is a name, and, where it may be, with one request."""
+        if not isinstance(self._func_name, str) or not isinstance(self._args, list):
+            return False
+        one = [type(each) for each in self._args] == [dict] and self._kwargs == {}
+        return one or self._func_name not in ALLOWED_FUNCTIONS
 
     def send_webhooks(self, status: str | JobStatus, *, exc_string: str | None = None) -> None:
         """Never: this project uses no webhooks."""

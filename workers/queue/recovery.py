@@ -10,6 +10,7 @@ dead before somebody has missed him twice, with time in between to beat again.
 """
 
 import logging
+from typing import Any
 
 from redis import Redis
 from rq import Queue
@@ -26,7 +27,7 @@ from workers.messages import (
 )
 from workers.queue import failures, tallies
 from workers.queue.claims import claim_key
-from workers.queue.connection import FAILED_SECONDS, open_queue
+from workers.queue.connection import FAILED_SECONDS, JOB_ID, open_queue
 from workers.queue.failures import TaskFailure
 from workers.queue.handover import sweep
 from workers.queue.heartbeats import BEAT_SECONDS, last_sign, live
@@ -90,8 +91,35 @@ def recover(queue: Queue) -> list[str]:
     Returns:
         Ids of the jobs that were queued again.
     """
+    drop_unreadable(queue)
     lost = sweep(queue.connection) if queue.name == DELIVERY_QUEUE else ()
     return [*_recover_started(queue), *_recover_popped(queue), *lost]
+
+
+def drop_unreadable(queue: Queue, *, all_that_waits: bool = False) -> None:
+    """Take out of a queue what is no id of a job: RQ would end whoever reads it.
+
+    Args:
+        queue: whose.
+        all_that_waits: not only of what a worker has taken from it.
+    """
+    redis = queue.connection
+    for key in (queue.intermediate_queue.key, *([queue.key] if all_that_waits else [])):
+        waiting: set[Any] = set(redis.lrange(key, 0, -1))
+        for entry in filter(_is_no_id, waiting):
+            log.warning("%s is dropped from %s: no job has such an id", str(entry)[:200], key)
+            redis.lrem(key, 0, entry)
+    key = queue.started_job_registry.key
+    started: list[Any] = list(redis.zrange(key, 0, -1))
+    for entry in started:
+        job_id, colon, execution = entry.partition(b":")
+        if _is_no_id(job_id) or (colon and _is_no_id(execution)):
+            log.warning("%s is dropped from %s: no job has such an id", str(entry)[:200], key)
+            redis.zrem(key, entry)
+
+
+def _is_no_id(entry: bytes) -> bool:
+    return JOB_ID.fullmatch(entry.decode("ascii", "replace")) is None
 
 
 def take_over(segment: Queue) -> list[str]:

@@ -7,6 +7,7 @@ fail again at once: so that people can have it tried again when they have put th
 import json
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from workers.messages import SegmentReply, SegmentRequest
 from workers.queue.handover import HAND_OVER, handed_over
 from workers.queue.handover import failure_key as failure_key
 from workers.queue.handover import reply_key as reply_key
+from workers.queue.packing import unpacked
 
 FAILURE_SECONDS = 300  # short, so that a cause that was put right gets another try
 MOST_KEPT_BYTES = 2**16  # of a request, packed; only images that are sent along take more
@@ -60,6 +62,9 @@ class Failed:
 
 
 Answer = SegmentReply | Failure | None
+
+# What reading raises of bytes that others wrote.
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 def attempts_key(key: str) -> str:
@@ -113,7 +118,8 @@ def kept_requests(redis: Redis, keys: Sequence[str]) -> dict[str, Failed]:
     for key, packed in zip(keys, stored, strict=True):
         if packed is not None:
             assert isinstance(packed, bytes)
-            failed[key] = _failed(json.loads(zlib.decompress(packed)))
+            with suppress(*DAMAGED):  # as good as not kept
+                failed[key] = _failed(json.loads(unpacked(packed)))
     return failed
 
 
@@ -141,5 +147,16 @@ def _failed(kept: Sequence[Any]) -> Failed:
 
 def _answer(reply: bytes | None, failure: bytes | None) -> Answer:
     if reply is not None:  # a reply wins: the failure is of an earlier try
-        return SegmentReply.from_json(json.loads(zlib.decompress(reply)))
+        return _readable(reply)
     return Failure(failure.decode()) if failure is not None else None
+
+
+def _readable(reply: bytes) -> Answer:
+    """A reply, or that it is damaged: nobody makes it anew before it is asked for anew."""
+    try:
+        return SegmentReply.from_json(json.loads(unpacked(reply)))
+    except DAMAGED as error:
+        return Failure(
+            f"what the queue holds as the reply cannot be read ({type(error).__name__}): delete it "
+            "there, or wait until it is forgotten, and retrieve the prediction again"
+        )

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.prompts import stored
-from backend.prompts.stored import Budget
 from backend.regions import reading
+from backend.regions.allowance import BUDGET, Allowance, Budget
 from dgl_rsis.runs import Runs, from_runs, to_runs
 from tests.backend.prompts.regions import (
     SIZE,
@@ -25,14 +25,16 @@ from tests.backend.studio.exports import DRAWN
 
 
 def masks_of(
-    task: dict[str, Any], label: str, size: tuple[int, int], budget: Budget = stored.BUDGET
+    task: dict[str, Any], label: str, size: tuple[int, int], budget: Budget = BUDGET
 ) -> Iterator[Runs]:
     """The masks of a label, or of any."""
 
     def has(labels: Sequence[str]) -> bool:
         return not label or label in labels
 
-    for mask in stored.stored(list(stored.newest_regions(task)), size, has, budget):
+    for mask in stored.stored(
+        list(stored.newest_regions(task)), size, has, allowance=Allowance(budget)
+    ):
         yield mask.runs
 
 
@@ -155,14 +157,19 @@ def test_other_labels_and_sizes_are_not_decoded() -> None:
 def test_the_search_is_bounded(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task = holding(*[brush(square(0, 0))] * 50)
+    task = holding(*(brush(square(0, 0)) for _ in range(50)))
     caplog.set_level("INFO")
     assert len(list(masks_of(task, "ship", SIZE, Budget(masks=3)))) == 3
     assert "not all stored masks were searched" in caplog.text
     assert len(list(masks_of(task, "ship", SIZE, Budget(regions=2)))) == 2
     assert not list(masks_of(task, "ship", SIZE, Budget(items=5)))
     decoded: list[int] = []
-    monkeypatch.setattr(reading, "mask", lambda *_: decoded.append(1))
+
+    def decode(*_: Any) -> Runs:
+        decoded.append(1)
+        return Runs(*SIZE, (SIZE[0] * SIZE[1],))
+
+    monkeypatch.setattr(reading, "mask", decode)
     next(masks_of(task, "ship", SIZE))
     assert len(decoded) == 1
 
