@@ -44,8 +44,8 @@ def test_what_is_killed_is_back_and_nothing_else_is_touched(tmp_path: Path) -> N
         assert redis_url is not None
         with Redis.from_url(redis_url) as redis:
             now = time.time()  # a worker elsewhere serves, so nobody waits for one to load here
-            beat(redis, Heartbeat("far", "far", 1, "segment", "cuda:0", "", now, now))
-            url = str(wait_for(state, process)["url"])
+            far = Heartbeat("far", "far", 1, "segment", "cuda:0", "", now, now)
+            url = str(wait_for(state, process, lambda: beat(redis, far))["url"])
             until(lambda: {"queue", "web", "deliver", "worker"} <= _processes(url).keys())
             before = _processes(url)
             for each in psutil.Process(before["web"]["pid"]).children(recursive=True):

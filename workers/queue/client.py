@@ -141,7 +141,7 @@ class SegmentClient(Claims):
 
     @reaching_redis()
     def workers(self) -> list[Heartbeat]:
-        """All workers that beat within the last minute; `Heartbeat.is_live` says who serves."""
+        """Workers that beat within the last half minute; `Heartbeat.is_live` says who serves."""
         return heartbeats.beats(self._redis)
 
     @reaching_redis()

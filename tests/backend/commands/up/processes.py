@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,10 +30,13 @@ def running(*arguments: str, **environment: str) -> Iterator["subprocess.Popen[s
         process.communicate()
 
 
-def wait_for(state: Path, process: "subprocess.Popen[str]") -> Mapping[str, str | int]:
+def wait_for(
+    state: Path, process: "subprocess.Popen[str]", meanwhile: Callable[[], None] = lambda: None
+) -> Mapping[str, str | int]:
     deadline = time.monotonic() + START_SECONDS
     while not state.exists():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
+        meanwhile()
         time.sleep(0.05)
     return read_state(state)

@@ -48,11 +48,12 @@ def test_up_is_ready_writes_its_state_and_leaves_nothing_behind(
 ) -> None:
     # A worker of another machine serves the same queue, so `up` is ready before its own is.
     now = time.time()
-    beat(redis, Heartbeat("far", "far", 1, "segment", "cuda:0", "", now, now))
+    far = Heartbeat("far", "far", 1, "segment", "cuda:0", "", now, now)
     state = tmp_path / "up.json"
     arguments = ("up", "--port", "0", "--state", str(state), "--data", str(tmp_path / "data"))
     with running(*arguments, REDIS_URL=valkey) as process:
-        values = wait_for(state, process)
+        values = wait_for(state, process, lambda: beat(redis, far))
+        beat(redis, far)
         assert values["redis_url"] == valkey
         assert values["pid"] == process.pid
         assert stat.S_IMODE(state.stat().st_mode) == 0o600
