@@ -19,7 +19,7 @@ BOUNDED := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up studio test check schema e2e bench load fuzz starter lock clean
+.PHONY: help install demo up studio test check schema e2e bench load fuzz drill starter lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,6 +75,9 @@ bench: .venv/.ready  ## Measure quality, speed and memory (DUBAI=folder of the D
 
 load: .venv/.ready  ## Put the web server under load for a minute: 50 clients, models that sleep
 	$(BIN)/python -m benchmarks.load
+
+drill: .venv/.ready  ## A thousand tasks while everything goes wrong, as root (SEED=1)
+	$(BIN)/python -m tests.drill --seed $(SEED)
 
 starter: .venv/.ready  ## Train the starter weights (MINUTES=90 on 2 cores for the first tower; resumes)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/starter.txt

@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=1000, help="poison images among them")
     parser.add_argument("--poison", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=330.0, help="in which all goes wrong")
+    parser.add_argument("--seconds", type=float, default=270.0, help="in which all goes wrong")
     parser.add_argument("--keep", type=Path, help="folder for the log of `up`")
     options = parser.parse_args()
     console = Console(highlight=False, width=120)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -72,6 +72,15 @@ class Service:
             return max(found, key=psutil.Process.create_time, default=None)
         return None
 
+    def serving(self, queue: str) -> psutil.Process | None:
+        """A process of ours that serves a queue now, as the status page shows it."""
+        with contextlib.suppress(requests.RequestException, psutil.Error, KeyError):
+            state = requests.get(f"{self.url}/api/status", timeout=ANSWER_SECONDS).json()
+            for worker in state["workers"]:
+                if worker["queue"] == queue and worker["live"]:
+                    return psutil.Process(worker["pid"])
+        return None
+
     def _keep(self) -> None:
         with self._log.open("ab") as log:
             while not self._over.is_set():
@@ -116,11 +125,11 @@ def _name_of(process: psutil.Process) -> str:
     return next((kind for word, kind in kinds.items() if word in words), "")
 
 
-def wait_for(service: Service, name: str, seconds: float) -> psutil.Process | None:
-    """A process of that kind, as soon as there is one; None after so many seconds."""
+def wait_for(there: Callable[[], psutil.Process | None], seconds: float) -> psutil.Process | None:
+    """A process, as soon as it is there; None after so many seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if (process := service.process(name)) is not None:
+        if (process := there()) is not None:
             return process
         time.sleep(0.2)
     return None

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,10 @@ class Drill:
 
 def _send(service: Service, fault: Fault) -> str:
     """Send a process a signal; which one it was."""
-    process = wait_for(service, fault.target, PRESENT_SECONDS)
+    # One that loads has nothing in hand: it is stopped when it serves.
+    serving = partial(service.serving, "segment")
+    there = serving if fault.kind == "stop" else partial(service.process, fault.target)
+    process = wait_for(there, PRESENT_SECONDS)
     if process is None:
         return f"was not there for {PRESENT_SECONDS:.0f} s"
     process.send_signal(SIGNALS[fault.kind])

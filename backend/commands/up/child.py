@@ -15,6 +15,8 @@ from workers.processes.watchdog import ALIVE, JOBS, NOTIFY_SOCKET, READY
 
 START_SECONDS = 600.0  # to load weights from a slow disk
 SILENCE_SECONDS = 25.0  # a worker gives a sign of life each second
+# The same while it loads, once it has given one: imports and weights hold it up for far less.
+LOADING_SILENCE_SECONDS = 120.0
 HEALTHY_SECONDS = 60.0  # one that lived so long, or worked a job, is in no crash loop
 LONGEST_LINE = 65536
 LONGEST_CAUSE = 300
@@ -71,6 +73,7 @@ class Child:
         self._started = 0.0
         self._sign_at = 0.0
         self._ready = False
+        self._signed = False
         self._was_ready = False
         self._jobs = 0
         self._buffer = b""
@@ -97,7 +100,7 @@ class Child:
         """Start it."""
         again = self.command.again if self._was_ready else None
         self._started = self._sign_at = time.monotonic()
-        self._ready, self._jobs, self._buffer = False, 0, b""
+        self._ready, self._signed, self._jobs, self._buffer = False, False, 0, b""
         self._lines.clear()
         self.process = subprocess.Popen(
             again() if again is not None else self.command.argv,
@@ -143,6 +146,7 @@ class Child:
             for line in notice.decode(errors="replace").splitlines():
                 if line in (READY, ALIVE):
                     self._sign_at = time.monotonic()
+                    self._signed = True
                     self._ready = self._ready or line == READY
                 elif line.startswith(JOBS) and line[len(JOBS) :].isdecimal():
                     self._jobs = int(line[len(JOBS) :])
@@ -153,6 +157,8 @@ class Child:
         silent = time.monotonic() - sign
         if self.is_ready and silent > self.command.silence:
             return f"no sign of life for {silent:.0f} s: killed"
+        if self._signed and silent > max(LOADING_SILENCE_SECONDS, self.command.silence):
+            return f"no sign of life for {silent:.0f} s, while it loads: killed"
         if not self.is_ready and silent > self.command.start:
             return f"not ready after {self.lived:.0f} s: killed"
         return ""
