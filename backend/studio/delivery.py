@@ -31,6 +31,7 @@ from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, QueueError
 from workers.queue.failures import TaskFailure
 from workers.queue.ledger import Outcome, State
+from workers.queue.packing import read_or_drop
 from workers.queue.replies import Failure
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ LOG = logging.getLogger(__name__)
 SETTLE_SECONDS = 10.0
 # How long a refusal is taken for a restart, a proxy or a change of tokens.
 REFUSED_SECONDS = 300.0
+NOTHING_ASKED = "dropped: it asks for nothing"
 OUTDATED = "nothing is stored: the project was asked for all like another one since"
 LOST = "impossible: its segmentation is gone from the queue; retrieve the prediction again"
 LEFT = "left to another worker, which took this one for dead"
@@ -102,7 +104,9 @@ def deliver(payload: dict[str, Any]) -> str | Retry:
     job = get_current_job()
     assert job is not None, "deliver() runs as an RQ job only"
     client = SegmentClient(job.connection)
-    request = DeliveryRequest.from_json(payload)
+    request = read_or_drop(DeliveryRequest.from_json, payload)
+    if request is None:
+        return NOTHING_ASKED
     logs.add(project=request.project, task=request.task_id)
     outcome = _try(job, request, client)
     if isinstance(outcome, str):
@@ -129,7 +133,10 @@ def check(payload: dict[str, Any]) -> str | Retry:
     """
     job = get_current_job()
     assert job is not None, "check() runs as an RQ job only"
-    client, request = SegmentClient(job.connection), DeliveryRequest.from_json(payload)
+    client = SegmentClient(job.connection)
+    request = read_or_drop(DeliveryRequest.from_json, payload)
+    if request is None:
+        return NOTHING_ASKED
     tries = job.number_of_retries or 0
     try:
         run = Run(request, client, studio_of_environment(), _owner(job))

@@ -22,6 +22,7 @@ from workers.queue.asking import DELIVERY_RETRY_SECONDS
 from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError
 from workers.queue.failures import LEARNING, TaskFailure
+from workers.queue.packing import read_or_drop
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
@@ -43,7 +44,9 @@ def handle(payload: dict[str, Any]) -> str | Retry:
     """
     job = get_current_job()
     assert job is not None, "handle() runs as an RQ job only"
-    event, settings = StudioEvent.from_json(payload), WorkerSettings()
+    event, settings = read_or_drop(StudioEvent.from_json, payload), WorkerSettings()
+    if event is None:
+        return "dropped: it says nothing"
     client = SegmentClient(job.connection, settings.reply_days, settings.refresh_seconds)
     try:
         outcome = look(event, client, studio_of_environment())

@@ -25,6 +25,7 @@ from backend.studio.webhooks import secure
 from dgl_rsis.types import Json
 from workers.messages import DeliveryRequest, SegmentRequest, Served, base_of
 from workers.queue.client import SegmentClient
+from workers.queue.packing import read_or_drop
 from workers.queue.progress import Following, Progress
 from workers.settings import WorkerSettings
 
@@ -53,7 +54,9 @@ def follow(payload: dict[str, Any]) -> str:
     """
     job = get_current_job()
     assert job is not None, "follow() runs as an RQ job only"
-    settings, project = WorkerSettings(), str(payload["project"])
+    settings, project = WorkerSettings(), read_or_drop(_project, payload)
+    if project is None:
+        return "dropped: it names no project"
     client = SegmentClient(
         job.connection, settings.reply_days, settings.refresh_seconds, settings.max_waiting
     )
@@ -68,6 +71,10 @@ def follow(payload: dict[str, Any]) -> str:
         state.end()
     LOG.debug("project %s: %s", project, outcome)
     return outcome
+
+
+def _project(payload: dict[str, Any]) -> str:
+    return str(int(payload["project"]))
 
 
 def _step(

@@ -8,9 +8,9 @@ something waits for the answer, so that has one try, and its answer is forgotten
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 from rq import Retry, get_current_job
@@ -35,6 +35,7 @@ from workers.queue import failures, tallies
 from workers.queue.connection import JOB_SECONDS, segment_job_id
 from workers.queue.failures import TaskFailure
 from workers.queue.following import REFRESH_SECONDS, FollowingClient
+from workers.queue.packing import read_or_drop
 from workers.queue.prototypes import PrototypeStore
 from workers.queue.replies import (
     FAILURE_SECONDS,
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
     from workers.engine.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
-
-Request = TypeVar("Request")
 
 MOST_ATTEMPTS = 3  # that end the process, or that nobody can explain
 # Label Studio that is away for a quarter of an hour must not empty the queue into failures.
@@ -128,7 +127,7 @@ def segment(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     Returns:
         None when it is decided; how to try again when not.
     """
-    request, started = _asked(SegmentRequest.from_json, payload), time.perf_counter()
+    request, started = read_or_drop(SegmentRequest.from_json, payload), time.perf_counter()
     if request is None:
         return None
     logs.add(task=request.task_id)
@@ -181,7 +180,7 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     Returns:
         None when it is decided; how to try again when not.
     """
-    request = _asked(LearnRequest.from_json, payload)
+    request = read_or_drop(LearnRequest.from_json, payload)
     if request is None:
         return None
     logs.add(project=request.project, task=request.task_id)
@@ -209,15 +208,6 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
         tallies.count(pipe, "jobs", "learnt")
     log.info("task %s: learnt %s (%.2f s)", request.task_id, outcome, seconds)
     return None
-
-
-def _asked(read: Callable[[dict[str, Any]], Request], payload: dict[str, Any]) -> Request | None:
-    """What a job asks for; None, and a line in the log, where that is nothing: no try can help."""
-    try:
-        return read(payload)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        log.warning("a job is dropped: it asks for nothing (%s)", type(error).__name__)
-        return None
 
 
 def _not_learnt(

@@ -1,6 +1,13 @@
-"""What lies packed in Redis, unpacked up to a limit: few bytes may stand for all of the memory."""
+"""What lies in Redis, read with care: it may stand for all of the memory, or be rubbish."""
 
+import logging
 import zlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+log = logging.getLogger(__name__)
+
+Message = TypeVar("Message")
 
 MOST_BYTES = 2**28  # a request holds inline images, a reply all of its masks
 
@@ -23,3 +30,14 @@ def unpacked(data: bytes, most: int = MOST_BYTES) -> bytes:
     if not packer.eof:
         raise ValueError(f"packed bytes are cut short, or stand for more than {most:,}")
     return whole
+
+
+def read_or_drop(
+    read: Callable[[dict[str, Any]], Message], payload: dict[str, Any]
+) -> Message | None:
+    """What a job asks for; None, and a line in the log, where that is nothing: no try can help."""
+    try:
+        return read(payload)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        log.warning("a job is dropped: it asks for nothing (%s)", type(error).__name__)
+        return None
