@@ -253,7 +253,8 @@ def test_a_delivery_that_kills_its_workers_ends_and_says_so(
     assert client.begin_push(5, asked.key, f"{job_id}:run")
     for _ in range(MOST_RECOVERIES + 1):
         Queue.lmove(redis, deliveries.key, None)
-        redis.set(deliveries.intermediate_queue.get_first_seen_key(job_id), time.time() - 61)
+        recover(deliveries)
+        age_misses(redis, POPPED_SECONDS + 1)
         recover(deliveries)
     entry = client.ledger.entry("1", "5")
     assert entry is not None
