@@ -17,8 +17,10 @@ from typing import Any, cast
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dgl_rsis.weights.checkpoints import ModelError, load_state
 
@@ -67,8 +69,7 @@ class PixelTower(nn.Module):
             _layer(i, o, kernel=1) for i, o in zip(channels, widths, strict=True)
         )
         self.up = nn.ModuleList(
-            _layer(low + skip, skip)
-            for low, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
+            Joining(low, skip) for low, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.read = nn.Conv2d(widths[0], rank, 1)
         self.outline = nn.Conv2d(widths[0], STRIDE**2, 1)
@@ -93,7 +94,7 @@ class PixelTower(nn.Module):
         pooled = torch.cat([level.mean(dim=(2, 3)) for level in levels[-2:]], dim=1)
         presence, scale = self.presence(x), self.scale(pooled)
         for block, skip in zip(self.up, levels[-2::-1], strict=True):
-            x = block(torch.cat([F.interpolate(x, scale_factor=2), skip], dim=1))
+            x = block(x, skip)
         outline = F.pixel_shuffle(self.outline(x), STRIDE)  # x is (B, C, S / 2, T / 2)
         return TowerOutput(self.read(x), outline, presence, scale)
 
@@ -123,8 +124,83 @@ def _layer(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
     )
+
+
+class Joining(nn.Sequential):
+    """A coarse level of a pyramid and the next finer one become one of the finer's width.
+
+    Args:
+        low: channels of the coarse level.
+        skip: channels of the finer one, and of what comes out.
+    """
+
+    def __init__(self, low: int, skip: int) -> None:
+        super().__init__(*_layer(low + skip, skip))
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """(B, C, h, w) and (B, D, 2h, 2w) → (B, D, 2h, 2w)."""
+        joined: Tensor = super().forward(
+            torch.cat([F.interpolate(coarse, scale_factor=2), fine], dim=1)
+        )
+        return joined
+
+
+class SplitJoining(nn.Module):
+    """`Joining` for inference, in two thirds of the operations.
+
+    Every coarse pixel is seen four times by a convolution of the enlarged level. A transposed
+    convolution of the level as it is, with the kernel summed over what coincides, gives the same.
+
+    Args:
+        joining: trained; its norm folded into the convolution.
+    """
+
+    def __init__(self, joining: Joining) -> None:
+        super().__init__()
+        whole = cast(nn.Conv2d, joining[0])
+        width = whole.out_channels
+        low = whole.in_channels - width
+        self.fine = nn.Conv2d(width, width, 3, padding=1)
+        self.coarse = nn.ConvTranspose2d(low, width, 4, stride=2, padding=1, bias=False)
+        kernel = whole.weight.detach()[:, :low].flip(2, 3).transpose(0, 1)  # (C, D, 3, 3)
+        corners = [F.pad(kernel, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)]
+        with torch.no_grad():
+            self.fine.weight.copy_(whole.weight[:, low:])
+            cast(Tensor, self.fine.bias).copy_(cast(Tensor, whole.bias))
+            self.coarse.weight.copy_(torch.stack(corners).sum(dim=0))  # (C, D, 4, 4)
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """(B, C, h, w) and (B, D, 2h, 2w) → (B, D, 2h, 2w)."""
+        joined: Tensor = self.fine(fine)
+        joined += self.coarse(coarse)
+        return F.relu_(joined)
+
+
+def for_inference(tower: PixelTower) -> PixelTower:
+    """A trained tower that says the same, but for rounding, in less time.
+
+    Norms are folded into the convolutions before them, and levels joined as `SplitJoining` does.
+    """
+    fast = deepcopy(tower).eval()
+    _fold_norms(fast)
+    fast.up = nn.ModuleList(SplitJoining(cast(Joining, joining)) for joining in fast.up)
+    return fast.requires_grad_(False)
+
+
+def _fold_norms(module: nn.Module) -> None:
+    """Let convolutions do what the norms behind them would."""
+    before = ""
+    for name, part in list(module.named_children()):
+        if isinstance(part, nn.BatchNorm2d):
+            convolution = cast(nn.Conv2d, module.get_submodule(before))
+            setattr(module, before, fuse_conv_bn_eval(convolution, part))
+            # Those of the backbone hold the activation, too.
+            setattr(module, name, part.act if isinstance(part, BatchNormAct2d) else nn.Identity())
+        else:
+            _fold_norms(part)
+        before = name
 
 
 def folded(tower: PixelTower) -> PixelTower:
@@ -172,6 +248,7 @@ def load(file: Path, dimensions: int, device: str = "cpu") -> PixelTower:
             f"{file} is for features of {known} numbers, the model beside it has {dimensions}: "
             "remove the file"
         )
+    fast = for_inference(tower)
     # Measured on a CPU: about twice as fast as with the channels first.
-    tower.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return tower.eval().requires_grad_(False)
+    fast.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return fast

@@ -56,7 +56,11 @@ def flood(relief: Floats, seeds: Labels, wanted: Mask) -> Labels:
     height, width = relief.shape
     basins = np.array(seeds, dtype=np.int32, order="C")
     _native.flood(
-        np.ascontiguousarray(relief, np.float32), basins, np.ascontiguousarray(wanted), height, width
+        np.ascontiguousarray(relief, np.float32),
+        basins,
+        np.ascontiguousarray(wanted),
+        height,
+        width,
     )
     return basins
 
