@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import padded
-from dgl_rsis.masks import cells
+from dgl_rsis.masks import Cells, cells
 from dgl_rsis.types import RGB, Floats, Mask
 
 BAND = 2**21  # pixels that the pixel tower sees at a time, beside what lies around them
@@ -105,15 +105,18 @@ def presence(
     return likely
 
 
-def pooled_pixels(clip: ClipModel, pixels: PixelFeatures, masks: Mask) -> Tensor:
+def pooled_pixels(
+    clip: ClipModel, pixels: PixelFeatures, masks: Mask, known: Cells | None = None
+) -> Tensor:
     """Means of the pixel tower's features over masks: (N, D) float32, L2 norm 1.
 
     Args:
         clip: a model with a pixel tower.
         pixels: of the image.
         masks: (N, H, W) bool, none empty, of the image's proportions.
+        known: cells of the masks; None to make them.
     """
-    first, cell = cells(masks)  # (U,), (H, W)
+    first, cell = known or cells(masks)  # (U,), (H, W)
     sums = _pixel_sums(pixels, cell, len(first))  # (U, R)
     members = masks.reshape(len(masks), -1)[:, first].astype(np.float32)  # (N, U)
     return _placed(clip, members @ sums)

@@ -40,7 +40,7 @@ class Grown:
 
 
 def flood(relief: Floats, seeds: Labels, wanted: Mask) -> Labels:
-    """Watershed: water rises from the seeds, the lowest pixel first, and stays apart where it meets.
+    """Watershed: water rises from the seeds, the lowest pixel first, until it meets.
 
     Of pixels of the same height that which was reached first is flooded first. Pixels touch along
     their sides.
@@ -53,15 +53,9 @@ def flood(relief: Floats, seeds: Labels, wanted: Mask) -> Labels:
     Returns:
         (h, w) int32, the number of the seed whose water reached each pixel; 0 where none did.
     """
-    height, width = relief.shape
     basins = np.array(seeds, dtype=np.int32, order="C")
-    _native.flood(
-        np.ascontiguousarray(relief, np.float32),
-        basins,
-        np.ascontiguousarray(wanted),
-        height,
-        width,
-    )
+    heights = np.ascontiguousarray(relief, np.float32)
+    _native.flood(heights, basins, np.ascontiguousarray(wanted), *relief.shape)
     return basins
 
 
