@@ -1,5 +1,7 @@
 """Binary masks: boxes, depths, connected components. Their run lengths are `runs`."""
 
+import math
+import mmap
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -23,6 +25,19 @@ def box(mask: Mask) -> tuple[int, int, int, int]:
     if rows.size == 0:
         raise ValueError("an empty mask has no box")
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def planes(count: int, height: int, width: int) -> Mask:
+    """(count, height, width) bool, all False; what is never written to takes no memory.
+
+    By mmap, since NumPy asks for huge pages, of which one plane's few rows would fill all.
+    """
+    shape = (count, height, width)
+    if not math.prod(shape):
+        return np.zeros(shape, dtype=np.bool_)
+    # Private: what is only read of it takes no memory, either.
+    plain = mmap.mmap(-1, math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(plain, dtype=np.bool_).reshape(shape)
 
 
 def depth(mask: Mask) -> Floats:

@@ -62,24 +62,35 @@ def pixel_features(clip: ClipModel, image: RGB) -> PixelFeatures | None:
     for top in range(0, rows, band):
         first, last = max(0, top - halo), min(rows, top + band + halo)
         shown = pixels[None, :, first * cell : last * cell].to(clip.device) / 255
-        with torch.inference_mode():
-            said = clip.pixels(shown.to(memory_format=torch.channels_last))
         begin, end = top - first, min(top + band, rows) - first  # cells
         fine = slice(begin * cell // stride, end * cell // stride)
-        unit = F.normalize(said.coordinates[0, :, fine].permute(1, 2, 0), dim=-1)
-        coordinates.append(unit.half().float())  # so that a cache of halves changes nothing
-        border = said.outline[0, 0, begin * cell : end * cell]
-        outline.append(border.sigmoid().half().float())
-        presence.append(said.presence[0, :, begin:end].half().float())
+        with torch.no_grad():
+            said = clip.pixels(shown.to(memory_format=torch.channels_last))
+            unit = said.coordinates[0, :, fine].permute(1, 2, 0)  # (h, w, R)
+            unit /= torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min(1e-12)
+            coordinates.append(_halved(unit))
+            border = said.outline[0, 0, begin * cell : end * cell]
+            outline.append(_halved(border.sigmoid_()))
+            presence.append(_halved(said.presence[0, :, begin:end]))
         scales.append(said.scale[0])
     height, width = image.shape[:2]
     half = slice(-(-height // stride)), slice(-(-width // stride))
     return PixelFeatures(
-        torch.cat(coordinates)[half],
-        torch.cat(outline)[:height, :width],
-        torch.cat(presence, dim=1),
+        _joined(coordinates)[half],
+        _joined(outline)[:height, :width],
+        _joined(presence, dim=1),
         torch.stack(scales).mean(dim=0),
     )
+
+
+def _joined(bands: list[Tensor], dim: int = 0) -> Tensor:
+    """One is not copied: it is large."""
+    return bands[0] if len(bands) == 1 else torch.cat(bands, dim)
+
+
+def _halved(values: Tensor) -> Tensor:
+    """Rounded in place, so that a cache of halves changes nothing."""
+    return values.copy_(values.half())
 
 
 def presence(

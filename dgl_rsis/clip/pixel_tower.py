@@ -17,7 +17,7 @@ from typing import Any, cast
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -32,6 +32,7 @@ RANK = 64
 WIDTHS = (48, 64, 96, 128, 128)  # of the pyramid's levels, the finest first
 SHARPNESS = 4.0  # of the soft maximum over the cells of the presence map
 WINDOW = 8  # cells along a window of it
+BAND_ROWS = 64  # of the second finest level, from which the finest is made
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,41 @@ class PixelTower(nn.Module):
         Args:
             images: (B, 3, S, T) float32 in [0, 1]; S and T multiples of 32.
         """
-        levels = [
-            level(x) for level, x in zip(self.lateral, self.backbone(images * 2 - 1), strict=True)
-        ]
-        x = levels[-1]  # (B, C, S / 32, T / 32)
-        pooled = torch.cat([level.mean(dim=(2, 3)) for level in levels[-2:]], dim=1)
+        seen = list(self.backbone(images * 2 - 1))  # five levels, the finest first
+        x = self.lateral[-1](seen.pop())  # (B, C, S / 32, T / 32)
+        fine = self.lateral[-2](seen.pop())
+        pooled = torch.cat([fine.mean(dim=(2, 3)), x.mean(dim=(2, 3))], dim=1)
         presence, scale = self.presence(x), self.scale(pooled)
-        for block, skip in zip(self.up, levels[-2::-1], strict=True):
-            x = block(x, skip)
-        outline = F.pixel_shuffle(self.outline(x), STRIDE)  # x is (B, C, S / 2, T / 2)
-        return TowerOutput(self.read(x), outline, presence, scale)
+        x = self.up[0](x, fine)
+        for block, lateral in zip(self.up[1:-1], self.lateral[-3:0:-1], strict=True):
+            x = block(x, lateral(seen.pop()))  # levels are large: none is kept longer than needed
+        coordinates, outline = self._finest(x, seen.pop())
+        return TowerOutput(coordinates, F.pixel_shuffle(outline, STRIDE), presence, scale)
+
+    def _finest(self, coarse: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
+        """Coordinates and outline, (B, R, 2h, 2w) and (B, 4, 2h, 2w), from (B, C, h, w).
+
+        In bands, but for training, whose norms have to see everything: whole, this level would be
+        most of the memory.
+        """
+        rows = coarse.shape[2]
+        step = rows if self.training else BAND_ROWS
+        coordinates, outline = (
+            torch.empty(
+                (len(fine), layer.out_channels, *fine.shape[2:]),
+                device=fine.device,
+                memory_format=torch.channels_last,
+            )
+            for layer in (self.read, self.outline)
+        )
+        for top in range(0, rows, step):
+            first, last = max(0, top - 1), min(rows, top + step + 1)  # a row beyond either edge
+            level = self.lateral[0](fine[:, :, 2 * first : 2 * last])
+            x = self.up[-1](coarse[:, :, first:last], level)
+            own = slice(2 * top, 2 * min(rows, top + step))
+            x = x[:, :, own.start - 2 * first : own.stop - 2 * first]
+            coordinates[:, :, own], outline[:, :, own] = self.read(x), self.outline(x)
+        return coordinates, outline
 
     def presence_logits(self, presence: Tensor, texts: Tensor) -> Tensor:
         """Whether images show what texts name, anywhere.
@@ -181,10 +207,12 @@ class SplitJoining(nn.Module):
 def for_inference(tower: PixelTower) -> PixelTower:
     """A trained tower that says the same, but for rounding, in less time.
 
-    Norms are folded into the convolutions before them, and levels joined as `SplitJoining` does.
+    Norms are folded into the convolutions before them, levels joined as `SplitJoining` does, and
+    what is convolved in steps of two is not copied to be padded on one side.
     """
     fast = deepcopy(tower).eval()
     _fold_norms(fast)
+    _pad_evenly(fast)
     fast.up = nn.ModuleList(SplitJoining(cast(Joining, joining)) for joining in fast.up)
     return fast.requires_grad_(False)
 
@@ -201,6 +229,22 @@ def _fold_norms(module: nn.Module) -> None:
         else:
             _fold_norms(part)
         before = name
+
+
+def _pad_evenly(module: nn.Module) -> None:
+    """Give kernels that see a pixel more after than before one of zeros before: sides are even."""
+    for name, part in list(module.named_children()):
+        if isinstance(part, Conv2dSame) and part.stride == (2, 2):
+            size = part.kernel_size[0] + 1
+            even = nn.Conv2d(
+                part.in_channels, part.out_channels, size, 2, size // 2 - 1, groups=part.groups
+            )
+            with torch.no_grad():
+                even.weight.copy_(F.pad(part.weight, (1, 0, 1, 0)))
+                cast(Tensor, even.bias).copy_(cast(Tensor, part.bias))
+            setattr(module, name, even)
+        else:
+            _pad_evenly(part)
 
 
 def folded(tower: PixelTower) -> PixelTower:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from dgl_rsis.masks import planes
 from dgl_rsis.regions import merging
 from dgl_rsis.regions.merging import Labels
 from dgl_rsis.types import RGB, Floats, InputError, Mask, Proposals
@@ -206,7 +207,7 @@ def as_proposals(tree: RegionTree, nodes: Sequence[int]) -> Proposals:
     Their quality is the strength of their outline: the cost of merging a node into its parent, as a
     share of the greatest such cost.
     """
-    masks = np.zeros((len(nodes), *tree.leaves.shape), dtype=np.bool_)
+    masks = planes(len(nodes), *tree.leaves.shape)
     for mask, node in zip(masks, nodes, strict=True):
         tree.draw(node, mask)
     height, width = tree.leaves.shape

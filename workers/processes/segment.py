@@ -12,7 +12,7 @@ from workers.images.fetch import Fetcher
 from workers.images.pictures import Pictures
 from workers.messages import INTERACTIVE_QUEUE, SEGMENT_QUEUE
 from workers.processes.jobs import Workbench
-from workers.processes.memory import limit_memory
+from workers.processes.memory import limit_memory, return_freed_memory
 from workers.processes.model_worker import ModelWorker
 from workers.processes.queue_worker import worker_connection
 from workers.queue.connection import open_queue
@@ -61,6 +61,7 @@ def run_segment_worker(settings: WorkerSettings, queue_name: str = SEGMENT_QUEUE
         ValueError: no REDIS_URL.
     """
     redis = worker_connection(settings.redis_url)
+    return_freed_memory()
     if settings.device == "cpu":
         limit_memory()
     bench = load_bench(settings, redis)
