@@ -143,9 +143,10 @@ def _loaded() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         from dgl_rsis.clip.model import load_clip
         from dgl_rsis.regions import proposals
     except ImportError:
+        from dgl_rsis.models import load_clip  # type: ignore[import-not-found,no-redef]
+
         from dgl_rsis import pipelines as pipeline  # type: ignore[attr-defined,no-redef]
         from dgl_rsis import proposals  # type: ignore[attr-defined,no-redef]
-        from dgl_rsis.models import load_clip  # type: ignore[import-not-found,no-redef]
     from dgl_rsis.types import Label
 
     clip, labels = load_clip("starter"), [Label(name) for name in LABELS]

@@ -31,12 +31,17 @@ def planes(count: int, height: int, width: int) -> Mask:
     """(count, height, width) bool, all False; what is never written to takes no memory.
 
     By mmap, since NumPy asks for huge pages, of which one plane's few rows would fill all.
+
+    Raises:
+        MemoryError: there is not so much.
     """
     shape = (count, height, width)
     if not math.prod(shape):
         return np.zeros(shape, dtype=np.bool_)
-    # Private: what is only read of it takes no memory, either.
-    plain = mmap.mmap(-1, math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:  # private: what is only read of it takes no memory, either
+        plain = mmap.mmap(-1, math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"no memory for {count} masks of {width} × {height} pixels") from error
     return np.frombuffer(plain, dtype=np.bool_).reshape(shape)
 
 

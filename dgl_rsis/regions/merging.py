@@ -42,8 +42,8 @@ class Grown:
 def flood(relief: Floats, seeds: Labels, wanted: Mask) -> Labels:
     """Watershed: water rises from the seeds, the lowest pixel first, until it meets.
 
-    Of pixels of the same height that which was reached first is flooded first. Pixels touch along
-    their sides.
+    What lies lower than the water around it is flooded at once; of pixels of the same height that
+    which was reached first. Pixels touch along their sides.
 
     Args:
         relief: (h, w) float32, without NaN.

@@ -22,7 +22,7 @@ def return_freed_memory() -> None:
     """Give back what large arrays took as soon as they are freed.
 
     glibc learns from the first large one that is freed to keep later ones, up to 32 MiB each, and
-    what lies among them keeps them from being given back. Other libraries than glibc are left alone.
+    what lies among them keeps them from being given back. Other C libraries are left alone.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -66,7 +66,9 @@ int flood_basins(const float *relief, int32_t *basins, const uint8_t *wanted, si
         if (basins[pixel])
             flood_push(flood, (Drop){height_bits(relief[pixel]) << 32, (uint32_t)pixel});
     while (flood->count) {
-        size_t pixel = flood_pop(flood).pixel, column = pixel % columns;
+        Drop drop = flood_pop(flood);
+        size_t pixel = drop.pixel, column = pixel % columns;
+        uint64_t level = drop.key >> 32;
         const size_t beside[4] = {pixel - columns, pixel - 1, pixel + 1, pixel + columns};
         const int there[4] = {pixel >= columns, column > 0, column + 1 < columns,
                               pixel + columns < pixels};
@@ -74,8 +76,10 @@ int flood_basins(const float *relief, int32_t *basins, const uint8_t *wanted, si
             size_t next = beside[side];
             if (!there[side] || basins[next] || !wanted[next])
                 continue;
+            uint64_t height = height_bits(relief[next]); /* what lies lower is flooded at once */
             basins[next] = basins[pixel];
-            flood_push(flood, (Drop){height_bits(relief[next]) << 32 | ++arrived, (uint32_t)next});
+            height = height > level ? height : level;
+            flood_push(flood, (Drop){height << 32 | ++arrived, (uint32_t)next});
         }
     }    free(all.drops);
     return 1;

@@ -1,7 +1,4 @@
-"""How regions merge into a tree: bottom-up, the cheapest pair first.
-
-[ours] Ward's criterion on colour and texture, with the strength of the shared border added.
-"""
+"""How regions merge into a tree, in plain Python: what the compiled loops have to agree with."""
 
 import heapq
 from dataclasses import dataclass
