@@ -2,9 +2,10 @@
 
 `git worktree add ../base 2c08d65 && python -m benchmarks.speed --base ../base` loads the starter
 model from both trees into processes of their own, which answer in turn, so that whatever else the
-machine does slows both. After the seconds of a clock come, in brackets, those of processors, among
-which other work does not count. Exits 1 when an aim is missed: 0.6 s for proposals, half of the
-base's time for the image.
+machine does slows both. In brackets behind the seconds of a clock are those of processors, among
+which other work does not count. First comes what the machine can do at the most: operations, by a
+product of matrices, and bytes read and written, by a copy. Exits 1 when an aim is missed: 0.6 s for
+proposals, half of the base's time for the image.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ def main() -> int:
     if not options.image.is_file():
         sys.stdout.write(f"no {options.image}: give --image\n")
         return 1
+    _say_peaks(options.threads)
     trees = {"here": ROOT} | ({"base": options.base.resolve()} if options.base else {})
     children = {name: _started(tree, options) for name, tree in trees.items()}
     try:
@@ -53,6 +56,21 @@ def main() -> int:
         for child in children.values():
             child.stdin.close()
             child.wait(timeout=60)
+
+
+def _say_peaks(threads: int) -> None:
+    import torch
+
+    for count in sorted({1, threads}):
+        torch.set_num_threads(count)
+        square, long = torch.rand(2048, 2048), torch.rand(2**26)
+        target = torch.empty_like(long)
+        product = min(_timed(partial(torch.matmul, square, square))[1][0] for _ in range(5))
+        copy = min(_timed(partial(target.copy_, long))[1][0] for _ in range(5))
+        sys.stdout.write(
+            f"the machine, {count} threads: {2 * 2048**3 / product / 1e9:.0f} GFLOP/s, "
+            f"{2 * long.nbytes / copy / 1e9:.0f} GB/s\n"
+        )
 
 
 # ---- who asks -------------------------------------------------------------------------------
@@ -97,12 +115,12 @@ def _measured(children: dict[str, Any], rounds: int) -> tuple[dict[str, Times], 
 def _report(middle: dict[str, Times], memory: dict[str, int]) -> int:
     here, base = middle["here"], middle.get("base", {})
     for stage, (clock, own) in here.items():
-        line = f"{stage}: {clock:.2f} s ({own:.2f})"
+        sys.stdout.write(f"{stage}: {clock:.2f} s ({own:.2f})")
         if stage in base:
             before, spent = base[stage]
             ratios = f"{before / max(clock, 1e-3):.2f} ({spent / max(own, 1e-3):.2f})"
-            line += f"; base {before:.2f} s ({spent:.2f}): {ratios} times as fast"
-        sys.stdout.write(line + "\n")
+            sys.stdout.write(f"; base {before:.2f} s ({spent:.2f}): {ratios} times as fast")
+        sys.stdout.write("\n")
     for name, size in memory.items():
         sys.stdout.write(f"peak memory (RSS) {name}: {size / 2**20:.2f} GiB\n")
     met = here[PROPOSALS][0] <= PROPOSAL_SECONDS
@@ -129,7 +147,8 @@ def _answer(options: argparse.Namespace) -> None:
         torch.set_num_threads(1)
         _, alone = _timed(lambda: propose(image))
         torch.set_num_threads(threads)
-        stages = {f"image: {name}": (s, s) for name, s in segmentation.seconds.items()}
+        # Stages know the clock alone: processors count as nothing.
+        stages = {f"image: {name}": (s, 0.0) for name, s in segmentation.seconds.items()}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         answer = {**stages, IMAGE: whole, PROPOSALS: alone, "memory": peak}
         sys.stdout.write(json.dumps(answer) + "\n")
