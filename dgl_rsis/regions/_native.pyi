@@ -1,4 +1,4 @@
-from collections.abc import Buffer
+from typing_extensions import Buffer
 
 def flood(relief: Buffer, basins: Buffer, wanted: Buffer, rows: int, columns: int) -> None: ...
 def grow(
