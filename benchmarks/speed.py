@@ -115,11 +115,11 @@ def _measured(children: dict[str, Any], rounds: int) -> tuple[dict[str, Times], 
 def _report(middle: dict[str, Times], memory: dict[str, int]) -> int:
     here, base = middle["here"], middle.get("base", {})
     for stage, (clock, own) in here.items():
-        sys.stdout.write(f"{stage}: {clock:.2f} s ({own:.2f})")
+        sys.stdout.write(f"{stage}: {_shown(clock, own, ' s')}")
         if stage in base:
             before, spent = base[stage]
-            ratios = f"{before / max(clock, 1e-3):.2f} ({spent / max(own, 1e-3):.2f})"
-            sys.stdout.write(f"; base {before:.2f} s ({spent:.2f}): {ratios} times as fast")
+            ratios = _shown(before / max(clock, 1e-3), spent / max(own, 1e-3))
+            sys.stdout.write(f"; base {_shown(before, spent, ' s')}: {ratios} times as fast")
         sys.stdout.write("\n")
     for name, size in memory.items():
         sys.stdout.write(f"peak memory (RSS) {name}: {size / 2**20:.2f} GiB\n")
@@ -127,6 +127,10 @@ def _report(middle: dict[str, Times], memory: dict[str, int]) -> int:
     if base:
         met &= base[IMAGE][0] >= FACTOR * here[IMAGE][0]
     return 0 if met else 1
+
+
+def _shown(clock: float, own: float, unit: str = "") -> str:
+    return f"{clock:.2f}{unit}" + (f" ({own:.2f})" if own else "")
 
 
 # ---- who answers, from either tree ----------------------------------------------------------

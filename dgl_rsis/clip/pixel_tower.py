@@ -17,7 +17,8 @@ from typing import Any, cast
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -165,11 +166,11 @@ class Joining(nn.Sequential):
     def __init__(self, low: int, skip: int) -> None:
         super().__init__(*_layer(low + skip, skip))
 
-    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:  # type: ignore[override]
         """(B, C, h, w) and (B, D, 2h, 2w) → (B, D, 2h, 2w)."""
-        joined: Tensor = super().forward(
-            torch.cat([F.interpolate(coarse, scale_factor=2), fine], dim=1)
-        )
+        joined = torch.cat([F.interpolate(coarse, scale_factor=2), fine], dim=1)
+        for layer in self:
+            joined = layer(joined)
         return joined
 
 

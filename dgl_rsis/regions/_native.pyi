@@ -1,10 +1,14 @@
-from typing_extensions import Buffer
+from typing import Any
 
-def flood(relief: Buffer, basins: Buffer, wanted: Buffer, rows: int, columns: int) -> None: ...
+from numpy.typing import NDArray
+
+def flood(
+    relief: NDArray[Any], basins: NDArray[Any], wanted: NDArray[Any], rows: int, columns: int
+) -> None: ...
 def grow(
-    labels: Buffer,
-    channels: Buffer,
-    gradient: Buffer,
+    labels: NDArray[Any],
+    channels: NDArray[Any],
+    gradient: NDArray[Any],
     rows: int,
     columns: int,
     leaves: int,

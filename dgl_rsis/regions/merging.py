@@ -39,7 +39,7 @@ class Grown:
     contrast: Floats
 
 
-def flood(relief: Floats, seeds: Labels, wanted: Mask) -> Labels:
+def flood(relief: Floats, seeds: NDArray[np.integer[Any]], wanted: Mask) -> Labels:
     """Watershed: water rises from the seeds, the lowest pixel first, until it meets.
 
     What lies lower than the water around it is flooded at once; of pixels of the same height that
@@ -47,7 +47,7 @@ def flood(relief: Floats, seeds: Labels, wanted: Mask) -> Labels:
 
     Args:
         relief: (h, w) float32, without NaN.
-        seeds: (h, w) int32, the number of each pixel's seed, from 1; 0 for none.
+        seeds: (h, w) the number of each pixel's seed, from 1; 0 for none.
         wanted: (h, w) bool, what is flooded; seeds lie in it.
 
     Returns:
@@ -55,7 +55,8 @@ def flood(relief: Floats, seeds: Labels, wanted: Mask) -> Labels:
     """
     basins = np.array(seeds, dtype=np.int32, order="C")
     heights = np.ascontiguousarray(relief, np.float32)
-    _native.flood(heights, basins, np.ascontiguousarray(wanted), *relief.shape)
+    height, width = relief.shape
+    _native.flood(heights, basins, np.ascontiguousarray(wanted), height, width)
     return basins
 
 
