@@ -292,7 +292,11 @@ def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
 
 
 def mask_features(
-    clip: ClipModel, dense: DenseFeatures, masks: Mask, pixel_share: float = PIXEL_SHARE
+    clip: ClipModel,
+    dense: DenseFeatures,
+    masks: Mask,
+    pixel_share: float = PIXEL_SHARE,
+    known: Cells | None = None,
 ) -> Tensor:
     """Features of masks by mask-weighted value pooling, and by the pixel tower's means over them.
 
@@ -301,11 +305,18 @@ def mask_features(
         dense: of the image.
         masks: (N, H, W) bool, none empty, or smaller ones of the same proportions.
         pixel_share: weight of the pixel tower's features, [0, 1], where the image has some.
+        known: cells of the masks; None to make them where they are needed.
 
     Returns:
         (N, D) float32, L2 norm 1.
     """
-    return _mask_features(clip, dense, masks, pixel_share, None)
+    if dense.pixels is None or pixel_share == 0:
+        return _pooled_patches(clip, dense, masks)
+    by_pixel = pixel_features.pooled_pixels(clip, dense.pixels, masks, known)
+    if pixel_share == 1:
+        return by_pixel
+    by_patch = _pooled_patches(clip, dense, masks)
+    return F.normalize(pixel_share * by_pixel + (1 - pixel_share) * by_patch, dim=-1)
 
 
 def pyramid_features(
@@ -325,20 +336,8 @@ def pyramid_features(
         boxes: (N, 4) XYXY pixels that nothing of a mask lies outside of: saves time.
     """
     known = cells(masks, boxes) if dense.pixels is not None and pixel_share > 0 else None
-    every = [_mask_features(clip, x, masks, pixel_share, known) for x in dense.levels]
+    every = [mask_features(clip, x, masks, pixel_share, known) for x in dense.levels]
     return torch.stack(every)
-
-
-def _mask_features(
-    clip: ClipModel, dense: DenseFeatures, masks: Mask, pixel_share: float, known: Cells | None
-) -> Tensor:
-    if dense.pixels is None or pixel_share == 0:
-        return _pooled_patches(clip, dense, masks)
-    by_pixel = pixel_features.pooled_pixels(clip, dense.pixels, masks, known)
-    if pixel_share == 1:
-        return by_pixel
-    by_patch = _pooled_patches(clip, dense, masks)
-    return F.normalize(pixel_share * by_pixel + (1 - pixel_share) * by_patch, dim=-1)
 
 
 def _pooled_patches(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:
