@@ -23,6 +23,9 @@ RUN pip install --no-cache-dir --require-hashes -r requirements/uv.txt \
 
 
 FROM build AS wheel
+# Compiles the region tree's inner loops; nothing else of this image needs a compiler.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 COPY . .
 # The lock of the worker holds setuptools, which builds the wheel.
 RUN --mount=type=cache,target=/var/cache/uv \

@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := .venv/bin/uv
 STUDIO := .venv-studio
+NATIVE := dgl_rsis/regions/_native.abi3.so
 CHROMIUM ?= /usr/bin/chromium
 DUBAI ?= ../shared/data/dubai
 OPEN ?= ../shared/data/open
@@ -24,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## List the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.venv/.ready: requirements/all.txt requirements/uv.txt pyproject.toml
+.venv/.ready: requirements/all.txt requirements/uv.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) is older than 3.11: set PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -33,53 +34,58 @@ help:  ## List the targets
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
+# The region tree's inner loops; installing compiled them, this is for what changed since.
+$(NATIVE): $(wildcard dgl_rsis/regions/native/*.[ch]) setup.py .venv/.ready
+	$(BIN)/python setup.py --quiet build_ext --inplace --force
+	@touch $@
+
 $(STUDIO)/.ready: requirements/studio.txt .venv/.ready
 	$(PYTHON) -m venv $(STUDIO)
 	$(UV) pip install --quiet --python $(STUDIO)/bin/python --no-deps --require-hashes -r requirements/studio.txt
 	@touch $@
 
-install: .venv/.ready  ## Install everything into .venv (about 6 GB, most of it PyTorch)
+install: .venv/.ready $(NATIVE)  ## Install everything into .venv (about 6 GB, most of it PyTorch)
 
-demo: .venv/.ready  ## Pre-label a sample image through the queue; writes demo/overlay.png
+demo: .venv/.ready $(NATIVE)  ## Pre-label a sample image through the queue; writes demo/overlay.png
 	$(BIN)/python -m samples.demo
 
-up: .venv/.ready  ## Run queue, workers and web server on :9090 until Ctrl-C
+up: .venv/.ready $(NATIVE)  ## Run queue, workers and web server on :9090 until Ctrl-C
 	$(BIN)/dgl-rsis up
 
-studio: .venv/.ready $(STUDIO)/.ready  ## Run a real Label Studio with a demo project and this backend
+studio: .venv/.ready $(NATIVE) $(STUDIO)/.ready  ## Run a real Label Studio with a demo project and this backend
 	$(BIN)/python -m samples.studio
 
-test: .venv/.ready  ## Run the tests
+test: .venv/.ready $(NATIVE)  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS)
 
-check: .venv/.ready  ## Lint, types, import contracts
+check: .venv/.ready $(NATIVE)  ## Lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-schema: .venv/.ready  ## Send 10,000 requests made from docs/openapi.yaml (REQUESTS=…)
+schema: .venv/.ready $(NATIVE)  ## Send 10,000 requests made from docs/openapi.yaml (REQUESTS=…)
 	$(BIN)/python -m tests.fuzz.http --requests $(REQUESTS)
 
-e2e: .venv/.ready $(STUDIO)/.ready  ## Test in a real Label Studio with a real browser
+e2e: .venv/.ready $(NATIVE) $(STUDIO)/.ready  ## Test in a real Label Studio with a real browser
 	@test -x $(CHROMIUM) || { \
 		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; \
 		else echo "no $(CHROMIUM): install Chromium (Debian: apt install chromium) or set CHROMIUM=…"; exit 1; fi; }
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m e2e tests/e2e $(BOUNDED)
 
-fuzz: .venv/.ready  ## Fuzz what strangers write: label configs, masks, prompts, addresses, events
+fuzz: .venv/.ready $(NATIVE)  ## Fuzz what strangers write: label configs, masks, prompts, addresses, events
 	$(BIN)/python -m tests.fuzz --seconds 60 --seed $(SEED)
 
-bench: .venv/.ready  ## Measure quality, speed and memory (DUBAI=folder of the Dubai tiles)
+bench: .venv/.ready $(NATIVE)  ## Measure quality, speed and memory (DUBAI=folder of the Dubai tiles)
 	$(BIN)/python -m benchmarks --dubai $(DUBAI)
 
-load: .venv/.ready  ## Put the web server under load for a minute: 50 clients, models that sleep
+load: .venv/.ready $(NATIVE)  ## Put the web server under load for a minute: 50 clients, models that sleep
 	$(BIN)/python -m benchmarks.load
 
-drill: .venv/.ready  ## A thousand tasks while everything goes wrong, as root (SEED=1)
+drill: .venv/.ready $(NATIVE)  ## A thousand tasks while everything goes wrong, as root (SEED=1)
 	$(BIN)/python -m tests.drill --seed $(SEED)
 
-starter: .venv/.ready  ## Train the starter weights (MINUTES=90 on 2 cores for the first tower; resumes)
+starter: .venv/.ready $(NATIVE)  ## Train the starter weights (MINUTES=90 on 2 cores for the first tower; resumes)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/starter.txt
 	THP_MEM_ALLOC_ENABLE=1 $(BIN)/python -m starter.training.train --dubai $(DUBAI) --minutes $(MINUTES)
 	$(BIN)/python -m starter.training.pixels --dubai $(DUBAI) --open $(OPEN)
@@ -88,4 +94,4 @@ lock: .venv/.ready  ## Pin the dependencies anew
 	requirements/lock.sh $(UV)
 
 clean:  ## Remove what was installed and written
-	rm -rf .venv $(STUDIO) demo var .dgl-rsis
+	rm -rf .venv $(STUDIO) $(NATIVE) build demo var .dgl-rsis

@@ -52,6 +52,7 @@ def main() -> int:
     failed += _evaluate("ovss", "scenes", "--split", options.scenes)
     failed += _evaluate("res", "scenes", "--split", options.referred, "--per-image", "1")
     for name in (
+        "speed",
         "masks",
         "referring",
         "serving",

@@ -1,7 +1,9 @@
 """Binary masks: boxes, depths, connected components. Their run lengths are `runs`."""
 
+import math
+import mmap
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dgl_rsis.types import Floats, Mask
+
+Boxes = NDArray[np.integer[Any]]  # (N, 4)
 
 
 def box(mask: Mask) -> tuple[int, int, int, int]:
@@ -21,6 +25,24 @@ def box(mask: Mask) -> tuple[int, int, int, int]:
     if rows.size == 0:
         raise ValueError("an empty mask has no box")
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def planes(count: int, height: int, width: int) -> Mask:
+    """(count, height, width) bool, all False; what is never written to takes no memory.
+
+    By mmap, since NumPy asks for huge pages, of which one plane's few rows would fill all.
+
+    Raises:
+        MemoryError: there is not so much.
+    """
+    shape = (count, height, width)
+    if not math.prod(shape):
+        return np.zeros(shape, dtype=np.bool_)
+    try:  # private: what is only read of it takes no memory, either
+        plain = mmap.mmap(-1, math.prod(shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"no memory for {count} masks of {width} × {height} pixels") from error
+    return np.frombuffer(plain, dtype=np.bool_).reshape(shape)
 
 
 def depth(mask: Mask) -> Floats:
@@ -82,24 +104,48 @@ def largest(labels: NDArray[np.integer[Any]], min_area: int) -> list[int]:
     return numbers
 
 
-def cells(masks: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+class Cells(NamedTuple):
+    """Sets of pixels that lie under the same masks.
+
+    Attributes:
+        first: (U,) one pixel of each set, as an index into the flat image.
+        cell: (H, W) the set of each pixel.
+    """
+
+    first: NDArray[np.int64]
+    cell: NDArray[np.int64]
+
+
+def cells(masks: Mask, boxes: Boxes | None = None) -> Cells:
     """Sets of pixels that lie under the same masks: far fewer than pixels.
 
     Args:
         masks: (N, H, W) bool.
-
-    Returns:
-        One pixel of each set, as an index into the flat image, and the set of each pixel, (H, W).
+        boxes: (N, 4) XYXY pixels that nothing of a mask lies outside of; None to look for them.
     """
     count, height, width = masks.shape
     # Every mask adds a random number to its pixels: equal sums for equal sets, and for different
     # ones with a probability of about 2⁻⁶⁴ a pair.
     numbers = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
     keys = np.zeros((height, width), dtype=np.uint64)
-    for mask, number in zip(masks, numbers, strict=True):
-        seen = np.flatnonzero(mask.any(axis=1))
-        if len(seen):
-            rows = slice(seen[0], seen[-1] + 1)
-            np.add(keys[rows], number, out=keys[rows], where=mask[rows])
-    _, first, cell = np.unique(keys, return_index=True, return_inverse=True)
-    return first.astype(np.int64), cell.reshape(height, width).astype(np.int64)
+    for i, number in enumerate(numbers):
+        window = _rows(masks[i]) if boxes is None else _window(boxes[i])
+        np.add(keys[window], number, out=keys[window], where=masks[i][window])
+    # Neighbours in a row are mostly in the same set: only where it changes is there to compare.
+    flat = keys.reshape(-1)
+    begins = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    _, first, cell = np.unique(flat[begins], return_index=True, return_inverse=True)
+    lengths = np.diff(begins, append=flat.size)
+    whole = np.repeat(cell.astype(np.int64), lengths).reshape(height, width)
+    return Cells(begins[first], whole)
+
+
+def _rows(mask: Mask) -> tuple[slice, slice]:
+    """From the first row of a mask to the last."""
+    seen = np.flatnonzero(mask.any(axis=1))
+    return slice(seen[0], seen[-1] + 1) if len(seen) else slice(0), slice(None)
+
+
+def _window(box: Boxes) -> tuple[slice, slice]:
+    left, top, right, bottom = box.tolist()
+    return slice(top, bottom), slice(left, right)

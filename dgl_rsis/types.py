@@ -55,7 +55,7 @@ class Proposals:
     def areas(self) -> Floats:
         """(N,) float32, pixels of the image."""
         h, w = self.masks.shape[1:]
-        pixels = self.masks.sum(axis=(1, 2), dtype=np.int64)
+        pixels = np.array([np.count_nonzero(mask) for mask in self.masks], dtype=np.int64)
         areas: Floats = (pixels * (self.height * self.width / (h * w))).astype(np.float32)
         return areas
 

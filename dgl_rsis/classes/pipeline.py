@@ -319,7 +319,13 @@ def _voted(
             directions = words.texts @ clip.pixels.basis.T  # (P, R)
             pixels = scales.pixel_cosines(levels, directions, phrases.owners, weighting)
             return matching.pixel_probabilities(
-                proposed.masks, cosines, pixels, phrases.owners, mapping, taught
+                proposed.masks,
+                cosines,
+                pixels,
+                phrases.owners,
+                mapping,
+                taught,
+                proposals.boxes_of_masks(proposed),
             )
         return matching.class_probabilities(
             proposed.masks,
@@ -403,7 +409,8 @@ def encode_masks(
 ) -> Tensor:
     """Mask-guided features of proposals: (K, N, D) float32, L2 norm 1."""
     if parameters.mask_feature == "pooling":  # from the dense values that are here already
-        return features.pyramid_features(clip, dense, proposed.masks, parameters.pixel_share)
+        boxes = proposals.boxes_of_masks(proposed)
+        return features.pyramid_features(clip, dense, proposed.masks, parameters.pixel_share, boxes)
     return mask_features.mask_guided(
         clip, image, proposed.masks, parameters.mask_feature, parameters.batch
     )[None]

@@ -154,12 +154,13 @@ def pixel_cosines(
     of_phrase = torch.tensor(owners, device=directions.device)
     fine = levels[0].coordinates.shape[:2]
     weights = torch.from_numpy(weighting.shares).to(directions)  # (K, P)
-    total: Tensor | None = None
+    total = torch.from_numpy(weighting.priors).to(directions)[:, None, None]  # (P, 1, 1)
     for level, shares in zip(levels, weights, strict=True):
-        planes = (level.coordinates @ (directions * shares[:, None]).T).permute(2, 0, 1)
-        if total is None:
-            total = planes + torch.from_numpy(weighting.priors).to(planes)[:, None, None]
-        else:
-            total = total + F.interpolate(planes[None], size=fine, mode="bilinear")[0]
-    assert total is not None  # (P, h, w)
+        rows, columns, rank = level.coordinates.shape
+        # Plane by plane: interpolation of interleaved ones takes three times as long.
+        planes = (directions * shares[:, None]) @ level.coordinates.reshape(-1, rank).T
+        planes = planes.reshape(-1, rows, columns)  # (P, h', w')
+        if (rows, columns) != fine:
+            planes = F.interpolate(planes[None], size=fine, mode="bilinear")[0]
+        total = planes.add_(total)  # (P, h, w)
     return torch.stack([total[of_phrase == owner].amax(dim=0) for owner in range(max(owners) + 1)])

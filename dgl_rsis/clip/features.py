@@ -20,6 +20,7 @@ from dgl_rsis.clip import pixel_features, towers
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.pixel_features import PixelFeatures
 from dgl_rsis.clip.tiling import Tiling, pyramid, tiled
+from dgl_rsis.masks import Boxes, Cells, cells
 from dgl_rsis.resolution import Resolution, plausible
 from dgl_rsis.types import RGB, Mask
 
@@ -291,7 +292,11 @@ def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
 
 
 def mask_features(
-    clip: ClipModel, dense: DenseFeatures, masks: Mask, pixel_share: float = PIXEL_SHARE
+    clip: ClipModel,
+    dense: DenseFeatures,
+    masks: Mask,
+    pixel_share: float = PIXEL_SHARE,
+    known: Cells | None = None,
 ) -> Tensor:
     """Features of masks by mask-weighted value pooling, and by the pixel tower's means over them.
 
@@ -300,13 +305,14 @@ def mask_features(
         dense: of the image.
         masks: (N, H, W) bool, none empty, or smaller ones of the same proportions.
         pixel_share: weight of the pixel tower's features, [0, 1], where the image has some.
+        known: cells of the masks; None to make them where they are needed.
 
     Returns:
         (N, D) float32, L2 norm 1.
     """
     if dense.pixels is None or pixel_share == 0:
         return _pooled_patches(clip, dense, masks)
-    by_pixel = pixel_features.pooled_pixels(clip, dense.pixels, masks)
+    by_pixel = pixel_features.pooled_pixels(clip, dense.pixels, masks, known)
     if pixel_share == 1:
         return by_pixel
     by_patch = _pooled_patches(clip, dense, masks)
@@ -314,11 +320,24 @@ def mask_features(
 
 
 def pyramid_features(
-    clip: ClipModel, dense: DenseFeatures, masks: Mask, pixel_share: float = PIXEL_SHARE
+    clip: ClipModel,
+    dense: DenseFeatures,
+    masks: Mask,
+    pixel_share: float = PIXEL_SHARE,
+    boxes: Boxes | None = None,
 ) -> Tensor:
-    """`mask_features` at every size that the image was seen at: (K, N, D) float32, L2 norm 1."""
-    levels = dense.levels
-    return torch.stack([mask_features(clip, level, masks, pixel_share) for level in levels])
+    """`mask_features` at every size that the image was seen at: (K, N, D) float32, L2 norm 1.
+
+    Args:
+        clip: the model.
+        dense: of the image.
+        masks: as there.
+        pixel_share: as there.
+        boxes: (N, 4) XYXY pixels that nothing of a mask lies outside of: saves time.
+    """
+    known = cells(masks, boxes) if dense.pixels is not None and pixel_share > 0 else None
+    every = [mask_features(clip, x, masks, pixel_share, known) for x in dense.levels]
+    return torch.stack(every)
 
 
 def _pooled_patches(clip: ClipModel, dense: DenseFeatures, masks: Mask) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import padded
-from dgl_rsis.masks import cells
+from dgl_rsis.masks import Cells, cells
 from dgl_rsis.types import RGB, Floats, Mask
 
 BAND = 2**21  # pixels that the pixel tower sees at a time, beside what lies around them
@@ -62,24 +62,35 @@ def pixel_features(clip: ClipModel, image: RGB) -> PixelFeatures | None:
     for top in range(0, rows, band):
         first, last = max(0, top - halo), min(rows, top + band + halo)
         shown = pixels[None, :, first * cell : last * cell].to(clip.device) / 255
-        with torch.inference_mode():
-            said = clip.pixels(shown.to(memory_format=torch.channels_last))
         begin, end = top - first, min(top + band, rows) - first  # cells
         fine = slice(begin * cell // stride, end * cell // stride)
-        unit = F.normalize(said.coordinates[0, :, fine].permute(1, 2, 0), dim=-1)
-        coordinates.append(unit.half().float())  # so that a cache of halves changes nothing
-        border = said.outline[0, 0, begin * cell : end * cell]
-        outline.append(border.sigmoid().half().float())
-        presence.append(said.presence[0, :, begin:end].half().float())
+        with torch.no_grad():
+            said = clip.pixels(shown.to(memory_format=torch.channels_last))
+            unit = said.coordinates[0, :, fine].permute(1, 2, 0)  # (h, w, R)
+            unit /= torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min(1e-12)
+            coordinates.append(_halved(unit))
+            border = said.outline[0, 0, begin * cell : end * cell]
+            outline.append(_halved(border.sigmoid_()))
+            presence.append(_halved(said.presence[0, :, begin:end]))
         scales.append(said.scale[0])
     height, width = image.shape[:2]
     half = slice(-(-height // stride)), slice(-(-width // stride))
     return PixelFeatures(
-        torch.cat(coordinates)[half],
-        torch.cat(outline)[:height, :width],
-        torch.cat(presence, dim=1),
+        _joined(coordinates)[half],
+        _joined(outline)[:height, :width],
+        _joined(presence, dim=1),
         torch.stack(scales).mean(dim=0),
     )
+
+
+def _joined(bands: list[Tensor], dim: int = 0) -> Tensor:
+    """One is not copied: it is large."""
+    return bands[0] if len(bands) == 1 else torch.cat(bands, dim)
+
+
+def _halved(values: Tensor) -> Tensor:
+    """Rounded in place, so that a cache of halves changes nothing."""
+    return values.copy_(values.half())
 
 
 def presence(
@@ -105,15 +116,18 @@ def presence(
     return likely
 
 
-def pooled_pixels(clip: ClipModel, pixels: PixelFeatures, masks: Mask) -> Tensor:
+def pooled_pixels(
+    clip: ClipModel, pixels: PixelFeatures, masks: Mask, known: Cells | None = None
+) -> Tensor:
     """Means of the pixel tower's features over masks: (N, D) float32, L2 norm 1.
 
     Args:
         clip: a model with a pixel tower.
         pixels: of the image.
         masks: (N, H, W) bool, none empty, of the image's proportions.
+        known: cells of the masks; None to make them.
     """
-    first, cell = cells(masks)  # (U,), (H, W)
+    first, cell = known or cells(masks)  # (U,), (H, W)
     sums = _pixel_sums(pixels, cell, len(first))  # (U, R)
     members = masks.reshape(len(masks), -1)[:, first].astype(np.float32)  # (N, U)
     return _placed(clip, members @ sums)

@@ -1,170 +1,110 @@
-"""How regions merge into a tree: bottom-up, the cheapest pair first.
+"""From a relief to basins, and from basins to a tree: bottom-up, the cheapest pair first.
 
-[ours] Ward's criterion on colour and texture, with the strength of the shared border added.
+[ours] Ward's criterion on colour and texture, with the strength of the shared border added. The
+loops over pixels and merges are compiled, `native/` (decision 60).
 """
 
-import heapq
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from dgl_rsis.types import Floats
+from dgl_rsis.types import Floats, Mask
+
+try:
+    from dgl_rsis.regions import _native
+except ImportError as error:
+    raise ImportError(
+        f"the region tree's compiled part cannot be loaded ({error}): run `make install`, or "
+        "`python setup.py build_ext --inplace` where this code lies"
+    ) from None
 
 Labels = NDArray[np.int32]
+NO_LEAF = -1
 
 
-@dataclass
-class Growing:
-    """A tree while it grows: nodes 0 … n−1 are the leaves; each merge appends one.
+@dataclass(frozen=True)
+class Grown:
+    """A tree of regions over an image; its fields are those of `tree.RegionTree`."""
 
-    Attributes:
-        area: pixels of each node.
-        colour: its mean CIELAB and texture, weighted.
-        borders: of each node that is no child yet, neighbour → (length, sum of gradients).
-        parent: −1 for none.
-        seams: of each merge, the border that it removed, as in `borders`.
-    """
-
-    area: list[float]
-    colour: list[tuple[float, ...]]
-    borders: list[dict[int, tuple[float, float]]]
-    parent: list[int]
-    seams: list[tuple[float, float]]
+    parent: Labels
+    first: Labels
+    last: Labels
+    area: Labels
+    cost: NDArray[np.float64]
+    box: Labels
+    outline: Floats
+    pairs: Labels
+    contrast: Floats
 
 
-def leaves_of(labels: Labels, channels: Floats, gradient: Floats) -> Growing:
-    """A tree of leaves, none of them merged.
+def flood(relief: Floats, seeds: NDArray[np.integer[Any]], wanted: Mask) -> Labels:
+    """Watershed: water rises from the seeds, the lowest pixel first, until it meets.
+
+    What lies lower than the water around it is flooded at once; of pixels of the same height that
+    which was reached first. Pixels touch along their sides.
 
     Args:
-        labels: (h, w) int32, the leaf of each pixel, from 0.
+        relief: (h, w) float32, without NaN.
+        seeds: (h, w) the number of each pixel's seed, from 1; 0 for none.
+        wanted: (h, w) bool, what is flooded; seeds lie in it.
+
+    Returns:
+        (h, w) int32, the number of the seed whose water reached each pixel; 0 where none did.
+    """
+    basins = np.array(seeds, dtype=np.int32, order="C")
+    heights = np.ascontiguousarray(relief, np.float32)
+    height, width = relief.shape
+    _native.flood(heights, basins, np.ascontiguousarray(wanted), height, width)
+    return basins
+
+
+def grow(
+    labels: Labels,
+    channels: Floats,
+    gradient: Floats,
+    edge_weight: float,
+    apart: int = NO_LEAF,
+) -> Grown:
+    """Merge the cheapest pair of regions that touch until none touch.
+
+    What it costs to merge two: the rise of the squared error of the channels if both become one,
+    with the squared mean gradient along their border added to their squared difference.
+
+    Args:
+        labels: (h, w) int32, the leaf of each pixel, from 0; no number is left out.
         channels: (h, w, 4) float32, what their means compare.
         gradient: (h, w) float32, at least 0: how likely a border runs through each pixel.
-    """
-    count = int(labels.max()) + 1
-    flat = labels.reshape(-1)
-    area = np.bincount(flat, minlength=count).astype(float)
-    sums = [np.bincount(flat, channels[..., c].reshape(-1), count) for c in range(4)]
-    borders: list[dict[int, tuple[float, float]]] = [{} for _ in range(count)]
-    for first, second, strength in (
-        (labels[:, :-1], labels[:, 1:], np.maximum(gradient[:, :-1], gradient[:, 1:])),
-        (labels[:-1], labels[1:], np.maximum(gradient[:-1], gradient[1:])),
-    ):
-        _add_borders(borders, first, second, strength)
-    colour = list(zip(*((s / area).tolist() for s in sums), strict=True))
-    return Growing(area.tolist(), colour, borders, [-1] * count, [])
-
-
-def set_apart(tree: Growing, leaf: int) -> None:
-    """Take away a leaf's borders, so that it stays a root of its own."""
-    for other in tree.borders[leaf]:
-        del tree.borders[other][leaf]
-    tree.borders[leaf] = {}
-
-
-def _add_borders(
-    borders: list[dict[int, tuple[float, float]]], first: Labels, second: Labels, strength: Floats
-) -> None:
-    """Count border pixels and sum their gradients for every pair of touching regions."""
-    touching = first != second
-    low = np.minimum(first, second)[touching].astype(np.int64)
-    high = np.maximum(first, second)[touching].astype(np.int64)
-    pairs, inverse = np.unique(low * len(borders) + high, return_inverse=True)
-    lengths = np.bincount(inverse).tolist()
-    sums = np.bincount(inverse, strength[touching]).tolist()
-    for pair, length, total in zip(pairs.tolist(), lengths, sums, strict=True):
-        a, b = divmod(pair, len(borders))
-        before = borders[a].get(b, (0.0, 0.0))
-        borders[a][b] = borders[b][a] = (before[0] + length, before[1] + total)
-
-
-def merge(tree: Growing, edge_weight: float) -> list[float]:
-    """Merge the cheapest pair until none touch: the cost of making each node, of leaves 0.
-
-    Args:
-        tree: its leaves; merges are appended.
         edge_weight: of the squared mean gradient along a border, against squared differences.
+        apart: a leaf that merges with none and has no borders.
+
+    Raises:
+        ValueError: labels are not numbered from 0, or arrays differ in size.
     """
-    heap = [
-        (_cost(tree, a, b, edge_weight), a, b)
-        for a, neighbours in enumerate(tree.borders)
-        for b in neighbours
-        if a < b
-    ]
-    heapq.heapify(heap)
-    costs = [0.0] * len(tree.area)
-    while heap:
-        cost, a, b = heapq.heappop(heap)
-        if tree.parent[a] >= 0 or tree.parent[b] >= 0:
-            continue  # one of them has been merged since
-        node = _join(tree, a, b)
-        costs.append(max(cost, costs[a], costs[b]))  # monotone, so that a cut is a threshold
-        for other in tree.borders[node]:
-            heapq.heappush(heap, (_cost(tree, node, other, edge_weight), node, other))
-    return costs
-
-
-def _cost(tree: Growing, a: int, b: int, edge_weight: float) -> float:
-    """Ward: the rise of the squared error if a and b become one, border strength added."""
-    difference = sum((x - y) ** 2 for x, y in zip(tree.colour[a], tree.colour[b], strict=True))
-    length, total = tree.borders[a][b]
-    edge = edge_weight * (total / length) ** 2
-    return tree.area[a] * tree.area[b] / (tree.area[a] + tree.area[b]) * (difference + edge)
-
-
-def _join(tree: Growing, a: int, b: int) -> int:
-    node, area = len(tree.area), tree.area[a] + tree.area[b]
-    tree.seams.append(tree.borders[a][b])
-    share = tree.area[a] / area
-    tree.colour.append(
-        tuple(
-            share * x + (1 - share) * y for x, y in zip(tree.colour[a], tree.colour[b], strict=True)
-        )
+    height, width = labels.shape
+    parent, first, last, area, cost, box, outline, pairs, contrast = _native.grow(
+        np.ascontiguousarray(labels, np.int32),
+        np.ascontiguousarray(channels, np.float32),
+        np.ascontiguousarray(gradient, np.float32),
+        height,
+        width,
+        int(labels.max()) + 1,
+        apart,
+        edge_weight,
     )
-    tree.area.append(area)
-    tree.parent[a] = tree.parent[b] = node
-    tree.parent.append(-1)
-    joined: dict[int, tuple[float, float]] = {}
-    for part in (a, b):
-        for other, (length, total) in tree.borders[part].items():
-            if other in (a, b):
-                continue
-            before = joined.get(other, (0.0, 0.0))
-            joined[other] = (before[0] + length, before[1] + total)
-            del tree.borders[other][part]
-        tree.borders[part] = {}
-    for other, border in joined.items():
-        tree.borders[other][node] = border
-    tree.borders.append(joined)
-    return node
+    return Grown(
+        parent=_read(parent, np.int32),
+        first=_read(first, np.int32),
+        last=_read(last, np.int32),
+        area=_read(area, np.float64).astype(np.int32),
+        cost=_read(cost, np.float64),
+        box=_read(box, np.int32).reshape(-1, 4),
+        outline=_read(outline, np.float32).reshape(-1, 2),
+        pairs=_read(pairs, np.int32).reshape(-1, 2),
+        contrast=_read(contrast, np.float32),
+    )
 
 
-def touching(borders: list[dict[int, tuple[float, float]]]) -> NDArray[np.float64]:
-    """(M, 4): two leaves, the smaller first, length and sum of gradients of their border."""
-    rows = [
-        (leaf, other, *border)
-        for leaf, neighbours in enumerate(borders)
-        for other, border in neighbours.items()
-        if leaf < other
-    ]
-    return np.array(rows, dtype=np.float64).reshape(-1, 4)
-
-
-def outlines(tree: Growing, pairs: NDArray[np.float64]) -> Floats:
-    """(N, 2) length and mean gradient: what the children have, without the seam between them.
-
-    Args:
-        tree: grown.
-        pairs: `touching` of its leaves, before they were merged.
-    """
-    total = np.zeros((len(tree.parent), 2))  # (N, 2)
-    for end in (0, 1):
-        np.add.at(total, pairs[:, end].astype(np.int32), pairs[:, 2:])
-    leaves = len(tree.parent) - len(tree.seams)
-    for node, parent in enumerate(tree.parent):
-        if node >= leaves:
-            total[node] -= 2 * np.array(tree.seams[node - leaves])
-        if parent >= 0:
-            total[parent] += total[node]
-    total[:, 1] /= np.maximum(total[:, 0], 1)
-    return total.astype(np.float32)
+def _read(items: bytes, kind: DTypeLike) -> NDArray[Any]:
+    return np.frombuffer(items, dtype=kind)

@@ -4,15 +4,13 @@
 several levels. Every proposal is a node of the tree.
 """
 
-import math
-import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dgl_rsis.masks import box
+from dgl_rsis.masks import box, planes
 from dgl_rsis.regions.tree import (
     RegionTree,
     TreeParameters,
@@ -120,14 +118,12 @@ def of_masks(masks: Sequence[Mask], height: int, width: int) -> Proposals:
 def _planes(masks: Sequence[Mask], boxes: NDArray[np.int64]) -> Mask:
     """Masks in one array, (N, h, w); nothing of them lies outside their boxes, (N, 4) XYXY pixels.
 
-    Only what lies in the boxes is copied: most of these planes is empty and stays untouched. By
-    mmap, since NumPy asks for huge pages, of which one plane's few rows would fill all.
+    Only what lies in the boxes is copied: most of these planes is empty and stays untouched.
     """
-    shape = (len(masks), *masks[0].shape)
-    planes = np.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=np.bool_).reshape(shape)
-    for plane, mask, (left, top, right, bottom) in zip(planes, masks, boxes.tolist(), strict=True):
+    joined = planes(len(masks), *masks[0].shape)
+    for plane, mask, (left, top, right, bottom) in zip(joined, masks, boxes.tolist(), strict=True):
         plane[top:bottom, left:right] = mask[top:bottom, left:right]
-    return planes
+    return joined
 
 
 def _cuts(tree: RegionTree, parameters: RegionParameters) -> list[int]:

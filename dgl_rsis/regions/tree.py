@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-from skimage.segmentation import watershed
 
+from dgl_rsis.masks import planes
 from dgl_rsis.regions import merging
-from dgl_rsis.regions.merging import Growing, Labels
+from dgl_rsis.regions.merging import Labels
 from dgl_rsis.types import RGB, Floats, InputError, Mask, Proposals
 
 SIZES = ("height", "width")
@@ -163,27 +163,10 @@ def build_tree(
         )
         wanted = shares > 0
     basins, channels, gradient = _oversegment(small, strong, wanted, parameters)
-    growing = merging.leaves_of(basins, channels, gradient)
-    if not wanted.all():
-        merging.set_apart(growing, int(basins[~wanted][0]))
-    touching = merging.touching(growing.borders)
-    costs = merging.merge(growing, parameters.edge_weight)
-    first, last = _ranges(growing)
-    ends = first[touching[:, :2].astype(np.int32)]  # (M, 2)
-    return RegionTree(
-        leaves=first[: basins.max() + 1][basins],
-        parent=np.array(growing.parent, dtype=np.int32),
-        first=first,
-        last=last,
-        area=np.array(growing.area, dtype=np.int32),
-        cost=np.array(costs),
-        box=_boxes(basins, growing),
-        outline=merging.outlines(growing, touching),
-        pairs=np.sort(ends, axis=1),
-        contrast=(touching[:, 3] / np.maximum(touching[:, 2], 1)).astype(np.float32),
-        height=height,
-        width=width,
-    )
+    outside = merging.NO_LEAF if wanted.all() else int(basins[~wanted][0])
+    grown = merging.grow(basins, channels, gradient, parameters.edge_weight, outside)
+    leaves = grown.first[: basins.max() + 1][basins]
+    return RegionTree(leaves=leaves, height=height, width=width, **vars(grown))
 
 
 def best_match(
@@ -224,7 +207,7 @@ def as_proposals(tree: RegionTree, nodes: Sequence[int]) -> Proposals:
     Their quality is the strength of their outline: the cost of merging a node into its parent, as a
     share of the greatest such cost.
     """
-    masks = np.zeros((len(nodes), *tree.leaves.shape), dtype=np.bool_)
+    masks = planes(len(nodes), *tree.leaves.shape)
     for mask, node in zip(masks, nodes, strict=True):
         tree.draw(node, mask)
     height, width = tree.leaves.shape
@@ -257,43 +240,7 @@ def _oversegment(
     window = np.ones((parameters.seed_distance, parameters.seed_distance), dtype=np.uint8)
     minima = (cv2.erode(relief, window) == relief) & wanted
     seeds, count = ndimage.label(minima, structure=np.ones((3, 3)))
-    basins = watershed(relief, seeds, mask=wanted).astype(np.int32) - 1
+    basins = merging.flood(relief, seeds, wanted) - 1
     basins[basins < 0] = count  # not wanted, or a sliver of what is, without a minimum
     weighted = texture * np.float32(np.sqrt(parameters.texture_weight))
     return basins, np.dstack([smooth, weighted]), gradient + borders
-
-
-def _boxes(leaves: Labels, tree: Growing) -> Labels:
-    """(nodes, 4) int32 XYXY of every node, at the size of the leaves."""
-    boxes = np.empty((len(tree.parent), 4), dtype=np.int32)
-    boxes[:, :2], boxes[:, 2:] = max(leaves.shape), 0
-    for leaf, (rows, columns) in enumerate(ndimage.find_objects(leaves + 1)):
-        boxes[leaf] = columns.start, rows.start, columns.stop, rows.stop
-    for node, parent in enumerate(tree.parent):  # a parent's number is above its children's
-        if parent >= 0:
-            boxes[parent, :2] = np.minimum(boxes[parent, :2], boxes[node, :2])
-            boxes[parent, 2:] = np.maximum(boxes[parent, 2:], boxes[node, 2:])
-    return boxes
-
-
-def _ranges(tree: Growing) -> tuple[Labels, Labels]:
-    """Depth-first numbers: the leaves of node n have the ranks first[n] … last[n] − 1."""
-    count = len(tree.parent)
-    children: list[list[int]] = [[] for _ in range(count)]
-    roots: list[int] = []
-    for node, parent in enumerate(tree.parent):
-        (children[parent] if parent >= 0 else roots).append(node)
-    first, last = [0] * count, [0] * count
-    size = [1 if not c else 0 for c in children]
-    for node, parent in enumerate(tree.parent):
-        if parent >= 0:
-            size[parent] += size[node]
-    position = 0
-    for root in roots:
-        first[root], position = position, position + size[root]
-    for node in range(count - 1, -1, -1):
-        last[node] = first[node] + size[node]
-        start = first[node]
-        for child in children[node]:
-            first[child], start = start, start + size[child]
-    return np.array(first, dtype=np.int32), np.array(last, dtype=np.int32)

@@ -1,4 +1,5 @@
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +59,25 @@ def test_the_largest_share_is_that_of_the_first_component(mask):
 
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9))))
 def test_pixels_of_a_cell_lie_under_the_same_masks(stack: np.ndarray):
+    boxes = [masks.box(mask) if mask.any() else (0, 0, 0, 0) for mask in stack]
     first, cell = masks.cells(stack)
+    for found, again in zip((first, cell), masks.cells(stack, np.array(boxes)), strict=True):
+        assert np.array_equal(found, again)
     columns = stack.reshape(len(stack), -1)
     assert len(first) == len(np.unique(columns, axis=1).T)
     assert (columns[:, first][:, cell.reshape(-1)] == columns).all()
+
+
+def test_planes_take_memory_where_something_is_drawn_only():
+    before = psutil.Process().memory_info().rss
+    planes = masks.planes(400, 1024, 1024)
+    planes[:, 100:110, 100:110] = True
+    assert not planes[:, 500].any()
+    assert planes.sum() == 400 * 100
+    assert psutil.Process().memory_info().rss - before < 100 * 2**20
+    assert masks.planes(0, 8, 8).shape == (0, 8, 8)
+
+
+def test_planes_beyond_all_memory_are_refused_as_any_array_is():
+    with pytest.raises(MemoryError, match="1048576 masks of 1048576"):
+        masks.planes(2**20, 2**20, 2**20)

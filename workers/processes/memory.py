@@ -4,6 +4,7 @@ With it, an image that needs too much is refused in an instant. Without, the mac
 kernel kills a process, which may be another than the worker.
 """
 
+import ctypes
 import logging
 import os
 import resource
@@ -13,7 +14,20 @@ log = logging.getLogger(__name__)
 
 SHARE = 0.9
 STATISTICS = Path("/proc/self/statm")  # the sixth number: pages of data and stack
+MAPPED = 2**20  # bytes
+M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def return_freed_memory() -> None:
+    """Give back what large arrays took as soon as they are freed.
+
+    glibc learns from the first large one that is freed to keep later ones, up to 32 MiB each, and
+    what lies among them keeps them from being given back. Other C libraries are left alone.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, MAPPED)
 
 
 def limit_memory() -> int:

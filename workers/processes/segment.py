@@ -12,7 +12,7 @@ from workers.images.fetch import Fetcher
 from workers.images.pictures import Pictures
 from workers.messages import INTERACTIVE_QUEUE, SEGMENT_QUEUE
 from workers.processes.jobs import Workbench
-from workers.processes.memory import limit_memory, room
+from workers.processes.memory import limit_memory, return_freed_memory, room
 from workers.processes.model_worker import ModelWorker
 from workers.processes.queue_worker import worker_connection
 from workers.processes.watchdog import IDLE_SECONDS, Limits, Watchdog
@@ -67,6 +67,7 @@ def run_segment_worker(settings: WorkerSettings, queue_name: str = SEGMENT_QUEUE
     """
     redis = worker_connection(settings.redis_url)
     watchdog = Watchdog(Limits(idle=IDLE_SECONDS)).start()
+    return_freed_memory()
     if settings.device == "cpu":
         limit_memory()
     bench = load_bench(settings, redis)

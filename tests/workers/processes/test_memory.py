@@ -47,3 +47,20 @@ def test_without_a_container_the_machine_counts(
         if line.startswith("MemTotal")
     ]
     assert memory._memory() == pytest.approx(kib * 1024, rel=0.01)
+
+
+def test_freed_arrays_leave_nothing_behind():
+    """In a process of its own: it changes how memory is given out."""
+    program = """
+import numpy as np, psutil
+from workers.processes.memory import return_freed_memory
+return_freed_memory()
+np.ones(2**22)[0]  # 32 MiB: when it is freed, glibc would learn to keep what is smaller
+before = psutil.Process().memory_info().rss
+large, small = [], []
+for _ in range(30):
+    large.append(np.ones(2**20)), small.append(np.ones(2**12))
+del large
+assert psutil.Process().memory_info().rss - before < 40 * 2**20, "kept"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
