@@ -7,16 +7,29 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-ModelKind = Literal["clip", "sam"]
+ModelKind = Literal["clip", "sam", "concepts"]
 SamArchitecture = Literal["vit_b", "vit_l", "vit_h"]  # keys of segment_anything's registry
 
 STARTER = "starter"  # the model that ships with the project
+
+# A model in Hugging Face's form is a folder: what of it decides answers, and nothing beside.
+CONFIG = "config.json"
+FOLDER_FILES = (
+    CONFIG, "*.safetensors", "model.safetensors.index.json", "preprocessor_config.json",
+    "processor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
+    "special_tokens_map.json",
+)  # fmt: skip
 
 
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """The files of a folder in Hugging Face's form that decide its model's answers, by name."""
+    return sorted({file for pattern in FOLDER_FILES for file in folder.glob(pattern)})
 
 
 def is_closed(name: str) -> bool:

@@ -4,11 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.sam import model, proposals
-from dgl_rsis.sam.model import SamEmbedding, SamModel
+from dgl_rsis.sam.promptable import Embedding, Promptable
 from dgl_rsis.sam.proposals import SamParameters
 from dgl_rsis.types import Prompt, Proposals, Refined
 from workers.engine.providers import Provider, Remembered
@@ -32,7 +31,7 @@ class SamProvider:
         self,
         remembered: Remembered,
         name: str,
-        model: SamModel,
+        model: Promptable,
         parameters: SamParameters | None = None,
     ) -> None:
         self._remembered = remembered
@@ -60,23 +59,17 @@ class SamProvider:
 
     def refine(self, picture: Picture, prompt: Prompt) -> Refined:
         """See `MaskProvider`."""
-        return model.refine(self._model, self._embedding(picture), prompt)
+        return self._model.refine(self._embedding(picture), prompt)
 
-    def _proposed(self, picture: Picture, embedding: SamEmbedding | None) -> Arrays:
+    def _proposed(self, picture: Picture, embedding: Embedding | None) -> Arrays:
         return _packed(proposals.propose(picture.pixels, self._model, self._parameters, embedding))
 
-    def _embedding(self, picture: Picture) -> SamEmbedding:
+    def _embedding(self, picture: Picture) -> Embedding:
+        model = self._model
         arrays = self._remembered.get(
-            picture, "sam", self._model.fingerprint, lambda: self._encoded(picture)
+            picture, "sam", model.fingerprint, lambda: model.encode(picture.pixels).to_arrays()
         )
-        features = torch.from_numpy(arrays["features"]).to(self._model.device)
-        rows, columns, height, width = arrays["sizes"].tolist()
-        return SamEmbedding(features, (rows, columns), height, width)
-
-    def _encoded(self, picture: Picture) -> Arrays:
-        embedding = model.encode(self._model, picture.pixels)
-        sizes = np.array([*embedding.input_size, embedding.height, embedding.width])
-        return {"features": embedding.features.float().cpu().numpy(), "sizes": sizes}
+        return model.from_arrays(arrays)
 
 
 def load_sam_provider(settings: WorkerSettings, remembered: Remembered) -> SamProvider:
