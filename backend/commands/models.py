@@ -21,11 +21,17 @@ from backend.commands.refusals import refuse, refuse_known, told
 from dgl_rsis.weights.identity import ModelKind, SamArchitecture
 from workers.registry.files import RegistryError
 from workers.registry.models import Entry, Registry, open_registry
-from workers.settings import SharedSettings
+from workers.registry.transfer import Source
+from workers.settings import ModelSettings
 
 LOG = logging.getLogger(__name__)
 
 HEADER = ("NAME", "KIND", "ARCHITECTURE", "INSTALLED", "SIZE", "LICENCE", "TRAINED ON")
+SETTINGS: dict[ModelKind, tuple[str, ...]] = {
+    "clip": ("MODEL",),
+    "sam": ("PROPOSALS",),
+    "concepts": ("MODEL", "PROPOSALS"),
+}
 UNITS = ((1e9, "GB", 2), (1e6, "MB", 0))
 
 Result = TypeVar("Result")
@@ -93,6 +99,9 @@ def pulled(registry: Registry, name: str) -> str:
     Raises:
         RegistryError, ModelError: it cannot be had; nothing unverified is kept.
     """
+    entry = registry.entries.get(name)
+    if entry and entry.gate and name not in registry.installed():
+        LOG.warning("%s: %s", name, entry.gate)
     with downloading(name) as progress:
         path = registry.pull(name, progress, _check)
     return _told(registry, name, path)
@@ -125,13 +134,15 @@ def added(
 
 
 def _registry() -> Registry:
-    return open_registry(options.read(SharedSettings).models_dir)
+    settings = options.read(ModelSettings)
+    token = settings.hf_token.get_secret_value() if settings.hf_token else ""
+    return open_registry(settings.models_dir, Source(settings.dgl_rsis_models_url or "", token))
 
 
 def _told(registry: Registry, name: str, path: Path) -> str:
-    setting = "MODEL" if registry.resolve(name).kind == "clip" else "PROPOSALS"
+    usage = " or ".join(f"{setting}={name}" for setting in SETTINGS[registry.resolve(name).kind])
     note = registry.entries[name].note if name in registry.entries else ""
-    return f"{path}\n{f'Note: {note}' + chr(10) if note else ''}Use it with {setting}={name}\n"
+    return f"{path}\n{f'Note: {note}' + chr(10) if note else ''}Use it with {usage}\n"
 
 
 def _row(entry: Entry, registry: Registry) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from dgl_rsis.sam.prompts import Pointed, as_logits, translate
 from dgl_rsis.types import RGB, Prompt, Refined
 from dgl_rsis.weights import folders
 from dgl_rsis.weights.checkpoints import ModelError
+from dgl_rsis.weights.identity import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ def load_sam2(name: str, folder: Path, device: str = "cpu") -> Sam2:
         )
     model, processor = LOADERS[kind](folder, device)
     log.info("loaded %s on %s", name, device)
-    return Sam2(name, model, processor, folders.identity(folder), str(torch.device(device)))
+    return Sam2(name, model, processor, fingerprint(folder), str(torch.device(device)))
 
 
 def _sam2(folder: Path, device: str) -> tuple[Any, Any]:

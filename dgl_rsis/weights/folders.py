@@ -5,7 +5,6 @@ run, and no pickle is read. This module loads that library, so only who loads su
 it.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from dgl_rsis.weights.architectures import require_device
 from dgl_rsis.weights.checkpoints import ModelError
-from dgl_rsis.weights.identity import CONFIG, fingerprint, folder_files
+from dgl_rsis.weights.identity import CONFIG
 
 SHOWN = 3  # names of weights in a message
 # What the library raises at damaged or unfit files.
@@ -102,14 +101,6 @@ def model_type(folder: Path) -> str:
         return str(json.loads((folder / CONFIG).read_text("utf-8")).get("model_type", ""))
     except (ValueError, AttributeError, OSError) as error:
         raise ModelError(f"{folder / CONFIG} cannot be read: {error}") from None
-
-
-def identity(folder: Path) -> str:
-    """SHA-256 over all files of a model's folder that decide its answers, hexadecimal."""
-    content = hashlib.sha256()
-    for file in folder_files(folder):
-        content.update(f"{file.name} {fingerprint(file)}\n".encode())
-    return content.hexdigest()
 
 
 def _check_whole(folder: Path, name: str, said: dict[str, Any]) -> None:

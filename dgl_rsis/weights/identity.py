@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 ModelKind = Literal["clip", "sam", "concepts"]
+FOLDER = "transformers"  # the architecture of models that are folders: their config says which
 SamArchitecture = Literal["vit_b", "vit_l", "vit_h"]  # keys of segment_anything's registry
 
 STARTER = "starter"  # the model that ships with the project
@@ -22,14 +23,19 @@ FOLDER_FILES = (
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """SHA-256 of a file, or over the names and hashes of a folder's `files_of`, hexadecimal."""
+    if path.is_dir():
+        lines = (f"{file.name} {fingerprint(file)}\n" for file in files_of(path))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def folder_files(folder: Path) -> list[Path]:
-    """The files of a folder in Hugging Face's form that decide its model's answers, by name."""
-    return sorted({file for pattern in FOLDER_FILES for file in folder.glob(pattern)})
+def files_of(path: Path) -> list[Path]:
+    """The file itself; of a folder in Hugging Face's form those that decide answers, by name."""
+    if path.is_dir():
+        return sorted({file for pattern in FOLDER_FILES for file in path.glob(pattern)})
+    return [path] if path.is_file() else []
 
 
 def is_closed(name: str) -> bool:

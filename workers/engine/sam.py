@@ -1,19 +1,21 @@
 """Masks by Segment Anything, as a provider."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dgl_rsis.regions.proposals import RegionParameters
-from dgl_rsis.sam import model, proposals
+from dgl_rsis.sam import proposals
 from dgl_rsis.sam.promptable import Embedding, Promptable
 from dgl_rsis.sam.proposals import SamParameters
 from dgl_rsis.types import Prompt, Proposals, Refined
+from dgl_rsis.weights.identity import FOLDER
 from workers.engine.providers import Provider, Remembered
 from workers.images.cache import Arrays
 from workers.images.pictures import Picture
-from workers.registry import models
+from workers.registry import names
 from workers.settings import WorkerSettings
 
 
@@ -79,8 +81,19 @@ def load_sam_provider(settings: WorkerSettings, remembered: Remembered) -> SamPr
         ModelError, RegistryError: there is no such model.
     """
     name = settings.proposals
-    architecture, path = models.resolve_sam(name, settings.models_dir)
-    return SamProvider(remembered, name, model.load_sam(architecture, path, settings.device))
+    architecture, path = names.resolve_sam(name, settings.models_dir)
+    return SamProvider(remembered, name, _load(name, architecture, path, settings.device))
+
+
+def _load(name: str, architecture: str, path: Path, device: str) -> Promptable:
+    """Each family has a library of its own, which is needed for nothing else."""
+    if architecture == FOLDER:
+        from dgl_rsis.sam.sam2 import load_sam2
+
+        return load_sam2(name, path, device)
+    from dgl_rsis.sam.model import load_sam
+
+    return load_sam(architecture, path, device)
 
 
 def _packed(proposed: Proposals) -> Arrays:

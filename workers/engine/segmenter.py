@@ -29,7 +29,7 @@ from workers.engine.providers import REGIONS, MaskProvider, Provider, RegionProv
 from workers.images.cache import Arrays, ImageCache
 from workers.images.pictures import Picture
 from workers.registry.files import RegistryError
-from workers.registry.models import resolve_clip
+from workers.registry.names import resolve_clip
 from workers.settings import WorkerSettings
 
 HALVES = ("coordinates", "outline", "presence")  # of `PixelFeatures`

@@ -84,7 +84,7 @@ def test_a_model_is_pulled_listed_verified_and_used(
     register: Callable[..., None], checkpoint: bytes, tmp_path: Path
 ) -> None:
     from dgl_rsis.clip.model import load_clip
-    from workers.registry.models import resolve_clip
+    from workers.registry.names import resolve_clip
 
     register(checkpoint)
     assert " no " in next(line for line in run("list").stdout.splitlines() if line[:2] == "m ")
@@ -177,7 +177,7 @@ def test_what_model_loads_is_added(
 ) -> None:
     """The content tells the format, and the name does not."""
     from dgl_rsis.clip.model import load_clip
-    from workers.registry.models import resolve_clip
+    from workers.registry.names import resolve_clip
 
     register(checkpoint)
     path = tmp_path / file

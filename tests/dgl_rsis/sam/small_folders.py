@@ -22,31 +22,10 @@ from transformers import (
 from transformers.models.sam3_tracker_video import Sam3TrackerVideoConfig
 
 SIDE2, SIDE3 = 128, 112  # pixels that the encoders see
-WORDS = [
-    "building",
-    "house",
-    "rooftop",
-    "roof",
-    "road",
-    "street",
-    "river",
-    "water",
-    "lake",
-    "tree",
-    "forest",
-    "car",
-    "ship",
-    "field",
-    "visual",
-    "bare",
-    "land",
-    "low",
-    "vegetation",
-    "agriculture",
-    "the",
-    "a",
-    "of",
-]
+WORDS = (
+    "building house rooftop roof road street river water lake tree forest car ship field visual "
+    "bare land low vegetation agriculture the a of"
+)
 LONGEST = 32  # tokens of a phrase
 
 _VISION3 = {
@@ -165,7 +144,7 @@ def _lively(model: Any) -> Any:
 
 @cache
 def _vocabulary() -> dict[str, int]:
-    words = ["<|startoftext|>", "<|endoftext|>", "<|unknown|>", *WORDS]
+    words = ["<|startoftext|>", "<|endoftext|>", "<|unknown|>", *WORDS.split()]
     return {word: i for i, word in enumerate(words)}
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-transformers = pytest.importorskip("transformers")
+import transformers
 
 from dgl_rsis.sam import prompts
 from dgl_rsis.sam.proposals import SamParameters, propose

@@ -12,7 +12,8 @@ from tests.file_server import Shelf
 from tests.loading import loads_none_of
 from tests.workers.registry.shelves import SHA256, WEIGHTS, Opened, kept, pull, registry
 from workers.registry.files import RegistryError
-from workers.registry.models import Registry, open_registry, resolve_clip, resolve_sam
+from workers.registry.models import Registry, open_registry
+from workers.registry.names import resolve_clip, resolve_sam
 
 
 def test_a_checkpoint_is_added(tmp_path: Path, shelf: Shelf) -> None:
