@@ -171,9 +171,26 @@ def _check(path: Path, kind: ModelKind, architecture: str, origin: str) -> None:
     if importlib.util.find_spec("torch") is None:
         LOG.warning("%s was not opened: torch is not installed here; the worker will", origin)
         return
+    if path.is_dir():
+        _check_folder(path, kind, origin)
+        return
     from dgl_rsis.weights import architectures
 
     architectures.check(path, kind, architecture, origin)
+
+
+def _check_folder(path: Path, kind: ModelKind, origin: str) -> None:
+    """Load it, where there is the library: it tells nothing of a model without its weights."""
+    if importlib.util.find_spec("transformers") is None:
+        LOG.warning("%s was not opened: install dgl-rsis[hf] to use it", origin)
+        return
+    from dgl_rsis.sam.sam2 import load_sam2
+
+    load_sam2(origin, path)
+    if kind == "concepts":
+        from dgl_rsis.concepts.model import load_concepts
+
+        load_concepts(origin, path)
 
 
 def _refusing(work: Callable[[], Result]) -> Result:

@@ -27,6 +27,7 @@ Check = Callable[[Path, ModelKind, str, str], None]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 LOCK = "models.lock.json"
+ORIGINAL = Source()  # each entry's own address
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Registry:
 
     folder: Path
     entries: Mapping[str, Entry]
-    source: Source = Source()
+    source: Source = ORIGINAL
 
     def installed(self) -> dict[str, Installed]:
         """Name → what is here, whole as far as its size tells."""
@@ -186,7 +187,7 @@ class Registry:
         if file.is_dir():
             raise RegistryError(
                 f"{file} is a folder: give the checkpoint in it, or use a folder with "
-                f"open_clip_config.json as it is, by MODEL={file}"
+                "open_clip_config.json or config.json as it is, by MODEL or PROPOSALS"
             )
         if not file.is_file():
             raise RegistryError(f"there is no file {file}")
@@ -336,7 +337,7 @@ def open_registry(folder: Path, source: Source | None = None) -> Registry:
     own = folder / "models.toml"
     if own.is_file():
         entries |= _read(own)
-    return Registry(folder, entries, source or Source())
+    return Registry(folder, entries, source or ORIGINAL)
 
 
 def _read(path: Path) -> dict[str, Entry]:

@@ -103,7 +103,9 @@ def test_all_published_models_are_listed(register: Callable[..., None], checkpoi
     text = run("list").stdout
     for name in ("openai-vit-b-16", "remoteclip-rn50", "georsclip-vit-h-14", "skyclip-vit-l-14"):
         assert f"{name} " in text
-    assert "sam-vit-h            sam   vit_h               no         2.56 GB  Apache-2.0" in text
+    assert (
+        "sam-vit-h            sam       vit_h               no         2.56 GB  Apache-2.0" in text
+    )
 
 
 def test_an_archive_with_a_training_checkpoint(
