@@ -75,7 +75,7 @@ class SamProvider:
 
 
 def load_sam_provider(settings: WorkerSettings, remembered: Remembered) -> SamProvider:
-    """See `segmenter.load_provider`.
+    """See `loading.load_provider`.
 
     Raises:
         ModelError, RegistryError: there is no such model.

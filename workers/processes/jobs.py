@@ -38,7 +38,7 @@ from workers.queue.replies import (
 )
 
 if TYPE_CHECKING:
-    from workers.engine.segmenter import Segmenter
+    from workers.engine.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Workbench:
         stages: is told how far a job is.
     """
 
-    segmenter: "Segmenter"
+    segmenter: "Model"
     pictures: Pictures
     redis: Redis
     reply_seconds: int

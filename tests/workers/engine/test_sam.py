@@ -14,9 +14,10 @@ from dgl_rsis.sam.proposals import SamParameters
 from dgl_rsis.types import Label, Prompt
 from dgl_rsis.weights.checkpoints import ModelError
 from tests.dgl_rsis.sam.small_sam import small_sam
+from workers.engine.loading import load_segmenter
 from workers.engine.providers import Provider, Remembered
 from workers.engine.sam import SamProvider
-from workers.engine.segmenter import Segmenter, load_segmenter
+from workers.engine.segmenter import Segmenter
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
 from workers.settings import WorkerSettings
