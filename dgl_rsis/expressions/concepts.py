@@ -98,10 +98,9 @@ def _missing(decoupled: Decoupled, shown: Mapping[str, Concept]) -> str:
         return decoupled.noun
     for modifier in decoupled.modifiers:
         absent = [a.noun for a in modifier.anchors if not shown[a.noun].instances]
-        needed = len(modifier.anchors) if modifier.value == "between" else 1
-        if modifier.anchors and not modifier.negated:
-            if len(modifier.anchors) - len(absent) < needed:
-                return absent[0]
+        most = 0 if modifier.value == "between" else len(modifier.anchors) - 1
+        if len(absent) > most and absent and not modifier.negated:
+            return absent[0]
     return ""
 
 
