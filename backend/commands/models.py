@@ -22,7 +22,7 @@ from dgl_rsis.weights.identity import ModelKind, SamArchitecture
 from workers.registry.files import RegistryError
 from workers.registry.models import Entry, Registry, open_registry
 from workers.registry.transfer import Source
-from workers.settings import ModelSettings
+from workers.settings import ModelSettings, WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ SETTINGS: dict[ModelKind, tuple[str, ...]] = {
     "concepts": ("MODEL", "PROPOSALS"),
 }
 UNITS = ((1e9, "GB", 2), (1e6, "MB", 0))
+
+SAMPLES = Path(__file__).parents[2] / "samples" / "set"  # of no place that was trained on
 
 Result = TypeVar("Result")
 
@@ -74,6 +76,38 @@ def verify(
     for model, fault in faults.items():
         sys.stdout.write(f"{model}: {fault or 'as it came'}\n")
     if any(faults.values()):
+        raise typer.Exit(1)
+
+
+@app.command("try")
+def try_(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="As `models list` shows them, or folders; else all that are here."),
+    ] = None,
+    tiles: Annotated[
+        Path, typer.Option(help="Labelled tiles: images/, labels/ and classes.txt.")
+    ] = SAMPLES,
+    out: Annotated[Path, typer.Option(help="The picture: all models side by side.")] = Path(
+        "models.png"
+    ),
+    device: options.Device = None,
+) -> None:
+    """Try models on this machine: what they give on a few tiles, how long, how much memory."""
+    if not (tiles / "classes.txt").is_file():
+        refuse(f"there are no labelled tiles in {tiles}: give a folder with --tiles")
+    from PIL import Image
+
+    from backend.commands.progress import track
+    from backend.commands.trial import run
+
+    settings = options.read(WorkerSettings, device=device)
+    asked = _refusing(lambda: run.names_of(names or [], settings))
+    trials = [run.trial(name, settings, tiles) for name in track(asked, "trying")]
+    sys.stdout.write(run.table(trials))
+    _refusing(lambda: Image.fromarray(run.picture(trials, tiles)).save(out))
+    sys.stdout.write(f"{out}\n")
+    if all(each.measured.problem for each in trials):
         raise typer.Exit(1)
 
 

@@ -253,7 +253,8 @@ class _Votes:
 def _votes(masks: Mask, parameters: MapParameters) -> _Votes:
     # Pixels under the same masks have the same mean: there are far fewer such cells than pixels.
     first, cell = cells(masks)  # (U,), (H, W)
-    members = masks.reshape(len(masks), -1)[:, first].T.astype(np.float32)  # (U, N)
+    flat = masks.reshape(len(masks), cell.size)  # not -1: there may be no mask
+    members = flat[:, first].T.astype(np.float32)  # (U, N)
     areas = np.maximum([np.count_nonzero(mask) for mask in masks], 1)
     largest = int(areas.max(initial=1))
     members *= ((areas / largest) ** -parameters.area_exponent).astype(np.float32)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer, Sam3ImageProcessor, Sam3Model
@@ -78,7 +79,7 @@ class ConceptModel:
 
     def encode(self, window: RGB) -> Tensor:
         """One pass over (H, W, 3) uint8, squeezed into a square: (1, cells, D) float32."""
-        pixels = self.processor(window, return_tensors="pt").pixel_values.to(self.device)
+        pixels = self.processor(np.array(window), return_tensors="pt").pixel_values.to(self.device)
         with torch.inference_mode(), self._precision():
             states: Tensor = self.model.vision_encoder.backbone(pixels).last_hidden_state
         return states.float()

@@ -68,7 +68,7 @@ class Sam2:
     def encode(self, image: RGB) -> "Sam2Embedding":
         """See `Promptable`."""
         height, width = image.shape[:2]
-        pixels = self.processor(image, return_tensors="pt").pixel_values.to(self.device)
+        pixels = self.processor(np.array(image), return_tensors="pt").pixel_values.to(self.device)
         with torch.inference_mode(), self._precision():
             levels = self.model.get_image_embeddings(pixels)
         return Sam2Embedding(tuple(level.float() for level in levels), height, width)

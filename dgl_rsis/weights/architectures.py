@@ -98,7 +98,7 @@ def normalisation(architecture: str, visual: nn.Module) -> tuple[Colours, Colour
         architecture: one that open_clip lists, or "local-dir:FOLDER", whose config says them.
         visual: its image tower.
     """
-    own = visual.preprocess_cfg
+    own: Any = visual.preprocess_cfg
     tags = [] if ":" in architecture else open_clip.list_pretrained_tags_by_model(architecture)
     known = [open_clip.get_pretrained_cfg(architecture, tag) for tag in tags]
     said = {(tuple(x["mean"]), tuple(x["std"])) for x in known if x.get("mean") and x.get("std")}

@@ -4,6 +4,7 @@ Needs no library, so that the registry of models loads no torch.
 """
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,15 @@ def files_of(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted({file for pattern in FOLDER_FILES for file in path.glob(pattern)})
     return [path] if path.is_file() else []
+
+
+def is_concepts(folder: Path) -> bool:
+    """Whether a folder in Hugging Face's form is of SAM 3, by its config."""
+    try:
+        kind = json.loads((folder / CONFIG).read_text("utf-8")).get("model_type", "")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return kind in ("sam3", "sam3_video")
 
 
 def is_closed(name: str) -> bool:
