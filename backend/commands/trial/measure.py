@@ -101,7 +101,7 @@ def _measured(model: Model, tiles: Sequence[Sample], names: tuple[str, ...]) -> 
             overlaps.append(scores.overlap(_best(model, shown, sentence), truth).iou)
         for truth in _objects(tile, names):
             run = clicks.simulate(
-                truth, _timed(model, shown, click_seconds), always=CLICKS, most=CLICKS
+                truth, _answering(model, shown, click_seconds), always=CLICKS, most=CLICKS
             )
             clicked.append(run.after(CLICKS))
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -163,7 +163,7 @@ def _best(model: Model, shown: Picture, sentence: str) -> Mask:
     return found.candidates[0].mask
 
 
-def _timed(model: Model, shown: Picture, seconds: list[float]) -> Callable[[Prompt], Mask]:
+def _answering(model: Model, shown: Picture, seconds: list[float]) -> Callable[[Prompt], Mask]:
     """Answers of a model; the seconds of each click but the first, which may encode."""
     answered = 0
 
