@@ -1,6 +1,6 @@
 """Models that Hugging Face's own tools brought to this machine: read where they lie, never fetched.
 
-Their cache is at `HF_HOME`, or where that library's other variables say.
+Their cache is where that library's variables say, as HF_HOME.
 """
 
 import re

@@ -45,8 +45,6 @@ class Entry:
         bytes: its size; 0 when unknown.
         member: the file to take out, where `url` is a zip archive.
         gate: what has to be done before anybody gets it, and what its licence asks; "" for nothing.
-        memory_gib: resident memory of a worker that encodes and prompts 1024² on the CPU, GiB, as
-            measured with random weights of the same shape; 0 when nobody measured it.
         licence, trained_on, note, source: for people.
     """
 
@@ -59,7 +57,6 @@ class Entry:
     bytes: int = 0
     member: str = ""
     gate: str = ""
-    memory_gib: float = 0
     licence: str = ""
     trained_on: str = ""
     note: str = ""
