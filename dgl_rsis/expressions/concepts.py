@@ -134,7 +134,8 @@ def _shrunk(mask: Mask, shape: tuple[int, ...]) -> Mask:
     """(H, W) → (h, w) bool, by the nearest pixel."""
     rows = (np.arange(shape[0]) * 2 + 1) * mask.shape[0] // (2 * shape[0])
     columns = (np.arange(shape[1]) * 2 + 1) * mask.shape[1] // (2 * shape[1])
-    return mask[rows[:, None], columns]
+    shrunk: Mask = mask[rows[:, None], columns]
+    return shrunk
 
 
 def looking_like(image: RGB, found: Alike, look: Look, parameters: ExemplarParameters) -> Alike:

@@ -88,7 +88,8 @@ def measure(settings: WorkerSettings, folder: Path) -> Measured:
 def _measured(model: Model, tiles: Sequence[Sample], names: tuple[str, ...]) -> Measured:
     confusion, maps = scores.Confusion.empty(names), []
     overlaps, clicked = [], []
-    image_seconds, click_seconds = [], []
+    image_seconds: list[float] = []
+    click_seconds: list[float] = []
     labels = [Label(name) for name in names]
     for number, tile in enumerate(tiles):
         shown = Picture(tile.image, f"tile {number}", model.setting)
