@@ -23,8 +23,7 @@ from segment_anything.utils import amg
 from torch import Tensor, nn
 
 from dgl_rsis.sam import proposals
-from dgl_rsis.sam.decoding import decode
-from dgl_rsis.sam.model import SamEmbedding, SamModel, encode, ready, refine
+from dgl_rsis.sam.model import SamEmbedding, SamModel, decode, encode, ready, refine
 from dgl_rsis.sam.proposals import SamParameters
 from dgl_rsis.types import RGB, Prompt
 from starter.scenes import evaluation

@@ -29,7 +29,7 @@ from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
 from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import Label
 from starter.scenes.generate import generate
-from workers.engine.segmenter import load_segmenter
+from workers.engine.loading import load_segmenter
 from workers.settings import WorkerSettings
 
 PIECE = 1000  # pixels of a generated scene

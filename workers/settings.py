@@ -96,6 +96,28 @@ class SharedSettings(BaseSettings):
         return value
 
 
+class ModelSettings(SharedSettings):
+    """What `dgl-rsis models` needs.
+
+    Attributes:
+        dgl_rsis_models_url: where a server shows a models folder: files are fetched from there in
+            place of their publishers' addresses; None for these.
+        hf_token: of a Hugging Face account that accepted a model's licence; sent to that host only.
+    """
+
+    dgl_rsis_models_url: str | None = None
+    hf_token: SecretStr | None = None
+
+    @field_validator("dgl_rsis_models_url")
+    @classmethod
+    def _check_mirror(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(
+                f"DGL_RSIS_MODELS_URL is {value!r}, without a scheme: write http://… or https://…"
+            )
+        return value
+
+
 class WorkerSettings(SharedSettings):
     """What a worker process needs.
 

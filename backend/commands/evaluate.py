@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from backend.commands.progress import counting
-from workers.registry import models
+from workers.registry import names
 from workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def run(task: EvaluationRun) -> int:
     title, measure = _measurement(task, name, Path(folder) if folder else None)
     options = Options(
         dataset=name,
-        model=models.resolve_clip(settings.model, settings.models_dir),
+        model=names.resolve_clip(settings.model, settings.models_dir),
         device=settings.device,
         limit=task.limit,
         per_image=task.per_image,

@@ -21,12 +21,20 @@ from backend.commands.refusals import refuse, refuse_known, told
 from dgl_rsis.weights.identity import ModelKind, SamArchitecture
 from workers.registry.files import RegistryError
 from workers.registry.models import Entry, Registry, open_registry
-from workers.settings import SharedSettings
+from workers.registry.transfer import Source
+from workers.settings import ModelSettings, WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
 HEADER = ("NAME", "KIND", "ARCHITECTURE", "INSTALLED", "SIZE", "LICENCE", "TRAINED ON")
+SETTINGS: dict[ModelKind, tuple[str, ...]] = {
+    "clip": ("MODEL",),
+    "sam": ("PROPOSALS",),
+    "concepts": ("MODEL", "PROPOSALS"),
+}
 UNITS = ((1e9, "GB", 2), (1e6, "MB", 0))
+
+SAMPLES = Path(__file__).parents[2] / "samples" / "set"  # of no place that was trained on
 
 Result = TypeVar("Result")
 
@@ -71,6 +79,38 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command("try")
+def try_(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="As `models list` shows them, or folders; else all that are here."),
+    ] = None,
+    tiles: Annotated[
+        Path, typer.Option(help="Labelled tiles: images/, labels/ and classes.txt.")
+    ] = SAMPLES,
+    out: Annotated[Path, typer.Option(help="The picture: all models side by side.")] = Path(
+        "models.png"
+    ),
+    device: options.Device = None,
+) -> None:
+    """Try models on this machine: what they give on a few tiles, how long, how much memory."""
+    if not (tiles / "classes.txt").is_file():
+        refuse(f"there are no labelled tiles in {tiles}: give a folder with --tiles")
+    from PIL import Image
+
+    from backend.commands.progress import track
+    from backend.commands.trial import run
+
+    settings = options.read(WorkerSettings, device=device)
+    asked = _refusing(lambda: run.names_of(names or [], settings))
+    trials = [run.trial(name, settings, tiles) for name in track(asked, "trying")]
+    sys.stdout.write(run.table(trials))
+    _refusing(lambda: Image.fromarray(run.picture(trials, tiles)).save(out))
+    sys.stdout.write(f"{out}\n")
+    if all(each.measured.problem for each in trials):
+        raise typer.Exit(1)
+
+
 def table(registry: Registry) -> str:
     """All models, registered ones first, as lines of columns."""
     installed = registry.installed()
@@ -93,6 +133,9 @@ def pulled(registry: Registry, name: str) -> str:
     Raises:
         RegistryError, ModelError: it cannot be had; nothing unverified is kept.
     """
+    entry = registry.entries.get(name)
+    if entry and entry.gate and name not in registry.installed():
+        LOG.warning("%s: %s", name, entry.gate)
     with downloading(name) as progress:
         path = registry.pull(name, progress, _check)
     return _told(registry, name, path)
@@ -125,13 +168,15 @@ def added(
 
 
 def _registry() -> Registry:
-    return open_registry(options.read(SharedSettings).models_dir)
+    settings = options.read(ModelSettings)
+    token = settings.hf_token.get_secret_value() if settings.hf_token else ""
+    return open_registry(settings.models_dir, Source(settings.dgl_rsis_models_url or "", token))
 
 
 def _told(registry: Registry, name: str, path: Path) -> str:
-    setting = "MODEL" if registry.resolve(name).kind == "clip" else "PROPOSALS"
+    usage = " or ".join(f"{setting}={name}" for setting in SETTINGS[registry.resolve(name).kind])
     note = registry.entries[name].note if name in registry.entries else ""
-    return f"{path}\n{f'Note: {note}' + chr(10) if note else ''}Use it with {setting}={name}\n"
+    return f"{path}\n{f'Note: {note}' + chr(10) if note else ''}Use it with {usage}\n"
 
 
 def _row(entry: Entry, registry: Registry) -> tuple[str, ...]:
@@ -160,9 +205,26 @@ def _check(path: Path, kind: ModelKind, architecture: str, origin: str) -> None:
     if importlib.util.find_spec("torch") is None:
         LOG.warning("%s was not opened: torch is not installed here; the worker will", origin)
         return
+    if path.is_dir():
+        _check_folder(path, kind, origin)
+        return
     from dgl_rsis.weights import architectures
 
     architectures.check(path, kind, architecture, origin)
+
+
+def _check_folder(path: Path, kind: ModelKind, origin: str) -> None:
+    """Load it, where there is the library: it tells nothing of a model without its weights."""
+    if importlib.util.find_spec("transformers") is None:
+        LOG.warning("%s was not opened: install dgl-rsis[hf] to use it", origin)
+        return
+    from dgl_rsis.sam.sam2 import load_sam2
+
+    load_sam2(origin, path)
+    if kind == "concepts":
+        from dgl_rsis.concepts.model import load_concepts
+
+        load_concepts(origin, path)
 
 
 def _refusing(work: Callable[[], Result]) -> Result:

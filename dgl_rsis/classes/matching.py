@@ -259,7 +259,8 @@ class _Votes:
 def _votes(masks: Mask, parameters: MapParameters, boxes: Boxes | None = None) -> _Votes:
     # Pixels under the same masks have the same mean: there are far fewer such cells than pixels.
     first, cell = cells(masks, boxes)  # (U,), (H, W)
-    members = masks.reshape(len(masks), -1)[:, first].T.astype(np.float32)  # (U, N)
+    flat = masks.reshape(len(masks), cell.size)  # not -1: there may be no mask
+    members = flat[:, first].T.astype(np.float32)  # (U, N)
     sizes = np.bincount(cell.reshape(-1), minlength=len(first))  # (U,)
     areas = np.maximum(sizes @ (members > 0), 1)  # (N,)
     largest = int(areas.max(initial=1))

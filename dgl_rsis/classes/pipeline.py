@@ -46,6 +46,7 @@ from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.resolution import Resolution
+from dgl_rsis.runs import Runs, from_runs
 from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals, Segment
 
 LEAST_PRESENCE = 1e-3  # what is less likely to be there than this is no less likely
@@ -148,6 +149,21 @@ class EncodedImage:
 
 
 @dataclass(frozen=True)
+class Thing:
+    """An object as it is kept: a thousand masks of an image do not fit in memory.
+
+    Attributes:
+        label: of its class.
+        score: [0, 1].
+        runs: its mask at the size of the image.
+    """
+
+    label: str
+    score: float
+    runs: Runs
+
+
+@dataclass(frozen=True)
 class ClassSegmentation:
     """The answer of `segment_classes`.
 
@@ -161,6 +177,7 @@ class ClassSegmentation:
         bounds: what sizes objects of each label can have, in pixels of the image.
         border: (H, W) float32 in [0, 1], how likely the border of an object runs through each
             pixel; None where the model cannot tell.
+        things: the objects, where the model itself tells them apart; None: parts of the classes.
     """
 
     classes: tuple[Segment, ...]
@@ -171,6 +188,7 @@ class ClassSegmentation:
     margin: float
     bounds: Mapping[str, Limits] = field(default_factory=dict)
     border: Floats | None = None
+    things: tuple[Thing, ...] | None = None
 
     @property
     def objects(self) -> Iterator[Segment]:
@@ -178,6 +196,9 @@ class ClassSegmentation:
 
         One at a time: a thousand masks of an image do not fit in memory.
         """
+        if self.things is not None:
+            yield from (Segment(x.label, x.score, from_runs(x.runs)) for x in self.things)
+            return
         limit, largest = self.parameters.min_object, self.parameters.max_objects
         for segment in self.classes:
             bound = self.bounds.get(segment.label, Limits())

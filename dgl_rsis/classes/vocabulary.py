@@ -1,7 +1,7 @@
 """Labels → what to look for in images: their phrases, and the text features of these."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +14,7 @@ from dgl_rsis.classes.knowledge import ClassPhrases
 from dgl_rsis.classes.scales import Phrases
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
+from dgl_rsis.names import names_background
 from dgl_rsis.types import Floats, InputError, Label
 
 
@@ -81,12 +82,7 @@ def prepare(labels: Sequence[Label], clip: ClipModel, *, enrich: bool = True) ->
     Raises:
         InputError: no labels, or a name twice.
     """
-    if not labels:
-        raise InputError("no labels to look for: give at least one")
-    names = [label.name for label in labels]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"labels given twice: {', '.join(twice)}")
+    _check(labels)
     asked = knowledge.phrases(labels, enrich=enrich)
     phrases = [phrase for entry in asked for phrase in entry.phrases]
     prompts = [knowledge.prompts(phrase) if enrich else (phrase,) for phrase in phrases]
@@ -95,6 +91,40 @@ def prepare(labels: Sequence[Label], clip: ClipModel, *, enrich: bool = True) ->
     )
     texts = features.text_features(clip, prompts)
     return Vocabulary(tuple(labels), tuple(asked), texts, unasked)
+
+
+def concepts(labels: Sequence[Label]) -> Vocabulary:
+    """The same for a model that reads phrases itself, and judges each by itself [ours].
+
+    It says what is absent, so nothing implicit has to stand for that; a background of the user's
+    is what it is called, and nothing where it is called that alone.
+
+    Raises:
+        InputError: as `prepare`.
+    """
+    _check(labels)
+    asked = []
+    unasked = {i for i, x in enumerate(labels) if knowledge.unasked(x, closed=False)}
+    for i, entry in enumerate(knowledge.phrases(labels)[: len(labels)]):
+        label = entry.label
+        if label.background:
+            own = knowledge.phrases([replace(label, background=False)], enrich=False)[0]
+            nameless = names_background(label.name) and not label.synonyms
+            entry = replace(own, label=label)
+            unasked |= {i} if nameless else set()
+        asked.append(entry)
+    count = sum(len(entry.phrases) for entry in asked)
+    return Vocabulary(tuple(labels), tuple(asked), torch.zeros(count, 0), frozenset(unasked))
+
+
+def _check(labels: Sequence[Label]) -> None:
+    """Refuse no labels, or a name twice."""
+    if not labels:
+        raise InputError("no labels to look for: give at least one")
+    names = [label.name for label in labels]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"labels given twice: {', '.join(twice)}")
 
 
 def label_for(noun: str, labels: Sequence[Label], clip: ClipModel) -> str:

@@ -19,7 +19,13 @@ from open_clip.transformer import VisionTransformer
 
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.pixel_tower import PixelTower
-from dgl_rsis.weights.architectures import build_clip, clip_tokenizer, require_clip, require_device
+from dgl_rsis.weights.architectures import (
+    build_clip,
+    clip_tokenizer,
+    normalisation,
+    require_clip,
+    require_device,
+)
 from dgl_rsis.weights.checkpoints import ModelError, fill
 from dgl_rsis.weights.identity import STARTER, fingerprint, is_closed
 
@@ -135,14 +141,15 @@ def _load(
     model.to(device)
     visual = model.visual
     resnet = isinstance(visual, ModifiedResNet)
+    mean, std = normalisation(architecture, visual)
     side = int(visual.image_size if resnet else visual.image_size[0])
     log.info("loaded %s on %s", name, device)
     return ClipModel(
         name=name,
         model=model.eval().requires_grad_(False),
         tokenizer=tokenizer,
-        mean=tuple(visual.preprocess_cfg["mean"]),
-        std=tuple(visual.preprocess_cfg["std"]),
+        mean=mean,
+        std=std,
         crop_side=side,
         dense_side=int(extra.get("dense_side", side)),
         temperature=float(extra.get("temperature", TEMPERATURE)),

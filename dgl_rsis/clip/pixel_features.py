@@ -129,7 +129,8 @@ def pooled_pixels(
     """
     first, cell = known or cells(masks)  # (U,), (H, W)
     sums = _pixel_sums(pixels, cell, len(first))  # (U, R)
-    members = masks.reshape(len(masks), -1)[:, first].astype(np.float32)  # (N, U)
+    flat = masks.reshape(len(masks), cell.size)  # not -1: there may be no mask
+    members = flat[:, first].astype(np.float32)  # (N, U)
     return _placed(clip, members @ sums)
 
 

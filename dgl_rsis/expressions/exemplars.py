@@ -30,8 +30,9 @@ from dgl_rsis.expressions.instances import InstanceParameters
 from dgl_rsis.expressions.shapes import Shapes
 from dgl_rsis.regions import proposals
 from dgl_rsis.regions.proposals import RegionParameters
-from dgl_rsis.types import Floats, InputError, Mask, Proposals, Segment
+from dgl_rsis.types import RGB, Floats, InputError, Mask, Proposals, Segment
 
+EMPTY = "the exemplar is empty: draw or click one thing first"
 MEAN = slice(0, 3)  # of a key: the mean colour, CIELAB in `prototypes.MEAN_UNITS`
 
 
@@ -343,7 +344,7 @@ def _examples(
     shown = _at_size(_checked(exemplar, "exemplar", encoded), encoded.proposed)
     parts = _alone(shown, parameters)
     if not parts:
-        raise InputError("the exemplar is empty: draw or click one thing first")
+        raise InputError(EMPTY)
     found = proposals.of_masks(parts, *exemplar.shape)
     return _Things.of(encoded, found, _encode(encoded, clip, found, parameters))
 
@@ -440,16 +441,59 @@ def _parts(
 def _scores(candidates: _Things, sought: _Sought, parameters: ExemplarParameters) -> Floats:
     """How like the most similar example each candidate is: (N,) float32 in [0, 1]."""
     one, other = sought.look, candidates.shapes
-    sizes = np.log(np.maximum(other.areas, 1)) - np.log(one.areas)[:, None]  # (M, N)
-    forms = _elongation(other) - one.elongations[:, None]
-    colours = np.linalg.norm(candidates.colours - one.colours[:, None], axis=2)
-    likeness = (
-        sought.likeness(candidates.features)
-        * _near(sizes, parameters.size)
-        * _near(forms, parameters.form)
-        * _near(colours, parameters.colour)
+    likeness = sought.likeness(candidates.features) * _outward(
+        one, other, candidates.colours, parameters
     )
     scores: Floats = likeness.max(axis=0).astype(np.float32)
+    return scores
+
+
+def _outward(
+    look: Look, measured: Shapes, colours: Floats, parameters: ExemplarParameters
+) -> Floats:
+    """How like each of M examples N masks are in size, form and colour: (M, N) in [0, 1]."""
+    sizes = np.log(np.maximum(measured.areas, 1)) - np.log(look.areas)[:, None]
+    forms = _elongation(measured) - look.elongations[:, None]
+    apart = np.linalg.norm(colours - look.colours[:, None], axis=2)
+    likeness: Floats = (
+        _near(sizes, parameters.size)
+        * _near(forms, parameters.form)
+        * _near(apart, parameters.colour)
+    )
+    return likeness
+
+
+def outward_look(
+    image: RGB, exemplar: Mask, metres: float | None, parameters: ExemplarParameters
+) -> Look:
+    """The look of an exemplar for a model without features of masks: size, form and colour alone.
+
+    Args:
+        image: (H, W, 3) uint8.
+        exemplar: (H, W) bool; each of its parts is an example.
+        metres: of the ground that a pixel shows; None where nobody says.
+        parameters: see there.
+
+    Raises:
+        InputError: the exemplar is empty.
+    """
+    parts = _alone(exemplar, replace(parameters, examples=parameters.carried))
+    if not parts:
+        raise InputError(EMPTY)
+    found = proposals.of_masks(parts, *exemplar.shape)
+    measured = shapes.measure(found.masks, found.height, found.width, found.boxes)
+    colours = prototypes.describe(image, found)[:, MEAN]
+    directions = torch.ones(len(parts), 1)
+    return Look(directions, measured.areas, _elongation(measured), colours, metres)
+
+
+def outward_scores(
+    image: RGB, found: Proposals, look: Look, parameters: ExemplarParameters
+) -> Floats:
+    """How like the most similar example of such a look masks are: (N,) float32 in [0, 1]."""
+    measured = shapes.measure(found.masks, found.height, found.width, found.boxes)
+    colours = prototypes.describe(image, found)[:, MEAN]
+    scores: Floats = _outward(look, measured, colours, parameters).max(axis=0).astype(np.float32)
     return scores
 
 

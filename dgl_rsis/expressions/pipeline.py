@@ -157,11 +157,8 @@ def refer(
     Raises:
         InputError: an empty expression.
     """
-    if not expression.strip():
-        raise InputError("the expression is empty: say what to look for, as in 'the white tank'")
-    seconds = dict(encoded.seconds)
-    decoupled = decouple.decouple(expression)
-    if parameters.mode == "geometry" and (reason := _undecidable(decoupled)):
+    decoupled, seconds = read(expression), dict(encoded.seconds)
+    if parameters.mode == "geometry" and (reason := undecidable(decoupled)):
         return ExpressionSegmentation(decoupled, (), reason, None, seconds)
     with timed(seconds, "text"):
         question = _ask(decoupled, clip)
@@ -171,21 +168,32 @@ def refer(
             ranking = _rank(encoded.proposed, parts, parameters)
         answers = _candidates(encoded.proposed, parts, ranking, parameters.top_k)
         by_rank = ExpressionSegmentation(question.decoupled, answers, "", None, seconds)
-        return _valid(by_rank, encoded)
-    return _valid(_by_stages(encoded, question, clip, parameters, seconds), encoded)
+        return within(by_rank, encoded.valid)
+    return within(_by_stages(encoded, question, clip, parameters, seconds), encoded.valid)
 
 
-def _valid(segmentation: ExpressionSegmentation, encoded: EncodedImage) -> ExpressionSegmentation:
+def within(segmentation: ExpressionSegmentation, valid: Mask | None) -> ExpressionSegmentation:
     """Candidates without the pixels that show nothing, and without those that are nothing else."""
-    if encoded.valid is None:
+    if valid is None:
         return segmentation
-    cut = (replace(each, mask=each.mask & encoded.valid) for each in segmentation.candidates)
+    cut = (replace(each, mask=each.mask & valid) for each in segmentation.candidates)
     left = tuple(each for each in cut if each.mask.any())
     reason = segmentation.reason or ("" if left else "it is not where the picture shows something")
     return replace(segmentation, candidates=left, reason=reason)
 
 
-def _undecidable(decoupled: Decoupled) -> str:
+def read(expression: str) -> Decoupled:
+    """An expression in its parts.
+
+    Raises:
+        InputError: it is empty.
+    """
+    if not expression.strip():
+        raise InputError("the expression is empty: say what to look for, as in 'the white tank'")
+    return decouple.decouple(expression)
+
+
+def undecidable(decoupled: Decoupled) -> str:
     """What an expression denies that cannot be measured on masks; "" for nothing."""
     if decoupled.refused:
         return decoupled.reason
@@ -269,21 +277,45 @@ def _by_stages(
         boxes = proposals.boxes_of_masks(proposed)
         activity = selection.contrast(proposed.masks, boxes, activation)
         parts = {"class": of_noun, "cam": activity}
-        if parameters.mode == "geometry":
-            if seen.whole is None:
-                parts["quality"] = proposed.quality
-            else:
-                parts["whole"] = seen.whole
-            parts["geometry"] = _geometry(encoded.image, seen, question, parameters)
-        ranking = _only_fitting(_rank(proposed, parts, parameters), parts, parameters)
-        if not len(ranking.order):
-            reason = f"what looks like {decoupled.noun!r} here is not as the sentence says"
-            return ExpressionSegmentation(decoupled, (), reason, cam, seconds)
-        count = _target_count(decoupled, ranking, parameters)
-        answers = _candidates(proposed, parts, ranking, max(count, parameters.top_k))
-        if count > 1:
-            answers = (_union(answers[:count]), *answers)
-    return ExpressionSegmentation(decoupled, answers[: parameters.top_k], "", cam, seconds)
+        answers, reason = ordered(
+            encoded.image, seen, decoupled, question.classes, parts, parameters
+        )
+    return ExpressionSegmentation(decoupled, answers, reason, cam, seconds)
+
+
+def ordered(
+    image: RGB,
+    seen: Candidates,
+    decoupled: Decoupled,
+    classes: Mapping[str, int],
+    parts: Mapping[str, Floats],
+    parameters: ResParameters,
+) -> tuple[tuple[Candidate, ...], str]:
+    """The candidates that fit an expression, best first, and why there is none.
+
+    Args:
+        image: (H, W, 3) uint8.
+        seen: the candidates, N.
+        decoupled: the expression.
+        classes: noun of the target and of each anchor → its class index.
+        parts: what was said of each candidate so far, (N,) in [0, 1]: "class", perhaps "cam".
+        parameters: see there.
+    """
+    proposed, said = seen.masks, dict(parts)
+    if parameters.mode == "geometry":
+        if seen.whole is None:
+            said["quality"] = proposed.quality
+        else:
+            said["whole"] = seen.whole
+        said["geometry"] = _geometry(image, seen, decoupled, classes, parameters)
+    ranking = _only_fitting(_rank(proposed, said, parameters), said, parameters)
+    if not len(ranking.order):
+        return (), f"what looks like {decoupled.noun!r} here is not as the sentence says"
+    count = _target_count(decoupled, ranking, parameters)
+    answers = _candidates(proposed, said, ranking, max(count, parameters.top_k))
+    if count > 1:
+        answers = (_union(answers[:count]), *answers)
+    return answers[: parameters.top_k], ""
 
 
 def _of(question: _Question, index: int) -> Tensor:
@@ -293,11 +325,15 @@ def _of(question: _Question, index: int) -> Tensor:
 
 
 def _geometry(
-    image: RGB, seen: Candidates, question: _Question, parameters: ResParameters
+    image: RGB,
+    seen: Candidates,
+    decoupled: Decoupled,
+    classes: Mapping[str, int],
+    parameters: ResParameters,
 ) -> Floats:
     """How well place, size and colour of each mask fit the modifiers: (N,) float32 in [0, 1]."""
     confidence = seen.confidence
-    modifiers = question.decoupled.modifiers
+    modifiers = decoupled.modifiers
     words = [m for m in modifiers if m.kind == "attribute" and colours.knows(m.value)]
     fits: Floats = np.ones(len(confidence), dtype=np.float32)
     if words:
@@ -307,8 +343,8 @@ def _geometry(
     measured = _measure(seen.masks)
     others = measured if seen.others is seen.masks else None
     anchors = {}
-    for anchor in question.decoupled.anchors:
-        index = question.classes[anchor.noun]
+    for anchor in decoupled.anchors:
+        index = classes[anchor.noun]
         if index == 0:  # another instance of the noun
             among, likely = measured, confidence
         else:

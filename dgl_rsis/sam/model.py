@@ -1,8 +1,9 @@
 """Segment Anything: loading it, one pass over an image, one mask for a prompt.
 
 [ours] SAM (Kirillov et al., arXiv 2304.02643) through the library `segment_anything`: its modules,
-weights and formulas. Points and boxes count pixels from the outer edge of the first one;
-`SamPredictor` counts from its centre, so half a pixel is taken off before its arithmetic.
+weights and formulas, called in an order that spares work and changes no result. Points and boxes
+count pixels from the outer edge of the first one; `SamPredictor` counts from its centre, so half a
+pixel is taken off before its arithmetic.
 """
 
 import logging
@@ -12,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from dgl_rsis.sam.promptable import Arrays, Embedding, Size
 from dgl_rsis.sam.prompts import Pointed, as_logits, translate
 from dgl_rsis.types import RGB, Prompt, Refined
 from dgl_rsis.weights.architectures import build_sam, require_device, require_sam
@@ -23,8 +26,6 @@ from dgl_rsis.weights.checkpoints import ModelError, fill
 from dgl_rsis.weights.identity import fingerprint
 
 log = logging.getLogger(__name__)
-
-Size = tuple[int, int]  # height, width
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,33 @@ class SamModel:
         kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda")
 
+    def encode(self, image: RGB) -> "SamEmbedding":
+        """See `Promptable`."""
+        return encode(self, image)
+
+    def from_arrays(self, arrays: Arrays) -> "SamEmbedding":
+        """See `Promptable`."""
+        features = torch.from_numpy(arrays["features"]).to(self.device)
+        rows, columns, height, width = arrays["sizes"].tolist()
+        return SamEmbedding(features, (rows, columns), height, width)
+
+    def decode(
+        self, embedding: Embedding, points: NDArray[np.float64], pred_iou: float
+    ) -> tuple[Tensor, Tensor]:
+        """See `Promptable`."""
+        assert isinstance(embedding, SamEmbedding)
+        return decode(self, embedding, points, pred_iou)
+
+    def enlarged(self, low: Tensor, embedding: Embedding, size: Size) -> Tensor:
+        """See `Promptable`."""
+        assert isinstance(embedding, SamEmbedding)
+        return upscaled(self, low, embedding.input_size, size)
+
+    def refine(self, embedding: Embedding, prompt: Prompt) -> Refined:
+        """See `Promptable`."""
+        assert isinstance(embedding, SamEmbedding)
+        return refine(self, embedding, prompt)
+
 
 @dataclass(frozen=True)
 class SamEmbedding:
@@ -79,6 +107,11 @@ class SamEmbedding:
     def nbytes(self) -> int:
         """Bytes of the features: 4 MiB."""
         return self.features.nbytes
+
+    def to_arrays(self) -> Arrays:
+        """See `Embedding`."""
+        sizes = np.array([*self.input_size, self.height, self.width])
+        return {"features": self.features.float().cpu().numpy(), "sizes": sizes}
 
 
 def load_sam(architecture: str, path: Path, device: str = "cpu") -> SamModel:
@@ -215,3 +248,61 @@ def upscaled(sam: SamModel, low: Tensor, inside: Size, size: Size) -> Tensor:
     if inside != size:  # else the second step changes nothing
         logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
     return logits[:, 0]
+
+
+def decode(
+    sam: SamModel, embedding: SamEmbedding, points: NDArray[np.float64], pred_iou: float
+) -> tuple[Tensor, Tensor]:
+    """Masks for single points that promise more than an IoU: what the mask decoder finds.
+
+    The order of its steps is changed: the image's features are given once instead of once a point,
+    so that what the first layer computes from them alone is computed once; and IoU is predicted
+    before any mask is made.
+
+    Args:
+        sam: the model.
+        embedding: of the image.
+        points: (n, 2) float64, x and y, pixels of the image.
+        pred_iou: masks stay that are predicted to have a greater one.
+
+    Returns:
+        (m, 256, 256) float32 logits and (m,) float32 predicted IoU, point after point.
+    """
+    prompts, decoder = sam.model.prompt_encoder, sam.model.mask_decoder
+    coordinates = torch.from_numpy(framed(points, embedding)).to(sam.device)[:, None]
+    labels = torch.ones(len(points), 1, dtype=torch.int32, device=sam.device)
+    # In float32: bfloat16 would put points up to 2 pixels in 1024 elsewhere.
+    sparse, _ = prompts(points=(coordinates, labels), boxes=None, masks=None)  # (n, 2, 256)
+    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # (1 + 4, 256)
+    tokens = torch.cat([own.expand(len(points), -1, -1), sparse], dim=1)
+    image = embedding.features + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
+    places = prompts.get_dense_pe()
+    with sam.precision():
+        tokens, image = decoder.transformer(image, places, tokens)
+    # Not in bfloat16, whose steps near 1 are 0.004.
+    iou = decoder.iou_prediction_head(tokens[:, 0].float())[:, 1:]  # (n, 3)
+    good = iou > pred_iou
+    rows = good.any(dim=1)
+    with sam.precision():
+        low = _masks_of(decoder, tokens[rows], image[rows], embedding.features.shape[-1])
+    return low[good[rows]].float(), iou[good]
+
+
+def _masks_of(decoder: Any, tokens: Tensor, image: Tensor, side: int) -> Tensor:
+    """Logits of the three masks of each point.
+
+    Args:
+        decoder: of the model.
+        tokens: (n, 7, 256), after the transformer.
+        image: (n, side², 256), likewise.
+        side: of the feature map.
+
+    Returns:
+        (n, 3, 4 · side, 4 · side).
+    """
+    plane = image.transpose(1, 2).unflatten(2, (side, side))  # (n, 256, side, side)
+    fine = decoder.output_upscaling(plane)  # (n, 32, 4 side, 4 side)
+    weights = torch.stack(
+        [decoder.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in (1, 2, 3)], dim=1
+    )  # (n, 3, 32)
+    return torch.einsum("nmc,nchw->nmhw", weights, fine)

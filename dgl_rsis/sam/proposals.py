@@ -22,8 +22,8 @@ from segment_anything.utils import amg
 from torch import Tensor
 from torchvision.ops import nms
 
-from dgl_rsis.sam.decoding import Batches, decode
-from dgl_rsis.sam.model import SamEmbedding, SamModel, Size, encode, upscaled
+from dgl_rsis.sam.decoding import Batches
+from dgl_rsis.sam.promptable import Embedding, Promptable, Size
 from dgl_rsis.types import RGB, Mask, Proposals
 
 log = logging.getLogger(__name__)
@@ -69,9 +69,9 @@ class SamParameters:
 
 def propose(
     image: RGB,
-    sam: SamModel,
+    sam: Promptable,
     parameters: SamParameters,
-    embedding: SamEmbedding | None = None,
+    embedding: Embedding | None = None,
 ) -> Proposals:
     """Masks of everything that Segment Anything finds at the points of a grid.
 
@@ -211,14 +211,14 @@ def _joined(parts: list[_Masks]) -> _Masks:
 def _within(
     frame: _Frame,
     image: RGB,
-    sam: SamModel,
-    known: SamEmbedding | None,
+    sam: Promptable,
+    known: Embedding | None,
     parameters: SamParameters,
     batches: Batches,
 ) -> _Masks:
     """Masks of one crop, without duplicates."""
     left, top, right, bottom = frame.crop
-    embedding = known or encode(sam, image[top:bottom, left:right])
+    embedding = known or sam.encode(image[top:bottom, left:right])
     grid = amg.build_point_grid(parameters.points_per_side)
     # Half a pixel more, since the formulas of the generator take these for centres of pixels.
     points = grid * (right - left, bottom - top) + 0.5
@@ -232,12 +232,12 @@ def _within(
 def _at(
     points: NDArray[np.float64],
     frame: _Frame,
-    sam: SamModel,
-    embedding: SamEmbedding,
+    sam: Promptable,
+    embedding: Embedding,
     parameters: SamParameters,
 ) -> _Masks:
     """Masks of one batch of points that pass all thresholds."""
-    low, iou = decode(sam, embedding, points, parameters.pred_iou)
+    low, iou = sam.decode(embedding, points, parameters.pred_iou)
     if parameters.stability > 0:
         # Enlarging makes no logit greater, and without one above the upper cut stability is 0.
         hopeful = low.amax(dim=(1, 2)) > sam.threshold + parameters.stability_offset
@@ -246,16 +246,14 @@ def _at(
     step = max(1, MOST_PIXELS // max(sam.side**2, size[0] * size[1]))
     return _joined(
         [
-            _measured(
-                upscaled(sam, some, embedding.input_size, size), scores, frame, sam, parameters
-            )
+            _measured(sam.enlarged(some, embedding, size), scores, frame, sam, parameters)
             for some, scores in zip(low.split(step), iou.split(step), strict=True)
         ]
     )
 
 
 def _measured(
-    logits: Tensor, iou: Tensor, frame: _Frame, sam: SamModel, parameters: SamParameters
+    logits: Tensor, iou: Tensor, frame: _Frame, sam: Promptable, parameters: SamParameters
 ) -> _Masks:
     """The stable ones that the crop does not cut, as runs.
 

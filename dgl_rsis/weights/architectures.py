@@ -12,12 +12,16 @@ from typing import Any, get_args
 
 import open_clip
 import torch
+from huggingface_hub import constants as hub_constants
+from huggingface_hub.errors import OfflineModeIsEnabled
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import nn
 
 from dgl_rsis.weights.checkpoints import ModelError, fill
 from dgl_rsis.weights.identity import ModelKind, SamArchitecture
+
+Colours = tuple[float, float, float]
 
 
 def require_device(device: str) -> None:
@@ -66,7 +70,7 @@ def build_clip(architecture: str, device: str = "cpu") -> Any:
     """
     if ":" not in architecture:
         require_clip(architecture)
-    with _without_warning(), _refusing(architecture), torch.device(device):
+    with _without_warning(), _offline(), _refusing(architecture), torch.device(device):
         model = open_clip.create_model(
             architecture, load_weights=False, device=device, pretrained_text=False
         )
@@ -80,8 +84,28 @@ def clip_tokenizer(architecture: str) -> Any:
     Raises:
         ModelError: its vocabulary is not here.
     """
-    with _refusing(architecture):
+    with _offline(), _refusing(architecture):
         return open_clip.get_tokenizer(architecture)
+
+
+def normalisation(architecture: str, visual: nn.Module) -> tuple[Colours, Colours]:
+    """Mean and standard deviation of each colour channel that a model was trained with.
+
+    An architecture does not say them, its published weights do: SigLIP and PE centre at a half. So
+    they are taken where all weights that open_clip knows of it agree, else as the tower has them.
+
+    Args:
+        architecture: one that open_clip lists, or "local-dir:FOLDER", whose config says them.
+        visual: its image tower.
+    """
+    own: Any = visual.preprocess_cfg
+    tags = [] if ":" in architecture else open_clip.list_pretrained_tags_by_model(architecture)
+    known = [open_clip.get_pretrained_cfg(architecture, tag) for tag in tags]
+    said = {(tuple(x["mean"]), tuple(x["std"])) for x in known if x.get("mean") and x.get("std")}
+    if len(said) == 1 and len(known) == sum(bool(x.get("mean")) for x in known):
+        mean, std = said.pop()
+        return mean, std
+    return tuple(own["mean"]), tuple(own["std"])
 
 
 def require_sam(architecture: str) -> None:
@@ -161,7 +185,27 @@ def _refusing(architecture: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
-        raise ModelError(f"{architecture!r} cannot be built: {error}") from error
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        if "huggingface.co" in str(error) or isinstance(error, OfflineModeIsEnabled):
+            reason = (
+                "its words are in files of their own, which are not here: use a folder with them "
+                "and open_clip_config.json as MODEL, or bring them into Hugging Face's cache"
+            )
+        raise ModelError(f"{architecture!r} cannot be built: {reason}") from error
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Without the network: what is in the cache of Hugging Face's tools is taken from there.
+
+    open_clip would fetch vocabularies and configs of other libraries as it builds a model.
+    """
+    before = hub_constants.HF_HUB_OFFLINE
+    hub_constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub_constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from dgl_rsis.scenes.reading import Grid, open_scene
 from dgl_rsis.scenes.tiles import Window
 from tests.cases.odd_photos import DATA
 from tests.small_scene import picture, write_scene
-from workers.engine.segmenter import load_segmenter
+from workers.engine.loading import load_segmenter
 from workers.settings import WorkerSettings
 
 LEGEND = Legend(["water"], {"water": "#0000ff"})

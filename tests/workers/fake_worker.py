@@ -158,7 +158,7 @@ class FakeSegmenter:
         brightness = torch.tensor([[1.0, float(_bright(picture)[exemplar].all())]])
         return Look(brightness, one * np.count_nonzero(exemplar), one, np.ones((1, 3)), None)
 
-    def alike_elsewhere(self, picture: Picture, look: Look, batch: int) -> Alike:
+    def alike_elsewhere(self, picture: Picture, look: Look, label: str, batch: int) -> Alike:
         """Two halves of what is as bright; none of the dark."""
         return _halves(_bright(picture), 2 if look.directions[0, 1] else 0)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dgl_rsis.classes.pipeline import ClassSegmentation
     from dgl_rsis.expressions.exemplars import Alike
     from dgl_rsis.expressions.pipeline import ExpressionSegmentation
-    from workers.engine.segmenter import Segmenter
+    from workers.engine.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def _unheard(stage: str) -> None:
 
 def answer(
     request: SegmentRequest,
-    segmenter: "Segmenter",
+    segmenter: "Model",
     pictures: Pictures,
     recall: Recall | None = None,
     say: Callable[[str], None] = _unheard,
@@ -130,7 +130,7 @@ def _named(name: str) -> Iterator[None]:
 
 def _answer(
     request: SegmentRequest,
-    segmenter: "Segmenter",
+    segmenter: "Model",
     pictures: Pictures,
     recall: Recall | None,
     say: Callable[[str], None],
@@ -169,7 +169,7 @@ def to_results(
     return (*by_class, *by_object)
 
 
-def _check_version(request: SegmentRequest, segmenter: "Segmenter") -> None:
+def _check_version(request: SegmentRequest, segmenter: "Model") -> None:
     """See that a request is for this model.
 
     Raises:
@@ -185,7 +185,7 @@ def _check_version(request: SegmentRequest, segmenter: "Segmenter") -> None:
 
 
 def _segmented(
-    segmenter: "Segmenter",
+    segmenter: "Model",
     picture: Picture,
     request: SegmentRequest,
     learnt: Prototypes | None,
@@ -200,7 +200,7 @@ def _segmented(
     )
 
 
-def _referred(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) -> _Answer:
+def _referred(segmenter: "Model", picture: Picture, request: SegmentRequest) -> _Answer:
     segmentation, fitting = _in_memory(
         segmenter,
         picture,
@@ -211,7 +211,7 @@ def _referred(segmenter: "Segmenter", picture: Picture, request: SegmentRequest)
     return _Answer(lambda: _candidates(segments), segmentation.seconds, segmentation.reason)
 
 
-def _pointed(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) -> _Answer:
+def _pointed(segmenter: "Model", picture: Picture, request: SegmentRequest) -> _Answer:
     assert request.pointed is not None
     prompt = to_prompt(request.pointed, *picture.pixels.shape[:2])
     if not request.expression:
@@ -232,7 +232,7 @@ def _pointed(segmenter: "Segmenter", picture: Picture, request: SegmentRequest) 
     return _Answer(refined.segments, {**segmentation.seconds, **refined.seconds}, refined.reason)
 
 
-def _alike(segmenter: "Segmenter", picture: Picture, exemplar: Exemplar, label: str) -> _Answer:
+def _alike(segmenter: "Model", picture: Picture, exemplar: Exemplar, label: str) -> _Answer:
     """Everything else that is like an exemplar, and what that looks like."""
     shape, started = picture.pixels.shape[:2], time.perf_counter()
     mask = to_mask(exemplar.mask, "exemplar", *shape)
@@ -246,11 +246,11 @@ def _alike(segmenter: "Segmenter", picture: Picture, exemplar: Exemplar, label: 
     return _Answer(lambda: _every(alike, label), seconds, reason, look=looks.to_message(look))
 
 
-def _alike_elsewhere(segmenter: "Segmenter", picture: Picture, look: Look, label: str) -> _Answer:
+def _alike_elsewhere(segmenter: "Model", picture: Picture, look: Look, label: str) -> _Answer:
     """Everything that is like the exemplar of another image."""
     started, wanted = time.perf_counter(), looks.from_message(look)
     alike = _in_memory(
-        segmenter, picture, lambda batch: segmenter.alike_elsewhere(picture, wanted, batch)
+        segmenter, picture, lambda batch: segmenter.alike_elsewhere(picture, wanted, label, batch)
     )
     seconds = {"alike": time.perf_counter() - started}
     return _Answer(lambda: _every(alike, label), seconds, "" if len(alike) else NOTHING_LIKE_IT)
@@ -274,7 +274,7 @@ def _agreeing(segmentation: "ExpressionSegmentation", prompt: Prompt, label: str
 
 
 def _refined(
-    segmenter: "Segmenter", picture: Picture, prompt: Prompt, label: str, labels: Sequence[Label]
+    segmenter: "Model", picture: Picture, prompt: Prompt, label: str, labels: Sequence[Label]
 ) -> _Answer:
     """One mask by pointing alone."""
     started = time.perf_counter()
@@ -289,7 +289,7 @@ def _refined(
     return _Answer(lambda: _candidates([segment]), seconds)
 
 
-def _label_of(segmenter: "Segmenter", picture: Picture, mask: Mask, labels: Sequence[Label]) -> str:
+def _label_of(segmenter: "Model", picture: Picture, mask: Mask, labels: Sequence[Label]) -> str:
     return _in_memory(
         segmenter, picture, lambda batch: segmenter.label_of(picture, mask, labels, batch)
     )
@@ -303,7 +303,7 @@ def _result(item: Segment, level: str) -> SegmentResult:
     return SegmentResult(item.label, float(item.score), level, to_runs(item.mask))
 
 
-def _in_memory(segmenter: "Segmenter", picture: Picture, work: Callable[[int], Result]) -> Result:
+def _in_memory(segmenter: "Model", picture: Picture, work: Callable[[int], Result]) -> Result:
     """Do the work; when the memory is full, once more with half the batch."""
     try:
         return work(segmenter.batch)

@@ -17,13 +17,13 @@ from workers.messages import LearnRequest, Marked
 from workers.queue.prototypes import PrototypeStore
 
 if TYPE_CHECKING:
-    from workers.engine.segmenter import Segmenter
+    from workers.engine.model import Model
 
 UNMARKED, CONTESTED = -1, -2
 
 
 def update_share(
-    request: LearnRequest, segmenter: "Segmenter", pictures: Pictures, store: PrototypeStore
+    request: LearnRequest, segmenter: "Model", pictures: Pictures, store: PrototypeStore
 ) -> str:
     """Put what one annotation shows in the place of what it showed before.
 
@@ -58,9 +58,7 @@ def update_share(
     return f"{shown or 'nothing'}; project {project} is at {revision or 'no'} revision now"
 
 
-def _shown_by(
-    image: str, regions: Marked, segmenter: "Segmenter", pictures: Pictures
-) -> Prototypes:
+def _shown_by(image: str, regions: Marked, segmenter: "Model", pictures: Pictures) -> Prototypes:
     """What the regions of one image show; raises as `update_share`."""
     picture, _ = pictures.open(image)
     labels = tuple(dict.fromkeys(label for label, _ in regions))

@@ -1,20 +1,21 @@
 """Masks by Segment Anything, as a provider."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dgl_rsis.regions.proposals import RegionParameters
-from dgl_rsis.sam import model, proposals
-from dgl_rsis.sam.model import SamEmbedding, SamModel
+from dgl_rsis.sam import proposals
+from dgl_rsis.sam.promptable import Embedding, Promptable
 from dgl_rsis.sam.proposals import SamParameters
 from dgl_rsis.types import Prompt, Proposals, Refined
+from dgl_rsis.weights.identity import FOLDER
 from workers.engine.providers import Provider, Remembered
 from workers.images.cache import Arrays
 from workers.images.pictures import Picture
-from workers.registry import models
+from workers.registry import names
 from workers.settings import WorkerSettings
 
 
@@ -32,7 +33,7 @@ class SamProvider:
         self,
         remembered: Remembered,
         name: str,
-        model: SamModel,
+        model: Promptable,
         parameters: SamParameters | None = None,
     ) -> None:
         self._remembered = remembered
@@ -60,34 +61,39 @@ class SamProvider:
 
     def refine(self, picture: Picture, prompt: Prompt) -> Refined:
         """See `MaskProvider`."""
-        return model.refine(self._model, self._embedding(picture), prompt)
+        return self._model.refine(self._embedding(picture), prompt)
 
-    def _proposed(self, picture: Picture, embedding: SamEmbedding | None) -> Arrays:
+    def _proposed(self, picture: Picture, embedding: Embedding | None) -> Arrays:
         return _packed(proposals.propose(picture.pixels, self._model, self._parameters, embedding))
 
-    def _embedding(self, picture: Picture) -> SamEmbedding:
+    def _embedding(self, picture: Picture) -> Embedding:
+        model = self._model
         arrays = self._remembered.get(
-            picture, "sam", self._model.fingerprint, lambda: self._encoded(picture)
+            picture, "sam", model.fingerprint, lambda: model.encode(picture.pixels).to_arrays()
         )
-        features = torch.from_numpy(arrays["features"]).to(self._model.device)
-        rows, columns, height, width = arrays["sizes"].tolist()
-        return SamEmbedding(features, (rows, columns), height, width)
-
-    def _encoded(self, picture: Picture) -> Arrays:
-        embedding = model.encode(self._model, picture.pixels)
-        sizes = np.array([*embedding.input_size, embedding.height, embedding.width])
-        return {"features": embedding.features.float().cpu().numpy(), "sizes": sizes}
+        return model.from_arrays(arrays)
 
 
 def load_sam_provider(settings: WorkerSettings, remembered: Remembered) -> SamProvider:
-    """See `segmenter.load_provider`.
+    """See `loading.load_provider`.
 
     Raises:
         ModelError, RegistryError: there is no such model.
     """
     name = settings.proposals
-    architecture, path = models.resolve_sam(name, settings.models_dir)
-    return SamProvider(remembered, name, model.load_sam(architecture, path, settings.device))
+    architecture, path = names.resolve_sam(name, settings.models_dir)
+    return SamProvider(remembered, name, _load(name, architecture, path, settings.device))
+
+
+def _load(name: str, architecture: str, path: Path, device: str) -> Promptable:
+    """Each family has a library of its own, which is needed for nothing else."""
+    if architecture == FOLDER:
+        from dgl_rsis.sam.sam2 import load_sam2
+
+        return load_sam2(name, path, device)
+    from dgl_rsis.sam.model import load_sam
+
+    return load_sam(architecture, path, device)
 
 
 def _packed(proposed: Proposals) -> Arrays:

@@ -16,21 +16,17 @@ from dgl_rsis.classes.prototypes import Prototypes
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
 from dgl_rsis.clip.features import DenseFeatures
-from dgl_rsis.clip.model import ClipModel, load_clip
+from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.pixel_features import PixelFeatures
 from dgl_rsis.expressions import exemplars
 from dgl_rsis.expressions import pipeline as referring
 from dgl_rsis.expressions.exemplars import Alike, ExemplarParameters, Look
 from dgl_rsis.expressions.pipeline import ExpressionSegmentation, ResParameters
-from dgl_rsis.resolution import Resolution, stated
+from dgl_rsis.resolution import Resolution
 from dgl_rsis.types import RGB, InputError, Label, Mask, Prompt, Proposals, Refined
-from dgl_rsis.weights.checkpoints import ModelError
-from workers.engine.providers import REGIONS, MaskProvider, Provider, RegionProvider, Remembered
-from workers.images.cache import Arrays, ImageCache
+from workers.engine.providers import REGIONS, MaskProvider, Provider, Remembered
+from workers.images.cache import Arrays
 from workers.images.pictures import Picture
-from workers.registry.files import RegistryError
-from workers.registry.models import resolve_clip
-from workers.settings import WorkerSettings
 
 HALVES = ("coordinates", "outline", "presence")  # of `PixelFeatures`
 # Of vocabularies whose text features are kept: the next task has the same labels.
@@ -214,12 +210,13 @@ class Segmenter:
         encoded = self.encode(picture, encoding)
         return exemplars.look_of(encoded, self.clip, exemplar, self._exemplars)
 
-    def alike_elsewhere(self, picture: Picture, look: Look, batch: int) -> Alike:
+    def alike_elsewhere(self, picture: Picture, look: Look, label: str, batch: int) -> Alike:
         """Everything in a picture that is like a thing of another one.
 
         Args:
             picture: where to look.
             look: of that thing, made by the same model.
+            label: of that thing; its look says more.
             batch: crops at a time.
 
         Raises:
@@ -404,44 +401,3 @@ def _level(arrays: Arrays, number: int, clip: ClipModel) -> DenseFeatures:
         None if states is None else torch.from_numpy(states),  # few questions need them
         pixels,
     )
-
-
-def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) -> Segmenter:
-    """Load the CLIP model and the provider of masks that the settings name.
-
-    Args:
-        settings: of MODEL, PROPOSALS, DEVICE, MODELS_DIR and METRES_PER_PIXEL.
-        cache: None to remember nothing.
-
-    Raises:
-        ModelError: there is no such model.
-    """
-    remembered = Remembered(cache if cache is not None else ImageCache(0))
-    try:
-        clip = load_clip(resolve_clip(settings.model, settings.models_dir), settings.device)
-        setting = stated(settings.metres_per_pixel, "setting")
-        return Segmenter(clip, load_provider(settings, remembered), remembered, setting)
-    except RegistryError as error:
-        raise ModelError(str(error)) from None
-
-
-def load_provider(settings: WorkerSettings, remembered: Remembered) -> MaskProvider:
-    """The provider of masks that the settings name.
-
-    Args:
-        settings: of PROPOSALS, DEVICE and MODELS_DIR.
-        remembered: for what it computes.
-
-    Raises:
-        ModelError, RegistryError: there is no such model.
-    """
-    if settings.proposals == REGIONS:
-        return RegionProvider(remembered)
-    try:
-        from workers.engine.sam import load_sam_provider  # its library is needed for nothing else
-    except ModuleNotFoundError as error:
-        raise ModelError(
-            f"PROPOSALS={settings.proposals} needs the package {error.name}: install it, or set "
-            f"PROPOSALS={REGIONS}"
-        ) from None
-    return load_sam_provider(settings, remembered)

@@ -48,7 +48,7 @@ from workers.queue.replies import (
 )
 
 if TYPE_CHECKING:
-    from workers.engine.segmenter import Segmenter
+    from workers.engine.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Workbench:
         stages: is told how far a job is.
     """
 
-    segmenter: "Segmenter"
+    segmenter: "Model"
     pictures: Pictures
     redis: Redis
     reply_seconds: int

@@ -19,7 +19,7 @@ from workers.queue.connection import AllowedJob
 from workers.queue.heartbeats import Announcement, announce
 
 if TYPE_CHECKING:
-    from workers.engine.segmenter import Segmenter
+    from workers.engine.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class ModelWorker(QueueWorker):
             raise SystemExit(1) from None
 
 
-def self_test(segmenter: "Segmenter") -> None:
+def self_test(segmenter: "Model") -> None:
     """Segment a generated image and check the answer's form.
 
     Raises:

@@ -6,7 +6,8 @@ that a batch in the other's hands does not hold them up.
 
 from redis import Redis
 
-from workers.engine.segmenter import Segmenter, load_segmenter
+from workers.engine.loading import load_model as load_engine
+from workers.engine.model import Model
 from workers.images.cache import ImageCache
 from workers.images.fetch import Fetcher
 from workers.images.pictures import Pictures
@@ -22,7 +23,7 @@ from workers.settings import WorkerSettings
 MIB = 2**20
 
 
-def load_model(settings: WorkerSettings) -> tuple[Segmenter, Pictures]:
+def load_model(settings: WorkerSettings) -> tuple[Model, Pictures]:
     """The models that the settings name, and their images: both share a cache.
 
     Raises:
@@ -30,7 +31,7 @@ def load_model(settings: WorkerSettings) -> tuple[Segmenter, Pictures]:
     """
     cache = ImageCache(settings.cache_mb * MIB, settings.cache_dir, settings.cache_disk_mb * MIB)
     fetch = Fetcher.from_settings(settings).fetch
-    segmenter = load_segmenter(settings, cache)
+    segmenter = load_engine(settings, cache)
     # The memory of a device is another one: what does not fit there is said by its own error.
     fits = room if settings.device == "cpu" else None
     pictures = Pictures(

@@ -10,14 +10,15 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
 
-from workers.registry.files import RegistryError
+from workers.registry.files import AbsentError, RegistryError
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ SILENCE_SECONDS = 60.0  # longest wait for the next byte
 MOST_FAILURES = 4  # in a row, without a byte between them
 CHUNK_BYTES = 1 << 20
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Progress = Callable[[int, int], None]  # (bytes so far, bytes in all; 0 when unknown)
 
 
@@ -33,7 +35,15 @@ class _BrokenOffError(Exception):
     """The connection failed; what came so far is kept and worth continuing."""
 
 
-def download(url: str, part: Path, size: int, progress: Progress, *, pinned: bool) -> None:
+def download(
+    url: str,
+    part: Path,
+    size: int,
+    progress: Progress,
+    *,
+    pinned: bool,
+    headers: Mapping[str, str] = NO_HEADERS,
+) -> None:
     """Fill a file from an address, continuing what an earlier attempt left in it.
 
     Args:
@@ -43,6 +53,7 @@ def download(url: str, part: Path, size: int, progress: Progress, *, pinned: boo
         progress: told after each chunk.
         pinned: the caller knows the file's hash and will check it. Else an earlier attempt is
             continued only where the server says by its ETag that the file is still the same.
+        headers: to be sent with each request; a login goes to no other host by a redirect.
 
     Raises:
         RegistryError: not there, not the expected size, no room for it, or broken off for good.
@@ -51,7 +62,7 @@ def download(url: str, part: Path, size: int, progress: Progress, *, pinned: boo
     while True:
         before = _length(part)
         try:
-            _continue(url, part, size, progress, pinned)
+            _continue(url, part, size, progress, pinned, headers)
             _tag_of(part).unlink(missing_ok=True)
             return
         except _BrokenOffError as error:
@@ -71,10 +82,17 @@ def discard(part: Path) -> None:
     _tag_of(part).unlink(missing_ok=True)
 
 
-def _continue(url: str, part: Path, size: int, progress: Progress, pinned: bool) -> None:
+def _continue(
+    url: str,
+    part: Path,
+    size: int,
+    progress: Progress,
+    pinned: bool,
+    given: Mapping[str, str],
+) -> None:
     tag = _read_tag(part)
     start = _length(part) if pinned or tag else 0
-    headers = {"Accept-Encoding": "identity"}
+    headers = {**given, "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
         if tag:
@@ -141,7 +159,14 @@ def _check_status(url: str, answer: requests.Response) -> None:
         return
     if answer.status_code >= requests.codes.server_error or answer.status_code == 429:
         raise _BrokenOffError(f"HTTP {answer.status_code}")
-    raise RegistryError(
+    if answer.status_code in (requests.codes.unauthorized, requests.codes.forbidden):
+        raise RegistryError(
+            f"{url} answered HTTP {answer.status_code}: it is given only to people who accepted "
+            "its licence there: do so, and set HF_TOKEN to a token of that account; or get the "
+            "files yourself, and give their folder"
+        )
+    refusal = AbsentError if answer.status_code == requests.codes.not_found else RegistryError
+    raise refusal(
         f"{url} answered HTTP {answer.status_code}: the file may have moved; get it yourself and "
         "use `dgl-rsis models add`"
     )

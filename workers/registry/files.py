@@ -18,6 +18,10 @@ class RegistryError(ValueError):
     """A model cannot be had. The message says why, and the way out."""
 
 
+class AbsentError(RegistryError):
+    """A server answers, and has no file at that address."""
+
+
 def check_hash(path: Path, wanted: str, origin: str) -> str:
     """The hash of a file.
 

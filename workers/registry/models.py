@@ -10,22 +10,24 @@ import json
 import re
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from dgl_rsis.weights.identity import STARTER, ModelKind, fingerprint
+from dgl_rsis.weights.identity import STARTER, ModelKind, files_of, fingerprint
 from workers.registry.download import Progress, discard, download
 from workers.registry.files import RegistryError, check_hash, extract, locking, suffix
+from workers.registry.transfer import Source, fetch_folder
 
 # (file, kind, architecture, how to call the file in messages); raises for an unfit file.
 Check = Callable[[Path, ModelKind, str, str], None]
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 LOCK = "models.lock.json"
+ORIGINAL = Source()  # each entry's own address
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,15 @@ class Entry:
 
     Attributes:
         name: as in `MODEL=name`.
-        kind: "clip" or "sam".
-        architecture: of open_clip, or of segment_anything's sam_model_registry.
-        url: address of the file.
+        kind: "clip" for MODEL, "sam" for PROPOSALS, or "concepts" for both.
+        architecture: of open_clip, of segment_anything's sam_model_registry, or "transformers".
+        url: address of the file; of a folder, what its files lie below.
+        files: of a folder in Hugging Face's form; none for a single file. One that ends in "?" may
+            be absent.
         sha256: of what `url` gives; "" when nobody publishes it.
         bytes: its size; 0 when unknown.
         member: the file to take out, where `url` is a zip archive.
+        gate: what has to be done before anybody gets it, and what its licence asks; "" for nothing.
         licence, trained_on, note, source: for people.
     """
 
@@ -47,9 +52,11 @@ class Entry:
     kind: ModelKind
     architecture: str
     url: str
+    files: tuple[str, ...] = ()
     sha256: str = ""
     bytes: int = 0
     member: str = ""
+    gate: str = ""
     licence: str = ""
     trained_on: str = ""
     note: str = ""
@@ -61,8 +68,8 @@ class Installed:
     """A model that is here.
 
     Attributes:
-        file: its name in the models folder.
-        bytes, sha256: of that file.
+        file: its name in the models folder; of a folder, the folder's.
+        bytes, sha256: of that file, or over the files of that folder.
         pulled: SHA-256 of what came from the source, which may be an archive; "" for an added one.
     """
 
@@ -82,10 +89,12 @@ class Registry:
     Attributes:
         folder: where the files lie; made when the first comes.
         entries: name → what can be pulled, in the order of the file.
+        source: where files come from.
     """
 
     folder: Path
     entries: Mapping[str, Entry]
+    source: Source = ORIGINAL
 
     def installed(self) -> dict[str, Installed]:
         """Name → what is here, whole as far as its size tells."""
@@ -111,20 +120,47 @@ class Registry:
         if here := self.installed().get(name):
             return self.path(here)
         known = self._locked().get(name)
-        wanted = entry.sha256 or (known.pulled if known else "")
         with self._alone(name):
-            part = self.folder / f".{name}.part"
-            download(entry.url, part, entry.bytes, progress, pinned=bool(wanted))
-            try:
-                pulled = check_hash(part, wanted, entry.url)
-                fresh = self._fresh(name) if entry.member else part
-                if entry.member:
-                    extract(part, entry.member, fresh, entry.url)
-                check(fresh, entry.kind, entry.architecture, f"what came from {entry.url}")
-                return self._keep(fresh, name, entry.member or entry.url, entry, pulled)
-            finally:
-                discard(part)
-                self._fresh(name).unlink(missing_ok=True)
+            if entry.files:
+                return self._pull_folder(entry, known, progress, check)
+            return self._pull_file(entry, known, progress, check)
+
+    def _pull_file(
+        self, entry: Entry, known: Installed | None, progress: Progress, check: Check
+    ) -> Path:
+        name, mirrored = entry.name, bool(self.source.mirror and entry.member)
+        url = self.source.file(name, entry.url, entry.member)
+        # A mirror has what came out of an archive, whose hash the source does not publish.
+        wanted = "" if mirrored else entry.sha256 or (known.pulled if known else "")
+        part = self.folder / f".{name}.part"
+        size = 0 if mirrored else entry.bytes
+        headers = self.source.headers(url)
+        download(url, part, size, progress, pinned=bool(wanted), headers=headers)
+        try:
+            pulled = check_hash(part, wanted, url)
+            packed = bool(entry.member) and not mirrored
+            fresh = self._fresh(name) if packed else part
+            if packed:
+                extract(part, entry.member, fresh, url)
+            check(fresh, entry.kind, entry.architecture, f"what came from {url}")
+            return self._keep(fresh, name, entry.member or entry.url, entry, pulled)
+        finally:
+            discard(part)
+            self._fresh(name).unlink(missing_ok=True)
+
+    def _pull_folder(
+        self, entry: Entry, known: Installed | None, progress: Progress, check: Check
+    ) -> Path:
+        url = self.source.folder(entry.name, entry.url)
+        part = self.folder / f".{entry.name}.part"
+        fetch_folder(url, entry.files, part, self.source, progress)
+        try:
+            wanted = entry.sha256 or (known.pulled if known else "")
+            pulled = check_hash(part, wanted, url)
+            check(part, entry.kind, entry.architecture, f"what came from {url}")
+            return self._keep(part, entry.name, "", entry, pulled)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
     def add(self, name: str, file: Path, architecture: str, kind: ModelKind, check: Check) -> Path:
         """Copy a checkpoint that the user has into the models folder.
@@ -148,7 +184,7 @@ class Registry:
         if file.is_dir():
             raise RegistryError(
                 f"{file} is a folder: give the checkpoint in it, or use a folder with "
-                f"open_clip_config.json as it is, by MODEL={file}"
+                "open_clip_config.json or config.json as it is, by MODEL or PROPOSALS"
             )
         if not file.is_file():
             raise RegistryError(f"there is no file {file}")
@@ -220,15 +256,15 @@ class Registry:
         )
 
     def _whole(self, model: Installed) -> bool:
-        path = self.path(model)
-        return path.is_file() and path.stat().st_size == model.bytes
+        files = files_of(self.path(model))
+        return bool(files) and _bytes(files) == model.bytes
 
     def _fault(self, model: Installed) -> str:
         path = self.path(model)
-        if not path.is_file():
+        if not (files := files_of(path)):
             return f"{path} is missing"
         if not self._whole(model):
-            return f"{path} has {path.stat().st_size:,} bytes, not {model.bytes:,}"
+            return f"{path} has {_bytes(files):,} bytes, not {model.bytes:,}"
         return "" if fingerprint(path) == model.sha256 else f"{path} has changed since it came"
 
     def _fresh(self, name: str) -> Path:
@@ -237,10 +273,12 @@ class Registry:
     def _keep(self, fresh: Path, name: str, origin: str, entry: Entry, pulled: str) -> Path:
         """Give a checked file its name, and write down what it is."""
         digest = pulled if pulled and not entry.member else fingerprint(fresh)
-        file = name + suffix(origin)
-        size = fresh.stat().st_size
+        file = name if fresh.is_dir() else name + suffix(origin)
+        size = _bytes(files_of(fresh))
         model = Installed(name, entry.kind, entry.architecture, file, size, digest, pulled)
         with locking(self.folder / ".lock"):
+            if self.path(model).is_dir():  # a damaged one: a folder does not take another's place
+                shutil.rmtree(self.path(model))
             fresh.replace(self.path(model))
             self._write({**self._locked(), name: model})
         return self.path(model)
@@ -278,11 +316,16 @@ class Registry:
             yield
 
 
-def open_registry(folder: Path) -> Registry:
+def _bytes(files: Sequence[Path]) -> int:
+    return sum(file.stat().st_size for file in files)
+
+
+def open_registry(folder: Path, source: Source | None = None) -> Registry:
     """The registry over a models folder.
 
     Args:
         folder: as the setting MODELS_DIR.
+        source: where files come from, by default each entry's own address.
 
     Raises:
         RegistryError: the folder's own `models.toml` is wrong.
@@ -291,58 +334,13 @@ def open_registry(folder: Path) -> Registry:
     own = folder / "models.toml"
     if own.is_file():
         entries |= _read(own)
-    return Registry(folder, entries)
-
-
-def resolve_clip(name: str, folder: Path) -> str:
-    """What `MODEL` says, as `load_clip` takes it.
-
-    Args:
-        name: of a model of the registry; anything else ("starter", a folder, ARCHITECTURE:FILE)
-            comes back as it is.
-        folder: as for `open_registry`.
-
-    Raises:
-        RegistryError: the model is not here, or is no CLIP.
-    """
-    if name == STARTER or ":" in name or Path(name).is_dir():
-        return name
-    registry = open_registry(folder)
-    if name not in registry:
-        return name  # `load_clip` says what could have been meant
-    model = registry.resolve(name)
-    if model.kind != "clip":
-        raise RegistryError(f"{name} segments and knows no words: MODEL takes a model of kind clip")
-    return f"{model.architecture}:{registry.path(model)}"
-
-
-def resolve_sam(name: str, folder: Path) -> tuple[str, Path]:
-    """What `PROPOSALS` says, as segment_anything takes it.
-
-    Args:
-        name: of a model of the registry, or "vit_b:FILE".
-        folder: as for `open_registry`.
-
-    Returns:
-        Key of sam_model_registry, and checkpoint.
-
-    Raises:
-        RegistryError: the model is not here, or is no Segment Anything.
-    """
-    architecture, colon, file = name.partition(":")
-    if colon:
-        return architecture, Path(file)
-    registry = open_registry(folder)
-    model = registry.resolve(name)
-    if model.kind != "sam":
-        raise RegistryError(f"{name} is no Segment Anything: choose a model of kind sam")
-    return model.architecture, registry.path(model)
+    return Registry(folder, entries, source or ORIGINAL)
 
 
 def _read(path: Path) -> dict[str, Entry]:
     try:
         rows = tomllib.loads(path.read_text("utf-8"))["model"]
-        entries = [Entry(**row) for row in rows]
+        entries = [Entry(**{**row, "files": tuple(row.get("files", ()))}) for row in rows]
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(f"{path} is no list of models: {error}") from None
     for entry in entries:

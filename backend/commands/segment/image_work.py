@@ -16,7 +16,7 @@ from dgl_rsis.resolution import Resolution
 from dgl_rsis.runs import to_runs
 from dgl_rsis.types import RGB, Label, Segment
 from workers.engine.answers import to_results
-from workers.engine.segmenter import Segmenter
+from workers.engine.model import Model
 from workers.images.pictures import Picture
 from workers.messages import SegmentReply
 
@@ -66,7 +66,7 @@ class LocalSegmenter:
         max_pixels: of an image; a larger one is refused.
     """
 
-    def __init__(self, segmenter: Segmenter, max_pixels: int) -> None:
+    def __init__(self, segmenter: Model, max_pixels: int) -> None:
         self._segmenter = segmenter
         self._max_pixels = max_pixels
         self.model_version = segmenter.model_version

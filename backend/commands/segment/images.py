@@ -15,7 +15,7 @@ from backend.commands.segment.image_work import LocalSegmenter, resolution_json
 from backend.commands.segment.inputs import Inputs, Work
 from backend.project.label_config import LabelConfig
 from backend.regions import writing
-from workers.engine.segmenter import load_segmenter
+from workers.engine.loading import load_model
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def refer(task: ReferringRun) -> int:
         ModelError: there is no such model.
         JournalError: the folder holds the results of another run.
     """
-    loaded = load_segmenter(task.settings)
+    loaded = load_model(task.settings)
     segmenter = LocalSegmenter(loaded, task.settings.max_image_pixels)
     about = {
         "model": segmenter.model_version,

@@ -17,7 +17,8 @@ from dgl_rsis.scenes.pipeline import WindowParameters
 from dgl_rsis.scenes.rasters import MOST_LABELS
 from dgl_rsis.scenes.reading import is_placed
 from dgl_rsis.types import InputError
-from workers.engine.segmenter import load_segmenter
+from workers.engine.loading import load_model, load_segmenter
+from workers.engine.model import Model
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ def segment_classes(
         images.check(LocalRun(photos, config, out))
     if scenes:
         check(SceneRun(list(scenes), config, out, options))
-    segmenter = load_segmenter(settings)
+    clip = load_segmenter(settings) if scenes else None
+    segmenter: Model = clip or load_model(settings)
     controls = [{**asdict(each), "labels": sorted(each.labels)} for each in config.controls]
     labels = [config.labels, controls, sorted(config.colours.items())]
     about = {"model": segmenter.model_version, "labels": labels, "options": options}
@@ -78,9 +80,10 @@ def segment_classes(
         if photos := [path for path in left if path not in scenes]:
             of_photos = LocalRun(photos, config, out, work.stems, work.done)
             status = images.run(of_photos, LocalSegmenter(segmenter, settings.max_image_pixels))
-        if rasters := [path for path in left if path in scenes]:
+        rasters = [path for path in left if path in scenes]
+        if rasters and clip is not None:
             of_scenes = SceneRun(rasters, config, out, options, work.stems, work.done)
-            status = max(status, run(of_scenes, LocalSceneSegmenter(segmenter)))
+            status = max(status, run(of_scenes, LocalSceneSegmenter(clip)))
     return status
 
 

@@ -84,7 +84,7 @@ def test_a_model_is_pulled_listed_verified_and_used(
     register: Callable[..., None], checkpoint: bytes, tmp_path: Path
 ) -> None:
     from dgl_rsis.clip.model import load_clip
-    from workers.registry.models import resolve_clip
+    from workers.registry.names import resolve_clip
 
     register(checkpoint)
     assert " no " in next(line for line in run("list").stdout.splitlines() if line[:2] == "m ")
@@ -103,7 +103,9 @@ def test_all_published_models_are_listed(register: Callable[..., None], checkpoi
     text = run("list").stdout
     for name in ("openai-vit-b-16", "remoteclip-rn50", "georsclip-vit-h-14", "skyclip-vit-l-14"):
         assert f"{name} " in text
-    assert "sam-vit-h            sam   vit_h               no         2.56 GB  Apache-2.0" in text
+    assert (
+        "sam-vit-h            sam       vit_h               no         2.56 GB  Apache-2.0" in text
+    )
 
 
 def test_an_archive_with_a_training_checkpoint(
@@ -177,7 +179,7 @@ def test_what_model_loads_is_added(
 ) -> None:
     """The content tells the format, and the name does not."""
     from dgl_rsis.clip.model import load_clip
-    from workers.registry.models import resolve_clip
+    from workers.registry.names import resolve_clip
 
     register(checkpoint)
     path = tmp_path / file

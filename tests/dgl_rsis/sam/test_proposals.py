@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from segment_anything import SamAutomaticMaskGenerator
 
+from dgl_rsis.sam import model as model_module
 from dgl_rsis.sam import proposals
-from dgl_rsis.sam.decoding import Batches, decode
-from dgl_rsis.sam.model import SamModel, encode
+from dgl_rsis.sam.decoding import Batches
+from dgl_rsis.sam.model import SamModel, decode, encode
 from dgl_rsis.sam.proposals import SamParameters, propose
 from tests.dgl_rsis.sam.small_sam import noise, small_sam
 
@@ -110,7 +111,7 @@ def test_takes_an_embedding_at_hand(model, monkeypatch):
     image, parameters = noise(96, 128), replace(LOOSE, crop_layers=0)
     wanted = propose(image, model, parameters)
     embedding = encode(model, image)
-    monkeypatch.setattr(proposals, "encode", None)
+    monkeypatch.setattr(model_module, "encode", None)
     proposed = propose(image, model, parameters, embedding)
     assert len(proposed) > 0
     assert (proposed.masks == wanted.masks).all()
@@ -210,7 +211,7 @@ def test_proposals_outlive_running_out_of_memory(model, monkeypatch):
         card.work(points)
         return decode(sam, embedding, points, pred_iou)
 
-    monkeypatch.setattr(proposals, "decode", tight)
+    monkeypatch.setattr(model_module, "decode", tight)
     proposed = propose(image, model, parameters)
     assert card.tried[:3] == [16, 8, 4]
     assert set(card.tried[3:]) == {4}

@@ -14,7 +14,8 @@ from dgl_rsis.types import ImageError, Label
 from tests.workers.fake_worker import REPLY_SECONDS, pictures
 from workers.engine import answers
 from workers.engine.learnt import unpack
-from workers.engine.segmenter import Segmenter, load_segmenter
+from workers.engine.loading import load_segmenter
+from workers.engine.segmenter import Segmenter
 from workers.messages import LearnRequest, SegmentReply, SegmentRequest, versioned
 from workers.processes import jobs
 from workers.processes.jobs import Workbench

@@ -14,9 +14,10 @@ from dgl_rsis.sam.proposals import SamParameters
 from dgl_rsis.types import Label, Prompt
 from dgl_rsis.weights.checkpoints import ModelError
 from tests.dgl_rsis.sam.small_sam import small_sam
+from workers.engine.loading import load_segmenter
 from workers.engine.providers import Provider, Remembered
 from workers.engine.sam import SamProvider
-from workers.engine.segmenter import Segmenter, load_segmenter
+from workers.engine.segmenter import Segmenter
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
 from workers.settings import WorkerSettings
@@ -95,3 +96,20 @@ def test_a_file_that_is_not_there_is_an_error_for_users(model_folder: Path) -> N
     for name in ("no such model", "vit_b:/no/such/file.pth", "vit_x:/no/such/file.pth"):
         with pytest.raises(ModelError):
             load_segmenter(WorkerSettings(model=str(model_folder), proposals=name))
+
+
+def test_an_image_without_any_mask_is_answered(picture: Picture) -> None:
+    none = replace(FEW, pred_iou=1e9)
+    remembered = Remembered(ImageCache(0))
+    provider = SamProvider(remembered, "sam-small", small_sam(), none)
+    assert len(provider.propose(picture, RegionParameters())) == 0
+    loaded = load_segmenter(WorkerSettings())
+    segmenter = Segmenter(loaded.clip, provider, remembered)
+    labels = (Label("building"), Label("water"))
+    assert segmenter.segment(picture, labels, 8).class_map.shape == picture.pixels.shape[:2]
+    found, _ = segmenter.refer(picture, "the building left of the road", labels, 8)
+    assert found.candidates or found.reason
+    exemplar = np.zeros(picture.pixels.shape[:2], dtype=bool)
+    exemplar[8:24, 8:24] = True
+    assert len(segmenter.alike(picture, exemplar, exemplar, 8)) == 0
+    assert len(segmenter.look(picture, exemplar, 8)) == 1

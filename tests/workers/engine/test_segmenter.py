@@ -17,7 +17,8 @@ from dgl_rsis.resolution import Resolution, stated
 from dgl_rsis.types import InputError, Label, Prompt
 from dgl_rsis.weights.checkpoints import ModelError
 from workers.engine import looks, providers
-from workers.engine.segmenter import Segmenter, load_segmenter
+from workers.engine.loading import load_segmenter
+from workers.engine.segmenter import Segmenter
 from workers.images.cache import ImageCache
 from workers.images.pictures import Picture
 from workers.settings import WorkerSettings
@@ -178,13 +179,15 @@ def test_all_like_one_are_found_in_another_picture(
     look = looks.from_message(
         looks.to_message(segmenter.look(Picture(pixels, "", one), squares[0], 8))
     )
-    found = segmenter.alike_elsewhere(Picture(large, "", other), look, 8)
+    found = segmenter.alike_elsewhere(Picture(large, "", other), look, "roof", 8)
     masks = [segment.mask[::-factor, ::factor] for segment in found.segments("roof")]
     assert len(masks) == 3
     for square in squares:
         assert max((mask & square).sum() / (mask | square).sum() for mask in masks) > 0.8
     if factor > 1:
-        assert not len(segmenter.alike_elsewhere(Picture(large), look, 8)), "four times as large"
+        assert not len(segmenter.alike_elsewhere(Picture(large), look, "roof", 8)), (
+            "four times as large"
+        )
 
 
 def test_nothing_is_remembered_of_another_file_or_of_the_self_test(

@@ -9,7 +9,7 @@ from backend.project.colours import colours, rgb
 from dgl_rsis.types import ImageError, Label
 from tests.small_raster import NOWHERE, raster
 from tests.small_scene import picture
-from workers.engine.segmenter import load_segmenter
+from workers.engine.loading import load_segmenter
 from workers.settings import WorkerSettings
 
 # Enough words that an untrained model finds something of them.

@@ -14,7 +14,7 @@ from backend.project.colours import colours, rgb
 from dgl_rsis.scenes import footprints
 from dgl_rsis.types import InputError, Label
 from tests.small_scene import PLACE, picture, write_scene
-from workers.engine.segmenter import load_segmenter
+from workers.engine.loading import load_segmenter
 from workers.settings import WorkerSettings
 
 WORDS = ("ship", "car", "tree", "field", "water", "pool")

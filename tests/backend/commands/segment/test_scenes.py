@@ -13,7 +13,8 @@ from backend.commands.segment.inputs import Inputs
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneOptions
 from backend.commands.segment.scenes import SceneRun, is_scene
 from tests.small_scene import picture, write_scene
-from workers.engine.segmenter import Segmenter, load_segmenter
+from workers.engine.loading import load_segmenter
+from workers.engine.segmenter import Segmenter
 from workers.settings import WorkerSettings
 
 CONFIG = read_config("ship,car,tree,field,water", None)
