@@ -23,7 +23,6 @@ from rq import Queue, SimpleWorker
 from rq.executions import Execution
 from rq.job import Job
 from rq.registry import clean_registries
-from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 from rq.utils import now
 from rq.worker_registration import clean_worker_registry
@@ -40,7 +39,7 @@ from workers.queue.heartbeats import (
     this_machine,
 )
 from workers.queue.patience import Patience, patience_of
-from workers.queue.recovery import drop_unreadable, recover
+from workers.queue.recovery import drop_unreadable, queue_due, recover
 from workers.queue.server_checks import check_or_nothing
 from workers.queue.server_errors import explain
 from workers.queue.servers import connect_worker
@@ -99,14 +98,6 @@ class QueueWorker(SimpleWorker):
         self._asked_to_stop = False
         self._heard = True  # the last heartbeat reached the queue
         self._self_test_at = 0.0
-        # Never started as a process: forking beside CUDA and threads is asking for trouble.
-        self._timetable = RQScheduler(
-            [queue],
-            connection=queue.connection,
-            interval=round(beat_seconds),
-            logging_level="WARNING",
-            serializer=JSONSerializer,
-        )
 
     def run(self, *, burst: bool = False) -> int:
         """Work until asked to stop by SIGTERM or SIGINT; the job in work is finished first.
@@ -242,8 +233,7 @@ class QueueWorker(SimpleWorker):
         try:
             self._beat()
             recover(self._queue)
-            if self._timetable.acquire_locks():
-                self._timetable.enqueue_scheduled_jobs()
+            queue_due(self._queue)
             if not self._heard:
                 log.info("heartbeats reach the queue again")
             self._heard = True
@@ -274,12 +264,9 @@ class QueueWorker(SimpleWorker):
 
     def _leave(self) -> None:
         try:
-            self._timetable.release_locks()
             fall_silent(self.connection, self.name)
         except RedisError as error:
             log.warning("left without a word: %s", explain(error).message)
-        finally:
-            self._timetable.connection.close()
 
 
 def worker_connection(url: str | None) -> Redis:

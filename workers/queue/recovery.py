@@ -10,12 +10,14 @@ dead before somebody has missed him twice, with time in between to beat again.
 """
 
 import logging
+import time
 from typing import Any
 
 from redis import Redis
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
+from rq.utils import as_text
 
 from workers.messages import (
     DELIVERY_FUNCTION,
@@ -42,6 +44,7 @@ SILENT_SECONDS = 10.0
 # loses the job to another, and ends without booking it (`QueueWorker.handle_execution_ended`).
 POPPED_SECONDS = 20.0
 MISSED_SECONDS = 40  # how long a first look counts
+MOST_DUE = 1000  # in one step
 MOST_RECOVERIES = 5  # of one job; a segment job gives up by itself before
 FORGOTTEN_SECONDS = 3 * BEAT_SECONDS  # after which a worker's beats name the job that it has begun
 RETRY_SECONDS = 7 * 24 * 3600  # how long such a job can be asked for again on the page
@@ -69,6 +72,20 @@ redis.call('RPUSH', KEYS[3], ARGV[3])
 return 'queued again'
 """
 
+# RQ's own scheduler is not used: it holds a lock, and one that is killed with it keeps the retries of
+# all waiting for more than a minute. Moved in one step, nothing is queued twice.
+_QUEUE_DUE = """
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
+for _, id in ipairs(due) do
+  redis.call('ZREM', KEYS[1], id)
+  if redis.call('EXISTS', ARGV[2] .. id) == 1 then
+    redis.call('HSET', ARGV[2] .. id, 'status', 'queued')
+    redis.call('RPUSH', KEYS[2], id)
+  end
+end
+return due
+"""
+
 # To the front, in their order. RQ keeps its books of a job under the name of the job's queue.
 _TAKE_OVER = """
 local waiting = redis.call('LRANGE', KEYS[1], 0, -1)
@@ -94,6 +111,18 @@ def recover(queue: Queue) -> list[str]:
     drop_unreadable(queue)
     lost = sweep(queue.connection) if queue.name == DELIVERY_QUEUE else ()
     return [*_recover_started(queue), *_recover_popped(queue), *lost]
+
+
+def queue_due(queue: Queue) -> list[str]:
+    """Queue the jobs whose next try is due, behind the others. Any number may call it at once.
+
+    Returns:
+        Their ids; those of jobs that are gone, too.
+    """
+    prefix = queue.job_class.key_for("")
+    keys = [queue.scheduled_job_registry.key, queue.key]
+    script = queue.connection.register_script(_QUEUE_DUE)
+    return [as_text(job_id) for job_id in script(keys, [time.time(), prefix, MOST_DUE])]
 
 
 def drop_unreadable(queue: Queue, *, all_that_waits: bool = False) -> None:

@@ -155,8 +155,10 @@ def test_a_server_that_is_down_is_asked_again_quietly(
     bench: Workbench, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = request("bright", image="http://127.0.0.1:9/a.png")
-    outcomes = [jobs.segment(bench, asked.to_json()) for _ in range(MOST_ATTEMPTS)]
-    assert [isinstance(outcome, Retry) for outcome in outcomes] == [True, True, False]
+    outcomes = [jobs.segment(bench, asked.to_json()) for _ in range(len(RETRY_SECONDS) + 1)]
+    waits = [outcome.intervals for outcome in outcomes if outcome is not None]
+    assert waits == [[seconds] for seconds in RETRY_SECONDS]
+    assert outcomes[-1] is None
     assert failures.counts(bench.redis) == {"segment": 1}
     assert "cannot be reached" in _message(bench, asked)
     assert "Traceback" not in caplog.text
@@ -168,6 +170,13 @@ def test_an_image_that_kills_the_process_is_given_up(bench: Workbench) -> None:
     assert jobs.segment(bench, asked.to_json()) is None
     assert _message(bench, asked) == DEADLY
     assert not bench.redis.exists(attempts_key(asked.key))  # it may be tried again later
+
+
+def test_what_passes_counts_nothing_towards_what_kills(bench: Workbench) -> None:
+    asked = request("bright", image="http://127.0.0.1:9/a.png")
+    for _ in range(MOST_ATTEMPTS + 1):
+        assert isinstance(jobs.segment(bench, asked.to_json()), Retry)
+    assert bench.redis.get(attempts_key(asked.key)) == b"0"
 
 
 def test_full_memory_halves_the_batch_once(bench: Workbench) -> None:
@@ -186,7 +195,7 @@ def test_full_memory_twice_is_a_failure_of_that_image(bench: Workbench, label: s
 
 def test_a_request_for_another_model_is_left_to_its_worker_then_given_up(bench: Workbench) -> None:
     asked = replace(request("bright"), model_version="v2")
-    for _ in range(MOST_ATTEMPTS - 1):
+    for _ in RETRY_SECONDS:
         assert isinstance(jobs.segment(bench, asked.to_json()), Retry)
         assert _answer(bench, asked) is None
     assert jobs.segment(bench, asked.to_json()) is None

@@ -17,7 +17,7 @@ from workers.messages import (
     DeliveryRequest,
     SegmentReply,
 )
-from workers.processes.jobs import MOST_ATTEMPTS
+from workers.processes.jobs import RETRY_SECONDS
 from workers.processes.model_worker import ModelWorker
 from workers.processes.watchdog import Limits
 from workers.queue.client import SegmentClient
@@ -101,7 +101,7 @@ def test_a_retry_waits_for_its_time(
     assert status(queue, job_id) == JobStatus.SCHEDULED
     client.submit([asked])
     assert queue.job_ids == []  # it is pending, so it is not queued twice
-    for _ in range(MOST_ATTEMPTS - 1):
+    for _ in RETRY_SECONDS:
         redis.zadd(queue.scheduled_job_registry.key, {job_id: time.time() - 1})
         worker = ModelWorker(queue, worker._bench, "cpu")
         worker.run(burst=True)

@@ -29,6 +29,7 @@ from workers.queue.recovery import (
     MOST_RECOVERIES,
     POPPED_SECONDS,
     SILENT_SECONDS,
+    queue_due,
     recover,
     take_over,
 )
@@ -261,3 +262,35 @@ def test_a_delivery_that_kills_its_workers_ends_and_says_so(
     assert entry.state == "given-up"
     assert "its worker died 6 times" in entry.reason
     assert client.claim_open(5, asked.key, "open", 10), "nobody could answer the task"
+
+
+def test_what_is_due_is_queued_once_whoever_died_before(
+    redis: Redis, client: SegmentClient, queue: Queue
+) -> None:
+    soon, later = request("bright", task="1"), request("dark", task="2")
+    client.submit([soon, later])
+    redis.delete(queue.key)
+    timetable = queue.scheduled_job_registry.key
+    jobs = [segment_job_id(each.key) for each in (soon, later)]
+    redis.zadd(timetable, {jobs[0]: time.time() - 1, jobs[1]: time.time() + 60, "gone": 1.0})
+    assert set(queue_due(queue)) == {jobs[0], "gone"}
+    assert queue_due(queue) == []
+    assert queue.job_ids == [jobs[0]]
+    assert status(queue, jobs[0]) == JobStatus.QUEUED
+    assert redis.zrange(timetable, 0, -1) == [jobs[1].encode()]
+
+
+def test_who_opens_a_task_does_not_wait_for_its_next_try(
+    redis: Redis, client: SegmentClient, queue: Queue
+) -> None:
+    asked = request("bright")
+    client.submit([asked])
+    redis.delete(queue.key)
+    job_id = segment_job_id(asked.key)
+    redis.hset(queue.job_class.key_for(job_id), "status", "scheduled")
+    redis.zadd(queue.scheduled_job_registry.key, {job_id: time.time() + 600})
+    client.submit([asked])
+    assert queue.job_ids == []
+    client.submit([asked], at_front=True)
+    assert queue.job_ids == [job_id]
+    assert status(queue, job_id) == JobStatus.QUEUED
