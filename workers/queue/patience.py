@@ -132,7 +132,9 @@ def may_pass(error: Exception) -> bool:
 
 
 def _said(error: Exception) -> str:
-    return explain(error).message if isinstance(error, RedisError) else f"no way to it: {error}"
+    # Of a connection that is being made, the error is still the socket's own.
+    said = error if isinstance(error, RedisError) else RedisConnectionError(str(error))
+    return explain(said).message
 
 
 def patience_of(redis: Redis) -> Patience | None:

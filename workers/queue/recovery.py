@@ -72,8 +72,8 @@ redis.call('RPUSH', KEYS[3], ARGV[3])
 return 'queued again'
 """
 
-# RQ's own scheduler is not used: it holds a lock, and one that is killed with it keeps the retries of
-# all waiting for more than a minute. Moved in one step, nothing is queued twice.
+# RQ's own scheduler is not used: it holds a lock, and one that is killed with it keeps the retries
+# of all waiting for more than a minute. Moved in one step, nothing is queued twice.
 _QUEUE_DUE = """
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
 for _, id in ipairs(due) do

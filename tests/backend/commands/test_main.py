@@ -49,13 +49,20 @@ def test_a_wrong_setting_is_named(command: str, environment: dict[str, str], wor
     assert "secret" not in output
 
 
-def test_a_worker_without_its_queue_says_so_and_ends_to_be_started_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    status, output = dgl_rsis("deliver", REDIS_URL="redis://127.0.0.1:1/0")
-    assert status == 1
-    assert "check that its server runs and that REDIS_URL is right" in caplog.text
-    assert "Traceback" not in caplog.text + output
+def test_a_worker_without_its_queue_says_so_and_waits() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "backend.commands.main", "deliver"],
+        env={"PATH": "/usr/bin:/bin", "REDIS_URL": "redis://127.0.0.1:1/0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if "waiting" in line)
+        assert "check that its server runs and that REDIS_URL is right" in said
+        assert process.poll() is None
+        process.terminate()
+        assert "Traceback" not in process.stdout.read()
 
 
 @pytest.mark.parametrize(
