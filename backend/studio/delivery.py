@@ -9,6 +9,7 @@ anything is pushed and after it. When it is tried again is `DELIVERY_RETRY_SECON
 import logging
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,11 @@ from backend.project.label_config import LabelConfig
 from backend.regions.writing import to_predictions
 from backend.studio import everywhere
 from backend.studio.client import StudioClient, StudioError
+from backend.studio.connection import connection_of
 from backend.studio.environment import studio_of_environment
 from backend.studio.permission import NotPermittedError, permitted
 from backend.studio.reconciling import reconcile
+from backend.studio.webhooks import secure
 from workers import logs
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply
 from workers.queue import reach, tallies
@@ -33,6 +36,7 @@ from workers.queue.failures import TaskFailure
 from workers.queue.ledger import Outcome, State
 from workers.queue.packing import read_or_drop
 from workers.queue.replies import Failure
+from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -300,9 +304,24 @@ def _push(run: Run, reply: SegmentReply) -> str:
         return _never(run.request, run.client, f"refused: {error}")
     if run.request.like:
         return _push_alike(run, reply, config)
+    _secure_webhooks(run)
     predictions = to_predictions(reply, config, reply.model_version)
     pushed = reconcile(run.request.task_id, predictions, run.studio, run.still_ours)
     return "stored" if pushed else "stored before"
+
+
+def _secure_webhooks(run: Run) -> None:
+    """Have a project's webhook known before its first prediction is there to be corrected.
+
+    Once in some minutes; what does not work here is said by the job that has a project follow.
+    """
+    project = run.request.project
+    if not WorkerSettings().learn or not run.client.identity.is_unsecured(project):
+        return
+    with suppress(StudioError):
+        connection = connection_of(project, run.client, run.studio)
+        if connection is not None:
+            secure(project, connection, run.client, run.studio)
 
 
 def _push_alike(run: Run, reply: SegmentReply, config: LabelConfig) -> str:

@@ -27,6 +27,7 @@ from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
+DOUBTFUL_TRIES = 4  # of what Label Studio refuses, as while it starts: seven minutes
 MOST_LOOKED_AT = 200  # annotations of a job: what is learnt and delivered next waits behind it
 
 
@@ -51,7 +52,8 @@ def handle(payload: dict[str, Any]) -> str | Retry:
     try:
         outcome = look(event, client, studio_of_environment())
     except StudioError as error:
-        cause, again = str(error), error.may_pass
+        cause = str(error)
+        again = error.retry or (error.may_pass and (job.number_of_retries or 0) < DOUBTFUL_TRIES)
     except QueueError:
         raise
     except Exception:

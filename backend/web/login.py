@@ -69,6 +69,7 @@ def install(app: Flask, settings: Settings, count: Callable[[str, str], None]) -
             return
         given = _given(request)
         if given is None:
+            count("logins", "refused")
             raise _asked_for("Basic authentication is required.")
         address = source_of(request.remote_addr or "")
         if guesses.are_too_many(address):

@@ -3,15 +3,18 @@
 Real workers and a real queue; the model and Label Studio are small ones.
 """
 
+import base64
 import contextlib
+import io
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
+import numpy as np
+from PIL import Image
 from redis import Redis
 
-from dgl_rsis.types import Label
-from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
+from backend.project import label_config
+from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio, lead_here
 from tests.workers import fake_worker
 from tests.workers.worker_processes import delivery_process, until, worker_process
 from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentRequest
@@ -30,11 +33,20 @@ XML = (
 )
 
 
-def requests() -> list[SegmentRequest]:
-    """One for each task, none with the key of another."""
-    image = fake_worker.picture()
-    plain = SegmentRequest(image, (Label("pause"),), fake_worker.VERSION)
-    return [replace(plain, metres=n / 100, task_id=str(n)) for n in range(1, TASKS + 1)]
+def picture(number: int) -> str:
+    """A picture of 12 × 8 pixels as a data: URL, of another colour for each number."""
+    pixels = np.full((8, 12, 3), (number // 250, number % 250, 200), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def requests(studio: FakeStudio) -> list[SegmentRequest]:
+    """One for each task, as Label Studio has it; none with the key of another."""
+    studio.tasks = set(range(1, TASKS + 1))
+    studio.images = {task: picture(task) for task in studio.tasks}
+    config = label_config.parse(XML)
+    return [config.to_request(studio.listed(n), fake_worker.VERSION) for n in studio.tasks]
 
 
 def ask(client: SegmentClient, part: Sequence[SegmentRequest], config: str) -> None:
@@ -52,9 +64,10 @@ def stored_at(redis: Redis, key: str) -> float:
 
 
 def test_of_a_thousand_tasks_none_waits_for_its_delivery(valkey: str, redis: Redis) -> None:
-    client, every = SegmentClient(redis), requests()
+    client = SegmentClient(redis)
     with fake_studio() as studio, contextlib.ExitStack() as workers:
-        studio.tasks = set(range(1, TASKS + 1))
+        every = requests(studio)
+        lead_here(studio, redis, XML)
         for _ in range(SEGMENT_WORKERS):
             workers.enter_context(worker_process(valkey))
         for _ in range(DELIVERY_WORKERS):

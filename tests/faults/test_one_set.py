@@ -19,8 +19,8 @@ from backend.studio.client import StudioClient, StudioError
 from backend.studio.delivery import Run, deliver_request
 from backend.studio.environment import studio_of_environment
 from dgl_rsis.runs import Runs
-from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
-from tests.workers.worker_processes import declare_dead, delivery_process, until
+from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio, lead_here
+from tests.workers.worker_processes import age_misses, declare_dead, delivery_process, until
 from workers.messages import (
     DELIVERY_QUEUE,
     DeliveryRequest,
@@ -30,7 +30,7 @@ from workers.messages import (
 )
 from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, check_job_id, delivery_job_id, open_queue
-from workers.queue.recovery import recover
+from workers.queue.recovery import SILENT_SECONDS, recover
 from workers.queue.replies import store_reply
 
 KEY, VERSION, TASK = "0" * 32, "dgl-rsis-test", 1
@@ -52,9 +52,10 @@ def client(redis: Redis) -> SegmentClient:
 
 
 @pytest.fixture
-def studio(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStudio]:
-    """A Label Studio that this process knows, as the processes that it starts."""
+def studio(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeStudio]:
+    """A Label Studio that this process knows, as the processes that it starts, and its project."""
     with fake_studio() as studio:
+        lead_here(studio, redis, XML)
         monkeypatch.setenv("LABEL_STUDIO_URL", studio.url)
         monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY_TOKEN)
         studio_of_environment.cache_clear()
@@ -105,6 +106,8 @@ def test_a_worker_that_stands_still_before_it_writes(
         stop(still)  # it will be told that nothing is stored
         studio.answers_late = 0.0
         declare_dead(client, redis)
+        assert recover(queue) == []  # it is looked at twice
+        age_misses(redis, SILENT_SECONDS + 1)
         assert recover(queue) == [delivery_job_id(TASK, KEY, "1")]
         work(redis)
         assert one_set(studio, reply)
@@ -264,7 +267,7 @@ def test_all_like_this_is_stored_once_too(
     for _ in range(2):
         studio.add({name: first[name] for name in ("task", "result", "score", "model_version")})
     studio.annotations = [{"id": 1, "task": TASK, "parent_prediction": first["id"]}]
-    due(redis, delivery_job_id(TASK, KEY))
+    due(redis, delivery_job_id(TASK, KEY, "1"))
     work(redis)
     assert [p["id"] for p in studio.held(TASK, version)] == [first["id"], first["id"] + 2]
     studio.annotations = []

@@ -18,7 +18,8 @@ from workers.messages import SEGMENT_QUEUE, SegmentReply
 from workers.processes import children
 from workers.processes.embedded import EmbeddedServer
 from workers.queue.client import SegmentClient
-from workers.queue.connection import connect, open_queue, segment_job_id
+from workers.queue.connection import open_queue, segment_job_id
+from workers.queue.servers import connect
 
 BACK_SECONDS = 10.0  # what is promised
 

@@ -17,6 +17,7 @@ from backend.prompts.memory import Memory
 from backend.regions import bitmask, brush, reading
 from backend.regions.findings import Findings
 from backend.regions.geometry import MOST_PIXELS, RegionError
+from backend.studio.corrections import to_learn
 from backend.web import webhook
 from backend.web.webhook import EventError
 from dgl_rsis.decoupling.decouple import decouple
@@ -139,13 +140,16 @@ def _unreachable(*_: object) -> None:
 
 def read_event(data: bytes) -> None:
     """Any body as an event of Label Studio's webhook."""
-    bodies = [data]
-    make = Maker(data)
-    bodies.append(json.dumps(make.event()).encode())
-    for body in bodies:
-        webhook.FIRST_ACTION.match(body)
-        with suppress(EventError, TaskError):
-            webhook.read(body)
+    event = Maker(data).event()
+    for body in (data, json.dumps(event).encode()):
+        for complete in (True, False):
+            with suppress(EventError):
+                webhook.read(body[: webhook.HEAD_BYTES], "1", complete=complete)
+    named = event if isinstance(event, dict) else {}
+    parts = [named.get(name) for name in ("annotation", "task", "project")]
+    annotation, task, project = ({"id": 1, **(p if isinstance(p, dict) else {})} for p in parts)
+    with suppress(TaskError):
+        to_learn(annotation, task, project, None)
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {

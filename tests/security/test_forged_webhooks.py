@@ -11,6 +11,7 @@ import pytest
 import requests
 from redis import Redis
 
+from backend.studio.events import DOUBTFUL_TRIES
 from backend.studio.webhooks import HEADER
 from backend.web.webhook import head_of
 from tests.backend.studio.test_corrections import ROAD, annotation, brush_region
@@ -212,20 +213,25 @@ def test_while_label_studio_is_away_nothing_is_lost(taught: World, status: int) 
 
 def test_a_label_studio_that_finds_nothing_at_all_deletes_nothing(taught: World) -> None:
     """As behind a proxy that sends its calls elsewhere, or when the token lost its rights."""
-    taught.studio.troubles = [404]
+    taught.studio.troubles = [404] * (DOUBTFUL_TRIES + 1)
     send(taught, deleted(11, 12), **own(taught))
-    taught.deliver()
+    for _ in range(DOUBTFUL_TRIES + 1):
+        taught.deliver()
+        taught.wait()
     assert known(taught) == ["11", "12"]
     assert "nothing is taken back" in taught.client.failures()[0].message
 
 
 def test_an_event_is_given_up_where_everybody_sees_it(taught: World) -> None:
-    taught.studio.troubles = [403]
+    taught.studio.troubles = [403] * (DOUBTFUL_TRIES + 1)
     send(taught, event(), **own(taught))
-    taught.deliver()
+    for _ in range(DOUBTFUL_TRIES + 1):
+        assert taught.client.failures() == []
+        taught.deliver()
+        taught.wait()
     (failure,) = taught.client.failures()
     assert (failure.stage, failure.project) == ("learning", "1")
-    assert failure.message.startswith("nothing is learnt of annotation 11, after 1 tries: Label St")
+    assert failure.message.startswith("nothing is learnt of annotation 11, after 5 tries: Label St")
 
 
 def test_with_a_login_label_studio_needs_none_for_its_webhook(open_world: Open) -> None:

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from backend.web import webhook
+from backend.studio.corrections import to_learn
 from backend.web.app import create_app
 from backend.web.settings import Settings
 from tests.backend.worker_end import PROJECT, VERSION, XML, predict_body, task
@@ -110,7 +110,7 @@ def test_an_event_that_holds_it_can_be_learnt_from(half: str) -> None:
              "annotation": {"id": 1, "result": [region]}}  # fmt: skip
     if not half.strip():
         return
-    request = webhook.read(json.dumps(event).encode())
+    request = to_learn(event["annotation"], event["task"], event["project"], None)
     assert isinstance(request, LearnRequest)
     for label, _ in request.regions:
         assert label.encode()

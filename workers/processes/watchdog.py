@@ -81,17 +81,21 @@ class Watchdog:
         self._sign_seconds = sign_seconds
         self._work: _Work | None = None
         self._jobs = 0
+        self._started = False
         self._ready = False
         self._stopped = threading.Event()
 
     def start(self) -> "Watchdog":
         """Give signs of life from now on."""
+        self._started = True
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
         return self
 
     def ready(self) -> None:
         """The process is loaded, and takes jobs. Only from here on it must not be silent."""
         self._ready = True
+        if self._started:
+            self._wind_up()  # at once: the first job may be the one that holds the lock
         notify(READY)
 
     @contextmanager
@@ -118,12 +122,15 @@ class Watchdog:
         while not self._stopped.wait(self._sign_seconds):
             self._sign()
             if self._ready:
-                faulthandler.dump_traceback_later(self._limits.locked, exit=True)
+                self._wind_up()
             problem = self._problem()
             if problem:
                 log.critical("%s: this process ends, to be started anew", problem)
                 os._exit(1)
         faulthandler.cancel_dump_traceback_later()  # `stop` may have come in between
+
+    def _wind_up(self) -> None:
+        faulthandler.dump_traceback_later(self._limits.locked, exit=True)
 
     def _sign(self) -> None:
         notify(f"{ALIVE}\n{JOBS}{self._jobs}")

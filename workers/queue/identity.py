@@ -115,6 +115,11 @@ class Identity:
         self._redis.set(_connected_key(project), json.dumps(asdict(connection)), ex=seconds)
 
     @reaching_redis()
+    def is_unsecured(self, project: str) -> bool:
+        """Whether nobody saw to a project's webhooks of late; who asks does so now."""
+        return bool(self._redis.set(f"dgl:secured:{project}", "", nx=True, ex=CONNECTED_SECONDS))
+
+    @reaching_redis()
     def expect(self, project: str, config: str) -> None:
         """Have a project asked after anew that is known with another label config than this.
 

@@ -100,7 +100,7 @@ class Patience(Retry):
             return
         if not self._told:
             self._told = True
-            log.warning("waiting: %s", _said(error))
+            log.warning("waiting for the queue: %s", _said(error))
         pause = min(FIRST_PAUSE_SECONDS * 2 ** min(failures - 2, 10), LONGEST_PAUSE_SECONDS)
         end = time.monotonic() + pause
         with waiting():

@@ -59,7 +59,7 @@ TALLIES: Mapping[str, Tally] = {
         (
             "total", "fetch", "decode", "text", "proposals", "dense", "masks", "sizes", "crops",
             "all crops", "prototypes", "indices", "map", "match", "cam", "selection", "point",
-            "label", "runs",
+            "label", "runs", "concepts",
         ),
         STAGE_SECONDS,
     ),

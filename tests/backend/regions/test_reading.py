@@ -15,7 +15,7 @@ from backend.prompts.memory import Memory
 from backend.regions import reading
 from backend.regions.geometry import RegionError
 from backend.studio import export
-from backend.web import webhook
+from backend.studio.corrections import to_learn
 from dgl_rsis.runs import Runs, area, from_runs, to_runs
 from dgl_rsis.types import Json
 from tests.backend.studio.exports import DRAWN, H, W, annotation, region, task
@@ -34,15 +34,8 @@ def exported(drawn: Json) -> Runs:
 
 
 def learnt(drawn: Json) -> Runs:
-    event = {
-        "action": "ANNOTATION_CREATED",
-        "annotation": {"id": 11, "result": [drawn], "updated_at": "2026-11-23T07:46:22Z"},
-        "project": {"id": 1, "label_config": XML},
-        "task": open_task(5),
-    }
-    request = webhook.read(json.dumps(event).encode())
-    assert not isinstance(request, webhook.Taken)
-    assert request is not None
+    annotation = {"id": 11, "result": [drawn], "updated_at": "2026-11-23T07:46:22Z"}
+    request = to_learn(annotation, open_task(5), {"id": 1, "label_config": XML}, None)
     ((_, runs),) = request.regions
     return runs
 

@@ -4,10 +4,8 @@ import pytest
 from redis import Redis
 
 from backend.studio.client import StudioClient
-from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
+from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, lead_here
 from workers.queue.client import SegmentClient
-
-OURS = "dgl-rsis-test"
 
 
 @pytest.fixture
@@ -23,7 +21,5 @@ def client(redis: Redis) -> SegmentClient:
 @pytest.fixture
 def connected(redis: Redis, studio: FakeStudio) -> FakeStudio:
     """A Label Studio whose project 1 has a backend that leads to this queue."""
-    identity = SegmentClient(redis).identity
-    studio.answers = lambda _url: [OURS, identity.challenged()]
-    studio.connect("DGL-RSIS", OURS)
+    lead_here(studio, redis)
     return studio

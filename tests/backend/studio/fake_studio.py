@@ -19,8 +19,12 @@ from typing import Any
 import requests
 from flask import Flask, Response, abort, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
+from redis import Redis
 from werkzeug.serving import make_server
 
+from workers.queue.client import SegmentClient
+
+OURS = "dgl-rsis-test"
 LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
 # header.payload.signature; the payload is {"token_type":"refresh","exp":4102444800}.
 PERSONAL_TOKEN = (
@@ -188,6 +192,14 @@ def fake_studio(port: int = 0, certificate: tuple[str, str] | None = None) -> It
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def lead_here(studio: FakeStudio, redis: Redis, xml: str = "<View/>") -> None:
+    """Have project 1 list a backend that leads to this queue."""
+    identity = SegmentClient(redis).identity
+    studio.answers = lambda _url: [OURS, identity.challenged()]
+    studio.connect("DGL-RSIS", OURS)
+    studio.label_config = xml
 
 
 def application(studio: FakeStudio) -> Flask:

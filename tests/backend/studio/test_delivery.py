@@ -7,6 +7,7 @@ from rq.serializers import JSONSerializer
 
 from backend.project import label_config
 from backend.regions.writing import to_prediction, to_predictions
+from backend.studio import delivery
 from backend.studio.client import StudioClient, StudioError
 from backend.studio.delivery import LOST, NotYetError, Run, deliver_request
 from backend.studio.environment import studio_of_environment
@@ -16,7 +17,7 @@ from workers.messages import DELIVERY_QUEUE, DeliveryRequest, SegmentReply, Segm
 from workers.queue.asking import DELIVERY_RETRY_SECONDS
 from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, delivery_job_id, open_queue
-from workers.queue.replies import reply_key, store_failure, store_reply
+from workers.queue.replies import store_failure, store_reply
 
 KEY = "0" * 32
 VERSION = "dgl-rsis-test"
@@ -255,11 +256,13 @@ def test_after_the_last_try_it_is_given_up_and_stands_on_the_status_page(
     redis: Redis,
     environment: None,
     trouble: str,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     if trouble == "bug":
-        redis.set(reply_key(KEY), b"not compressed")
-    studio.troubles = [503] * 2
+        monkeypatch.setattr(delivery, "to_predictions", lambda *_: 1 / 0)
+    else:
+        studio.troubles = [503] * 2
     client.deliver([request_1])
     queue = open_queue(DELIVERY_QUEUE, redis)
     job = queue.fetch_job(delivery_job_id(1, KEY, "1"))

@@ -36,7 +36,7 @@ def test_what_is_to_be_delivered_needs_a_living_delivery_worker(
     assert client.get("/health").status_code == 200
     beat(redis, DELIVERER)
     assert client.get("/ready").status_code == 200
-    redis.expire(f"dgl:worker:{DELIVERER.name}", 40)  # silent for 20 s
+    redis.expire(f"dgl:worker:{DELIVERER.name}", 10)  # silent for 20 s
     assert client.get("/ready").status_code == 503
 
 

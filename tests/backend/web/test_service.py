@@ -90,7 +90,7 @@ def test_one_task_that_is_late_stays_for_the_next_call(announced: Redis) -> None
 
 def test_one_task_that_is_late_is_delivered_when_label_studio_is_known(announced: Redis) -> None:
     assert predict(service(announced, **STUDIO), task(1)) == [[]]
-    assert announced.exists(f"rq:job:delivery-1-{key_of(task(1))}-1")
+    assert announced.exists(f"rq:job:delivery-1-1-{key_of(task(1))}")
     assert not waiting(announced)["delivery"]  # it waits for the segment job
 
 

@@ -81,7 +81,7 @@ def test_no_tasks_and_no_project_are_refused(project: Project, studio: FakeStudi
     with pytest.raises(PrelabelError, match="project 1 has no tasks"):
         project.source()
     with pytest.raises(StudioError, match=r"404 .*No Project"):
-        Project(project.studio, 2, VERSION, Stop()).source()
+        Project(project.studio, 9, VERSION, Stop()).source()
 
 
 def test_predictions_go_in_batches(
