@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from backend.studio.client import StudioClient, StudioError
 from dgl_rsis.types import Json
+from workers.messages import StudioEvent
 from workers.queue.client import SegmentClient
 from workers.queue.identity import Connection
 
@@ -42,11 +43,15 @@ def secure(
     token = client.identity.token(project)
     try:
         ours = list(_leading_here(project, connection, client, studio))
+        news = False
         for webhook in ours:
             headers = webhook.get("headers") or {}
             if headers.get(HEADER) != token:
                 studio.set_webhook_headers(webhook, {**headers, HEADER: token})
                 LOG.info("project %s: its webhook %s got the secret", project, webhook["url"])
+                news = True
+        if news and (early := client.corrections.early()):
+            client.corrections.notice(StudioEvent(project, False, tuple(early)))
     except StudioError as error:
         if error.status not in NOT_ALLOWED:
             raise

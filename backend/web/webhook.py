@@ -117,7 +117,7 @@ class Corrections:
         try:
             project = self._client.identity.project_of(request.headers.get(HEADER, ""))
             if not project:
-                self._refuse()
+                self._refuse(head, complete=complete)
             event = read(head, project, complete=complete)
             if event is None:
                 return self._count("ignored")
@@ -135,13 +135,19 @@ class Corrections:
         self._metrics.count("webhook_events", outcome)
         return False
 
-    def _refuse(self) -> None:
+    def _refuse(self, head: bytes, *, complete: bool) -> None:
         """Count what has no secret, and see that the webhooks of our projects have theirs.
+
+        A project that was connected a moment ago has none yet: what it submits is kept until then.
 
         Raises:
             Forbidden: always.
         """
         self._count("refused")
+        with contextlib.suppress(EventError, QueueError):
+            event = read(head, "", complete=complete)
+            if event is not None and not event.deleted:
+                self._client.corrections.note_early(event.annotations)
         now = time.monotonic()
         with self._lock:
             self._refused, self._last = self._refused + 1, time.time()

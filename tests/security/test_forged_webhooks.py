@@ -303,3 +303,14 @@ def test_no_secret_of_one_queue_is_that_of_another(redis: Redis) -> None:
     redis.flushall()
     assert Identity(redis).token("1") != first
     assert Identity(redis).project_of(first) == ""
+
+
+def test_what_was_submitted_before_the_webhook_had_its_secret_is_looked_at_then(
+    taught: World,
+) -> None:
+    taught.studio.webhooks[0]["headers"] = {}
+    assert send(taught, event()).status_code == 403
+    assert send(taught, event(number=99)).status_code == 403  # somebody made it up
+    setup(taught)
+    taught.deliver()
+    assert [each.annotation for each in learning(taught)] == ["11"]

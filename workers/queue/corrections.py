@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from redis import Redis
+from rq.utils import as_text
 
 from workers.messages import (
     DELIVERY_QUEUE,
@@ -54,6 +55,8 @@ redis.call('HSET', ARGV[2] .. ARGV[1], unpack(ARGV, 4))
 redis.call('LPUSH', KEYS[2], ARGV[1])
 return 1
 """
+EARLY_KEY = "dgl:early"
+EARLY_SECONDS, MOST_EARLY = 600, 100
 LOOK_SECONDS = 24 * 3600  # longer than all tries of such a job together
 
 
@@ -104,6 +107,26 @@ class CorrectionsClient:
             pipe.sadd(self._events.redis_queues_keys, self._events.key)
             self._look([f"dgl:event:{subject}", self._events.key], arguments, pipe)
             return bool(pipe.execute()[1])
+
+    @reaching_redis()
+    def note_early(self, annotations: Sequence[str]) -> None:
+        """Keep for some minutes what was submitted before its webhook had the secret, perhaps.
+
+        Anybody may say so: it is looked at for the project that gets the secret, and only if it is
+        that project's.
+        """
+        if not annotations:
+            return
+        with self._redis.pipeline() as pipe:
+            pipe.lpush(EARLY_KEY, *annotations)
+            pipe.ltrim(EARLY_KEY, 0, MOST_EARLY - 1)
+            pipe.expire(EARLY_KEY, EARLY_SECONDS)
+            pipe.execute()
+
+    @reaching_redis()
+    def early(self) -> list[str]:
+        """Annotations that `note_early` kept, of whatever project."""
+        return sorted({as_text(each) for each in self._redis.lrange(EARLY_KEY, 0, -1)})
 
     @reaching_redis()
     def known(self, project: str) -> Mapping[str, str]:
