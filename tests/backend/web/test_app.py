@@ -386,7 +386,7 @@ def test_a_thousand_tasks_are_accepted_without_waiting_for_one(
 @pytest.fixture
 def worker(valkey: str, redis: Redis) -> Iterator["subprocess.Popen[bytes]"]:
     """A segment worker in a process of its own; its model is a few lines of NumPy."""
-    program = f"from tests.workers import fake_worker; fake_worker.run({valkey!r}, 5, 660)"
+    program = f"from tests.workers import fake_worker; fake_worker.run({valkey!r}, 5)"
     process = subprocess.Popen([sys.executable, "-c", program])
     try:
         yield process

@@ -54,7 +54,7 @@ def run(*words: str | Path, **environment: str) -> tuple[int, str]:
 @contextmanager
 def worker(url: str, redis: Redis) -> Iterator[BaseProcess]:
     """A segment worker whose model is a few lines of NumPy; it reads no local files."""
-    process = PROCESSES.Process(target=fake_worker.run, args=(url, 20.0, 60.0), daemon=True)
+    process = PROCESSES.Process(target=fake_worker.run, args=(url, 20.0), daemon=True)
     process.start()
     try:
         until(lambda: bool(beats(redis)))
