@@ -2,15 +2,13 @@
 
 import contextlib
 import logging
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 from flask import Response, abort
-from werkzeug.serving import make_server
 
-from samples.processes import LOOPBACK
 from tests.backend.studio.fake_studio import FakeStudio, application
+from tests.loopback import LOOPBACK, serving
 
 Json = dict[str, Any]
 
@@ -54,17 +52,9 @@ class DrillStudio:
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Serve on loopback, always at the same port, for the length of a `with` block."""
-        server = make_server(LOOPBACK, self._port, self._app, threaded=True)
-        self._port = server.server_port
-        self.fake.url = f"http://{LOOPBACK}:{self._port}"
-        thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
-        thread.start()
-        try:
+        with serving(self._app, self._port) as self._port:
+            self.fake.url = f"http://{LOOPBACK}:{self._port}"
             yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
     def _file(self, path: str) -> Response:
         data = self._files.get(f"/data/{path}")

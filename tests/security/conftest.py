@@ -1,6 +1,5 @@
 """A backend and a Label Studio that call each other over loopback, and what works behind them."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -11,13 +10,13 @@ import requests
 from redis import Redis
 from rq import SimpleWorker
 from rq.serializers import JSONSerializer
-from werkzeug.serving import make_server
 
 from backend.studio.environment import studio_of_environment
 from backend.web.app import create_app
 from backend.web.settings import Settings
 from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio, fake_studio
 from tests.backend.worker_end import VERSION, XML, reply
+from tests.loopback import serving
 from workers.messages import DELIVERY_QUEUE, SEGMENT_QUEUE, SegmentRequest
 from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, open_queue
@@ -127,15 +126,8 @@ def world(open_world: Open) -> World:
 @contextmanager
 def _serving(settings: Settings, redis: Redis) -> Iterator[str]:
     app = create_app(settings, SegmentClient(redis, refresh_seconds=0))
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(app) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def task(number: int, **data: Any) -> dict[str, Any]:

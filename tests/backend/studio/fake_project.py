@@ -1,16 +1,15 @@
 """A Label Studio with one project whose tasks can be listed with all that is marked on them."""
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
-from werkzeug.serving import make_server
 
 from dgl_rsis.types import Json
 from tests.backend.studio.fake_studio import LEGACY_TOKEN
+from tests.loopback import serving
 
 
 @contextmanager
@@ -21,15 +20,8 @@ def fake_project(
 
     The first calls for tasks are answered with `troubles`, statuses of HTTP.
     """
-    server = make_server("127.0.0.1", 0, _app(tasks, label_config, [*troubles]), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(_app(tasks, label_config, [*troubles])) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def _app(every: Sequence[Json], label_config: str, troubles: list[int]) -> Flask:

@@ -20,8 +20,8 @@ import requests
 from flask import Flask, Response, abort, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
 from redis import Redis
-from werkzeug.serving import make_server
 
+from tests.loopback import serving
 from workers.queue.client import SegmentClient
 
 OURS = "dgl-rsis-test"
@@ -181,17 +181,9 @@ def fake_studio(port: int = 0, certificate: tuple[str, str] | None = None) -> It
     """
     studio = FakeStudio()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each call, else
-    app = application(studio)
-    server = make_server("127.0.0.1", port, app, threaded=True, ssl_context=certificate)
-    studio.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
-    thread.start()
-    try:
+    with serving(application(studio), port, certificate) as port:
+        studio.url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
         yield studio
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def lead_here(studio: FakeStudio, redis: Redis, xml: str = "<View/>") -> None:
