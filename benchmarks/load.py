@@ -30,8 +30,9 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
+from backend.studio.webhooks import HEADER
 from backend.web.server import read_state
-from benchmarks.load_parts import IMAGES
+from benchmarks.load_parts import IMAGES, SIDE, XML, annotation, task
 from workers.processes.embedded import embedded_server
 from workers.queue.client import SegmentClient
 
@@ -41,14 +42,6 @@ GROWTH = 64 * 2**20  # bytes, between the middle and the end
 DRAIN_SECONDS = 120
 START_SECONDS = 60
 BATCH = 50
-EVENT_NUMBERS = 1_300_000  # of a mask in an annotation: 5 MB
-SIDE = 256  # pixels of an image
-XML = (
-    '<View><Image name="image" value="$image"/><BrushLabels name="b" toName="image">'
-    '<Label value="building"/><Label value="road"/></BrushLabels>'
-    '<KeyPointLabels name="k" toName="image" smart="true"><Label value="building"/>'
-    "</KeyPointLabels></View>"
-)
 POINT = {
     "original_width": SIDE,
     "original_height": SIDE,
@@ -65,24 +58,18 @@ POINT = {
 
 def bodies() -> dict[str, str]:
     """Of the calls, by route; `NUMBER` stands for that of a task and its image."""
-    numbers = np.random.default_rng(0).integers(0, 256, EVENT_NUMBERS).tolist()
-    region = {"type": "brushlabels", "from_name": "b", "value": {"rle": numbers}}
-    # One that was skipped has nothing to teach: the workers of this benchmark do not learn.
-    annotation = {"id": 1, "was_cancelled": True, "result": [region]}
-    event = {"action": "ANNOTATION_CREATED", "annotation": annotation}
-    event |= {"task": _task("7"), "project": {"id": 1, "label_config": XML}}
+    event = json.dumps({
+        "action": "ANNOTATION_CREATED", "annotation": annotation(1), "task": task("7"),
+        "project": {"id": 1, "label_config": XML},
+    })  # fmt: skip
     return {
         "/setup": json.dumps({"project": "1.1", "schema": XML}),
-        "/predict one": _predict([_task("NUMBER")]),
-        "/predict batch": _predict([_task("NUMBER") for _ in range(BATCH)]),
-        "/predict click": _predict([_task("NUMBER")], {"result": [POINT]}),
-        "/webhook": json.dumps(event),
+        "/predict one": _predict([task("NUMBER")]),
+        "/predict batch": _predict([task("NUMBER") for _ in range(BATCH)]),
+        "/predict click": _predict([task("NUMBER")], {"result": [POINT]}),
+        "/webhook": event,
+        "/webhook forged": event,
     }
-
-
-def _task(number: str) -> dict[str, Any]:
-    image = f"/data/local-files/?d={number}.png"
-    return {"id": number, "data": {"image": image}, "annotations": [], "predictions": []}
 
 
 def _predict(tasks: list[dict[str, Any]], context: Any = None) -> str:
@@ -165,14 +152,16 @@ def main() -> int:
     with ExitStack() as stack:
         run = Run(stack)
         url, web = run.start_all()
-        (run.folder / "bodies.json").write_text(json.dumps(bodies()), "utf-8")
+        headers = {"/webhook": {HEADER: run.client.identity.token("1")}}
+        calls_file = run.folder / "calls.json"
+        calls_file.write_text(json.dumps({"bodies": bodies(), "headers": headers}), "utf-8")
         if options.slow:
             run.start("benchmarks.load_parts", "slow", url, str(options.slow))
         before, memory = _resident(web), list[int]()
         arguments = (str(options.seconds), str(options.clients // PROCESSES))
         clients = [
             run.start("benchmarks.load_parts", "clients", url, *arguments, str(1000 * number),
-                      str(run.folder / "bodies.json"))
+                      str(calls_file))
             for number in range(PROCESSES)
         ]  # fmt: skip
         calls: list[tuple[str, int, float]] = []

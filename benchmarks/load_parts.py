@@ -1,7 +1,7 @@
 """What stands around the web server in `benchmarks.load`: workers, a Label Studio, clients.
 
 Each is a process of its own: `python -m benchmarks.load_parts segment|interactive ROOT`, `studio`,
-`slow URL COUNT` or `clients URL SECONDS COUNT SEED BODIES`.
+`slow URL COUNT` or `clients URL SECONDS COUNT SEED CALLS`.
 """
 
 import http.client
@@ -46,13 +46,22 @@ SLOW = (
     b"",
 )
 LOOK_SECONDS = 5.0
+EVENT_NUMBERS = 1_300_000  # of a mask in an annotation: 5 MB
+SIDE = 256  # pixels of an image
+XML = (
+    '<View><Image name="image" value="$image"/><BrushLabels name="b" toName="image">'
+    '<Label value="building"/><Label value="road"/></BrushLabels>'
+    '<KeyPointLabels name="k" toName="image" smart="true"><Label value="building"/>'
+    "</KeyPointLabels></View>"
+)
 CALLS = {
     "/health": 30,
     "/setup": 20,
     "/predict one": 20,
     "/predict click": 12,
     "/status": 8,
-    "/webhook": 5,
+    "/webhook": 4,
+    "/webhook forged": 1,
     "/ready": 4,
     "/predict batch": 1,
 }
@@ -102,10 +111,16 @@ class Studio(BaseHTTPRequestHandler):
     stored: dict[str, list[dict[str, Any]]] = {}  # noqa: RUF012  # of the one server of the process
 
     def do_GET(self) -> None:
-        """The predictions of a task; nothing of everything else."""
+        """The predictions of a task, project and annotations of events; nothing of the rest."""
         parts = urlsplit(self.path)
         if parts.path == "/api/predictions/":
             self._answer(200, self.stored.get(parse_qs(parts.query)["task"][0], []))
+        elif parts.path == "/api/projects/1/":
+            self._answer(200, {"id": 1, "label_config": XML})
+        elif parts.path.startswith("/api/annotations/"):
+            self._answer(200, annotation(int(parts.path.split("/")[3])))
+        elif parts.path == "/api/tasks/":
+            self._answer(200, {"tasks": [task("7")], "total": 1})
         else:
             self._answer(200, {"tasks": [], "total": 0, "static": [], "live": []})
 
@@ -137,18 +152,38 @@ def be_studio() -> int:
     return 0
 
 
+def task(number: str) -> dict[str, Any]:
+    """A task as Label Studio sends it."""
+    image = f"/data/local-files/?d={number}.png"
+    return {"id": number, "data": {"image": image}, "annotations": [], "predictions": []}
+
+
+def annotation(number: int) -> dict[str, Any]:
+    """An annotation of project 1 with 5 MB of masks.
+
+    It was skipped, so has nothing to teach: the workers of this benchmark do not learn.
+    """
+    numbers = np.random.default_rng(0).integers(0, 256, EVENT_NUMBERS).tolist()
+    region = {"type": "brushlabels", "from_name": "b", "value": {"rle": numbers}}
+    skipped = {"id": number, "project": 1, "task": 7, "was_cancelled": True}
+    return {**skipped, "result": [region], "updated_at": "2026-01-01T00:00:00Z"}
+
+
 class Client:
     """Somebody who calls the backend, again and again.
 
     Args:
         url: of the backend.
         bodies: of the calls, by route; what stands for a task's number is replaced.
+        headers: of the calls, by route.
         seed: of what it does.
     """
 
-    def __init__(self, url: str, bodies: dict[str, str], seed: int) -> None:
+    def __init__(
+        self, url: str, bodies: dict[str, str], headers: dict[str, dict[str, str]], seed: int
+    ) -> None:
         self._host = urlsplit(url).netloc
-        self._bodies = bodies
+        self._bodies, self._headers = bodies, headers
         self._random = random.Random(seed)
         self.calls: list[tuple[str, int, float]] = []  # route, status, seconds
 
@@ -166,7 +201,8 @@ class Client:
         connection = http.client.HTTPConnection(self._host, timeout=LONGEST_SECONDS)
         path, body = route.split()[0], self._body(route)
         try:
-            connection.request("GET" if body is None else "POST", path, body)
+            method, headers = "GET" if body is None else "POST", self._headers.get(route, {})
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             answer.read()
             return answer.status
@@ -209,9 +245,10 @@ def _is_closed(client: socket.socket) -> bool:
         return True
 
 
-def be_clients(url: str, seconds: float, count: int, seed: int, bodies: dict[str, str]) -> int:
+def be_clients(url: str, seconds: float, count: int, seed: int, calls: Path) -> int:
     """Several clients, each a thread; say what they saw."""
-    clients = [Client(url, bodies, seed + number) for number in range(count)]
+    read = json.loads(calls.read_text("utf-8"))
+    clients = [Client(url, read["bodies"], read["headers"], seed + n) for n in range(count)]
     until = time.monotonic() + seconds
     threads = [threading.Thread(target=each.work, args=(until,)) for each in clients]
     for thread in threads:
@@ -236,9 +273,8 @@ def main() -> int:
     if part == "slow":
         return be_slow(arguments[0], int(arguments[1]))
     if part == "clients":
-        url, seconds, count, seed, bodies = arguments
-        read = json.loads(Path(bodies).read_text("utf-8"))
-        return be_clients(url, float(seconds), int(count), int(seed), read)
+        url, seconds, count, seed, calls = arguments
+        return be_clients(url, float(seconds), int(count), int(seed), Path(calls))
     queue = {"segment": SEGMENT_QUEUE, "interactive": INTERACTIVE_QUEUE}[part]
     return be_worker(queue, Path(arguments[0]))
 

@@ -10,7 +10,7 @@ from dgl_rsis.types import Json
 
 LOG = logging.getLogger(__name__)
 
-WAITS = (1.0, 5.0, 20.0)  # seconds before the next try of what may succeed later
+WAITS = (1.0, 5.0, 20.0, 40.0)  # seconds before the next try of what may succeed later
 PAGE = 20  # tasks in one call: with their masks, tens of megabytes at worst
 
 
@@ -40,12 +40,15 @@ class StudioSource(StudioClient):
             last = newest
 
     def _patient_page(self, project_id: int, last: int) -> list[Json]:
-        """A page; a large project is not given up because of one failed call."""
+        """A page; a large project is not given up because of one failed call.
+
+        A refusal is worth a wait only where Label Studio gave a page before.
+        """
         for wait in WAITS:
             try:
                 return self._page(project_id, last)
             except StudioError as error:
-                if not error.retry:
+                if not (error.retry or (last and error.may_pass)):
                     raise
                 LOG.warning("%s; trying again in %g s", error, wait)
                 time.sleep(wait)

@@ -21,11 +21,13 @@ from werkzeug.exceptions import Forbidden
 
 from backend.studio.webhooks import HEADER
 from backend.web.forgery import check_origin
+from backend.web.held_events import HeldEvents
 from backend.web.metrics import Metrics
 from backend.web.settings import Settings
 from workers.messages import StudioEvent
 from workers.queue.client import SegmentClient
 from workers.queue.connection import QueueError
+from workers.queue.identity import TOKEN
 
 LOG = logging.getLogger(__name__)
 
@@ -93,6 +95,7 @@ class Corrections:
         self._metrics = metrics
         self._lock = threading.Lock()
         self._refused, self._last, self._mended = 0, 0.0, float("-inf")
+        self._held = HeldEvents(self._take)
         if settings.learn and not settings.delivers:
             LOG.warning(NO_KEY)
 
@@ -106,7 +109,8 @@ class Corrections:
 
         Raises:
             Forbidden: it is not from a webhook that this backend set up.
-            QueueError: Redis cannot be reached; the event is lost.
+            QueueError: Redis cannot be reached, and so many events wait for it already that this
+                one is lost.
         """
         check_origin(request)
         head, complete = head_of(request.stream)
@@ -114,8 +118,9 @@ class Corrections:
             return self._count("ignored")
         if is_strange(head):  # "Start training" comes like this, without any header
             return self._count("ignored")
+        secret = request.headers.get(HEADER, "")
         try:
-            project = self._client.identity.project_of(request.headers.get(HEADER, ""))
+            project = self._client.identity.project_of(secret)
             if not project:
                 self._refuse(head, complete=complete)
             event = read(head, project, complete=complete)
@@ -126,10 +131,33 @@ class Corrections:
             LOG.warning("project %s: nothing is learnt from an event: %s", project, error)
             return self._count("unreadable")
         except QueueError as error:
-            LOG.error("an event is lost: %s", error)
-            self._count("lost")
-            raise
+            if not self._hold(secret, head, complete=complete):
+                LOG.error("an event is lost: %s", error)
+                self._count("lost")
+                raise
+            LOG.warning("an event waits for the queue: %s", error)
+            return not self._count("held")
         return not self._count("accepted")
+
+    def _hold(self, secret: str, head: bytes, *, complete: bool) -> bool:
+        """Keep an event until the queue's server is back; False where there is no room."""
+        named = TOKEN.fullmatch(secret)
+        try:
+            event = read(head, named[1], complete=complete) if named else None
+        except EventError:
+            return True  # nor could it be used then
+        return event is None or self._held.hold(secret, event)
+
+    def _take(self, secret: str, event: StudioEvent) -> None:
+        """Have an event that was held looked at, if its secret is one.
+
+        Raises:
+            QueueError: Redis cannot be reached.
+        """
+        if self._client.identity.project_of(secret) == event.project:
+            self._client.corrections.notice(event)
+        else:
+            self._count("refused")
 
     def _count(self, outcome: str) -> bool:
         self._metrics.count("webhook_events", outcome)

@@ -121,7 +121,8 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except FetchError as error:
-        raise FetchError(f"{name}: {error}", transient=error.transient) from error
+        error.args = (f"{name}: {error}",)
+        raise
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except InputError as error:

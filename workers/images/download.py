@@ -31,6 +31,9 @@ MOST_DECODINGS = 4  # of a path: the last one has to change nothing
 CHUNK_BYTES = 64 * 1024
 LONGEST_SHOWN = 120
 PORTS = {"http": 80, "https": 443}
+# What Label Studio answers for good, but also while a proxy, a login or a key is being changed.
+DOUBTFUL = frozenset({401, 403, 404})
+WHOAMI, VERSION = "/api/current-user/whoami", "/api/version"
 UPLOADED = "/storage-data/uploaded"  # where Label Studio serves uploads that it keeps in a cloud
 
 # What each status means, by who answered.
@@ -57,12 +60,15 @@ class FetchError(Exception):
     """An image cannot be had. The message names the reference, the cause and the way out.
 
     Attributes:
-        transient: whether trying again later may help.
+        transient: whether trying again later may help, however long that takes.
+        doubtful: Label Studio refuses everything at present, as it does for good and while it
+            starts: worth some minutes.
     """
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False, doubtful: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
+        self.doubtful = doubtful
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,18 @@ class Downloader:
         Raises:
             FetchError: refused, not there, too large or too slow.
         """
+        try:
+            return self._download(url)
+        except FetchError as error:
+            if not error.doubtful or not self._is_studio_well():
+                raise
+        try:
+            return self._download(url)  # it may have come back in between
+        except FetchError as error:
+            error.doubtful = False  # it means this file
+            raise
+
+    def _download(self, url: str) -> bytes:
         deadline = time.monotonic() + self.seconds
         url = _normalised(url)
         link = read_link(url) if self.serves_files(urlsplit(url)) else None
@@ -168,6 +186,17 @@ class Downloader:
                 transient=True,
             ) from None
 
+    def _is_studio_well(self) -> bool:
+        """Whether Label Studio answers and takes the key: then what it says of a file holds."""
+        path = VERSION if self.credentials is None else WHOAMI
+        try:
+            headers = {} if self.credentials is None else _authorized(self.credentials)
+            address = urlsplit(f"{self.label_studio_url}{path}")
+            with self._send(address, headers, time.monotonic() + self.seconds) as answer:
+                return answer.status_code == requests.codes.ok
+        except FetchError:
+            return False
+
     def _redirected(self, url: str, location: str, link: StorageLink | None) -> str:
         if link is not None:
             return self._in_storage(url, location, link)
@@ -209,8 +238,11 @@ class Downloader:
         way_out = ADVICE.get(status, "try the address in a browser")
         if link is not None:
             way_out = (OF_LINKS if read_link(url) else OF_SIGNED).get(status, way_out)
-        transient = status == 429 or status >= 500
-        raise FetchError(f"{shown(url)} answered HTTP {status}: {way_out}", transient=transient)
+        raise FetchError(
+            f"{shown(url)} answered HTTP {status}: {way_out}",
+            transient=status == 429 or status >= 500,
+            doubtful=status in DOUBTFUL and self.serves_files(urlsplit(url)),
+        )
 
     def _body(self, answer: requests.Response, deadline: float, name: str) -> bytes:
         declared = answer.headers.get("Content-Length", "")
@@ -315,4 +347,5 @@ def _authorized(credentials: Credentials) -> dict[str, str]:
     try:
         return {"Authorization": credentials.authorization()}
     except CredentialsError as error:
-        raise FetchError(str(error), transient=error.transient) from None
+        transient = error.transient
+        raise FetchError(str(error), transient=transient, doubtful=not transient) from None

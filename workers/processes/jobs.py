@@ -53,8 +53,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3  # that end the process, or that nobody can explain
-# Label Studio that is away for a quarter of an hour must not empty the queue into failures.
-RETRY_SECONDS = (15, 60, 240, 600)
+# Label Studio that is away for a quarter of an hour must not empty the queue into failures; nor is
+# it asked later than a minute after it is back.
+RETRY_SECONDS = (15, 30, *[60] * 14)
+DOUBTFUL_TRIES = 3  # of what Label Studio refuses, as while it starts
 LEARN_RETRY_SECONDS = (15, 60, 300)
 ATTEMPTS_KEPT_SECONDS = 24 * 3600
 # The next click is another request; and what a project learnt or unlearnt in the meantime must not
@@ -194,7 +196,7 @@ def learn(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
         before = store.revision(request.project)
         outcome = learning.update_share(request, bench.segmenter, bench.pictures, store)
     except EXPECTED as error:
-        return _not_learnt(bench, request, _one_line(error), may_pass=_may_pass(error))
+        return _not_learnt(bench, request, _one_line(error), may_pass=may_pass(error))
     except Exception as error:
         log.exception("task %s: learning failed", request.task_id)
         bench.suspect = True
@@ -248,9 +250,9 @@ def _expected(bench: Workbench, request: SegmentRequest, error: Exception) -> Re
             what = f"its {1 + len(request.more)} images together"
             way_out = "make them smaller, or import them as several tasks"
         error = InputError(f"{what} took longer than {JOB_SECONDS} s: {way_out}")
-    elif _may_pass(error) and not request.awaited:
+    elif may_pass(error) and not request.awaited:
         tries = _count_survived(bench, request)
-        if tries <= len(RETRY_SECONDS):
+        if tries <= _most_tries(error):
             log.info("task %s: try %d: %s", request.task_id, tries, _one_line(error))
             return _again(bench, tries)
     _give_up(bench, request, _one_line(error), cause)
@@ -268,9 +270,16 @@ def _count_survived(bench: Workbench, request: SegmentRequest) -> int:
     return int(count)
 
 
-def _may_pass(error: Exception) -> bool:
+def may_pass(error: Exception) -> bool:
     """Whether a later try, perhaps on another worker, may succeed."""
-    return isinstance(error, OtherModelError) or (isinstance(error, FetchError) and error.transient)
+    if isinstance(error, FetchError):
+        return error.transient or error.doubtful
+    return isinstance(error, OtherModelError)
+
+
+def _most_tries(error: Exception) -> int:
+    doubtful = isinstance(error, FetchError) and error.doubtful
+    return DOUBTFUL_TRIES if doubtful else len(RETRY_SECONDS)
 
 
 def _unexpected(bench: Workbench, request: SegmentRequest, attempt: int) -> Retry | None:

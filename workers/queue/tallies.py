@@ -78,7 +78,7 @@ TALLIES: Mapping[str, Tally] = {
     ),
     "webhook_events": Tally(
         "Events of Label Studio's webhook by outcome", "outcome",
-        ("accepted", "ignored", "refused", "unreadable", "lost"),
+        ("accepted", "held", "ignored", "refused", "unreadable", "lost"),
     ),
     "logins": Tally(
         "Requests that were refused for their login", "outcome", ("refused", "held-off")

@@ -25,6 +25,7 @@ POLL_SECONDS = 0.05
 QUIET_SECONDS = 30.0  # without an answer: look for what went wrong
 OUTAGE_SECONDS = 600.0  # how long a queue may be away
 LOST_PAUSE_SECONDS = 2.0
+LATER_SECONDS = 60.0  # before what Label Studio, or another server, did not give is tried once more
 START = "start one with `dgl-rsis worker` (or `dgl-rsis up`), or take --local"
 
 
@@ -231,6 +232,7 @@ class LocalEngine:
 
         self._answer = answer
         self._expected: tuple[type[Exception], ...] = (ItemError, *jobs.EXPECTED)
+        self._may_pass = jobs.may_pass
         self._segmenter, self._pictures = segment.load_model(settings)
         self._stop = stop
         self.model_version = self._segmenter.model_version
@@ -238,19 +240,34 @@ class LocalEngine:
     def answers(
         self, requests: Requests, items: Iterable[PrelabelItem]
     ) -> Iterator[list[Answered]]:
-        """Items with their answers, one at a time, in order."""
+        """Items with their answers, one at a time, in order; last what may be had later."""
+        later: list[PrelabelItem] = []
         for item in items:
             if self._stop.asked:
                 return
-            yield [Answered(item, self._one(requests, item))]
+            if (answer := self._one(requests, item)) is None:
+                later.append(item)
+            else:
+                yield [Answered(item, answer)]
+        if later:
+            LOG.warning("%d images were not to be had: %.0f s until the next try of them",
+                        len(later), LATER_SECONDS)  # fmt: skip
+            self._stop.rest(LATER_SECONDS)
+        for item in later:
+            if self._stop.asked:
+                return
+            yield [Answered(item, self._one(requests, item, last=True))]
 
     def taken(self, keys: Sequence[str]) -> None:
         """Nothing is kept here."""
 
-    def _one(self, requests: Requests, item: PrelabelItem) -> Any:
+    def _one(self, requests: Requests, item: PrelabelItem, *, last: bool = False) -> Any:
+        """The answer for an item; None where a later try may give one."""
         try:
             return self._answer(requests.of(item), self._segmenter, self._pictures)
         except self._expected as error:
+            if not last and self._may_pass(error):
+                return None
             return Failure(" ".join(str(error).split()))
         except Exception:
             LOG.exception("%s: an internal error", item.name)

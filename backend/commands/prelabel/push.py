@@ -26,6 +26,7 @@ PAGE = 200  # tasks of a call
 MOST_BYTES = 8_000_000  # of a batch: Label Studio stores one in a second or two
 MOST_TASKS = 200
 PAUSES = (20.0, 30.0, 60.0, 120.0, 300.0)  # before a try again, seconds
+DOUBTFUL_PAUSES = PAUSES[:3]  # after what Label Studio refuses, as while it starts
 SETTLE_SECONDS = 60.0  # a push that a killed run began is over by then
 BATCH_SECONDS = 30.0  # what a slow model made must not wait long
 
@@ -75,7 +76,7 @@ class Project:
             try:
                 return self.studio.tasks_after(self.id, last, PAGE)[0]
             except StudioError as error:
-                if not error.retry or pause is None or self.stop.asked:
+                if pause is None or not _is_worth(pause, error) or self.stop.asked:
                     raise PrelabelError(f"{error}; the same command goes on from here") from None
                 LOG.warning("%s; another try in %.0f s", error, pause)
                 self.stop.rest(pause)
@@ -84,6 +85,11 @@ class Project:
     def has_prediction(self, task: Mapping[str, Any]) -> bool:
         """Whether a listed task has a prediction of this version."""
         return self.studio.has_prediction(task, self.model_version)
+
+
+def _is_worth(pause: float, error: StudioError) -> bool:
+    """Whether a call is tried again after a pause."""
+    return error.retry or (error.doubtful and pause in DOUBTFUL_PAUSES)
 
 
 @dataclass(frozen=True)
@@ -189,7 +195,7 @@ class Push:
                 self._pushed(batch)
                 return
             except StudioError as error:
-                if not error.retry:
+                if not error.retry and (pause is None or not _is_worth(pause, error)):
                     self._refused(batch, error)
                     return
                 if pause is None or self._stop.asked:

@@ -2,6 +2,7 @@ import contextlib
 import io
 import json
 import logging
+import time
 import zlib
 from typing import Any
 
@@ -10,8 +11,9 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
+from redis import exceptions as redis_errors
 
-from backend.web import webhook
+from backend.web import held_events, webhook
 from backend.web.app import create_app
 from backend.web.settings import Settings
 from backend.web.webhook import HEAD_BYTES, HEADER, EventError, head_of, read
@@ -21,6 +23,7 @@ from tests.backend.worker_end import PROJECT, VERSION, XML, predict_body, task
 from tests.paths import PAYLOADS
 from workers.messages import SegmentRequest, StudioEvent
 from workers.queue.client import SegmentClient
+from workers.queue.identity import Identity
 from workers.queue.prototypes import PrototypeStore
 
 SECRET = "d1y4wuxSbXxEdPa44srVNbB1q6w7k1EAy7jgVVvO"
@@ -207,7 +210,33 @@ def test_without_a_key_nothing_is_learnt_and_it_is_said(
     assert client.get("/api/status").json["events"]["off"] == webhook.NO_KEY
 
 
-def test_an_outage_of_the_queue_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_event_that_comes_while_the_queue_is_away_waits_for_it(
+    learning: FlaskClient,
+    secret: dict[str, str],
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def unreachable(_: Identity) -> str:
+        raise redis_errors.ConnectionError
+
+    monkeypatch.setattr(held_events, "PAUSE_SECONDS", 0.05)
+    with monkeypatch.context() as away:
+        away.setattr(Identity, "_secret", unreachable)
+        for headers in (secret, secret, {HEADER: "1." + "0" * 64}):
+            assert learning.post("/webhook", json=event(), headers=headers).status_code == 201
+        assert "an event waits for the queue" in caplog.text
+        assert waiting(redis) == []
+    deadline = time.monotonic() + 10
+    while "2 events that came meanwhile" not in caplog.text and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert waiting(redis) == [CHANGED]  # once, and nothing of what was forged
+
+
+def test_an_event_for_which_there_is_no_room_is_lost_and_said(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_events, "MOST_IDS", 0)
     settings = Settings.model_validate({"redis_url": "redis://127.0.0.1:1/0", **CONNECTED})
     client = create_app(settings).test_client()
     response = client.post("/webhook", json=event(), headers={HEADER: "1." + "0" * 64})

@@ -27,6 +27,7 @@ class FileServer(ThreadingHTTPServer):
 
     daemon_threads = True
     seen: list[tuple[str, str | None]]
+    away = 0  # requests that are answered 404, whatever they ask for
 
     @property
     def url(self) -> str:
@@ -39,16 +40,25 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         authorization = self.headers["Authorization"]
         self.server.seen.append((self.path, authorization))
+        if self.server.away:
+            self.server.away -= 1
+            return self._send(404, b"a page of the proxy")
         parts = urlsplit(self.path)
         name, _, argument = parts.path.strip("/").partition("/")
         behave = getattr(self, f"_{name}", self._none)
-        behave(parse_qs(parts.query).get("to", [argument])[0], authorization)
+        return behave(parse_qs(parts.query).get("to", [argument])[0], authorization)
 
     def _none(self, argument: str, authorization: str | None) -> None:
         self._send(404, b"")
 
+    def _api(self, argument: str, authorization: str | None) -> None:
+        known = argument == "version" or authorization == f"Token {KEY}"
+        self._send(200 if known else 401, b"{}")
+
     def _data(self, argument: str, authorization: str | None) -> None:
-        if argument == "moved":
+        if argument == "gone.png":
+            self._none(argument, authorization)
+        elif argument == "moved":
             self._redirect("/data/upload/a.png", None)
         elif authorization == f"Token {KEY}":
             self._send(200, IMAGE)
@@ -332,8 +342,28 @@ def test_a_wrong_key_is_named_after_one_renewal(server: FileServer) -> None:
         FetchError, match="HTTP 401: set LABEL_STUDIO_API_KEY, or check it"
     ) as raised:
         studio.download(f"{server.url}/data/upload/a.png")
-    assert len(server.seen) == 2
+    assert [path for path, _ in server.seen[:2]] == ["/data/upload/a.png"] * 2
     assert not raised.value.transient
+    assert raised.value.doubtful  # perhaps Label Studio is being set up anew
+
+
+def test_a_file_that_label_studio_does_not_have_is_not_asked_for_again(server: FileServer) -> None:
+    with pytest.raises(FetchError, match="HTTP 404: there is no such file") as raised:
+        _studio(server).download(f"{server.url}/data/gone.png")
+    assert not raised.value.doubtful
+    assert not raised.value.transient
+
+
+def test_a_file_is_doubtful_while_label_studio_refuses_everything(server: FileServer) -> None:
+    server.away = 2
+    with pytest.raises(FetchError, match="HTTP 404") as raised:
+        _studio(server).download(f"{server.url}/data/upload/a.png")
+    assert raised.value.doubtful
+
+
+def test_label_studio_that_comes_back_in_between_is_asked_once_more(server: FileServer) -> None:
+    server.away = 1
+    assert _studio(server).download(f"{server.url}/data/upload/a.png") == IMAGE
 
 
 def test_no_login_from_the_machines_netrc_is_sent(

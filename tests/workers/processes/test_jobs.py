@@ -11,6 +11,7 @@ from rq import Retry
 
 from dgl_rsis.runs import Runs, from_runs, to_runs
 from tests.workers.fake_worker import REPLY_SECONDS, VERSION, fake_bench, picture, pictures, request
+from workers.images.download import FetchError
 from workers.messages import (
     ExampleLook,
     Exemplar,
@@ -162,6 +163,19 @@ def test_a_server_that_is_down_is_asked_again_quietly(
     assert failures.counts(bench.redis) == {"segment": 1}
     assert "cannot be reached" in _message(bench, asked)
     assert "Traceback" not in caplog.text
+
+
+def test_what_label_studio_refuses_with_everything_else_is_asked_for_two_minutes(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise FetchError("HTTP 401", doubtful=True)
+
+    monkeypatch.setattr(bench.pictures, "open", refuse)
+    asked = request("bright")
+    outcomes = [jobs.segment(bench, asked.to_json()) for _ in range(4)]
+    assert [o.intervals for o in outcomes if o is not None] == [[15], [30], [60]]
+    assert _message(bench, asked) == "HTTP 401"
 
 
 def test_an_image_that_kills_the_process_is_given_up(bench: Workbench) -> None:
