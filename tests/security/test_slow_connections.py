@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -74,7 +74,8 @@ def test_the_oldest_give_way(valkey: str, tmp_path: Path, sockets: ExitStack) ->
     with web_process(tmp_path, valkey, files=800) as web:
         connections = [opened(web, sockets, HALF_A_HEADER) for _ in range(900)]
         assert max(web.health() for _ in range(5)) < HEALTH_SECONDS
-        assert connections[0].recv(100) == b""
+        with suppress(ConnectionResetError):  # where it had sent more than was read
+            assert connections[0].recv(100) == b""
         assert web.process.num_fds() < 800
         connections[-1].sendall(b"1\r\nConnection: close\r\n\r\n")
         assert answer_of(connections[-1])[0] == 200
