@@ -193,7 +193,7 @@ class Downloader:
             headers = {} if self.credentials is None else _authorized(self.credentials)
             address = urlsplit(f"{self.label_studio_url}{path}")
             with self._send(address, headers, time.monotonic() + self.seconds) as answer:
-                return answer.status_code == requests.codes.ok
+                return bool(answer.status_code == requests.codes.ok)
         except FetchError:
             return False
 
