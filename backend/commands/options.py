@@ -121,6 +121,12 @@ def queue_url(settings: SharedSettings, instead: str = "") -> str:
     return every[0].redis_url
 
 
+def only_running() -> str | None:
+    """Address of the queue of the one `up` that runs here; None for none, or for several."""
+    urls = {each.redis_url for each in running()}
+    return urls.pop() if len(urls) == 1 else None
+
+
 def bands(text: str) -> tuple[int, ...] | None:
     """The numbers of "4,3,2"; None for an empty text. Anything else ends the command."""
     if not text.strip():

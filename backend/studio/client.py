@@ -183,6 +183,24 @@ class StudioClient:
         """
         self._call("GET", "/api/current-user/whoami")
 
+    def about(self) -> Json:
+        """What Label Studio says of itself: versions of its parts.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        about: Json = self._call("GET", "/api/version")
+        return about
+
+    def projects(self, count: int) -> list[Json]:
+        """The newest projects that the token's user sees, as `project` gives them.
+
+        Raises:
+            StudioError: unreachable or refused.
+        """
+        asked = {"page_size": count, "ordering": "-created_at"}
+        return list(self._call("GET", "/api/projects/", params=asked)["results"])
+
     def project(self, project_id: int) -> Json:
         """A project's settings: `title`, `label_config`, `task_number` and more.
 

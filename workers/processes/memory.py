@@ -39,7 +39,7 @@ def limit_memory() -> int:
     Returns:
         The limit, bytes.
     """
-    most = int(SHARE * _memory())
+    most = int(SHARE * machine_bytes())
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
@@ -51,7 +51,7 @@ def limit_memory() -> int:
 def room() -> int:
     """Bytes that this process may still take, by its limit and by the memory of the machine."""
     soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    most = _memory() if soft == resource.RLIM_INFINITY else min(soft, _memory())
+    most = machine_bytes() if soft == resource.RLIM_INFINITY else min(soft, machine_bytes())
     return max(0, most - _held())
 
 
@@ -64,7 +64,7 @@ def _held() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _memory() -> int:
+def machine_bytes() -> int:
     """Bytes of the machine, or of the container if that is less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:

@@ -289,6 +289,15 @@ def _look_up(app: Flask, studio: FakeStudio) -> None:
 
 
 def _list_tasks(app: Flask, studio: FakeStudio) -> None:
+    @app.get("/api/version")
+    def version() -> ResponseReturnValue:
+        return jsonify({"release": "1.23.2", "label-studio-os-package": {"version": "1.23.2"}})
+
+    @app.get("/api/projects/")
+    def projects() -> ResponseReturnValue:
+        listed = [{"id": number, "title": "a project"} for number in (2, 1)]
+        return jsonify(results=listed[: request.args.get("page_size", type=int)], count=2)
+
     @app.get("/api/projects/<int:project>/")
     def project(project: int) -> ResponseReturnValue:
         if project not in (1, 2):

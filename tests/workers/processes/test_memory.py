@@ -46,7 +46,7 @@ def test_without_a_container_the_machine_counts(
         for line in Path("/proc/meminfo").read_text().splitlines()
         if line.startswith("MemTotal")
     ]
-    assert memory._memory() == pytest.approx(kib * 1024, rel=0.01)
+    assert memory.machine_bytes() == pytest.approx(kib * 1024, rel=0.01)
 
 
 def test_freed_arrays_leave_nothing_behind():
