@@ -20,6 +20,7 @@ ELSEWHERE = {
     "export": ("backend.commands.export.command", "export"),
     "report": ("backend.commands.report.command", "report"),
     "models": ("backend.commands.models", "app"),
+    "connect": ("backend.commands.connect", "connect"),
     "doctor": ("backend.commands.doctor.command", "doctor"),
     "adapt": ("backend.commands.adapt", "app"),
 }

@@ -84,11 +84,11 @@ def local(model: str | None = None, device: str | None = None, metres: str = "")
     return settings
 
 
-def studio(settings: WorkerSettings, kind: type[Client]) -> Client:
-    """A client of Label Studio for --project; without an address or a token the command ends."""
+def studio(settings: SharedSettings, kind: type[Client]) -> Client:
+    """A client of Label Studio; without an address or a token the command ends."""
     url, key = settings.label_studio_url, settings.label_studio_api_key
     if url is None or key is None:
-        refuse("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY for --project")
+        refuse("set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY: it is Label Studio that is asked")
     return kind(url, key.get_secret_value(), verify=settings.verify)
 
 

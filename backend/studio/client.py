@@ -238,6 +238,27 @@ class StudioClient:
         """
         self._call("PATCH", f"/api/projects/{project_id}/", json={"model_version": version})
 
+    def connect_backend(self, project_id: int, body: Mapping[str, Any]) -> None:
+        """Connect a backend to a project; Label Studio asks it for /health and /setup meanwhile.
+
+        Args:
+            project_id: Label Studio's id of the project.
+            body: `url`, `title`, `is_interactive` and, where it asks for one, its login.
+
+        Raises:
+            StudioError: unreachable or refused, as when it does not reach the backend. It may be
+                there all the same, without its webhook.
+        """
+        self._call("POST", "/api/ml/", json={**body, "project": project_id})
+
+    def change_backend(self, backend_id: int, project_id: int, body: Mapping[str, Any]) -> None:
+        """Change a connected backend; Label Studio calls it as when it was connected.
+
+        Raises:
+            StudioError: unreachable or refused, as when it does not reach the backend.
+        """
+        self._call("PATCH", f"/api/ml/{backend_id}", json={**body, "project": project_id})
+
     def rename_backend(self, project_id: int, backend: Mapping[str, Any], title: str) -> None:
         """Give a connected backend another title; a project that shows it moves along.
 

@@ -349,6 +349,7 @@ def _choose_versions(app: Flask, studio: FakeStudio) -> None:
         assert body["project"] == 1
         if backend["auth_method"] == "BASIC_AUTH":
             assert (body["basic_auth_user"], body["basic_auth_pass"]) == ("me", "")
+        backend |= {name: body[name] for name in ("is_interactive",) if name in body}
         before, backend["title"] = backend["title"], body["title"]
         if studio.shown == before:
             studio.show(body["title"])
@@ -359,6 +360,14 @@ def _ask_backends(app: Flask, studio: FakeStudio) -> None:
     @app.get("/api/projects/2/model-versions/")
     def no_versions() -> ResponseReturnValue:
         return jsonify(static=[], live=[])
+
+    @app.post("/api/ml/")
+    def connect() -> ResponseReturnValue:
+        if studio.forbids:
+            return _problem(403, "URL resolves to a reserved network address")
+        backend = studio.connect(request.get_json()["title"], "", request.get_json()["url"])
+        backend |= request.get_json()
+        return jsonify(backend), 201
 
     @app.get("/api/ml/<int:number>/versions")
     def asked(number: int) -> ResponseReturnValue:
