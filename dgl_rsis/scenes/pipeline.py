@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from dgl_rsis import masks
 from dgl_rsis.classes import indices, pipeline, vocabulary
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import tiled
+from dgl_rsis.masks import Cover, DrawnMasks
 from dgl_rsis.regions import proposals
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes import blending, regions
@@ -277,18 +280,16 @@ def _only(proposed: Proposals, valid: Mask) -> Proposals:
     rows = np.arange(h) * proposed.height // h
     columns = np.arange(w) * proposed.width // w
     inside = valid[rows[:, None], columns]
-    masks = proposed.masks
-    some: list[int] = []
-    for i, mask in enumerate(masks):  # in place: masks are most of the memory of a window
-        np.logical_and(mask, inside, out=mask)
-        if mask.any():
-            masks[len(some)] = mask
-            some.append(i)
+    cell, members = masks.cover(proposed.masks, proposals.boxes_of_masks(proposed))
+    beyond = members.shape[1]  # a cell that no mask holds
+    cell = np.where(inside, cell, beyond).astype(np.int32)
+    members = np.pad(members, ((0, 0), (0, 1)))  # (N, U + 1)
+    seen = members[:, np.bincount(cell.reshape(-1), minlength=beyond + 1) > 0].any(axis=1)
     return replace(
         proposed,
-        masks=masks[: len(some)],
-        boxes=proposed.boxes[some],
-        quality=proposed.quality[some],
+        masks=DrawnMasks(Cover(cell, members[seen])),
+        boxes=proposed.boxes[seen],
+        quality=proposed.quality[seen],
     )
 
 
@@ -308,9 +309,10 @@ def _scores(
 
 
 def _finished(block: Block, words: Vocabulary, parameters: OvssParameters) -> SceneBlock:
-    valid: Mask = block.scores.sum(axis=2) > 0.5  # 1 or 0, but for rounding
-    best = block.scores.argmax(axis=2).astype(np.uint16)
-    probability = block.scores.max(axis=2)
+    scores = torch.from_numpy(block.scores)
+    valid: Mask = (scores.sum(dim=2) > 0.5).numpy()  # 1 or 0, but for rounding
+    most = scores.max(dim=2)
+    best, probability = most.indices.numpy().astype(np.uint16), most.values.numpy()
     classes = words.labelled(best, probability, parameters.threshold)
     classes[~valid] = 0
     return SceneBlock(block.row, block.column, classes, probability, valid, block.scores)
