@@ -43,14 +43,15 @@ class WindowParameters:
     """How a scene is cut.
 
     Attributes:
-        side: of a window, pixels, at most. Memory grows with its square.
+        side: of a window, pixels, at most. Memory grows with its square; smaller ones take longer,
+            since more of them is seen twice.
         overlap: of two windows, pixels, at least; None for 224, or less where windows are small.
         context: share of an overlap, half of it at each end, where a window does not count.
         surroundings: further pixels on all sides that regions grow into before they are cut at the
             window: this is cheaper than more overlap.
     """
 
-    side: int = 1024
+    side: int = 1536
     overlap: int | None = None
     context: float = 0.3
     surroundings: int = 64
@@ -110,25 +111,25 @@ def segment_scene(
     parameters = replace(parameters, regions=replace(parameters.regions, max_side=whole))
     known = resolution or scene.grid.resolution
     plan = _plan(scene, clip, parameters, windows, sampled=propose is None)
-    blender = Blender(*plan.inner, len(words.asked))
     done, total = 0, scene.grid.width * scene.grid.height
-    for row, column in blending.places(*plan.inner):
-        shot = _shot(scene, plan, row, column)
-        scores = None
-        if shot.valid[shot.kept.slices].any():
-            # In one breath: the masks of a window must be gone before those of the next are made.
-            scores = _scores(
-                _encoded(shot, clip, parameters, plan.costs, propose, known),
-                shot,
-                words,
-                clip,
-                parameters,
-            )
-        block = _finished(blender.add(row, column, scores), words, parameters)
-        yield block
-        done += block.classes.size
-        if progress:
-            progress(done, total)
+    with Blender(*plan.inner, len(words.asked)) as blender:
+        for row, column in blending.places(*plan.inner):
+            shot = _shot(scene, plan, row, column)
+            scores = None
+            if shot is not None and shot.valid[shot.kept.slices].any():
+                # In one breath: what a window took must be gone before the next one is made.
+                scores = _scores(
+                    _encoded(shot, clip, parameters, plan.costs, propose, known),
+                    shot,
+                    words,
+                    clip,
+                    parameters,
+                )
+            block = _finished(blender.add(row, column, scores), words, parameters)
+            yield block
+            done += block.classes.size
+            if progress:
+                progress(done, total)
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,12 @@ class _Shot:
     indices: Mapping[str, Floats]
 
 
-def _shot(scene: Scene, plan: _Plan, row: int, column: int) -> _Shot:
+def _shot(scene: Scene, plan: _Plan, row: int, column: int) -> _Shot | None:
+    """None where the file has a hole."""
     window, kept = _area(*plan.windows, row, column), _area(*plan.inner, row, column)
+    width, height = kept.right - kept.left, kept.bottom - kept.top
+    if scene.is_blank(kept.left, kept.top, width, height):
+        return None
     top, left = max(0, window.top - plan.around), max(0, window.left - plan.around)
     bottom = min(scene.grid.height, window.bottom + plan.around)
     right = min(scene.grid.width, window.right + plan.around)
@@ -309,6 +314,11 @@ def _scores(
 
 
 def _finished(block: Block, words: Vocabulary, parameters: OvssParameters) -> SceneBlock:
+    if block.empty:
+        plane = block.scores[..., 0]  # of zeros that take no memory
+        return SceneBlock(
+            block.row, block.column, plane.astype(np.uint16), plane, plane > 0, block.scores
+        )
     scores = torch.from_numpy(block.scores)
     valid: Mask = (scores.sum(dim=2) > 0.5).numpy()  # 1 or 0, but for rounding
     most = scores.max(dim=2)
