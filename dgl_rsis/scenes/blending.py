@@ -1,9 +1,9 @@
 """Windows over a scene, and their class scores blended where they overlap.
 
 Of two windows that overlap, each pixel takes a mean whose weights fall smoothly from one to the
-other and sum to one. Only what later windows still need is kept: in memory the strip to the right of
-the last window, and in a file, since it is as long as the scene is wide, the strip below a row of
-windows. Windows that say nothing cost nothing. [ours].
+other and sum to one. Only what later windows still need is kept: in memory the strip to the right
+of the last window, and in a file, since it is as long as the scene is wide, the strip below a row
+of windows. Windows that say nothing cost nothing. [ours].
 """
 
 import math
@@ -209,7 +209,7 @@ class _Strips:
 
     def keep(self, column: int, strip: Floats) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="dgl-rsis-")
+            self._file = tempfile.TemporaryFile(prefix="dgl-rsis-")  # noqa: SIM115  see `close`
         self._file.seek(column * self._largest)
         self._file.write(strip.tobytes())
         self._shapes[column] = strip.shape

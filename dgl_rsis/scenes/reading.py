@@ -111,8 +111,10 @@ class Scene(Raster):
         blocks out, and what they leave out is valid unless nodata or an alpha band says otherwise.
 
         Args:
-            column, row: its first pixel.
-            width, height: pixels.
+            column: of its first pixel.
+            row: of its first pixel.
+            width: pixels.
+            height: pixels.
         """
         dataset = self._dataset
         if dataset.driver != "GTiff":
