@@ -22,6 +22,7 @@ from dgl_rsis.masks import Cover, cover
 from dgl_rsis.types import RGB, Floats, Mask
 
 BAND = 1536**2  # pixels that the pixel tower sees at a time, beside what lies around them
+ROWS = 16  # of features that are rounded at a time: a cache holds them
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ def pixel_features(clip: ClipModel, image: RGB) -> PixelFeatures | None:
         with torch.no_grad():
             said = clip.pixels(shown.to(memory_format=torch.channels_last))
             unit = said.coordinates[0, :, fine].permute(1, 2, 0)  # (h, w, R)
-            unit /= torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min(1e-12)
-            coordinates.append(_halved(unit))
+            for some in unit.split(ROWS):
+                some /= torch.linalg.vector_norm(some, dim=-1, keepdim=True).clamp_min(1e-12)
+                _halved(some)
+            coordinates.append(unit)
             border = said.outline[0, 0, begin * cell : end * cell]
             outline.append(_halved(border.sigmoid_()))
             presence.append(_halved(said.presence[0, :, begin:end]))
