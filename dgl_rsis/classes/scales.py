@@ -162,8 +162,10 @@ def pixel_cosines(
     ]
     fine = directions * weights[0][:, None]  # (P, R)
     best = directions.new_full((max(owners) + 1, rows, columns), -torch.inf)
-    for top in range(0, rows, BAND_ROWS):  # planes of all phrases would not fit in a cache
-        band = slice(top, min(top + BAND_ROWS, rows))
+    # Planes of all phrases would not fit in a processor's cache; a GPU had rather have them at once.
+    step = BAND_ROWS if directions.device.type == "cpu" else rows
+    for top in range(0, rows, step):
+        band = slice(top, min(top + step, rows))
         total = fine @ levels[0].coordinates[band].reshape(-1, rank).T  # (P, b · w)
         total = total.add_(priors).reshape(len(fine), -1, columns)
         for level in smaller:

@@ -122,7 +122,9 @@ class Scene(Raster):
         telling = self.bands
         if self._alpha is not None and dataset.nodatavals[self._alpha - 1] in (None, 0):
             telling = (self._alpha,)
-        elif any(dataset.mask_flag_enums[band - 1] != [MaskFlags.nodata] for band in telling):
+        elif self._nodata != 0 and any(  # holes have the declared nodata, or else 0
+            dataset.mask_flag_enums[band - 1] != [MaskFlags.nodata] for band in telling
+        ):
             return False
         return not any(
             dataset.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=band)

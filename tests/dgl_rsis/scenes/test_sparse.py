@@ -52,17 +52,24 @@ def test_black_that_nobody_calls_nodata_is_no_hole(tmp_path: Path) -> None:
         assert scene.read(0, 2048, BLOCK, BLOCK)[1].all()
 
 
+def test_black_that_is_said_to_be_nodata_is_a_hole(tmp_path: Path) -> None:
+    path = sparse(tmp_path / "a.tif", 8192, 4096, nodata=None)
+    with open_scene(path, nodata=0) as scene:
+        assert scene.is_blank(0, 2048, BLOCK, BLOCK)
+        assert not scene.read(0, 2048, BLOCK, BLOCK)[1].any()
+
+
 def test_what_is_not_stored_is_neither_read_nor_written(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segmenter = LocalSceneSegmenter(load_segmenter(WorkerSettings(model=str(model_folder))))
     options = SceneOptions(window=400, overlap=64, polygons="gpkg", probability=True)
     path = sparse(tmp_path / "a.tif", 8192, 4096)
-    squares: list[int] = []
+    windows: list[bool] = []
     read = Scene.read
 
     def counted(scene: Scene, column: int, row: int, width: int, height: int) -> tuple[RGB, Mask]:
-        squares.append(min(width, height) > 1)  # the overlay reads single rows
+        windows.append(min(width, height) > 1)  # the overlay reads single rows
         return read(scene, column, row, width, height)
 
     monkeypatch.setattr(Scene, "read", counted)
@@ -70,7 +77,7 @@ def test_what_is_not_stored_is_neither_read_nor_written(
     out.mkdir()
     report = segmenter.segment(path, out, SceneJob(LABELS, {}, options), lambda done, total: None)
     # Of some 300 windows; 16 more are the samples that the cuts of regions come from.
-    assert sum(squares) <= 16 + 4 * len(PATCHES)
+    assert sum(windows) <= 16 + 4 * len(PATCHES)
     with rasterio.open(out / "a.classes.tif") as dataset:
         classes = dataset.read(1)
         offset = dataset.get_tag_item("BLOCK_OFFSET_3_3", "TIFF", bidx=1)
