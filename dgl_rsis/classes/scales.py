@@ -162,7 +162,7 @@ def pixel_cosines(
     ]
     fine = directions * weights[0][:, None]  # (P, R)
     best = directions.new_full((max(owners) + 1, rows, columns), -torch.inf)
-    # Planes of all phrases would not fit in a processor's cache; a GPU had rather have them at once.
+    # Planes of all phrases would not fit in a processor's cache; a GPU wants them at once.
     step = BAND_ROWS if directions.device.type == "cpu" else rows
     for top in range(0, rows, step):
         band = slice(top, min(top + step, rows))

@@ -37,7 +37,7 @@ def sparse(path: Path, width: int, height: int, **profile: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("profile", [{}, {"count": 4, "nodata": None}])
+@pytest.mark.parametrize("profile", [{}, {"count": 4, "nodata": None, "alpha": "yes"}])
 def test_holes_are_known_without_reading(tmp_path: Path, profile: dict[str, object]) -> None:
     with open_scene(sparse(tmp_path / "a.tif", 8192, 4096, **profile)) as scene:
         for row, column in PATCHES:
