@@ -4,8 +4,8 @@
 
 A scene is a mosaic of generated ones (starter.scenes.generate), each turned and mirrored at
 random, written block by block. Each size runs in a process of its own, whose peak memory is
-read at its end. `--sparse 200` adds a scene of holes: 60,000 × 40,000 pixels, of which so many pieces of
-512² are stored, each in a window of its own.
+read at its end. `--sparse 200` adds a scene of holes: 60,000 × 40,000 pixels, of which so many
+pieces of 512² are stored, each in a window of its own.
 """
 
 import argparse
