@@ -8,6 +8,7 @@ the class probabilities are blended before the best class is chosen.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -292,7 +293,7 @@ def _only(proposed: Proposals, valid: Mask) -> Proposals:
     seen = members[:, np.bincount(cell.reshape(-1), minlength=beyond + 1) > 0].any(axis=1)
     return replace(
         proposed,
-        masks=DrawnMasks(Cover(cell, members[seen])),
+        masks=cast(Mask, DrawnMasks(Cover(cell, members[seen]))),  # indexed as an array is
         boxes=proposed.boxes[seen],
         quality=proposed.quality[seen],
     )
