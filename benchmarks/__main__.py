@@ -53,6 +53,7 @@ def main() -> int:
     failed += _evaluate("res", "scenes", "--split", options.referred, "--per-image", "1")
     for name in (
         "speed",
+        "operations",
         "masks",
         "referring",
         "serving",

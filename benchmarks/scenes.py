@@ -4,7 +4,8 @@
 
 A scene is a mosaic of generated ones (starter.scenes.generate), each turned and mirrored at
 random, written block by block. Each size runs in a process of its own, whose peak memory is
-read at its end.
+read at its end. `--sparse 200` adds a scene of holes: 60,000 × 40,000 pixels, of which so many
+pieces of 512² are stored, each in a window of its own.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from dgl_rsis.scenes.reading import open_scene
 from dgl_rsis.types import Label
 from starter.scenes.generate import generate
 from workers.engine.loading import load_segmenter
+from workers.processes.memory import keep_freed_memory
 from workers.settings import WorkerSettings
 
 PIECE = 1000  # pixels of a generated scene
@@ -37,7 +39,10 @@ PIECES = 16  # different ones
 FIRST_SEED = 3_000_000  # training never draws these
 LABELS = ("building", "road", "water", "forest", "grassland", "farmland", "bare land")
 AGREEMENT_SIDE = 2000
-COMPARED = (512, 1024)
+COMPARED = (512, 1024, 1536)
+SPARSE = (60_000, 40_000)  # pixels
+STORED_SIDE = 512  # pixels of a piece
+STRIDE, OFFSET = 2496, 400  # between places of pieces: each lies inside a window of its own
 
 
 def main() -> int:
@@ -45,6 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sides", type=int, nargs="*", default=[2000, 5000, 10000])
     parser.add_argument("--folder", type=Path, help="keeps the scenes; else a temporary folder")
+    parser.add_argument("--sparse", type=int, default=0, help="pieces in a scene of holes")
     parser.add_argument("--no-agreement", action="store_true")
     parser.add_argument("--labels", default=",".join(LABELS))
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -57,8 +63,10 @@ def main() -> int:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for side in options.sides:
-            if not _measure(folder, side, options.labels):
+            if not _measure(make_scene(folder, side), options.labels):
                 return 1
+        if options.sparse and not _measure(make_sparse(folder, options.sparse), options.labels):
+            return 1
         if not options.no_agreement:
             _agree(make_scene(folder, AGREEMENT_SIDE), labels)
     return 0
@@ -95,19 +103,39 @@ def _turned(piece: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     return turned[:, ::-1] if rng.random() < 0.5 else turned
 
 
-def _measure(folder: Path, side: int, labels: str) -> bool:
-    path = make_scene(folder, side)
+def make_sparse(folder: Path, pieces: int) -> Path:
+    """An RGB GeoTIFF of `SPARSE` pixels, of which so many pieces are stored, spread over it."""
+    path = folder / f"scene-sparse-{pieces}.tif"
+    if path.exists():
+        return path
+    width, height = SPARSE
+    across, down = width // STRIDE, height // STRIDE
+    image = np.maximum(generate(FIRST_SEED, STORED_SIDE).image, 1).transpose(2, 0, 1)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=width, height=height, count=3, dtype="uint8",
+        crs="EPSG:32640", transform=Affine(0.5, 0, 326_000, 0, -0.5, 2_788_000), nodata=0,
+        tiled=True, blockxsize=512, blockysize=512, compress="deflate", photometric="RGB",
+        bigtiff="IF_SAFER", sparse_ok=True,
+    ) as dataset:  # fmt: skip
+        for i in np.random.default_rng(0).choice(across * down, pieces, replace=False).tolist():
+            row, column = STRIDE * (i // across) + OFFSET, STRIDE * (i % across) + OFFSET
+            dataset.write(image, window=Window(column, row, STORED_SIDE, STORED_SIDE))
+    return path
+
+
+def _measure(path: Path, labels: str) -> bool:
     command = [sys.executable, "-m", "benchmarks.scenes", "--child", str(path)]
     done = subprocess.run([*command, "--labels", labels], capture_output=True, text=True)
     if done.returncode:
-        _say(f"{side}²: failed\n{done.stderr}")
+        _say(f"{path.stem}: failed\n{done.stderr}")
         return False
     run = json.loads(done.stdout.splitlines()[-1])
     stages = ", ".join(f"{stage} {value:.0f} s" for stage, value in run["seconds"].items())
     _say(
-        f"{side}² ({run['megapixels']:.0f} Mpx): {run['rate']:.2f} s/Mpx wall, "
-        f"{run['processor']:.2f} s/Mpx processor, peak {run['peak']:.2f} GiB, "
-        f"{run['polygons']} polygons ({stages})"
+        f"{path.stem} ({run['megapixels']:.0f} Mpx): {run['rate']:.2f} s/Mpx wall, "
+        f"{run['processor']:.2f} s/Mpx processor ({run['processor'] * run['megapixels']:.0f} s), "
+        f"peak {run['peak']:.2f} GiB, {run['polygons']} polygons, "
+        f"{run['bytes'] / 1e6:.1f} MB of results ({stages})"
     )
     return True
 
@@ -116,6 +144,7 @@ def _segment(path: Path, labels: list[str]) -> None:
     """The child: all outputs of a scene."""
     settings = WorkerSettings(model="starter", device="cpu")
     segmenter = LocalSceneSegmenter(load_segmenter(settings))
+    keep_freed_memory()
     options = SceneOptions(polygons="gpkg", probability=True)
     job = SceneJob([Label(name) for name in labels], {}, options)
     out = path.with_suffix("")
@@ -129,6 +158,7 @@ def _segment(path: Path, labels: list[str]) -> None:
         "processor": processor / report.megapixels,
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "polygons": report.polygons,
+        "bytes": sum(file.stat().st_size for file in report.files),
         "seconds": report.seconds,
     }
     sys.stdout.write(json.dumps(run) + "\n")
@@ -137,10 +167,11 @@ def _segment(path: Path, labels: list[str]) -> None:
 def _agree(path: Path, labels: list[str]) -> None:
     """Pixels that get the same class from windows of both sizes."""
     maps = [_classes(path, labels, side) for side in COMPARED]
-    _say(
-        f"{AGREEMENT_SIDE}², windows of {COMPARED[0]} against {COMPARED[1]}: "
-        f"{(maps[0] == maps[1]).mean():.2%} of the pixels agree"
-    )
+    for side, smaller, larger in zip(COMPARED, maps, maps[1:], strict=False):
+        _say(
+            f"{AGREEMENT_SIDE}², windows of {side} against the next larger ones: "
+            f"{(smaller == larger).mean():.2%} of the pixels agree"
+        )
 
 
 def _classes(path: Path, labels: list[str], window: int) -> NDArray[np.uint16]:

@@ -104,25 +104,53 @@ def largest(labels: NDArray[np.integer[Any]], min_area: int) -> list[int]:
     return numbers
 
 
-class Cells(NamedTuple):
-    """Sets of pixels that lie under the same masks.
+class Cover(NamedTuple):
+    """Which masks lie on each pixel, told once for all pixels under the same masks.
 
     Attributes:
-        first: (U,) one pixel of each set, as an index into the flat image.
-        cell: (H, W) the set of each pixel.
+        cell: (H, W) of int32 or int64, the row of each pixel, 0 … U − 1.
+        members: (N, U) bool, whether a mask holds the pixels of a cell.
     """
 
-    first: NDArray[np.int64]
-    cell: NDArray[np.int64]
+    cell: NDArray[np.integer[Any]]
+    members: NDArray[np.bool_]
 
 
-def cells(masks: Mask, boxes: Boxes | None = None) -> Cells:
-    """Sets of pixels that lie under the same masks: far fewer than pixels.
+class DrawnMasks:
+    """(N, H, W) masks that take hardly any memory: each is drawn from its cells when it is read.
+
+    An index of masks, perhaps with one of rows and one of columns behind it, gives the array that
+    the masks themselves would give.
+
+    Args:
+        cover: of the masks.
+    """
+
+    def __init__(self, cover: Cover) -> None:
+        self.cover = cover
+        self.shape = (len(cover.members), *cover.cell.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Mask:
+        chosen, *window = index if isinstance(index, tuple) else (index,)
+        drawn: Mask = self.cover.members[chosen][..., self.cover.cell[tuple(window)]]
+        return drawn
+
+    def __iter__(self) -> Iterator[Mask]:
+        return (self[number] for number in range(len(self)))
+
+
+def cover(masks: Mask | DrawnMasks, boxes: Boxes | None = None) -> Cover:
+    """The sets of pixels that lie under the same masks: far fewer than pixels.
 
     Args:
         masks: (N, H, W) bool.
         boxes: (N, 4) XYXY pixels that nothing of a mask lies outside of; None to look for them.
     """
+    if isinstance(masks, DrawnMasks):
+        return masks.cover
     count, height, width = masks.shape
     # Every mask adds a random number to its pixels: equal sums for equal sets, and for different
     # ones with a probability of about 2⁻⁶⁴ a pair.
@@ -137,7 +165,8 @@ def cells(masks: Mask, boxes: Boxes | None = None) -> Cells:
     _, first, cell = np.unique(flat[begins], return_index=True, return_inverse=True)
     lengths = np.diff(begins, append=flat.size)
     whole = np.repeat(cell.astype(np.int64), lengths).reshape(height, width)
-    return Cells(begins[first], whole)
+    # Not −1 for the length: there may be no mask.
+    return Cover(whole, masks.reshape(count, whole.size)[:, begins[first]])
 
 
 def _rows(mask: Mask) -> tuple[slice, slice]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis.masks import Boxes, cells
+from dgl_rsis.masks import Boxes, cover
 from dgl_rsis.types import Floats, Mask
 
 PIXEL_AREA = 512.0  # pixels; measured on validation places (docs/LOG.md)
@@ -77,11 +77,11 @@ class SemanticMap:
     """Class probabilities of every pixel, told once for all pixels that share them.
 
     Attributes:
-        cell: (H, W) int64, the row of each pixel.
+        cell: (H, W) of int32 or int64, the row of each pixel.
         classes: (U, C) float32, rows sum to 1.
     """
 
-    cell: NDArray[np.int64]
+    cell: NDArray[np.integer[Any]]
     classes: Floats
 
     @property
@@ -183,6 +183,7 @@ def class_probabilities(
             (columns + 0.5) * (parameters.columns / width),
         )
         alone = best_phrase(cosines, owners, parameters.temperature)
+        cell = cell.copy()
         cell[bare] = len(classes) + np.arange(len(alone))
         classes = np.concatenate([classes, alone])
     return SemanticMap(cell, classes)
@@ -239,7 +240,7 @@ class _Votes:
         largest: pixels of the largest mask, whose weight is 1.
     """
 
-    cell: NDArray[np.int64]
+    cell: NDArray[np.integer[Any]]
     members: Floats
     largest: int
 
@@ -258,10 +259,9 @@ class _Votes:
 
 def _votes(masks: Mask, parameters: MapParameters, boxes: Boxes | None = None) -> _Votes:
     # Pixels under the same masks have the same mean: there are far fewer such cells than pixels.
-    first, cell = cells(masks, boxes)  # (U,), (H, W)
-    flat = masks.reshape(len(masks), cell.size)  # not -1: there may be no mask
-    members = flat[:, first].T.astype(np.float32)  # (U, N)
-    sizes = np.bincount(cell.reshape(-1), minlength=len(first))  # (U,)
+    cell, known = cover(masks, boxes)  # (H, W), (N, U)
+    members = known.T.astype(np.float32)  # (U, N)
+    sizes = np.bincount(cell.reshape(-1), minlength=len(members))  # (U,)
     areas = np.maximum(sizes @ (members > 0), 1)  # (N,)
     largest = int(areas.max(initial=1))
     members *= ((areas / largest) ** -parameters.area_exponent).astype(np.float32)

@@ -10,6 +10,7 @@ averaged over.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from dgl_rsis.types import Extent, Floats
 BEST_WIDTHS = (12.0, 96.0)  # pixels
 SHARPNESS = 2.0  # exponent of that: what fits best is heard the most
 LEAST = 0.1  # weight of a scale where nothing of the class has a good width, before normalisation
+BAND_ROWS = 16  # of pixels that are compared with all phrases at a time
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)  # of averages over a normal distribution
 
 Doubles = NDArray[np.float64]
@@ -151,16 +153,57 @@ def pixel_cosines(
     Returns:
         (C, h, w) float32, on the grid of the largest level.
     """
-    of_phrase = torch.tensor(owners, device=directions.device)
-    fine = levels[0].coordinates.shape[:2]
+    rows, columns, rank = levels[0].coordinates.shape
     weights = torch.from_numpy(weighting.shares).to(directions)  # (K, P)
-    total = torch.from_numpy(weighting.priors).to(directions)[:, None, None]  # (P, 1, 1)
-    for level, shares in zip(levels, weights, strict=True):
-        rows, columns, rank = level.coordinates.shape
-        # Plane by plane: interpolation of interleaved ones takes three times as long.
-        planes = (directions * shares[:, None]) @ level.coordinates.reshape(-1, rank).T
-        planes = planes.reshape(-1, rows, columns)  # (P, h', w')
-        if (rows, columns) != fine:
-            planes = F.interpolate(planes[None], size=fine, mode="bilinear")[0]
-        total = planes.add_(total)  # (P, h, w)
-    return torch.stack([total[of_phrase == owner].amax(dim=0) for owner in range(max(owners) + 1)])
+    priors = torch.from_numpy(weighting.priors).to(directions)[:, None]  # (P, 1)
+    smaller = [
+        _Widened.of(level, directions, shares, columns)
+        for level, shares in zip(levels[1:], weights[1:], strict=True)
+    ]
+    fine = directions * weights[0][:, None]  # (P, R)
+    best = directions.new_full((max(owners) + 1, rows, columns), -torch.inf)
+    # Planes of all phrases would not fit in a processor's cache; a GPU wants them at once.
+    step = BAND_ROWS if directions.device.type == "cpu" else rows
+    for top in range(0, rows, step):
+        band = slice(top, min(top + step, rows))
+        total = fine @ levels[0].coordinates[band].reshape(-1, rank).T  # (P, b · w)
+        total = total.add_(priors).reshape(len(fine), -1, columns)
+        for level in smaller:
+            total[level.heard] += level.between(band, rows)
+        for owner, plane in zip(owners, total, strict=True):
+            torch.maximum(best[owner, band], plane, out=best[owner, band])
+    return best
+
+
+@dataclass(frozen=True)
+class _Widened:
+    """What a smaller size says of the phrases that count there, as wide as the largest one.
+
+    Attributes:
+        heard: (p,) int64, which phrases these are: most count at few of the sizes.
+        planes: (p, h', w) float32, their weighted cosines.
+    """
+
+    heard: Tensor
+    planes: Tensor
+
+    @classmethod
+    def of(cls, level: PixelFeatures, directions: Tensor, shares: Tensor, columns: int) -> Self:
+        rows, narrow, rank = level.coordinates.shape
+        heard = shares.nonzero()[:, 0]
+        if not len(heard):
+            return cls(heard, directions.new_zeros(0, rows, columns))
+        planes = (directions * shares[:, None])[heard] @ level.coordinates.reshape(-1, rank).T
+        planes = planes.reshape(1, -1, rows, narrow)
+        return cls(heard, F.interpolate(planes, size=(rows, columns), mode="bilinear")[0])
+
+    def between(self, band: slice, rows: int) -> Tensor:
+        """Some of `rows` rows, linear between its own: (p, b, w)."""
+        own = self.planes.shape[1]
+        place = torch.arange(band.start, band.stop, device=self.planes.device) + 0.5
+        place = (place * (own / rows) - 0.5).clamp(0, own - 1)  # (b,)
+        above = place.long()
+        share = (place - above)[:, None]
+        return torch.lerp(
+            self.planes[:, above], self.planes[:, (above + 1).clamp(max=own - 1)], share
+        )

@@ -20,7 +20,7 @@ from dgl_rsis.clip import pixel_features, towers
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.pixel_features import PixelFeatures
 from dgl_rsis.clip.tiling import Tiling, pyramid, tiled
-from dgl_rsis.masks import Boxes, Cells, cells
+from dgl_rsis.masks import Boxes, Cover, cover
 from dgl_rsis.resolution import Resolution, plausible
 from dgl_rsis.types import RGB, Mask
 
@@ -296,7 +296,7 @@ def mask_features(
     dense: DenseFeatures,
     masks: Mask,
     pixel_share: float = PIXEL_SHARE,
-    known: Cells | None = None,
+    known: Cover | None = None,
 ) -> Tensor:
     """Features of masks by mask-weighted value pooling, and by the pixel tower's means over them.
 
@@ -305,7 +305,7 @@ def mask_features(
         dense: of the image.
         masks: (N, H, W) bool, none empty, or smaller ones of the same proportions.
         pixel_share: weight of the pixel tower's features, [0, 1], where the image has some.
-        known: cells of the masks; None to make them where they are needed.
+        known: which masks lie on each pixel; None to find out where that is needed.
 
     Returns:
         (N, D) float32, L2 norm 1.
@@ -335,7 +335,7 @@ def pyramid_features(
         pixel_share: as there.
         boxes: (N, 4) XYXY pixels that nothing of a mask lies outside of: saves time.
     """
-    known = cells(masks, boxes) if dense.pixels is not None and pixel_share > 0 else None
+    known = cover(masks, boxes) if dense.pixels is not None and pixel_share > 0 else None
     every = [mask_features(clip, x, masks, pixel_share, known) for x in dense.levels]
     return torch.stack(every)
 

@@ -18,10 +18,11 @@ from torch.nn import functional as F
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import padded
-from dgl_rsis.masks import Cells, cells
+from dgl_rsis.masks import Cover, cover
 from dgl_rsis.types import RGB, Floats, Mask
 
-BAND = 2**21  # pixels that the pixel tower sees at a time, beside what lies around them
+BAND = 1536**2  # pixels that the pixel tower sees at a time, beside what lies around them
+ROWS = 16  # of features that are rounded at a time: a cache holds them
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ def pixel_features(clip: ClipModel, image: RGB) -> PixelFeatures | None:
         with torch.no_grad():
             said = clip.pixels(shown.to(memory_format=torch.channels_last))
             unit = said.coordinates[0, :, fine].permute(1, 2, 0)  # (h, w, R)
-            unit /= torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min(1e-12)
-            coordinates.append(_halved(unit))
+            for some in unit.split(ROWS):
+                some /= torch.linalg.vector_norm(some, dim=-1, keepdim=True).clamp_min(1e-12)
+                _halved(some)
+            coordinates.append(unit)
             border = said.outline[0, 0, begin * cell : end * cell]
             outline.append(_halved(border.sigmoid_()))
             presence.append(_halved(said.presence[0, :, begin:end]))
@@ -117,7 +120,7 @@ def presence(
 
 
 def pooled_pixels(
-    clip: ClipModel, pixels: PixelFeatures, masks: Mask, known: Cells | None = None
+    clip: ClipModel, pixels: PixelFeatures, masks: Mask, known: Cover | None = None
 ) -> Tensor:
     """Means of the pixel tower's features over masks: (N, D) float32, L2 norm 1.
 
@@ -125,13 +128,11 @@ def pooled_pixels(
         clip: a model with a pixel tower.
         pixels: of the image.
         masks: (N, H, W) bool, none empty, of the image's proportions.
-        known: cells of the masks; None to make them.
+        known: which masks lie on each pixel; None to find out.
     """
-    first, cell = known or cells(masks)  # (U,), (H, W)
-    sums = _pixel_sums(pixels, cell, len(first))  # (U, R)
-    flat = masks.reshape(len(masks), cell.size)  # not -1: there may be no mask
-    members = flat[:, first].astype(np.float32)  # (N, U)
-    return _placed(clip, members @ sums)
+    cell, members = known or cover(masks)  # (H, W), (N, U)
+    sums = _pixel_sums(pixels, cell, members.shape[1])  # (U, R)
+    return _placed(clip, members.astype(np.float32) @ sums)
 
 
 def pooled_runs(
@@ -161,7 +162,7 @@ def _pixel_sums(pixels: PixelFeatures, cell: NDArray[np.integer[Any]], count: in
     rows, columns = pixels.coordinates.shape[:2]
     down = (np.arange(height) * rows) // height
     across = (np.arange(width) * columns) // width
-    place = down[:, None] * columns + across  # (H, W), which feature each pixel has
+    place = (down[:, None] * columns + across).astype(np.int32)  # (H, W), each pixel's feature
     seen = sparse.csr_array(
         (np.ones(cell.size, np.float32), (cell.reshape(-1), place.reshape(-1))),
         shape=(count, rows * columns),

@@ -226,6 +226,12 @@ def _shrunk(image: RGB, scale: float) -> RGB:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
+def _steepest(gradients: Floats) -> Floats:
+    """(H, W, 3) → (H, W): the maximum along the last axis, in a tenth of NumPy's time for that."""
+    first, second, third = cv2.split(gradients)
+    return np.asarray(cv2.max(cv2.max(first, second), third), dtype=np.float32)
+
+
 def _oversegment(
     image: RGB, borders: Floats, wanted: Mask, parameters: TreeParameters
 ) -> tuple[Labels, Floats, Floats]:
@@ -233,7 +239,7 @@ def _oversegment(
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)  # (H, W, 3)
     smooth = cv2.GaussianBlur(lab, (0, 0), parameters.smoothing)
     across, down = (cv2.Sobel(smooth, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
-    gradient = np.hypot(across, down).max(axis=2)  # CIELAB units a pixel
+    gradient = _steepest(np.hypot(across, down))  # CIELAB units a pixel
     detail = np.abs(lab[..., 0] - cv2.GaussianBlur(lab[..., 0], (0, 0), 3.0))
     texture = cv2.GaussianBlur(detail, (0, 0), 3.0)
     relief = cv2.GaussianBlur(gradient, (0, 0), parameters.smoothing) + borders

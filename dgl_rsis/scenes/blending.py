@@ -1,13 +1,16 @@
 """Windows over a scene, and their class scores blended where they overlap.
 
 Of two windows that overlap, each pixel takes a mean whose weights fall smoothly from one to the
-other and sum to one. Only what later windows still need is kept: the strip below a row of windows,
-and the strip to the right of the last window. [ours].
+other and sum to one. Only what later windows still need is kept: in memory the strip to the right
+of the last window, and in a file, since it is as long as the scene is wide, the strip below a row
+of windows. Windows that say nothing cost nothing. [ours].
 """
 
+import math
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,16 +116,20 @@ class Block:
 
     Attributes:
         row, column: of its first pixel in the scene.
-        scores: (h, w, C) float32, weighted means of the windows' scores.
+        scores: (h, w, C) float32, weighted means of the windows' scores; not to be written to.
+        empty: no window says anything here: all scores are 0, and take no memory.
     """
 
     row: int
     column: int
     scores: Floats
+    empty: bool = False
 
 
 class Blender:
     """Adds windows row by row, each row from left to right, and gives back finished blocks.
+
+    To be closed, by a `with` block.
 
     Args:
         rows: windows along the scene's height.
@@ -131,12 +138,19 @@ class Blender:
     """
 
     def __init__(self, rows: Axis, columns: Axis, classes: int) -> None:
-        self._rows, self._columns = rows, columns
+        self._rows, self._columns, self._classes = rows, columns, classes
+        # What the last row of windows shares with the next one, without those columns that the
+        # next window of the same row still adds to: they wait in `_beside`.
         tallest = max(rows.shared(i) for i in range(len(rows)))
-        # The strip that the last row of windows shares with the next one, without those columns
-        # that the next window of the same row still adds to: they wait in `_beside`.
-        self._below: Floats = np.zeros((tallest, columns.ends[-1], classes), dtype=np.float32)
+        widest = max(columns.side(i) for i in range(len(columns)))
+        self._below = _Strips(tallest * widest * classes * np.dtype(np.float32).itemsize)
         self._beside: Floats | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._below.close()
 
     def add(self, row: int, column: int, scores: NDArray[np.floating[Any]] | None) -> Block:
         """The block that is finished once a window is added.
@@ -145,28 +159,72 @@ class Blender:
             row: of the window, counted in windows.
             column: of the window, counted in windows.
             scores: (h, w, C) of the window; None for one that says nothing.
+
+        Raises:
+            OSError: the strip between two rows of windows cannot be written.
         """
         top, left = self._rows.starts[row], self._columns.starts[column]
-        own = self._weighted(row, column, scores)  # (h, w, C)
-        if self._beside is not None:
-            own[:, : self._beside.shape[1]] += self._beside
         across, down = self._columns.shared(column), self._rows.shared(row)
-        width, height = own.shape[1] - across, own.shape[0] - down
-        self._beside = own[:, width:].copy() if across else None
-        done, inside = own[:, :width], slice(left, left + width)
-        above = self._rows.shared(row - 1) if row else 0
-        done[:above] += self._below[:above, inside]
-        self._below[:down, inside] = done[height:]
+        height, width = self._rows.side(row) - down, self._columns.side(column) - across
+        above, beside = self._below.take(column), self._beside
+        self._beside = None
+        if scores is None and beside is None and above is None:
+            nothing = np.broadcast_to(np.float32(0), (height, width, self._classes))
+            return Block(top, left, nothing, empty=True)
+        own = self._weighted(row, column, scores)  # (h, w, C)
+        if beside is not None:
+            own[:, : beside.shape[1]] += beside
+        done = own[:, :width]
+        if above is not None:
+            done[: len(above)] += above
+        if across and scores is not None:
+            self._beside = own[:, width:].copy()
+        if down and (scores is not None or beside is not None):
+            self._below.keep(column, done[height:])
         return Block(top, left, done[:height])
 
     def _weighted(self, row: int, column: int, scores: NDArray[np.floating[Any]] | None) -> Floats:
         if scores is None:
-            shape = self._rows.side(row), self._columns.side(column), self._below.shape[2]
+            shape = self._rows.side(row), self._columns.side(column), self._classes
             return np.zeros(shape, dtype=np.float32)
         down, across = self._rows.weights(row), self._columns.weights(column)
         weights = (down[:, None] * across)[:, :, None]
         weighted: Floats = np.multiply(scores, weights, dtype=np.float32)
         return weighted
+
+
+class _Strips:
+    """Arrays of float32 that wait in a file, one at the most for each column of windows.
+
+    In memory they would grow with the scene: 130 MB for ten classes on 20,000 pixels.
+
+    Args:
+        largest: bytes of an array, at most.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._file: IO[bytes] | None = None
+        self._shapes: dict[int, tuple[int, ...]] = {}
+
+    def keep(self, column: int, strip: Floats) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="dgl-rsis-")  # noqa: SIM115  see `close`
+        self._file.seek(column * self._largest)
+        self._file.write(strip.tobytes())
+        self._shapes[column] = strip.shape
+
+    def take(self, column: int) -> Floats | None:
+        shape = self._shapes.pop(column, None)
+        if shape is None or self._file is None:
+            return None
+        self._file.seek(column * self._largest)
+        size = math.prod(shape) * np.dtype(np.float32).itemsize
+        return np.frombuffer(self._file.read(size), dtype=np.float32).reshape(shape)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def places(rows: Axis, columns: Axis) -> Iterator[tuple[int, int]]:

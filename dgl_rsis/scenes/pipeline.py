@@ -8,16 +8,20 @@ the class probabilities are blended before the best class is chosen.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from dgl_rsis import masks
 from dgl_rsis.classes import indices, pipeline, vocabulary
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
 from dgl_rsis.classes.vocabulary import Vocabulary
 from dgl_rsis.clip import features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import tiled
+from dgl_rsis.masks import Cover, DrawnMasks
 from dgl_rsis.regions import proposals
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes import blending, regions
@@ -40,14 +44,15 @@ class WindowParameters:
     """How a scene is cut.
 
     Attributes:
-        side: of a window, pixels, at most. Memory grows with its square.
+        side: of a window, pixels, at most. Memory grows with its square; smaller ones take longer,
+            since more of them is seen twice.
         overlap: of two windows, pixels, at least; None for 224, or less where windows are small.
         context: share of an overlap, half of it at each end, where a window does not count.
         surroundings: further pixels on all sides that regions grow into before they are cut at the
             window: this is cheaper than more overlap.
     """
 
-    side: int = 1024
+    side: int = 1536
     overlap: int | None = None
     context: float = 0.3
     surroundings: int = 64
@@ -107,25 +112,25 @@ def segment_scene(
     parameters = replace(parameters, regions=replace(parameters.regions, max_side=whole))
     known = resolution or scene.grid.resolution
     plan = _plan(scene, clip, parameters, windows, sampled=propose is None)
-    blender = Blender(*plan.inner, len(words.asked))
     done, total = 0, scene.grid.width * scene.grid.height
-    for row, column in blending.places(*plan.inner):
-        shot = _shot(scene, plan, row, column)
-        scores = None
-        if shot.valid[shot.kept.slices].any():
-            # In one breath: the masks of a window must be gone before those of the next are made.
-            scores = _scores(
-                _encoded(shot, clip, parameters, plan.costs, propose, known),
-                shot,
-                words,
-                clip,
-                parameters,
-            )
-        block = _finished(blender.add(row, column, scores), words, parameters)
-        yield block
-        done += block.classes.size
-        if progress:
-            progress(done, total)
+    with Blender(*plan.inner, len(words.asked)) as blender:
+        for row, column in blending.places(*plan.inner):
+            shot = _shot(scene, plan, row, column)
+            scores = None
+            if shot is not None and shot.valid[shot.kept.slices].any():
+                # In one breath: what a window took must be gone before the next one is made.
+                scores = _scores(
+                    _encoded(shot, clip, parameters, plan.costs, propose, known),
+                    shot,
+                    words,
+                    clip,
+                    parameters,
+                )
+            block = _finished(blender.add(row, column, scores), words, parameters)
+            yield block
+            done += block.classes.size
+            if progress:
+                progress(done, total)
 
 
 @dataclass(frozen=True)
@@ -182,8 +187,12 @@ class _Shot:
     indices: Mapping[str, Floats]
 
 
-def _shot(scene: Scene, plan: _Plan, row: int, column: int) -> _Shot:
+def _shot(scene: Scene, plan: _Plan, row: int, column: int) -> _Shot | None:
+    """None where the file has a hole."""
     window, kept = _area(*plan.windows, row, column), _area(*plan.inner, row, column)
+    width, height = kept.right - kept.left, kept.bottom - kept.top
+    if scene.is_blank(kept.left, kept.top, width, height):
+        return None
     top, left = max(0, window.top - plan.around), max(0, window.left - plan.around)
     bottom = min(scene.grid.height, window.bottom + plan.around)
     right = min(scene.grid.width, window.right + plan.around)
@@ -277,18 +286,16 @@ def _only(proposed: Proposals, valid: Mask) -> Proposals:
     rows = np.arange(h) * proposed.height // h
     columns = np.arange(w) * proposed.width // w
     inside = valid[rows[:, None], columns]
-    masks = proposed.masks
-    some: list[int] = []
-    for i, mask in enumerate(masks):  # in place: masks are most of the memory of a window
-        np.logical_and(mask, inside, out=mask)
-        if mask.any():
-            masks[len(some)] = mask
-            some.append(i)
+    cell, members = masks.cover(proposed.masks, proposals.boxes_of_masks(proposed))
+    beyond = members.shape[1]  # a cell that no mask holds
+    cell = np.where(inside, cell, beyond).astype(np.int32)
+    members = np.pad(members, ((0, 0), (0, 1)))  # (N, U + 1)
+    seen = members[:, np.bincount(cell.reshape(-1), minlength=beyond + 1) > 0].any(axis=1)
     return replace(
         proposed,
-        masks=masks[: len(some)],
-        boxes=proposed.boxes[some],
-        quality=proposed.quality[some],
+        masks=cast(Mask, DrawnMasks(Cover(cell, members[seen]))),  # indexed as an array is
+        boxes=proposed.boxes[seen],
+        quality=proposed.quality[seen],
     )
 
 
@@ -308,9 +315,15 @@ def _scores(
 
 
 def _finished(block: Block, words: Vocabulary, parameters: OvssParameters) -> SceneBlock:
-    valid: Mask = block.scores.sum(axis=2) > 0.5  # 1 or 0, but for rounding
-    best = block.scores.argmax(axis=2).astype(np.uint16)
-    probability = block.scores.max(axis=2)
+    if block.empty:
+        plane = block.scores[..., 0]  # of zeros that take no memory
+        return SceneBlock(
+            block.row, block.column, plane.astype(np.uint16), plane, plane > 0, block.scores
+        )
+    scores = torch.from_numpy(block.scores)
+    valid: Mask = (scores.sum(dim=2) > 0.5).numpy()  # 1 or 0, but for rounding
+    most = scores.max(dim=2)
+    best, probability = most.indices.numpy().astype(np.uint16), most.values.numpy()
     classes = words.labelled(best, probability, parameters.threshold)
     classes[~valid] = 0
     return SceneBlock(block.row, block.column, classes, probability, valid, block.scores)

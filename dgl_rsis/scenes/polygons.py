@@ -144,6 +144,8 @@ def _cut(
     classes: Classes, probability: Floats, parts: _Parts, row: int, column: int
 ) -> NDArray[np.int64]:
     """Add the connected parts of a block: (h, w) their numbers, 0 where there is no class."""
+    if not classes.any():
+        return np.zeros(classes.shape, dtype=np.int64)
     local = connected(classes, background=0, connectivity=1).astype(np.int32)
     count = int(local.max(initial=0))
     flat = local.reshape(-1)

@@ -130,7 +130,7 @@ class SceneRaster:
             with _gdal():
                 rasterio.shutil.copy(
                     self._part, done, driver="COG", compress="DEFLATE", blocksize=TILE,
-                    overview_resampling=self._resampling, bigtiff="IF_SAFER",
+                    overview_resampling=self._resampling, bigtiff="IF_SAFER", sparse_ok="TRUE",
                 )  # fmt: skip
             os.replace(done, self.path)
         except RasterioError as error:

@@ -7,7 +7,7 @@ decided in `dgl_rsis.rasters`, as for a photo.
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +16,7 @@ import rasterio
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 
@@ -103,6 +104,34 @@ class Scene(Raster):
         """The file's name."""
         return self.path.name
 
+    def is_blank(self, column: int, row: int, width: int, height: int) -> bool:
+        """Whether a file with holes stores nothing of a window, so that no pixel of it is valid.
+
+        Costs hardly any time. False where that is not known without reading: only GeoTIFFs leave
+        blocks out, and what they leave out is valid unless nodata or an alpha band says otherwise.
+
+        Args:
+            column: of its first pixel.
+            row: of its first pixel.
+            width: pixels.
+            height: pixels.
+        """
+        dataset = self._dataset
+        if dataset.driver != "GTiff":
+            return False
+        telling = self.bands
+        if self._alpha is not None and dataset.nodatavals[self._alpha - 1] in (None, 0):
+            telling = (self._alpha,)
+        elif self._nodata != 0 and any(  # holes have the declared nodata, or else 0
+            dataset.mask_flag_enums[band - 1] != [MaskFlags.nodata] for band in telling
+        ):
+            return False
+        return not any(
+            dataset.get_tag_item(f"BLOCK_OFFSET_{across}_{down}", "TIFF", bidx=band)
+            for band in set(telling)
+            for down, across in _blocks(dataset.block_shapes[band - 1], column, row, width, height)
+        )
+
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()
@@ -112,6 +141,16 @@ class Scene(Raster):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _blocks(
+    shape: tuple[int, int], column: int, row: int, width: int, height: int
+) -> Iterator[tuple[int, int]]:
+    """Rows and columns, counted in blocks of a shape, of those that a window touches."""
+    tall, wide = shape
+    for down in range(row // tall, (row + height - 1) // tall + 1):
+        for across in range(column // wide, (column + width - 1) // wide + 1):
+            yield down, across
 
 
 def open_scene(

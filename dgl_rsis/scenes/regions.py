@@ -7,13 +7,16 @@ scene has limits of the cost of a merge, and they come from samples that know no
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dgl_rsis.masks import Cover, DrawnMasks
+from dgl_rsis.regions.merging import Labels
 from dgl_rsis.regions.proposals import RegionParameters
 from dgl_rsis.regions.tree import RegionTree, build_tree, merge_costs
-from dgl_rsis.types import RGB, Proposals
+from dgl_rsis.types import RGB, Mask, Proposals
 
 PLAIN_AREA = 1024**2  # pixels that `RegionParameters.levels` are meant for
 MOST = 1.5  # times the regions that a level means
@@ -94,7 +97,7 @@ def _cuts(
 
 
 def _shown(tree: RegionTree, nodes: NDArray[np.int64], window: Kept) -> Proposals:
-    """`tree.as_proposals`, with masks and boxes of a window only."""
+    """`tree.as_proposals`, with masks and boxes of a window only; the masks are drawn when read."""
     leaves = tree.leaves[window.slices]
     height, width = leaves.shape
     # Nodes with a leaf in the window: a box may reach further than its region.
@@ -103,10 +106,16 @@ def _shown(tree: RegionTree, nodes: NDArray[np.int64], window: Kept) -> Proposal
     nodes = nodes[ends[0] > ends[1]]
     offset = np.array([window.left, window.top] * 2)
     boxes = np.clip(tree.box[nodes] - offset, 0, [width, height] * 2).astype(np.int32)
-    masks: NDArray[np.bool_] = np.zeros((len(nodes), height, width), dtype=np.bool_)
-    for mask, node, (left, top, right, bottom) in zip(masks, nodes, boxes, strict=True):
-        part = leaves[top:bottom, left:right]
-        mask[top:bottom, left:right] = (part >= tree.first[node]) & (part < tree.last[node])
     greatest = max(float(tree.cost.max()), 1e-9)
     quality = np.minimum(merge_costs(tree)[nodes], greatest) / greatest
+    masks = cast(Mask, DrawnMasks(_cover(tree, nodes, leaves)))  # indexed as an array is
     return Proposals(masks, boxes, quality.astype(np.float32), height, width)
+
+
+def _cover(tree: RegionTree, nodes: NDArray[np.int64], leaves: Labels) -> Cover:
+    """Nodes are runs of ranks: between two ranks at which one begins or ends nothing changes."""
+    first, last = tree.first[nodes], tree.last[nodes]  # (N,)
+    begins = np.unique(np.concatenate([[0], first, last]))  # (U,)
+    of_rank = np.searchsorted(begins, np.arange(tree.leaf_count), side="right") - 1
+    members = (first[:, None] <= begins) & (begins < last[:, None])  # (N, U)
+    return Cover(of_rank.astype(np.int32)[leaves], members)

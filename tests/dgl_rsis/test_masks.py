@@ -60,12 +60,27 @@ def test_the_largest_share_is_that_of_the_first_component(mask):
 @given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9))))
 def test_pixels_of_a_cell_lie_under_the_same_masks(stack: np.ndarray):
     boxes = [masks.box(mask) if mask.any() else (0, 0, 0, 0) for mask in stack]
-    first, cell = masks.cells(stack)
-    for found, again in zip((first, cell), masks.cells(stack, np.array(boxes)), strict=True):
+    cover = masks.cover(stack)
+    for found, again in zip(cover, masks.cover(stack, np.array(boxes)), strict=True):
         assert np.array_equal(found, again)
     columns = stack.reshape(len(stack), -1)
-    assert len(first) == len(np.unique(columns, axis=1).T)
-    assert (columns[:, first][:, cell.reshape(-1)] == columns).all()
+    assert cover.members.shape[1] == len(np.unique(columns, axis=1).T)
+    assert (cover.members[:, cover.cell.reshape(-1)] == columns).all()
+
+
+@given(hnp.arrays(np.bool_, st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9))))
+def test_drawn_masks_are_read_as_the_masks_that_they_are_drawn_from(stack: np.ndarray):
+    cover = masks.cover(stack)
+    drawn = masks.DrawnMasks(cover)
+    assert drawn.shape == stack.shape
+    assert len(drawn) == len(stack)
+    assert masks.cover(drawn) is cover
+    window = slice(1, 4), slice(0, 3)
+    order = np.arange(len(stack))[::-1]
+    for index in (0, slice(None), order, (0, *window), (order, *window), (slice(1), window[0])):
+        assert np.array_equal(drawn[index], stack[index])
+    for own, mask in zip(drawn, stack, strict=True):
+        assert np.array_equal(own, mask)
 
 
 def test_planes_take_memory_where_something_is_drawn_only():

@@ -204,10 +204,12 @@ class LocalSceneSegmenter:
         )
         start, pixels = time.perf_counter(), 0
         for block in blocks:
+            pixels += block.classes.size
+            if not block.valid.any():  # what is never written takes neither time nor place
+                continue
             classes.write(block.row, block.column, block.classes)
             levels = rasters.scaled(block.probability, block.valid)
             probability.write(block.row, block.column, levels)
-            pixels += levels.size
         spent = time.perf_counter() - start
         LOG.debug("%s: %.2f s a megapixel", scene.name, spent / (pixels / 1e6))
 
@@ -226,7 +228,10 @@ def _polygons(
 
     def read(row: int, column: int, height: int, width: int) -> tuple[polygons.Classes, Floats]:
         place = row, column, height, width
-        return classes.read(*place), probability.read(*place) * np.float32(rasters.PROBABILITY_STEP)
+        found = classes.read(*place)
+        if not found.any():
+            return found, np.broadcast_to(np.float32(0), found.shape)
+        return found, probability.read(*place) * np.float32(rasters.PROBABILITY_STEP)
 
     grid, names = scene.grid, [label.name for label in job.labels]
     components = polygons.components(grid.width, grid.height, read)

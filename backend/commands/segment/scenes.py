@@ -13,15 +13,17 @@ from backend.commands.segment.inputs import Inputs, Work
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.label_config import LabelConfig
 from dgl_rsis.scenes import footprints
-from dgl_rsis.scenes.pipeline import WindowParameters
 from dgl_rsis.scenes.rasters import MOST_LABELS
 from dgl_rsis.scenes.reading import is_placed
 from dgl_rsis.types import InputError
 from workers.engine.loading import load_model, load_segmenter
 from workers.engine.model import Model
+from workers.processes.memory import keep_freed_memory
 from workers.settings import WorkerSettings
 
 LOG = logging.getLogger(__name__)
+
+PHOTO_SIDE = 1024  # pixels; a longer TIFF is no photo to be held whole
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,7 @@ def is_scene(path: Path, *, asked: bool = False) -> bool:
         path: of a file; one that cannot be read is left to whoever reads it.
         asked: an option for scenes was given, so that every raster is one.
     """
-    # More than one window of this is no photo to be held whole.
-    return asked or is_placed(path, WindowParameters().side)
+    return asked or is_placed(path, PHOTO_SIDE)
 
 
 def run(task: SceneRun, segmenter: LocalSceneSegmenter) -> int:
@@ -105,6 +106,7 @@ def run(task: SceneRun, segmenter: LocalSceneSegmenter) -> int:
         Exit status: 0, or 1 when a scene could not be segmented.
     """
     task.out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     job = SceneJob(task.config.labels, task.config.colours, task.options)
     failed = 0
     for path in task.scenes:

@@ -70,21 +70,23 @@ def test_windows_too_small_for_their_overlap_are_refused(window):
 
 
 def blocks(scores: np.ndarray, rows: Axis, columns: Axis) -> np.ndarray:
-    blender = Blender(rows, columns, scores.shape[2])
     blended = np.full(scores.shape, np.nan, dtype=np.float32)
     done = 0
-    for row, column in places(rows, columns):
-        area = (
-            slice(rows.starts[row], rows.ends[row]),
-            slice(columns.starts[column], columns.ends[column]),
-        )
-        block = blender.add(row, column, scores[area])
-        height, width = block.scores.shape[:2]
-        place = blended[block.row : block.row + height, block.column : block.column + width]
-        assert np.isnan(place).all()  # every pixel is given once
-        place[:] = block.scores
-        assert block.row >= done
-        done = block.row
+    with Blender(rows, columns, scores.shape[2]) as blender:
+        for row, column in places(rows, columns):
+            area = (
+                slice(rows.starts[row], rows.ends[row]),
+                slice(columns.starts[column], columns.ends[column]),
+            )
+            said = scores[area] if scores[area].any() else None
+            block = blender.add(row, column, said)
+            height, width = block.scores.shape[:2]
+            place = blended[block.row : block.row + height, block.column : block.column + width]
+            assert np.isnan(place).all()  # every pixel is given once
+            place[:] = block.scores
+            assert block.empty <= (not block.scores.any())
+            assert block.row >= done
+            done = block.row
     return blended
 
 
@@ -94,6 +96,28 @@ def test_what_all_windows_say_alike_comes_back(context):
     scores = np.random.default_rng(0).random((300, 411, 3)).astype(np.float32)
     blended = blocks(scores, rows.inner(context), columns.inner(context))
     assert blended == pytest.approx(scores, abs=1e-6)
+
+
+def test_windows_that_say_nothing_take_no_memory_and_leave_the_others_as_they_are():
+    """Only one window of 25 says something; what it shares with its neighbours fades out there."""
+    rows, columns = axis(400, 100, 20), axis(400, 100, 20)
+    said = np.zeros((400, 400, 2), dtype=np.float32)
+    window = slice(rows.starts[2], rows.ends[2]), slice(columns.starts[2], columns.ends[2])
+    with Blender(rows, columns, 2) as blender:
+        found = {
+            place: blender.add(*place, np.ones((100, 100, 2)) if place == (2, 2) else None)
+            for place in places(rows, columns)
+        }
+    assert {place for place, block in found.items() if not block.empty} == {
+        (2, 2), (2, 3), (3, 2), (3, 3),
+    }  # fmt: skip
+    for block in found.values():
+        height, width = block.scores.shape[:2]
+        said[block.row : block.row + height, block.column : block.column + width] = block.scores
+        assert block.empty == (block.scores.strides == (0, 0, 0))
+    weights = rows.weights(2)[:, None] * columns.weights(2)
+    assert said[window] == pytest.approx(np.dstack([weights] * 2), abs=1e-6)
+    assert said.sum() == pytest.approx(2 * weights.sum(), rel=1e-5)
 
 
 def test_windows_that_differ_are_blended_with_the_weights():

@@ -64,3 +64,20 @@ del large
 assert psutil.Process().memory_info().rss - before < 40 * 2**20, "kept"
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_kept_memory_is_used_again_without_new_pages():
+    """In a process of its own: it changes how memory is given out."""
+    program = """
+import resource
+import numpy as np
+from workers.processes.memory import keep_freed_memory
+keep_freed_memory()
+def faults():
+    for _ in range(10):
+        np.ones(2**23)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+before = faults()
+assert faults() - before < 1000, "mapped anew"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -140,7 +140,7 @@ def test_a_failure_leaves_nothing(segmenter: LocalSceneSegmenter, tmp_path: Path
 def test_a_small_window_gets_an_overlap_that_fits(
     segmenter: LocalSceneSegmenter, tmp_path: Path, side: int
 ) -> None:
-    assert SceneOptions().windows.side == 1024
+    assert SceneOptions().windows.side == 1536
     assert SceneOptions(window=256, overlap=32).windows.overlap == 32
     scene = write_scene(tmp_path / "a.tif", picture(220, 230))
     job = SceneJob(LABELS, {}, SceneOptions(probability=True, window=side))
