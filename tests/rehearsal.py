@@ -72,7 +72,7 @@ class Rehearsal:
     def __init__(self, folder: Path, *, linked: bool = True, **arguments: str) -> None:
         self._folder, self._linked, self._arguments = folder, linked, arguments
         self._tools = folder / "tools"
-        self._tools.mkdir(parents=True)
+        self._tools.mkdir(parents=True, exist_ok=True)
         uv = [sys.executable, ROOT / "tests" / "linked_uv.py"] if linked else [UV]
         self._tool("uv", f'exec {shlex.join(map(str, uv))} "$@"')
         self._tool("python", f'exec {sys.executable} "$@"')
