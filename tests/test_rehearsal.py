@@ -3,7 +3,6 @@
 import http.client
 import re
 import subprocess
-from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.metadata import distributions
 from pathlib import Path
