@@ -6,7 +6,7 @@
 
 The first two install what the images hold; this measures it, unpacked and as the layer of an image,
 compressed by gzip. Not measured, but stated, is the base. A worker is installed with CUDA, from the
-lock, and without CUDA is what is left of it: PyTorch's wheels for processors lack those files alone.
+lock, and without CUDA is what is left of it: PyTorch's wheels for processors lack only those.
 """
 
 import argparse

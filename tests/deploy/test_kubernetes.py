@@ -11,8 +11,7 @@ import yaml
 
 from tests.containers import BASE, GIVEN, compose, health_command, instruction
 from tests.paths import ROOT
-from tests.test_containers import READERS
-from workers.settings import SharedSettings, WorkerSettings
+from workers.settings import WorkerSettings
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 LISTS = [FOLDER / "kustomization.yaml", FOLDER / "weights" / "kustomization.yaml"]
@@ -32,9 +31,7 @@ SAME = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("file", "manifest"), OBJECTS, ids=[f"{f}-{o['kind']}-{o['metadata']['name']}" for f, o in OBJECTS]
-)  # fmt: skip
+@pytest.mark.parametrize(("file", "manifest"), OBJECTS)
 def test_a_manifest_is_as_its_schema_says(file: str, manifest: dict[str, Any]):
     kubernetes_validate.validate(manifest, "1.37", strict=True)
 
@@ -84,8 +81,9 @@ def test_the_probes_of_the_web_server_are_its_paths():
     assert paths == {
         "startupProbe": "/health", "livenessProbe": "/health", "readinessProbe": "/ready",
     }  # fmt: skip
-    (service,) = [o["spec"] for _, o in OBJECTS if o["metadata"]["name"] == "backend" and o["kind"] == "Service"]  # fmt: skip # noqa: E501
-    assert service["publishNotReadyAddresses"] is True  # an event is taken while no worker serves
+    service, *_ = [each for _, each in OBJECTS if each["metadata"]["name"] == "backend"]
+    # An event is taken while no worker serves.
+    assert service["spec"]["publishNotReadyAddresses"] is True
 
 
 def test_a_gpu_is_a_whole_one_of_its_class():
@@ -118,17 +116,16 @@ def test_a_kustomization_lists_what_there_is(path: Path):
     commented = set(re.findall(r"^  # - ([\w-]+\.yaml)", path.read_text(), flags=re.M))
     assert set(read["resources"]) | commented == beside
     images = {image["name"] for image in read.get("images", [])}
-    used = {SERVICES[SAME[name]]["image"].partition(":")[0] for name in SAME if name in READERS}
-    assert images in (used | {"dgl-rsis-worker"}, set())
+    used = {SERVICES[SAME[name]]["image"].partition(":")[0] for name in SAME if name != "valkey"}
+    assert images in (used, set())
 
 
 def test_weights_are_mounted_where_models_are_held():
     read = yaml.safe_load(LISTS[1].read_text())
     (patch,) = read["patches"]
     name, _, value = patch["target"]["labelSelector"].partition("=")
-    holding = {
-        o["metadata"]["name"] for _, o in OBJECTS if o["metadata"].get("labels", {}).get(name) == value
-    }  # fmt: skip
+    about = [each["metadata"] for _, each in OBJECTS]
+    holding = {each["name"] for each in about if each.get("labels", {}).get(name) == value}
     assert holding == {"worker", "clicks", "worker-l4", "clicks-l4"}
     for step in yaml.safe_load(patch["patch"]):
         place: Any = {"spec": {"template": PODS["worker"]}}
@@ -141,9 +138,7 @@ def test_settings_and_secrets_are_read():
     def keys(name: str) -> set[str]:
         return set(re.findall(r"^(\w+)=", (FOLDER / name).read_text(), flags=re.M))
 
-    fields = {
-        name.upper() for kind in (SharedSettings, WorkerSettings) for name in kind.model_fields
-    }
+    fields = {name.upper() for name in WorkerSettings.model_fields}
     assert keys("settings.env") <= fields
     text = "".join(path.read_text() for path in FILES)
     assert set(re.findall(r"name: dgl-rsis, key: (\w+)", text)) == keys("secret.env.example")
