@@ -1,7 +1,7 @@
 """The Dockerfile without a builder: the steps of a stage, done in a folder with a plain venv.
 
-What only the machine of an image has (packages of the distribution, a user) is left out. Packages are
-linked from this environment, which takes a second:
+What only the machine of an image has (packages of the distribution, a user) is left out. Packages
+are linked from this environment, which takes a second:
 
     .venv/bin/python -m tests.rehearsal worker FOLDER --install
 

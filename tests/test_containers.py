@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic_settings import BaseSettings
@@ -213,6 +214,29 @@ def test_the_example_explains_every_variable():
 def test_the_settings_page_names_every_variable():
     spans = set(read((ROOT / "docs" / "SETTINGS.md").read_text("utf-8")).spans)
     assert sorted(variables(*FILES) - spans) == []
+
+
+PAGE = read((ROOT / "docs" / "DEPLOY.md").read_text("utf-8"))
+MAKING = [line for block in PAGE.blocks for line in block.lines if line.endswith("> .env")]
+
+
+@pytest.mark.parametrize("line", MAKING)
+def test_the_page_makes_settings_that_compose_takes(line: str, tmp_path: Path):
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    subprocess.run(["sh", "-euc", line], cwd=tmp_path, check=True, timeout=30)
+    lines = [each for each in (tmp_path / ".env").read_text().splitlines() if each[:1] != "#"]
+    made = dict(each.split("=", 1) for each in lines if each)
+    files = made["COMPOSE_FILE"].split(":")
+    merged = compose(made, *files)
+    assert re.fullmatch(r"[0-9a-f]{64}", made["VALKEY_PASSWORD"])
+    environment = merged["services"]["worker"]["environment"]
+    studio = urlsplit(environment["LABEL_STUDIO_URL"]).hostname
+    known = {"host.docker.internal": BASE, "name": NETWORK, "label-studio": STUDIO}
+    assert known[str(studio)] == files[-1]
+
+
+def test_the_page_knows_every_way():
+    assert len(MAKING) == 3
 
 
 @pytest.mark.parametrize(
