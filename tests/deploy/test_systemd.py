@@ -21,8 +21,6 @@ UNITS = sorted(path.name for path in FOLDER.glob("*.service"))
 COMMON = FOLDER / "dgl-rsis-.service.d" / "common.conf"
 PROGRAM = "/opt/dgl-rsis/bin/dgl-rsis"
 MOST_EXPOSED = 2.0  # of 10, as systemd counts; a service without measures has 9.6
-    2.0  # of 10, as `systemd-analyze security` counts; a service without measures has 9.6
-)
 
 
 def values(name: str | Path, key: str) -> list[str]:
