@@ -145,7 +145,9 @@ class Rehearsal:
         subprocess.run(
             ["sh", "-euc", image.placed(script)],
             cwd=image.root / "src",
-            env=variables | {"HOME": os.environ["HOME"]},
+            env={"HOME": os.environ["HOME"]}
+            | ({} if self._linked else dict(os.environ))
+            | variables,
             check=True,
         )
 
