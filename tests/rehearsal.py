@@ -71,6 +71,8 @@ class Rehearsal:
 
     def __init__(self, folder: Path, *, linked: bool = True, **arguments: str) -> None:
         self._folder, self._linked, self._arguments = folder, linked, arguments
+        # What is fetched needs this machine's way to its index.
+        self._inherited = {"HOME": os.environ["HOME"]} if linked else dict(os.environ)
         self._tools = folder / "tools"
         self._tools.mkdir(parents=True, exist_ok=True)
         uv = [sys.executable, ROOT / "tests" / "linked_uv.py"] if linked else [UV]
@@ -120,18 +122,16 @@ class Rehearsal:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(built / sources[0].lstrip("/"))
             return
-        allowed = build_context()
-        for source in map(str, allowed) if sources == ["."] else sources:
-            assert Path(source) in allowed, f".dockerignore keeps {source} from the build"
-            place = image.root / "src" / image.placed(target) / Path(source).name
+        allowed, everything = build_context(), sources == ["."]
+        for source in allowed if everything else map(Path, sources):
+            assert source in allowed, f".dockerignore keeps {source} from the build"
+            folder = image.root / "src" / image.placed(target)
+            place = folder / (source if everything else source.name)
             place.parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / source).is_dir():
                 ignored = shutil.ignore_patterns("__pycache__", "*.so")
                 shutil.copytree(ROOT / source, place, ignore=ignored)
             else:
-                if sources == ["."]:
-                    place = image.root / "src" / source
-                    place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / source, place)
 
     def _run(self, image: Image, script: str) -> None:
@@ -145,9 +145,7 @@ class Rehearsal:
         subprocess.run(
             ["sh", "-euc", image.placed(script)],
             cwd=image.root / "src",
-            env={"HOME": os.environ["HOME"]}
-            | ({} if self._linked else dict(os.environ))
-            | variables,
+            env=self._inherited | variables,
             check=True,
         )
 
