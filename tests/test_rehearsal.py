@@ -98,11 +98,11 @@ def test_a_worker_pulls_weights_into_the_volume_that_all_see(images: dict[str, I
 def test_images_hold_their_licences_and_those_of_what_they_bundle(images: dict[str, Image]):
     unlicensed = set()
     for image in images.values():
-        texts = image.root / "src/usr/share/doc/dgl-rsis"
+        texts = {path.name for path in (image.root / "usr/share/doc/dgl-rsis").iterdir()}
+        assert texts == {"LICENSE", "NOTICE"}
         (site,) = (image.root / "opt/dgl-rsis").glob("lib/python*/site-packages")
         for each in distributions(path=[str(site)]):
             names = [path.name.lower() for path in each.files or []]
             if not any(re.match(r"licen[cs]e|copying|notice", name) for name in names):
                 unlicensed.add(each.name)
     assert unlicensed == set()
-    assert texts
