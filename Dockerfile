@@ -45,6 +45,8 @@ RUN uv pip install --no-deps /dist/*.whl
 
 
 FROM build AS worker-environment
+# At the end, of what is left.
+ENV UV_COMPILE_BYTECODE=0
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils \
     && rm -rf /var/lib/apt/lists/*
 COPY requirements/torch.txt requirements/
@@ -74,7 +76,6 @@ RUN cd ${VIRTUAL_ENV}/lib/python3.11/site-packages \
     && find . -type d -name tests -prune -exec rm -rf {} + \
     && rm -rf torch/include torch/bin \
     && find . -name '*.so' ! -path '*.libs/*' ! -path './torch/*' -exec strip --strip-debug {} + \
-    && find . -name __pycache__ -prune -exec rm -rf {} + \
     && python -m compileall -q .
 
 
