@@ -71,11 +71,12 @@ RUN --mount=type=cache,target=/var/cache/uv \
     fi
 COPY --from=wheel /dist /dist
 RUN uv pip install --no-deps /dist/*.whl
-# What no worker reads: tests, headers, names for debuggers. A quarter of the image without CUDA.
+# What no worker reads: tests, sources, names for debuggers. A quarter of the image without CUDA.
 # Not compiled is what is written for later Pythons.
 RUN cd ${VIRTUAL_ENV}/lib/python3.11/site-packages \
     && find . -type d -name tests -prune -exec rm -rf {} + \
-    && rm -rf torch/include torch/bin \
+    && rm -rf torch/include torch/bin cv2/data/*.xml \
+    && find . -regex '.*\.\(c\|cpp\|h\|pyx\|pxd\)' -delete \
     && find . -name '*.so' ! -path '*.libs/*' ! -path './torch/*' -exec strip --strip-debug {} + \
     && python -m compileall -q -x '/py31[2-9]_' .
 
