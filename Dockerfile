@@ -76,8 +76,9 @@ RUN uv pip install --no-deps /dist/*.whl
 RUN cd ${VIRTUAL_ENV}/lib/python3.11/site-packages \
     && find . -type d -name tests -prune -exec rm -rf {} + \
     && rm -rf torch/include torch/bin cv2/data/*.xml \
-    && find . -regex '.*\.\(c\|cpp\|h\|pyx\|pxd\)' -delete \
-    && find . -name '*.so' ! -path '*.libs/*' ! -path './torch/*' -exec strip --strip-debug {} + \
+    && find . \( -path ./nvidia -o -path ./triton -o -path ./torch -o -path '*.libs' \) -prune -o \
+        -name '*.so' -exec strip --strip-debug {} + -o \
+        -regex '.*\.\(c\|cpp\|h\|pyx\|pxd\)' -exec rm {} + \
     && python -m compileall -q -x '/py31[2-9]_' .
 
 
