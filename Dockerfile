@@ -75,7 +75,7 @@ RUN uv pip install --no-deps /dist/*.whl
 # Not compiled is what is written for later Pythons.
 RUN cd ${VIRTUAL_ENV}/lib/python3.11/site-packages \
     && find . -type d -name tests -prune -exec rm -rf {} + \
-    && rm -rf torch/include torch/bin cv2/data/*.xml \
+    && rm -rf torch/include torch/bin/protoc* cv2/data/*.xml \
     && find . \( -path ./nvidia -o -path ./triton -o -path ./torch -o -path '*.libs' \) -prune -o \
         -name '*.so' -exec strip --strip-debug {} + -o \
         -regex '.*\.\(c\|cpp\|h\|pyx\|pxd\)' -exec rm {} + \
