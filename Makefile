@@ -47,7 +47,7 @@ $(STUDIO)/.ready: requirements/studio.txt .venv/.ready
 install: .venv/.ready $(NATIVE)  ## Install everything into .venv (about 6 GB, most of it PyTorch)
 
 demo: .venv/.ready $(NATIVE)  ## Pre-label a sample image through the queue; writes demo/overlay.png
-	$(BIN)/python -m samples.demo
+	$(BIN)/dgl-rsis demo
 
 up: .venv/.ready $(NATIVE)  ## Run queue, workers and web server on :9090 until Ctrl-C
 	$(BIN)/dgl-rsis up

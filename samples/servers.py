@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from samples.processes import LOOPBACK, Program, StartError, running
+from backend.commands.demo.processes import LOOPBACK, Program, StartError, running
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIO_PYTHON = ROOT / ".venv-studio" / "bin" / "python"

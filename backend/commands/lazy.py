@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 # Command → its module, and the function or the group of commands there.
 ELSEWHERE = {
+    "demo": ("backend.commands.demo.command", "demo"),
     "segment": ("backend.commands.segment.command", "segment"),
     "parse": ("backend.commands.segment.command", "parse"),
     "prelabel": ("backend.commands.prelabel.command", "prelabel"),

@@ -14,7 +14,7 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from samples.processes import free_port
+from backend.commands.demo.processes import free_port
 from samples.servers import Studio, dgl_rsis
 from samples.studio import LABEL_CONFIG, connect_backend, import_images, sample_images
 from tests.e2e.annotator import SECONDS
