@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -14,17 +15,29 @@ from backend.commands.lazy import STYLE, Commands
 from backend.commands.options import OURS, Device, Model
 from backend.commands.refusals import DISK, REFUSED, refuse, refuse_known, told
 from backend.web.settings import Settings
+from workers.extras import way_out
 from workers.settings import SharedSettings, WorkerSettings
 
 LOG = logging.getLogger("backend.commands.main")  # `__name__` is "__main__" under python -m
-EXTRAS = "pip install 'dgl-rsis[worker]', or with [data] for what needs no model"
 
 app = typer.Typer(
-    help="DGL-RSIS pre-labels remote-sensing images in Label Studio with masks.",
     cls=Commands,
     no_args_is_help=True,
     **STYLE,
 )
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is, and end.", is_eager=True)
+    ] = False,
+) -> None:
+    """DGL-RSIS pre-labels remote-sensing images in Label Studio with masks."""
+    if version:
+        typer.echo(f"dgl-rsis {metadata.version('dgl-rsis')}")
+        raise typer.Exit
+
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (env HOST).")]
 Port = Annotated[int | None, typer.Option(help="Port; 0 takes a free one (env PORT).")]
@@ -183,7 +196,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in OURS:
             raise
-        needed = f"dgl-rsis: this needs {error.name}, which is not installed here: {EXTRAS}"
+        needed = (
+            f"dgl-rsis: this needs {error.name}, which is not installed here: {way_out(error.name)}"
+        )
         typer.echo(needed, err=True)
         sys.exit(REFUSED)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from backend.commands import options
+from backend.commands.folders import make_writable
 from backend.commands.refusals import refuse, told
 from workers.settings import WorkerSettings
 
@@ -36,7 +37,7 @@ def demo(
         refuse(f"{chosen} is no file: give an image, or no --image for the sample")
     started = time.perf_counter()
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_writable(out)
         with tempfile.TemporaryDirectory(prefix="dgl-rsis-demo-") as folder:
             run.run(chosen.resolve(), out, Path(folder))
     except (StartError, requests.RequestException) as error:

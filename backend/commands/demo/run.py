@@ -162,4 +162,3 @@ def _print(asked: Asked, reply: SegmentReply, out: Path) -> None:
     console.print(f"seconds: {stages}  (/predict {asked.seconds:.2f})", highlight=False)
     console.print(f"model version {asked.model_version}", highlight=False)
     console.print(f"wrote {out / 'predictions.json'} and {out / 'overlay.png'}", highlight=False)
-

@@ -55,13 +55,15 @@ def segment_classes(
     """Segment files into classes, all by one loaded model: photos are held whole, scenes are not.
 
     Returns:
-        The worse exit status of the two kinds.
+        The worse exit status of the two kinds; no file is no work.
 
     Raises:
         LocalError: see `images.check` and `check`.
         ModelError: there is no such model.
         JournalError: the folder holds the results of another run.
     """
+    if not inputs.files:
+        return 0
     asked = options != SceneOptions()
     scenes = {path for path in inputs.files if is_scene(path, asked=asked)}
     photos = [path for path in inputs.files if path not in scenes]
