@@ -38,6 +38,8 @@ Each = TypeVar("Each")
 class Lines:
     """Says every `LINE_SECONDS` in the log how far a `with` block is, also while it waits.
 
+    A block that is over before the first line is not told.
+
     Args:
         title: what is done.
         unit: of what is counted, and how many of these a unit has.
@@ -48,6 +50,7 @@ class Lines:
         self._unit, self._size = unit
         self._done, self._total, self._name = 0.0, 0.0, ""
         self._started = time.monotonic()
+        self._said = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -58,6 +61,8 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        if self._said:
+            LOG.info("%s", self.text())
 
     def show(self, done: float, total: float | None, name: object = "") -> None:
         """Keep how far it is, for the next line.
@@ -84,6 +89,7 @@ class Lines:
 
     def _run(self) -> None:
         while not self._ended.wait(LINE_SECONDS):
+            self._said = True
             LOG.info("%s", self.text())
 
 
