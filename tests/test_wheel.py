@@ -34,7 +34,7 @@ def test_the_wheel_works_beside_a_folder_named_backend(command: Path, tmp_path: 
     def dgl_rsis(*words: str) -> str:
         ran = subprocess.run(
             [command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True,
-            timeout=150, check=False,
+            timeout=300, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout

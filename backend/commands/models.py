@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar, get_args
 
@@ -17,7 +18,7 @@ import typer
 
 from backend.commands import options
 from backend.commands.folders import make_writable
-from backend.commands.progress import downloading
+from backend.commands.progress import downloading, track
 from backend.commands.refusals import refuse, refuse_known, told
 from dgl_rsis.weights.identity import ModelKind, SamArchitecture
 from workers.extras import installing
@@ -74,7 +75,10 @@ def verify(
     name: Annotated[str | None, typer.Argument(help="One model; else all that are here.")] = None,
 ) -> None:
     """Read installed models again and compare them with their hashes."""
-    faults = _refusing(lambda: _registry().verify(name))
+    registry = _registry()
+    faults: dict[str, str] = {}
+    for each in track([name] if name else _refusing(registry.installed), "Reading"):
+        faults |= _refusing(partial(registry.verify, each))
     for model, fault in faults.items():
         sys.stdout.write(f"{model}: {fault or 'as it came'}\n")
     if any(faults.values()):
@@ -100,7 +104,6 @@ def try_(
         refuse(f"there are no labelled tiles in {tiles}: give a folder with --tiles")
     from PIL import Image
 
-    from backend.commands.progress import track
     from backend.commands.trial import run
 
     settings = options.local(device=device)

@@ -27,8 +27,8 @@ from dgl_rsis.types import Segment
 from workers.messages import SegmentReply
 from workers.queue.client import SegmentClient
 
-READY_SECONDS = 60.0
-ANSWER_SECONDS = 90.0
+READY_SECONDS = 180.0  # to import torch on a busy machine
+ANSWER_SECONDS = 120.0
 OURS = ("REDIS_", "LABEL_STUDIO_", "BASIC_AUTH_", "LOCAL_FILES_")
 
 

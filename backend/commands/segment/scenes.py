@@ -109,19 +109,26 @@ def run(task: SceneRun, segmenter: LocalSceneSegmenter) -> int:
     task.out.mkdir(parents=True, exist_ok=True)
     job = SceneJob(task.config.labels, task.config.colours, task.options)
     failed = 0
-    for path in task.scenes:
-        well = _segment(segmenter, path, task, job)
+    for number, path in enumerate(task.scenes, start=1):
+        title = f"{path.name}, {number} of {len(task.scenes)}"
+        with scanning(title) as progress:
+            well = _segment(segmenter, path, task, job, progress)
         if well:
             task.done(path)
         failed += not well
     return 1 if failed else 0
 
 
-def _segment(segmenter: LocalSceneSegmenter, path: Path, task: SceneRun, job: SceneJob) -> bool:
+def _segment(
+    segmenter: LocalSceneSegmenter,
+    path: Path,
+    task: SceneRun,
+    job: SceneJob,
+    progress: Callable[[int, int], None],
+) -> bool:
     """Whether it went well."""
     try:
-        with scanning(path.name) as progress:
-            report = segmenter.segment(path, task.out, job, progress, task.stems.get(path, ""))
+        report = segmenter.segment(path, task.out, job, progress, task.stems.get(path, ""))
     except OSError as error:
         LOG.error("%s: cannot be read or written: %s", path, error.strerror or error)
         return False
