@@ -10,7 +10,6 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar, get_args
 
@@ -75,10 +74,7 @@ def verify(
     name: Annotated[str | None, typer.Argument(help="One model; else all that are here.")] = None,
 ) -> None:
     """Read installed models again and compare them with their hashes."""
-    registry = _registry()
-    faults: dict[str, str] = {}
-    for each in track([name] if name else _refusing(registry.installed), "Reading"):
-        faults |= _refusing(partial(registry.verify, each))
+    faults = _refusing(lambda: _registry().verify(name, lambda each: track(each, "Reading")))
     for model, fault in faults.items():
         sys.stdout.write(f"{model}: {fault or 'as it came'}\n")
     if any(faults.values()):

@@ -375,3 +375,16 @@ def test_local_works_without_queue(images: Path, model_folder: Path, tmp_path: P
     assert task["data"] == {"image": "p/00.png"}
     assert 0 <= task["predictions"][0]["score"] <= 1
     assert len(json.loads((out / "failed.json").read_text("utf-8"))) == 1
+
+
+def test_paths_are_looked_at_before_a_model_is_loaded(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    asked = ("--labels", "ship", "--local", "--model", "no such model")
+    for source, out, words in (
+        (images, tmp_path / "file" / "out", "a file is in its place"),
+        (tmp_path / "gone", tmp_path / "out", "gone"),
+        (images, tmp_path / "new", "no such model"),
+    ):
+        status, said = run(source, *asked, "--out", out)
+        assert status == 2
+        assert words in said
