@@ -27,16 +27,23 @@ app = typer.Typer(
 )
 
 
+def tell_version(asked: bool) -> None:
+    """Say which version is installed, and end."""
+    if asked:
+        typer.echo(f"dgl-rsis {metadata.version('dgl-rsis')}")
+        raise typer.Exit
+
+
 @app.callback()
 def about(
     version: Annotated[
-        bool, typer.Option("--version", help="Say which version this is, and end.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", callback=tell_version, is_eager=True, help="Say which version this is."
+        ),
     ] = False,
 ) -> None:
     """DGL-RSIS pre-labels remote-sensing images in Label Studio with masks."""
-    if version:
-        typer.echo(f"dgl-rsis {metadata.version('dgl-rsis')}")
-        raise typer.Exit
 
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (env HOST).")]
