@@ -22,6 +22,13 @@ def test_the_version_is_told() -> None:
     assert dgl_rsis("--version") == (0, f"dgl-rsis {metadata.version('dgl-rsis')}\n")
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("segmnt", "segment"), ("serv", "serve")])
+def test_a_misspelt_command_gets_the_near_one(typed: str, meant: str) -> None:
+    status, output = dgl_rsis(typed)
+    assert status == 2
+    assert f"No such command '{typed}': did you mean {meant}?" in output
+
+
 def test_without_a_command_there_is_the_help() -> None:
     status, output = dgl_rsis()
     assert status == 2
