@@ -39,7 +39,7 @@ class Commands(TyperGroup):
         return [*super().list_commands(ctx), *ELSEWHERE]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As the group's own, which knows only its own commands when it names those that are near."""
+        """As the group's own, which would not name a near one of `ELSEWHERE`."""
         known = self.list_commands(ctx)
         if args[0] not in known and (near := get_close_matches(args[0], known)):
             ctx.fail(f"No such command {args[0]!r}: did you mean {' or '.join(near)}?")
