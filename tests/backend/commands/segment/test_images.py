@@ -100,7 +100,7 @@ def test_a_label_config_gives_vocabulary_and_form(model_folder: Path, tmp_path: 
         (("--config", sys.executable), "is no text in UTF-8"),
         (("--labels", "road", "--model", "no model"), "no model 'no model'"),
         (("--labels", "road", "--device", "tpu"), "write cpu, cuda or"),
-        (("--labels", "road", "--out", __file__), "File exists"),
+        (("--labels", "road", "--out", __file__), "a file is in its place"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused_with_the_way_out(
@@ -229,11 +229,13 @@ def test_photos_and_scenes_are_segmented_by_one_loaded_model(
     ],
 )
 def test_paths_are_looked_at_before_a_model_is_loaded(
-    image: str, out: str, status: int, words: str, asked: tuple[str, str], tmp_path: Path
-) -> None:
+    image: str, out: str, status: int, words: str, asked: tuple[str, str], tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     draw(tmp_path / "photo.png")
     given = ("segment", str(tmp_path / image), *asked, "--out", str(tmp_path / out))
     ended, output = dgl_rsis(*given, MODEL="no such model")
     assert ended == status
-    assert words in output
-    assert "no such model" not in output
+    said = output + caplog.text
+    assert words in said
+    assert "no such model" not in said
