@@ -10,6 +10,7 @@ OPEN ?= ../shared/data/open
 MINUTES ?= 90
 REQUESTS ?= 10000
 SEED ?= 1
+E2E ?= tests/e2e
 # Each worker needs 1 GB and some seconds to import: beyond four they cost more than they save.
 # One thread each, else all workers' threads fight for the processors.
 WORKERS := -n logical --maxprocesses 4 --dist worksteal
@@ -20,7 +21,7 @@ BOUNDED := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up studio test check schema e2e bench load fuzz drill starter lock clean
+.PHONY: help install demo up studio test check schema e2e e2ewheel bench load fuzz drill starter lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,7 +48,7 @@ $(STUDIO)/.ready: requirements/studio.txt .venv/.ready
 install: .venv/.ready $(NATIVE)  ## Install everything into .venv (about 6 GB, most of it PyTorch)
 
 demo: .venv/.ready $(NATIVE)  ## Pre-label a sample image through the queue; writes demo/overlay.png
-	$(BIN)/python -m samples.demo
+	$(BIN)/dgl-rsis demo
 
 up: .venv/.ready $(NATIVE)  ## Run queue, workers and web server on :9090 until Ctrl-C
 	$(BIN)/dgl-rsis up
@@ -71,7 +72,10 @@ e2e: .venv/.ready $(NATIVE) $(STUDIO)/.ready  ## Test in a real Label Studio wit
 	@test -x $(CHROMIUM) || { \
 		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; \
 		else echo "no $(CHROMIUM): install Chromium (Debian: apt install chromium) or set CHROMIUM=…"; exit 1; fi; }
-	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m e2e tests/e2e $(BOUNDED)
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest -m e2e $(E2E) $(BOUNDED)
+
+e2ewheel: .venv/.ready $(NATIVE)  ## The same with every process of ours started from the installed wheel
+	DGL_RSIS_COMMAND=$$($(BIN)/python -m tests.wheel build/wheel) $(MAKE) e2e
 
 fuzz: .venv/.ready $(NATIVE)  ## Fuzz what strangers write: label configs, masks, prompts, addresses, events
 	$(BIN)/python -m tests.fuzz --seconds 60 --seed $(SEED)

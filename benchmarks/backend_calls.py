@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from samples.processes import LOOPBACK, Program, running
+from backend.commands.demo.processes import LOOPBACK, Program, running
 
 LONGEST_SECONDS = 700
 START_SECONDS = 300

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from backend.commands.demo.processes import free_port
 from backend.project import label_config
 from backend.regions.writing import to_predictions
 from backend.studio.client import StudioClient
 from benchmarks.scaling import LABELS, ragged, regular
-from samples.processes import free_port
 from samples.servers import label_studio
 from samples.studio import create_project
 from workers.messages import SegmentReply

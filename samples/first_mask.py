@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from samples.processes import StartError, free_port, running
+from backend.commands.demo.processes import StartError, free_port, running
 from samples.servers import ROOT, STUDIO_PYTHON, Studio, label_studio
 from samples.studio import LABEL_CONFIG, create_project, import_images, sample_images
 

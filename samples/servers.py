@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from samples.processes import LOOPBACK, Program, StartError, running
+from backend.commands.demo.processes import LOOPBACK, Program, StartError, running
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIO_PYTHON = ROOT / ".venv-studio" / "bin" / "python"
@@ -146,7 +146,7 @@ def dgl_rsis(
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     base_url = f"http://{LOOPBACK}:{port}"
-    command = [str(Path(sys.executable).with_name("dgl-rsis")), "up"]
+    command = [program_path(), "up"]
     command += ["--data", str(data_dir / "queue")]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("BASIC_AUTH_")}
     variables = inherited | {"HOST": LOOPBACK, "PORT": str(port), **environment}
@@ -154,6 +154,11 @@ def dgl_rsis(
     with running(command, variables, data_dir / "backend.log") as program:
         program.wait_until(lambda: _answers(f"{base_url}/ready", (user, password)), seconds)
         yield Backend(base_url, program)
+
+
+def program_path() -> str:
+    """The command `dgl-rsis`: DGL_RSIS_COMMAND, or that of this environment."""
+    return os.environ.get("DGL_RSIS_COMMAND") or str(Path(sys.executable).with_name("dgl-rsis"))
 
 
 def _account(path: Path) -> Account:

@@ -15,26 +15,14 @@ from types import FrameType
 
 from rich.console import Console
 
-from backend.project.interface import Wanted, write
-from samples.processes import StartError, free_port
+from backend.commands.demo.processes import StartError, free_port
+from backend.commands.demo.sample import LABEL_CONFIG, sample_images
 from samples.servers import ROOT, STUDIO_PYTHON, Backend, Studio, dgl_rsis, label_studio
 from samples.updating import update
 
 LOG = logging.getLogger(__name__)
 
 TITLE = "DGL-RSIS demo"
-LABEL_CONFIG = write(
-    Wanted(
-        names=("building", "road", "vegetation", "water", "land"),
-        synonyms={
-            "building": ("house", "rooftop"),
-            "road": ("street", "highway"),
-            "vegetation": ("trees", "grass"),
-            "water": ("river", "sea"),
-            "land": ("bare land", "sand"),
-        },
-    )
-)
 # Label Studio's page takes the numbers of a list away, so they are written out.
 INSTRUCTION = """<p>1. Look at the masks that are there (<b>Ctrl + H</b> hides and shows them). Is
 one of the wrong class? Select it and press the digit of the right one.</p>
@@ -163,18 +151,6 @@ def _demo_project(studio: Studio) -> int:
     if not studio.api("GET", f"/api/projects/{project}/")["task_number"]:
         import_images(studio, project, sample_images())
     return project
-
-
-def sample_images() -> list[Path]:
-    """The images of samples/, sorted by name.
-
-    Raises:
-        StartError: there are none.
-    """
-    images = sorted(p for p in (ROOT / "samples").iterdir() if p.suffix in {".jpg", ".png"})
-    if not images:
-        raise StartError(f"no .jpg or .png in {ROOT / 'samples'}: restore them with git checkout")
-    return images
 
 
 def _say_where_to_click(studio: Studio, project: int, backend: Backend) -> None:

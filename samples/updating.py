@@ -6,7 +6,7 @@ and nobody has annotated anything with it.
 
 import hashlib
 
-from samples.processes import StartError
+from backend.commands.demo.processes import StartError
 from samples.servers import Studio
 
 # SHA-256 of all label configs that a demo wrote, oldest first, as Label Studio keeps them: without

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.containers import STAGES, build_context, instruction
 from tests.paths import ROOT
+from tests.wheel import PACKAGES, build
 
 LOCKS = {"web": ["web"], "worker": ["torch", "worker", "hf"]}
 
@@ -85,17 +85,9 @@ def test_the_build_sees_what_it_needs_and_no_more():
 
 
 def test_the_wheel_holds_every_module_and_the_starter_weights(tmp_path: Path):
-    packages = ("backend", "dgl_rsis", "starter", "workers")
-    made = shutil.ignore_patterns("__pycache__", "*.so")
-    for name in packages:
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=made)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE"):
-        shutil.copy(ROOT / name, tmp_path)
-    code = "from setuptools import build_meta; build_meta.build_wheel('.')"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    wheel = build(tmp_path)
     shutil.unpack_archive(wheel, tmp_path / "installed", "zip")
-    for name in packages:
+    for name in PACKAGES:
         expected = {p.relative_to(tmp_path) for p in (tmp_path / name).rglob("*") if p.is_file()}
         if name == "dgl_rsis":  # what the sources in C are compiled to
             expected.add(Path("dgl_rsis/regions/_native.abi3.so"))

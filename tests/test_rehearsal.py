@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from samples.processes import free_port, running
+from backend.commands.demo.processes import free_port, running
 from tests.containers import GIVEN, compose, health_command
 from tests.file_server import file_server
 from tests.paths import ROOT

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from backend.commands.folders import make_writable
 from backend.commands.progress import counting
 from workers.registry import names
 from workers.settings import WorkerSettings
@@ -81,6 +82,9 @@ def run(task: EvaluationRun) -> int:
     from dgl_rsis.evaluation.ladders import Options
 
     settings = task.settings
+    for place in (task.json and task.json.parent, task.plot):
+        if place is not None:
+            make_writable(place)
     title, measure = _measurement(task, name, Path(folder) if folder else None)
     options = Options(
         dataset=name,

@@ -1,6 +1,7 @@
 """Folders as people have them: which files in them are meant, and what is passed over."""
 
 import logging
+import tempfile
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -12,6 +13,29 @@ RESOURCE_FORK = "._"  # macOS writes ._a.jpg beside a.jpg on disks of others: it
 BESIDE = frozenset({".xml", ".prj", ".ovr", ".msk", ".tfw", ".jgw", ".pgw", ".bpw", ".gfw", ".wld",
                     ".tifw", ".jpgw", ".pngw", ".j2w"})  # fmt: skip
 SHOWN = 5
+
+
+class FolderError(OSError):
+    """A folder cannot hold results; the message says the way out."""
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder for results, and see that files can be made in it.
+
+    For before a model is loaded: what would fail after minutes of work fails at once.
+
+    Raises:
+        FolderError: a file is in its place, or in that of a folder above it.
+        OSError: the disk is full, read-only, or somebody else's.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise FolderError(
+            f"{folder} cannot be a folder of results, a file is in its place: name another"
+        ) from None
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def files_below(folder: Path, suffixes: Collection[str], without: Path | None = None) -> list[Path]:

@@ -4,6 +4,7 @@ Every server and worker starts by `dgl-rsis`; it must not pay for the libraries 
 """
 
 import importlib
+from difflib import get_close_matches
 from typing import Any
 
 import typer
@@ -11,6 +12,7 @@ from typer.core import TyperGroup
 
 # Command → its module, and the function or the group of commands there.
 ELSEWHERE = {
+    "demo": ("backend.commands.demo.command", "demo"),
     "segment": ("backend.commands.segment.command", "segment"),
     "parse": ("backend.commands.segment.command", "parse"),
     "prelabel": ("backend.commands.prelabel.command", "prelabel"),
@@ -37,6 +39,13 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """All names, in the order of the help."""
         return [*super().list_commands(ctx), *ELSEWHERE]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As the group's own, which would not name a near one of `ELSEWHERE`."""
+        known = self.list_commands(ctx)
+        if args[0] not in known and (near := get_close_matches(args[0], known)):
+            ctx.fail(f"No such command {args[0]!r}: did you mean {' or '.join(near)}?")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name; None for none."""

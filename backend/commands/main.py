@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -14,17 +15,36 @@ from backend.commands.lazy import STYLE, Commands
 from backend.commands.options import OURS, Device, Model
 from backend.commands.refusals import DISK, REFUSED, refuse, refuse_known, told
 from backend.web.settings import Settings
+from workers.extras import way_out
 from workers.settings import SharedSettings, WorkerSettings
 
 LOG = logging.getLogger("backend.commands.main")  # `__name__` is "__main__" under python -m
-EXTRAS = "pip install 'dgl-rsis[worker]', or with [data] for what needs no model"
 
 app = typer.Typer(
-    help="DGL-RSIS pre-labels remote-sensing images in Label Studio with masks.",
     cls=Commands,
     no_args_is_help=True,
     **STYLE,
 )
+
+
+def tell_version(asked: bool) -> None:
+    """Say which version is installed, and end."""
+    if asked:
+        typer.echo(f"dgl-rsis {metadata.version('dgl-rsis')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=tell_version, is_eager=True, help="Say which version this is."
+        ),
+    ] = False,
+) -> None:
+    """DGL-RSIS pre-labels remote-sensing images in Label Studio with masks."""
+
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on (env HOST).")]
 Port = Annotated[int | None, typer.Option(help="Port; 0 takes a free one (env PORT).")]
@@ -183,7 +203,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in OURS:
             raise
-        needed = f"dgl-rsis: this needs {error.name}, which is not installed here: {EXTRAS}"
+        needed = (
+            f"dgl-rsis: this needs {error.name}, which is not installed here: {way_out(error.name)}"
+        )
         typer.echo(needed, err=True)
         sys.exit(REFUSED)
 

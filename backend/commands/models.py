@@ -16,13 +16,15 @@ from typing import Annotated, TypeVar, get_args
 import typer
 
 from backend.commands import options
-from backend.commands.progress import downloading
+from backend.commands.folders import make_writable
+from backend.commands.progress import downloading, track
 from backend.commands.refusals import refuse, refuse_known, told
 from dgl_rsis.weights.identity import ModelKind, SamArchitecture
+from workers.extras import installing
 from workers.registry.files import RegistryError
 from workers.registry.models import Entry, Registry, open_registry
 from workers.registry.transfer import Source
-from workers.settings import ModelSettings, WorkerSettings
+from workers.settings import ModelSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ SETTINGS: dict[ModelKind, tuple[str, ...]] = {
 }
 UNITS = ((1e9, "GB", 2), (1e6, "MB", 0))
 
-SAMPLES = Path(__file__).parents[2] / "samples" / "set"  # of no place that was trained on
+SAMPLES = Path(__file__).parent / "demo" / "samples" / "set"  # of no place that was trained on
 
 Result = TypeVar("Result")
 
@@ -72,7 +74,7 @@ def verify(
     name: Annotated[str | None, typer.Argument(help="One model; else all that are here.")] = None,
 ) -> None:
     """Read installed models again and compare them with their hashes."""
-    faults = _refusing(lambda: _registry().verify(name))
+    faults = _refusing(lambda: _registry().verify(name, lambda each: track(each, "Reading")))
     for model, fault in faults.items():
         sys.stdout.write(f"{model}: {fault or 'as it came'}\n")
     if any(faults.values()):
@@ -98,10 +100,10 @@ def try_(
         refuse(f"there are no labelled tiles in {tiles}: give a folder with --tiles")
     from PIL import Image
 
-    from backend.commands.progress import track
     from backend.commands.trial import run
 
-    settings = options.read(WorkerSettings, device=device)
+    settings = options.local(device=device)
+    _refusing(lambda: make_writable(out.parent))
     asked = _refusing(lambda: run.names_of(names or [], settings))
     trials = [run.trial(name, settings, tiles) for name in track(asked, "trying")]
     sys.stdout.write(run.table(trials))
@@ -169,6 +171,7 @@ def added(
 
 def _registry() -> Registry:
     settings = options.read(ModelSettings)
+    options.log(settings)  # for how far a download is
     token = settings.hf_token.get_secret_value() if settings.hf_token else ""
     return open_registry(settings.models_dir, Source(settings.dgl_rsis_models_url or "", token))
 
@@ -216,7 +219,7 @@ def _check(path: Path, kind: ModelKind, architecture: str, origin: str) -> None:
 def _check_folder(path: Path, kind: ModelKind, origin: str) -> None:
     """Load it, where there is the library: it tells nothing of a model without its weights."""
     if importlib.util.find_spec("transformers") is None:
-        LOG.warning("%s was not opened: install dgl-rsis[hf] to use it", origin)
+        LOG.warning("%s was not opened; to use it: %s", origin, installing("hf"))
         return
     from dgl_rsis.sam.sam2 import load_sam2
 

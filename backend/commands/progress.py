@@ -1,10 +1,12 @@
-"""How far a long command is: a bar on a terminal, lines in the log elsewhere, on standard error."""
+"""How far a long command is, on standard error: a bar on a terminal, else a line now and then."""
 
 import logging
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from itertools import count
 from typing import Self, TypeVar
 
 import rich.progress
@@ -25,26 +27,92 @@ from rich.text import Text
 
 LOG = logging.getLogger(__name__)
 
-# Between two lines of the log, where no terminal shows a bar.
-LINE_SECONDS = 30.0
-COUNT_SECONDS = 60.0
+# Between two lines of the log, where no terminal shows a bar: a long run must not look dead.
+LINE_SECONDS = 10.0
 # Speeds are means over so long: a window of a scene takes seconds.
 SPEED_SECONDS = 600.0
 
 Each = TypeVar("Each")
 
 
+class Lines:
+    """Says every `LINE_SECONDS` in the log how far a `with` block is, also while it waits.
+
+    A block that is over before the first line is not told.
+
+    Args:
+        title: what is done.
+        unit: of what is counted, and how many of these a unit has.
+    """
+
+    def __init__(self, title: str, unit: tuple[str, float] = ("", 1.0)) -> None:
+        self.title = title
+        self._unit, self._size = unit
+        self._done, self._total, self._name = 0.0, 0.0, ""
+        self._started = time.monotonic()
+        self._said = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._said:
+            LOG.info("%s", self.text())
+
+    def show(self, done: float, total: float | None, name: object = "") -> None:
+        """Keep how far it is, for the next line.
+
+        Args:
+            done: since the block began.
+            total: how many there are; 0 or None where nobody knows.
+            name: of the last one.
+        """
+        self._done, self._total, self._name = done, total or 0.0, str(name)
+
+    def text(self) -> str:
+        """What the next line says."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        done, total, rate = self._done, self._total, self._done / seconds
+        unit = f" {self._unit}" if self._unit else ""
+        digits = 0 if self._size == 1 else 1
+        text = f"{self.title}: {done / self._size:.{digits}f}"
+        text += f" of {total / self._size:.{digits}f}{unit}" if total else f"{unit} done"
+        text += f", {_speed(rate / self._size)}{unit}/s"
+        if total > done and rate > 0:
+            text += f", {_clock((total - done) / rate)} left"
+        return text + (f", the last one {self._name}" if self._name else "")
+
+    def _run(self) -> None:
+        while not self._ended.wait(LINE_SECONDS):
+            self._said = True
+            LOG.info("%s", self.text())
+
+
 def track(items: Iterable[Each], what: str, total: int | None = None) -> Iterable[Each]:
-    """The same items, with a bar while they are gone over.
+    """The same items, told about while they are gone over.
 
     Args:
         items: gone over once.
         what: is done with them.
-        total: how many there are; None when nobody knows.
+        total: how many there are; None when nobody knows, or `items` has a length.
     """
-    console = Console(stderr=True)
-    drawn = sys.stderr.isatty()
-    return rich.progress.track(items, what, total=total, console=console, disable=not drawn)
+    if sys.stderr.isatty():
+        console = Console(stderr=True)
+        return rich.progress.track(items, what, total=total, console=console)
+    return _told(items, what, len(items) if total is None and isinstance(items, Sized) else total)
+
+
+def _told(items: Iterable[Each], what: str, total: int | None) -> Iterator[Each]:
+    with Lines(what) as lines:
+        lines.show(0, total)
+        for number, item in enumerate(items, start=1):
+            yield item
+            lines.show(number, total)
 
 
 @contextmanager
@@ -56,7 +124,9 @@ def counting(title: str) -> Iterator[Callable[[str], object]]:
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _LoggedCount(title)
+        with Lines(title) as lines:
+            numbers = count(1)
+            yield lambda name: lines.show(next(numbers), None, name)
         return
     columns = (
         SpinnerColumn(),
@@ -68,19 +138,6 @@ def counting(title: str) -> Iterator[Callable[[str], object]]:
         yield lambda name: progress.update(bar, advance=1, name=str(name)[:60])
 
 
-class _LoggedCount:
-    """Says in the log how far it is: a long run into a file must not look dead."""
-
-    def __init__(self, title: str) -> None:
-        self.title, self.done, self.said = title, 0, time.monotonic()
-
-    def __call__(self, name: object) -> None:
-        self.done += 1
-        if time.monotonic() - self.said >= COUNT_SECONDS:
-            self.said = time.monotonic()
-            LOG.info("%s: %d done, the last one %s", self.title, self.done, name)
-
-
 @contextmanager
 def downloading(name: str) -> Iterator[Callable[[int, int], None]]:
     """A bar of a file on its way, on standard error.
@@ -88,6 +145,10 @@ def downloading(name: str) -> Iterator[Callable[[int, int], None]]:
     Yields:
         To be called with the bytes that are here, and of the whole; 0 where nobody knows.
     """
+    if not sys.stderr.isatty():
+        with Lines(name, ("MB", 1e6)) as lines:
+            yield lines.show
+        return
     columns = (TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(name, total=None)
@@ -96,16 +157,20 @@ def downloading(name: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def scanning(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar of a scene that is gone over, on a terminal; it goes with the scene.
+    """How far a scene is gone over; a bar goes with the scene.
 
     Yields:
         To be called with the pixels that are done, and those of the whole.
     """
+    if not sys.stderr.isatty():
+        with Lines(name, ("Mpx", 1e6)) as lines:
+            yield lines.show
+        return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
                _PixelSpeed(), TimeRemainingColumn())  # fmt: skip
     with Progress(
         *columns, speed_estimate_period=SPEED_SECONDS, console=Console(stderr=True),
-        transient=True, disable=not sys.stderr.isatty(),
+        transient=True,
     ) as progress:  # fmt: skip
         bar = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
@@ -133,7 +198,6 @@ class Meter:
         self.done = 0
         self.failed = 0
         self._started = time.monotonic()
-        self._said_at = self._started
         console = Console(stderr=True, highlight=False)
         drawn = sys.stderr.isatty() if terminal is None else terminal
         columns = ("[progress.description]{task.description}", "{task.fields[count]}")
@@ -141,14 +205,18 @@ class Meter:
             TextColumn(columns[0]), BarColumn(), TextColumn(columns[1]),
             console=console, disable=not drawn,
         )  # fmt: skip
-        self._drawn = drawn
+        self._lines = None if drawn else _MeterLines(self)
         self._task = self._bar.add_task("Pre-labelling", total=total, count="")
 
     def __enter__(self) -> Self:
         self._bar.start()
+        if self._lines is not None:
+            self._lines.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._lines is not None:
+            self._lines.__exit__()
         self._show()
         self._bar.stop()
 
@@ -162,24 +230,38 @@ class Meter:
         self.before += before
         self.done += done
         self.failed += failed
-        if self._drawn:
+        if self._lines is None:
             self._show()
-        elif time.monotonic() - self._said_at > LINE_SECONDS:
-            self._said_at = time.monotonic()
-            LOG.info("%s", self._text())
 
     def _show(self) -> None:
         seen = self.before + self.done + self.failed
         self._bar.update(self._task, completed=seen, total=max(self.total, seen))
-        self._bar.update(self._task, count=self._text())
+        self._bar.update(self._task, count=self.text())
 
-    def _text(self) -> str:
+    def text(self) -> str:
+        """How far it is: done and all, items a second, time left, how many failed."""
         seen = self.before + self.done + self.failed
         left = max(self.total - seen, 0)
         text = f"{seen} of {max(self.total, seen)}, {self.rate:.1f}/s"
         if left and self.rate > 0 and self.done + self.failed:
             text += f", {_clock(left / self.rate)} left"
         return text + (f", {self.failed} failed" if self.failed else "")
+
+
+class _MeterLines(Lines):
+    """The lines of a meter, which knows more than a count."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__("Pre-labelling")
+        self._meter = meter
+
+    def text(self) -> str:
+        return f"{self.title}: {self._meter.text()}"
+
+
+def _speed(rate: float) -> str:
+    """Slow ones with digits that say something."""
+    return f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
 
 
 def _clock(seconds: float) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from backend.commands.demo.processes import running
 from backend.web.settings import Settings
-from samples.processes import running
 from tests.docs.project import Project
 from tests.paths import ROOT
 from workers.settings import WorkerSettings

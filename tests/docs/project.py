@@ -149,7 +149,7 @@ class Project:
     @cached_property
     def options(self) -> Collection[str]:
         """All options of all commands, and of the scripts under `python -m`."""
-        options = {"--help"}
+        options = {"--help", "--version"}
         for command in self._commands(self._program):
             for parameter in command.params:
                 options.update([*parameter.opts, *parameter.secondary_opts])
@@ -172,6 +172,8 @@ class Project:
             whole: nothing may be missing, either.
         """
         command = self._program
+        if words == ["--version"]:  # an option of the program itself, with no command
+            return ""
         while hasattr(command, "list_commands") and words:
             name, *words = words
             if name == "--help":

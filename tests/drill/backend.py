@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from samples.processes import LOOPBACK
+from backend.commands.demo.processes import LOOPBACK
 
 PAUSE_SECONDS = 2.0  # of the service manager, before it starts it again
 STOP_SECONDS = 60.0

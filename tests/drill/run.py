@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from samples.processes import free_port
+from backend.commands.demo.processes import free_port
 from tests.backend.studio.fake_studio import LEGACY_TOKEN
 from tests.drill import pictures
 from tests.drill.annotators import Annotators, every, pause_until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, sync_playwright
 
-from samples.processes import LOOPBACK, StartError
+from backend.commands.demo.processes import LOOPBACK, StartError
 from samples.servers import Studio
 
 ATTEMPTS = 10  # of a login, a second apart

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from samples.processes import free_port
+from backend.commands.demo.processes import free_port
 from samples.servers import ROOT, Backend, Studio, dgl_rsis, label_studio
 from tests.e2e.browser import chromium, log_in
 from tests.e2e.projects import Project, connection_of, make_project

@@ -12,7 +12,7 @@ import pytest
 import requests
 from PIL import Image
 
-from samples.processes import LOOPBACK, free_port, running
+from backend.commands.demo.processes import LOOPBACK, free_port, running
 from samples.servers import Backend, Studio
 from samples.studio import LABEL_CONFIG, connect_backend, create_project, sample_images
 from tests.e2e.predictions import accept, retrieve, wait_for_predictions

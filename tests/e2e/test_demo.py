@@ -15,7 +15,7 @@ import pytest
 import requests
 from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError
 
-from samples.processes import LOOPBACK, free_port, running
+from backend.commands.demo.processes import LOOPBACK, free_port, running
 from samples.servers import ROOT
 from samples.studio import sample_images
 from tests.e2e.annotator import wait_until_open

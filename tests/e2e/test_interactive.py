@@ -10,7 +10,7 @@ import pytest
 import requests
 from playwright.sync_api import Page
 
-from samples.processes import free_port
+from backend.commands.demo.processes import free_port
 from samples.servers import Studio, dgl_rsis
 from tests.e2e.annotator import (
     SECONDS,

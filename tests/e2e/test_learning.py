@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from samples.processes import free_port
-from samples.servers import Studio, dgl_rsis
+from backend.commands.demo.processes import free_port
+from samples.servers import Studio, dgl_rsis, program_path
 from samples.studio import LABEL_CONFIG, connect_backend, import_images, sample_images
 from tests.e2e.annotator import SECONDS
 from tests.e2e.predictions import (
@@ -183,7 +182,7 @@ def correct(studio: Studio, task: int) -> None:
 
 def adapt(backend: Backend, *words: Any) -> str:
     """Run `dgl-rsis adapt` for a backend, since others run beside it; what it prints."""
-    command = [str(Path(sys.executable).with_name("dgl-rsis")), "adapt", *map(str, words)]
+    command = [program_path(), "adapt", *map(str, words)]
     address = running_server(backend.queue)
     assert address is not None
     environment = os.environ | {"REDIS_URL": address, "REFRESH_SECONDS": "1"}

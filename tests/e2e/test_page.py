@@ -7,7 +7,7 @@ import psutil
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from samples.processes import free_port
+from backend.commands.demo.processes import free_port
 from samples.servers import Backend, Studio, dgl_rsis
 from tests.e2e.predictions import predictions, retrieve
 from tests.e2e.projects import Project, connection_of, make_project

@@ -9,7 +9,7 @@ import pytest
 import requests
 from label_studio_sdk.label_interface.interface import LabelInterface
 
-from samples.processes import free_port
+from backend.commands.demo.processes import free_port
 from samples.servers import Studio, dgl_rsis
 from samples.studio import LABEL_CONFIG
 from tests.e2e.predictions import predictions, retrieve, wait_for_predictions

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Page
 from pycocotools.coco import COCO
 
-from samples.servers import Studio
+from samples.servers import Studio, program_path
 from samples.studio import LABEL_CONFIG, connect_backend, create_project, sample_images
 from tests.e2e.annotator import decoded, open_task, submit
 from tests.e2e.predictions import accept
@@ -101,7 +100,7 @@ def imported(studio: Studio, tiles: Path) -> Project:
 
 def run(*words: Any, environment: Mapping[str, str] | None = None) -> None:
     """Run `dgl-rsis`; its output is the message when it fails."""
-    command = [str(Path(sys.executable).with_name("dgl-rsis")), *map(str, words)]
+    command = [program_path(), *map(str, words)]
     ended = subprocess.run(
         command, env=os.environ | (environment or {}), capture_output=True, text=True,
         timeout=300, check=False,

@@ -14,10 +14,10 @@ import pytest
 import requests
 from PIL import Image
 
+from backend.commands.demo.processes import free_port
 from backend.regions import brush
 from backend.studio.webhooks import HEADER
 from dgl_rsis.runs import to_runs
-from samples.processes import free_port
 from samples.servers import Studio, dgl_rsis
 from samples.studio import LABEL_CONFIG, create_project, import_images
 from tests.e2e.predictions import predictions, retrieve, wait_for_predictions

@@ -31,9 +31,9 @@ from PIL import Image
 from playwright.sync_api import BrowserContext
 from rich.console import Console
 
+from backend.commands.demo.processes import free_port
 from dgl_rsis.evaluation.datasets.samples import DUBAI_CLASSES, Sample, dubai
 from dgl_rsis.evaluation.scores import IGNORE
-from samples.processes import free_port
 from samples.servers import Studio, dgl_rsis, label_studio
 from samples.studio import connect_backend, create_project, import_images
 from tests.e2e.browser import logged_in

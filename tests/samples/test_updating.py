@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import requests
 
-from samples.processes import StartError
+from backend.commands.demo.processes import StartError
 from samples.servers import Account, Studio
 from samples.studio import INSTRUCTION, LABEL_CONFIG
 from samples.updating import WRITTEN, digest_of, update

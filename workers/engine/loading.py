@@ -8,12 +8,11 @@ from dgl_rsis.weights.checkpoints import ModelError
 from workers.engine.model import Model
 from workers.engine.providers import REGIONS, MaskProvider, RegionProvider, Remembered
 from workers.engine.segmenter import Segmenter
+from workers.extras import way_out
 from workers.images.cache import ImageCache
 from workers.registry.files import RegistryError
 from workers.registry.names import resolve_clip, resolve_concepts
 from workers.settings import WorkerSettings
-
-EXTRAS = {"transformers": "dgl-rsis[hf]"}  # package → what installs it
 
 
 def load_model(settings: WorkerSettings, cache: ImageCache | None = None) -> Model:
@@ -73,8 +72,8 @@ def load_provider(settings: WorkerSettings, remembered: Remembered) -> MaskProvi
         return load_sam_provider(settings, remembered)
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"PROPOSALS={settings.proposals} needs the package {error.name}: install "
-            f"{_extra(error)}, or set PROPOSALS={REGIONS}"
+            f"PROPOSALS={settings.proposals} needs the package {error.name}: "
+            f"{way_out(error.name)}; or set PROPOSALS={REGIONS}"
         ) from None
 
 
@@ -85,17 +84,11 @@ def _load_concepts(settings: WorkerSettings, folder: Path, remembered: Remembere
         from workers.engine.concepts import ConceptSegmenter
     except ModuleNotFoundError as error:
         raise ModelError(
-            f"MODEL={settings.model} needs the package {error.name}: install {_extra(error)}"
+            f"MODEL={settings.model} needs the package {error.name}: {way_out(error.name)}"
         ) from None
     model = load_concepts(settings.model, folder, settings.device)
     setting = stated(settings.metres_per_pixel, "setting")
     return ConceptSegmenter(model, load_provider(settings, remembered), remembered, setting)
-
-
-def _extra(error: ModuleNotFoundError) -> str:
-    """What brings a package that is missing."""
-    name = error.name or "it"
-    return EXTRAS.get(name.partition(".")[0], name)
 
 
 def _remembered(cache: ImageCache | None) -> Remembered:

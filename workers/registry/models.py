@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -205,11 +205,14 @@ class Registry:
             finally:
                 fresh.unlink(missing_ok=True)
 
-    def verify(self, name: str | None = None) -> dict[str, str]:
+    def verify(
+        self, name: str | None = None, told: Callable[[list[str]], Iterable[str]] = iter
+    ) -> dict[str, str]:
         """Read the files that should be here.
 
         Args:
             name: of one model; None for all.
+            told: gives the same names, and may tell somebody how far it is.
 
         Returns:
             Name → what is wrong with its file; "" for nothing.
@@ -220,7 +223,7 @@ class Registry:
         locked = self._locked()
         if name is not None and name not in locked:
             self._refuse_absent(name)
-        return {n: self._fault(m) for n, m in locked.items() if name in (None, n)}
+        return {n: self._fault(locked[n]) for n in told([n for n in locked if name in (None, n)])}
 
     def resolve(self, name: str) -> Installed:
         """What a name stands for.

@@ -28,6 +28,7 @@ from backend.studio.export import Reading
 from backend.studio.export_files import tasks_in
 from backend.studio.project import StudioSource
 from dgl_rsis.types import Json
+from workers.extras import way_out
 
 LOG = logging.getLogger(__name__)
 
@@ -214,7 +215,7 @@ def _writer(each: Format, task: ExportRun) -> Write:
     try:
         return _load_writer(each, task)
     except ImportError as error:
-        raise ExportError(f"--format {each} needs {error.name}: install dgl-rsis[data]") from error
+        raise ExportError(f"--format {each} needs {error.name}: {way_out(error.name)}") from error
 
 
 def _load_writer(each: Format, task: ExportRun) -> Write:

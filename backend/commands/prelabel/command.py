@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from backend.commands import options
+from backend.commands.folders import make_writable
 from backend.commands.journal import Journal, JournalError
 from backend.commands.labels import LabelsError, read_config
 from backend.commands.options import Config, Device, Labels, Metres, Model, ProjectId
@@ -160,6 +161,8 @@ def _run(given: Given, settings: WorkerSettings, *, learns: bool) -> int:
     studio = _check(given, settings)
     with _stopping() as stop:
         config = _config(given, studio)
+        make_writable(given.out)
+        files = None if studio is not None else _source(given, settings, config)
         failed_before: set[str] = set()
         engine = _engine(given, settings, stop, failed_before)
         left_out = words.warn(config.labels, _model(engine))
@@ -168,7 +171,8 @@ def _run(given: Given, settings: WorkerSettings, *, learns: bool) -> int:
         project = (
             Project(studio, given.project, version, stop) if studio and given.project else None
         )
-        source = project.source() if project is not None else _source(given, settings, config)
+        source = files if project is None else project.source()
+        assert source is not None  # files or a project, as `_check` saw to
         root = None if given.local else settings.local_files_document_root
         overlaps = Overlaps.of(source.items() if project is None else (), config, given.out)
         requests = Requests(

@@ -64,11 +64,12 @@ def segment(
     every file. Of a folder or a list, the same command goes on where it was ended.
     """
     from backend.commands import words
+    from backend.commands.folders import make_writable
     from backend.commands.journal import JournalError
     from backend.commands.labels import LabelsError, read_config
     from backend.commands.lists import ListError
     from backend.commands.segment.images import LocalError, ReferringRun, refer
-    from backend.commands.segment.inputs import InputsError, expand
+    from backend.commands.segment.inputs import InputsError, expand, readable
     from backend.commands.segment.scene_work import SceneOptions
     from backend.commands.segment.scenes import segment_classes
 
@@ -80,16 +81,20 @@ def segment(
     if regularize and polygons is None:
         refuse("--regularize goes with --polygons: masks have no angles")
     try:
-        inputs = expand(images, out)
+        given = expand(images, out)
+        make_writable(out)
+        inputs = readable(given)
+        status = int(len(inputs.files) < len(given.files))
         if expression:
             if labels or config or scene_options != SceneOptions():
                 refuse("give --expression alone: its own noun says what to look for")
-            status = refer(ReferringRun(inputs, expression, top_k, explain, out, settings))
+            asked = ReferringRun(inputs, expression, top_k, explain, out, settings)
+            status = max(status, refer(asked))
         else:
-            asked = read_config(labels, config)
-            left_out = words.warn(asked.labels, settings.model)
-            status = segment_classes(inputs, asked, out, scene_options, settings)
-            status = max(status, int(left_out))
+            wanted = read_config(labels, config)
+            status = max(status, int(words.warn(wanted.labels, settings.model)))
+            done = segment_classes(inputs, wanted, out, scene_options, settings)
+            status = max(status, done)
     except (InputsError, LabelsError, ListError, LocalError, JournalError, OSError) as error:
         refuse(told(error))
     except ValueError as error:

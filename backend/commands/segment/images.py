@@ -99,6 +99,8 @@ def refer(task: ReferringRun) -> int:
         ModelError: there is no such model.
         JournalError: the folder holds the results of another run.
     """
+    if not task.inputs.files:
+        return 0
     loaded = load_model(task.settings)
     segmenter = LocalSegmenter(loaded, task.settings.max_image_pixels)
     about = {

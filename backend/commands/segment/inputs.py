@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,6 +69,18 @@ def expand(given: Sequence[Path], out: Path) -> Inputs:
             "are taken"
         )
     return Inputs(tuple(dict.fromkeys(files)), many)
+
+
+def readable(inputs: Inputs) -> Inputs:
+    """The same without the files that cannot be opened; each is told, before a model is loaded."""
+    files = []
+    for path in inputs.files:
+        try:
+            with path.open("rb"):
+                files.append(path)
+        except OSError as error:
+            LOG.error("%s: cannot be read: %s", path, error.strerror or error)
+    return replace(inputs, files=tuple(files))
 
 
 @dataclass

@@ -57,13 +57,15 @@ def segment_classes(
     """Segment files into classes, all by one loaded model: photos are held whole, scenes are not.
 
     Returns:
-        The worse exit status of the two kinds.
+        The worse exit status of the two kinds; no file is no work.
 
     Raises:
         LocalError: see `images.check` and `check`.
         ModelError: there is no such model.
         JournalError: the folder holds the results of another run.
     """
+    if not inputs.files:
+        return 0
     asked = options != SceneOptions()
     scenes = {path for path in inputs.files if is_scene(path, asked=asked)}
     photos = [path for path in inputs.files if path not in scenes]
@@ -109,19 +111,26 @@ def run(task: SceneRun, segmenter: LocalSceneSegmenter) -> int:
     keep_freed_memory()
     job = SceneJob(task.config.labels, task.config.colours, task.options)
     failed = 0
-    for path in task.scenes:
-        well = _segment(segmenter, path, task, job)
+    for number, path in enumerate(task.scenes, start=1):
+        title = f"{path.name}, {number} of {len(task.scenes)}"
+        with scanning(title) as progress:
+            well = _segment(segmenter, path, task, job, progress)
         if well:
             task.done(path)
         failed += not well
     return 1 if failed else 0
 
 
-def _segment(segmenter: LocalSceneSegmenter, path: Path, task: SceneRun, job: SceneJob) -> bool:
+def _segment(
+    segmenter: LocalSceneSegmenter,
+    path: Path,
+    task: SceneRun,
+    job: SceneJob,
+    progress: Callable[[int, int], None],
+) -> bool:
     """Whether it went well."""
     try:
-        with scanning(path.name) as progress:
-            report = segmenter.segment(path, task.out, job, progress, task.stems.get(path, ""))
+        report = segmenter.segment(path, task.out, job, progress, task.stems.get(path, ""))
     except OSError as error:
         LOG.error("%s: cannot be read or written: %s", path, error.strerror or error)
         return False

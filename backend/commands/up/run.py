@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from backend.commands.program import PROGRAM
 from backend.commands.running import Running, leaving_word
 from backend.commands.up.child import ChildCommand
 from backend.commands.up.supervisor import Supervisor
@@ -23,7 +23,6 @@ from workers.queue.supervision import Supervised
 
 LOG = logging.getLogger(__name__)
 
-PROGRAM = (sys.executable, "-m", "backend.commands.main")
 ASK_SECONDS = 0.5
 ANSWER_SECONDS = 2.0
 WEB_SILENCE_SECONDS = 15.0  # of /health, which waits for nothing

@@ -1,6 +1,7 @@
 """`dgl-rsis evaluate` through its function, with a small untrained model."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from PIL import Image
 
 from backend.commands import evaluate, progress
 from backend.commands.evaluate import EvaluationRun
+from backend.commands.folders import FolderError
+from dgl_rsis.clip.model import ClipModel, load_clip
+from dgl_rsis.evaluation import ladders
 from tests.loading import loads_none_of
 from workers.settings import WorkerSettings
 
@@ -105,10 +109,35 @@ def test_partial_truth(
 def test_a_run_into_a_file_says_how_far_it_is(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.001)
     caplog.set_level("INFO", "backend.commands.progress")
     assert evaluate.run(EvaluationRun("proposals", f"folder:{folder}", thing="road")) == 0
-    assert "folder, road: 1 done, the last one a" in caplog.text
+    assert re.fullmatch(
+        r"folder, road: 1 done, [\d.]+/s, the last one a", caplog.records[-1].message
+    )
+
+
+def test_the_model_of_a_ladder_is_loaded_once(
+    folder: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    def load(model: str, device: str) -> ClipModel:
+        loaded.append(model)
+        return load_clip(model, device)
+
+    monkeypatch.setattr(ladders, "load_clip", load)
+    settings = WorkerSettings(model=str(model_folder))
+    assert evaluate.run(EvaluationRun("ovss", f"folder:{folder}", settings=settings)) == 0
+    assert len(loaded) == 1
+
+
+@pytest.mark.parametrize("option", ["json", "plot"])
+def test_places_of_results_are_looked_at_before_the_data(option: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    place = {option: tmp_path / "file" / "out" / "numbers.json"}
+    with pytest.raises(FolderError, match="a file is in its place"):
+        evaluate.run(EvaluationRun("ovss", "folder:gone", **place))
 
 
 def test_the_parser(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

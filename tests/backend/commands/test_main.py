@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -12,9 +13,26 @@ LOGGERS = ("backend", "workers.processes.jobs", "dgl_rsis.clip.model")
 def test_help_names_all_commands() -> None:
     status, output = dgl_rsis("--help")
     assert status == 0
-    names = "up serve worker deliver segment parse evaluate prelabel config tile untile export"
+    names = "demo up serve worker deliver segment parse evaluate prelabel config tile untile export"
     for name in [*names.split(), "report", "models", "adapt"]:
         assert f" {name} " in output
+
+
+def test_the_version_is_told() -> None:
+    assert dgl_rsis("--version") == (0, f"dgl-rsis {metadata.version('dgl-rsis')}\n")
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("segmnt", "segment"), ("serv", "serve")])
+def test_a_misspelt_command_gets_the_near_one(typed: str, meant: str) -> None:
+    status, output = dgl_rsis(typed)
+    assert status == 2
+    assert f"No such command '{typed}': did you mean {meant}?" in output
+
+
+def test_without_a_command_there_is_the_help() -> None:
+    status, output = dgl_rsis()
+    assert status == 2
+    assert "Usage: " in output
 
 
 @pytest.mark.parametrize("command", ["serve", "worker", "deliver"])
@@ -98,7 +116,7 @@ def test_a_library_that_is_not_installed_is_named_with_the_way_out() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ran.returncode, "Traceback" in ran.stderr) == (2, False)
-    assert "needs rasterio, which is not installed here: pip install" in ran.stderr
+    assert "needs rasterio, which is not installed here: `pip install '.[data]'` in" in ran.stderr
 
 
 def test_the_web_side_loads_no_model_code() -> None:

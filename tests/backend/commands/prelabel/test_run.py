@@ -22,6 +22,7 @@ from PIL import Image
 from redis import Redis
 from typer.testing import CliRunner
 
+from backend.commands.demo.sample import sample_images
 from backend.commands.prelabel import engines
 from backend.commands.prelabel.command import prelabel
 from tests.backend.studio.fake_studio import LEGACY_TOKEN, FakeStudio
@@ -39,6 +40,8 @@ XML = (
     '<View><Image name="image" value="$image"/><BrushLabels name="mask" toName="image">'
     '<Label value="bright"/></BrushLabels></View>'
 )
+
+SAMPLES = str(sample_images()[0].parent)
 
 app = typer.Typer()
 app.command()(prelabel)
@@ -247,7 +250,8 @@ def test_without_a_worker_it_refuses(valkey: str, redis: Redis, images: Path) ->
         (["--project", "1", "--labels", "a"], "label config is that of the project"),
         (["--project", "1"], "set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"),
         (["x"], "no labels"),
-        (["x", "--labels", "a"], "REDIS_URL is not set"),
+        (["x", "--labels", "a"], "x does not exist"),
+        ([SAMPLES, "--labels", "a", "--image-prefix", "p/"], "REDIS_URL is not set"),
         (["x", "--labels", "a", "--root", "/"], "root of the file system"),
     ],
 )
@@ -375,3 +379,16 @@ def test_local_works_without_queue(images: Path, model_folder: Path, tmp_path: P
     assert task["data"] == {"image": "p/00.png"}
     assert 0 <= task["predictions"][0]["score"] <= 1
     assert len(json.loads((out / "failed.json").read_text("utf-8"))) == 1
+
+
+def test_paths_are_looked_at_before_a_model_is_loaded(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    asked = ("--labels", "ship", "--image-prefix", "p/", "--local", "--model", "no such model")
+    for source, out, words in (
+        (images, tmp_path / "file" / "out", "a file is in its place"),
+        (tmp_path / "gone", tmp_path / "out", "gone"),
+        (images, tmp_path / "new", "no such model"),
+    ):
+        status, said = run(source, *asked, "--out", out)
+        assert status == 2
+        assert words in said

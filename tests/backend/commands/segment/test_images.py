@@ -12,7 +12,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from backend.commands.main import app
+from dgl_rsis.clip.model import ClipModel, load_clip
 from tests.backend.commands.command_line import dgl_rsis
+from tests.small_scene import picture, write_scene
 
 # Enough words that an untrained model finds something of them.
 WORDS = ["ship", "car", "tree", "field", "water", "pool", "tank", "bridge", "zone d'activité"]
@@ -98,7 +100,7 @@ def test_a_label_config_gives_vocabulary_and_form(model_folder: Path, tmp_path: 
         (("--config", sys.executable), "is no text in UTF-8"),
         (("--labels", "road", "--model", "no model"), "no model 'no model'"),
         (("--labels", "road", "--device", "tpu"), "write cpu, cuda or"),
-        (("--labels", "road", "--out", __file__), "File exists"),
+        (("--labels", "road", "--out", __file__), "a file is in its place"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused_with_the_way_out(
@@ -194,3 +196,46 @@ def test_parse_answers_each_line_with_one_of_json() -> None:
     assert [anchor["noun"] for anchor in first["anchors"]] == ["road"]
     assert empty["reason"]
     assert (last["noun"], last["text"]) == ("ship", "two ships")
+
+
+def test_photos_and_scenes_are_segmented_by_one_loaded_model(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    def load(model: str, device: str) -> ClipModel:
+        loaded.append(model)
+        return load_clip(model, device)
+
+    monkeypatch.setattr("workers.engine.loading.load_clip", load)
+    draw(tmp_path / "photo.png")
+    write_scene(tmp_path / "scene.tif", picture(40, 50))
+    words = ("segment", str(tmp_path), "--labels", ",".join(WORDS), "--out", str(tmp_path / "out"))
+    status, output = dgl_rsis(*words, MODEL=str(model_folder))
+    assert status == 0, output
+    assert len(loaded) == 1
+    assert {"photo.classes.png", "scene.classes.tif"} <= {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+
+
+@pytest.mark.parametrize("asked", [("--labels", "road"), ("--expression", "the road")])
+@pytest.mark.parametrize(
+    ("image", "out", "status", "words"),
+    [
+        ("missing.png", "out", 1, "missing.png: cannot be read: No such file or directory"),
+        ("photo.png", "photo.png", 2, "photo.png cannot be a folder of results, a file is in"),
+        ("photo.png", "photo.png/out", 2, "out cannot be a folder of results, a file is in"),
+    ],
+)
+def test_paths_are_looked_at_before_a_model_is_loaded(
+    image: str, out: str, status: int, words: str, asked: tuple[str, str], tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    draw(tmp_path / "photo.png")
+    given = ("segment", str(tmp_path / image), *asked, "--out", str(tmp_path / out))
+    ended, output = dgl_rsis(*given, MODEL="no such model")
+    assert ended == status
+    said = output + caplog.text
+    assert words in said
+    assert "no such model" not in said

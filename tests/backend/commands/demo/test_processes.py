@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from samples.processes import LOOPBACK, StartError, free_port, running
+from backend.commands.demo.processes import LOOPBACK, StartError, free_port, running
 
 SLEEP = "import time; time.sleep(60)"
 STUBBORN = (

@@ -1,15 +1,7 @@
-"""The main job in one minute: `make demo`.
+"""The demo: everything is started on free ports, asked as Label Studio asks, and stopped."""
 
-Starts everything on free ports, asks for the masks of a sample image exactly as Label Studio does,
-checks the answer with Label Studio's own validator, draws it, and stops everything.
-"""
-
-import argparse
 import json
-import logging
 import os
-import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,26 +9,26 @@ from typing import Any
 
 import numpy as np
 import requests
-from label_studio_sdk.converter.brush import decode_rle
-from label_studio_sdk.label_interface import LabelInterface
 from PIL import Image
 from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
+from backend.commands.demo.processes import LOOPBACK, Program, StartError, running
+from backend.commands.demo.sample import LABEL_CONFIG
+from backend.commands.program import PROGRAM
 from backend.project import label_config
 from backend.project.colours import colours
+from backend.regions import reading
 from dgl_rsis.overlays import overlay
 from dgl_rsis.rasters import read_rgb
+from dgl_rsis.runs import Runs, area, from_runs
 from dgl_rsis.types import Segment
-from samples.processes import LOOPBACK, Program, StartError, running
-from samples.servers import ROOT
-from samples.studio import LABEL_CONFIG, sample_images
 from workers.messages import SegmentReply
 from workers.queue.client import SegmentClient
 
-READY_SECONDS = 60.0
-ANSWER_SECONDS = 90.0
+READY_SECONDS = 180.0  # to import torch on a busy machine
+ANSWER_SECONDS = 120.0
 OURS = ("REDIS_", "LABEL_STUDIO_", "BASIC_AUTH_", "LOCAL_FILES_")
 
 
@@ -57,28 +49,21 @@ class Asked:
     seconds: float
 
 
-def main() -> int:
-    """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0], prog="make demo")
-    parser.add_argument("--image", type=Path, default=sample_images()[-1])
-    parser.add_argument("--out", type=Path, default=ROOT / "demo")
-    options = parser.parse_args()
-    logging.basicConfig(level="WARNING", format="%(message)s")
-    started = time.perf_counter()
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="dgl-rsis-demo-") as folder:
-            _run(options.image.resolve(), options.out, Path(folder))
-    except (StartError, requests.RequestException) as error:
-        Console(stderr=True).print(f"[red]{error}[/]", highlight=False)
-        return 1
-    Console().print(f"{time.perf_counter() - started:.1f} s in all", highlight=False)
-    return 0
+def run(image: Path, out: Path, folder: Path) -> None:
+    """Pre-label an image through the queue; `predictions.json`, `overlay.png` and a table say how.
 
+    Args:
+        image: an absolute path.
+        out: folder of the results and of the log.
+        folder: an empty one, for the queue.
 
-def _run(image: Path, out: Path, folder: Path) -> None:
+    Raises:
+        StartError: a process did not start, or there were no masks in time.
+        requests.RequestException: the web server does not answer.
+        OSError: a result cannot be written.
+    """
     state = folder / "state.json"
-    command = [str(Path(sys.executable).with_name("dgl-rsis")), "up", "--port", "0"]
+    command = [*PROGRAM, "up", "--port", "0"]
     command += ["--host", LOOPBACK, "--state", str(state), "--data", str(folder / "queue")]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
     environment = inherited | {"LOCAL_FILES_DOCUMENT_ROOT": str(image.parent)}
@@ -88,7 +73,6 @@ def _run(image: Path, out: Path, folder: Path) -> None:
         addresses = json.loads(state.read_text())
         asked = _ask(addresses["url"], image, program)
         reply = _reply(addresses["redis_url"], asked)
-    _check(asked.prediction)
     predictions = [{"data": asked.task["data"], "predictions": [asked.prediction]}]
     (out / "predictions.json").write_text(json.dumps(predictions), "utf-8")
     _draw(image, asked.prediction, out / "overlay.png")
@@ -147,32 +131,19 @@ def _reply(redis_url: str, asked: Asked) -> SegmentReply:
     return reply
 
 
-def _check(prediction: dict[str, Any]) -> None:
-    """Label Studio's own validator.
-
-    Raises:
-        StartError: it finds fault with the prediction.
-    """
-    errors = LabelInterface(LABEL_CONFIG).validate_prediction(prediction, return_errors=True)
-    if errors:
-        raise StartError(f"Label Studio would refuse the prediction: {errors}")
-
-
 def _draw(path: Path, prediction: dict[str, Any], out: Path) -> None:
     """The masks as Label Studio would decode them, over the image."""
     config = label_config.parse(LABEL_CONFIG)
     by_label = colours([label.name for label in config.labels], config.colours)
     segments = [
-        Segment(region["value"]["brushlabels"][0], region["score"], _mask(region))
+        Segment(region["value"]["brushlabels"][0], region["score"], from_runs(_mask(region)))
         for region in prediction["result"]
     ]
     Image.fromarray(overlay(read_rgb(path.read_bytes()), segments, by_label)).save(out)
 
 
-def _mask(region: dict[str, Any]) -> np.ndarray:
-    """(H, W) bool, by the SDK's decoder."""
-    pixels = np.asarray(decode_rle(region["value"]["rle"]))
-    return pixels.reshape(region["original_height"], region["original_width"], 4)[:, :, 3] > 0
+def _mask(region: dict[str, Any]) -> Runs:
+    return reading.mask(region, (region["original_height"], region["original_width"]))
 
 
 def _print(asked: Asked, reply: SegmentReply, out: Path) -> None:
@@ -182,7 +153,7 @@ def _print(asked: Asked, reply: SegmentReply, out: Path) -> None:
         regions = [
             r for r in asked.prediction["result"] if r["value"]["brushlabels"] == [label.name]
         ]
-        area = sum(int(_mask(r).sum()) for r in regions)
+        area = sum(area(_mask(r)) for r in regions)
         score = f"{np.mean([r['score'] for r in regions]):.2f}" if regions else "–"
         table.add_row(label.name, str(len(regions)), f"{100 * area / pixels:.1f}", score)
     console = Console()
@@ -191,7 +162,3 @@ def _print(asked: Asked, reply: SegmentReply, out: Path) -> None:
     console.print(f"seconds: {stages}  (/predict {asked.seconds:.2f})", highlight=False)
     console.print(f"model version {asked.model_version}", highlight=False)
     console.print(f"wrote {out / 'predictions.json'} and {out / 'overlay.png'}", highlight=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
