@@ -103,6 +103,13 @@ class Scene(Raster):
         """The file's name."""
         return self.path.name
 
+    @property
+    def files(self) -> list[Path]:
+        """What it is read from, absolute, in order: the file, its sources, what counts beside."""
+        return sorted(
+            {self.path.absolute(), *(Path(file).absolute() for file in self._dataset.files)}
+        )
+
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()
