@@ -162,7 +162,10 @@ class SegmentClient(Claims):
         have neither.
         """
         counts = {queue.name: len(queue) for queue in (self._segment, self._delivery)}
-        others = {INTERACTIVE_QUEUE: len(self._interactive), "windows": windows.waiting(self._redis)}
+        others = {
+            INTERACTIVE_QUEUE: len(self._interactive),
+            "windows": windows.waiting(self._redis),
+        }
         return counts | {name: count for name, count in others.items() if count}
 
     @reaching_redis()

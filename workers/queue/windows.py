@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from typing import Any, Self
 
 from redis import Redis
+from rq.job import JobStatus
 from rq.utils import as_text
 
 from dgl_rsis.types import Label
@@ -239,7 +240,7 @@ class WindowQueue:
             description=f"window {request.row}, {request.column}",
             result_ttl=FINISHED_SECONDS,
             failure_ttl=FAILED_SECONDS,
-            status="queued",
+            status=JobStatus.QUEUED,
         )
         pipe.delete(job.key)
         pipe.hset(job.key, items=fields_of(job))
