@@ -4,17 +4,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from redis import Redis
 
 from backend.commands.labels import read_config
-from backend.commands.segment import queued, scenes
-from backend.commands.segment.queued import QueuedScene, QueueLostError, SceneQueue
+from backend.commands.segment import scenes
+from backend.commands.segment.images import LocalError
+from backend.commands.segment.inputs import Inputs
+from backend.commands.segment.queued import QueueLostError, SceneQueue
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneOptions
 from backend.commands.segment.scenes import SceneRun
 from dgl_rsis.scenes import pipeline
@@ -111,8 +113,8 @@ def test_a_worker_that_is_killed_costs_no_window(
 ) -> None:  # fmt: skip
     with scene_worker(url, model_folder, root) as third:
         ready(queue, segmenter, 3)
-        judge = SceneQueue(queue, root).scene(OPTIONS, tmp_path / "windows", "")
-        judge = SceneQueue(queue, root).scene(OPTIONS, judge.spool, segmenter.model_version)
+        version = segmenter.model_version
+        judge = SceneQueue(queue, root).scene(OPTIONS, tmp_path / "windows", version)
 
         def kill(done: int, total: int) -> None:
             if done > total / 4 and third.is_alive():
@@ -205,7 +207,6 @@ def test_one_worker_that_cannot_read_the_scene_leaves_it_to_the_others(
     with scene_worker(url, model_folder, None):
         ready(queue, segmenter, 3)
         assert scenes.run(through(queue, root, tmp_path), segmenter) == 0
-        time.sleep(0)
     assert contents(tmp_path) == local
     assert "takes no part: SCENES_ROOT is not set there" in caplog.text
 
@@ -244,26 +245,34 @@ def test_a_deadly_window_is_named_and_the_others_are_done(
         assert contents(out) == local
 
 
-def test_nobody_there(queue: Redis, root: Path, tmp_path: Path) -> None:
-    judge = QueuedScene(WindowQueue(queue, "v"), root, OPTIONS, tmp_path / "windows", "v")
-    request = queued.WindowRequest(
-        "scene.tif",
-        "",
-        None,
-        None,
-        None,
-        None,
-        CONFIG.labels,
-        208,
-        64,
-        0.3,
-        64,
-        (),
-        None,
-        "v",
-        0,
-        0,
-    )
-    with pytest.raises(QueueLostError, match="no segment worker is alive: start some"):
-        queued._Workers(WindowQueue(queue, "nobody's"), request).count()
-    assert judge.missing == []
+def test_nobody_there(
+    queue: Redis, root: Path, segmenter: LocalSceneSegmenter, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    with server(tmp_path / "queue") as running, Redis.from_url(running.url) as redis:
+        assert scenes.run(through(redis, root, tmp_path / "out"), segmenter) == 1
+    assert "no segment worker is alive: start some with `dgl-rsis worker`" in caplog.text
+
+
+def test_a_scene_outside_of_the_shared_folder(
+    queue: Redis, root: Path, segmenter: LocalSceneSegmenter, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    scene = write_scene(tmp_path / "elsewhere.tif", picture(300, 320))
+    assert scenes.run(through(queue, root, tmp_path / "out", scene), segmenter) == 1
+    assert f"does not lie below SCENES_ROOT ({root})" in caplog.text
+
+
+def test_photos_do_not_go_to_the_queue(queue: Redis, root: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(picture(64, 64)).save(photo)
+    inputs, settings = Inputs((photo,), many=False), WorkerSettings()
+    with pytest.raises(LocalError, match="photo.png is no scene, and --queue is for scenes"):
+        scenes.segment_classes(
+            inputs, CONFIG, tmp_path, SceneOptions(), settings, SceneQueue(queue, root)
+        )
+
+
+def test_a_queue_needs_a_shared_folder() -> None:
+    with pytest.raises(QueueLostError, match="SCENES_ROOT is not set: name the folder"):
+        SceneQueue.from_settings(WorkerSettings(), "redis://127.0.0.1:1")
