@@ -52,6 +52,12 @@ class Cells:
         return cls(rows, np.where(valid, numbers[cell], kind(0)))
 
     @property
+    def scores_shape(self) -> tuple[int, int, int]:
+        """h, w and C."""
+        height, width = self.cell.shape
+        return height, width, self.rows.shape[1]
+
+    @property
     def scores(self) -> Floats:
         """(h, w, C) float32; 0 where nothing is valid."""
         scores: Floats = self.rows[self.cell]

@@ -9,7 +9,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -102,7 +102,7 @@ class QueuedScene:
         with Spool(self.spool, about) as spool, _ended_by_signals():
             if len(spool):
                 LOG.info("%s: %d windows were judged before", work.scene.name, len(spool))
-            coming = _Coming(self.queue, spool, request, iter(work.places()), request((0, 0)))
+            coming = _Coming(self.queue, spool, request, work)
             try:
                 yield from self._windows(work, coming)
             finally:
@@ -161,8 +161,7 @@ class _Coming:
         queue: with workers of the model.
         spool: where windows are kept.
         request: of a place.
-        places: of all windows, in order.
-        scene: a request of the scene, whichever.
+        work: the scene.
     """
 
     def __init__(
@@ -170,15 +169,14 @@ class _Coming:
         queue: WindowQueue,
         spool: Spool,
         request: Callable[[Place], WindowRequest],
-        places: Iterator[Place],
-        scene: WindowRequest,
+        work: SceneWork,
     ) -> None:
-        self._queue, self._spool, self._request, self._places = queue, spool, request, places
-        self._scene = scene
+        self._queue, self._spool, self._request, self._work = queue, spool, request, work
+        self._places = work.places()  # that were not asked for yet
         self._pending: dict[str, Place] = {}  # by key
         self._tries: dict[Place, int] = {}
         self._given_up: dict[Place, str] = {}
-        self._workers = _Workers(queue, scene)
+        self._workers = _Workers(queue, request((0, 0)))
         self._looked = 0.0  # at what was lost
         self._pumped = 0.0
 
@@ -193,10 +191,13 @@ class _Coming:
             if time.monotonic() - self._pumped >= POLL_SECONDS:
                 self._pump()  # also while what was judged before is blended
             if place in self._spool:
-                with_place = self._unpacked(place)
-                if with_place is not None:
-                    return with_place[0]
-                self._ask([place])
+                packed = self._spool.read(place)
+                if packed == b"":
+                    return None
+                if packed is not None and (cells := self._unpacked(place, packed)) is not None:
+                    return cells
+                if self._again(place, "what came of it is damaged", may_pass=True):
+                    self._ask([place])
             if place in self._given_up:
                 raise _GivenUpError(self._given_up[place])
             time.sleep(max(0.0, POLL_SECONDS - (time.monotonic() - self._pumped)))
@@ -210,16 +211,15 @@ class _Coming:
         except QueueError as error:
             LOG.warning("windows may wait in the queue: %s", error)
 
-    def _unpacked(self, place: Place) -> tuple[Cells | None] | None:
-        """A window in a tuple; None where what is kept of it is damaged."""
-        packed = self._spool.read(place)
-        if packed is None:
-            return None
-        try:
-            return (Cells.unpack(packed) if packed else None,)
-        except ValueError:
-            self._spool.drop(place)
-            return None
+    def _unpacked(self, place: Place, packed: bytes) -> Cells | None:
+        """A window; None, and it is not kept any more, where it is damaged or another one."""
+        _, _, width, height = self._work.area(place)
+        with suppress(ValueError):
+            cells = Cells.unpack(packed)
+            if cells.scores_shape == (height, width, len(self._work.words.asked)):
+                return cells
+        self._spool.drop(place)
+        return None
 
     def _pump(self) -> None:
         """Ask for as many windows as the workers need, and keep what came."""

@@ -267,7 +267,7 @@ def test_photos_do_not_go_to_the_queue(queue: Redis, root: Path, tmp_path: Path)
     photo = tmp_path / "photo.png"
     Image.fromarray(picture(64, 64)).save(photo)
     inputs, settings = Inputs((photo,), many=False), WorkerSettings()
-    with pytest.raises(LocalError, match="photo.png is no scene, and --queue is for scenes"):
+    with pytest.raises(LocalError, match=r"photo\.png is no scene, and --queue is for scenes"):
         scenes.segment_classes(
             inputs, CONFIG, tmp_path, SceneOptions(), settings, SceneQueue(queue, root)
         )
