@@ -183,7 +183,7 @@ def segment_scene(
     progress: Progress | None = None,
     resolution: Resolution | None = None,
     judge: Judge | None = None,
-) -> Iterator[SceneBlock]:
+) -> Generator[SceneBlock, None, None]:
     """Segment a scene; blocks come row by row and together cover it once.
 
     Args:

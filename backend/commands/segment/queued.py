@@ -39,6 +39,7 @@ OUTAGE_SECONDS = 600.0  # how long a queue may be away, or without a worker
 OUTAGE_PAUSE_SECONDS = 2.0
 QUEUE_SECONDS = 30.0  # to connect, and for an answer
 MOST_TRIES = 3  # of a window whose failure may pass
+MOST_LOSSES = 20  # of a window, by a queue that forgets, or another command that took it
 SHOWN = 5  # missing windows in a message, and workers
 
 
@@ -196,7 +197,7 @@ class _Coming:
                     return None
                 if packed is not None and (cells := self._unpacked(place, packed)) is not None:
                     return cells
-                if self._again(place, "what came of it is damaged", may_pass=True):
+                if self._again(place, "what came of it is damaged", MOST_TRIES):
                     self._ask([place])
             if place in self._given_up:
                 raise _GivenUpError(self._given_up[place])
@@ -258,13 +259,13 @@ class _Coming:
         if not isinstance(outcome, WindowFailure):
             self._spool.write(place, outcome)
             del self._pending[key]
-        elif not self._again(place, outcome.message, may_pass=outcome.may_pass):
+        elif not self._again(place, outcome.message, MOST_TRIES if outcome.may_pass else 1):
             del self._pending[key]
 
-    def _again(self, place: Place, why: str, *, may_pass: bool) -> bool:
-        """Whether a window that failed is tried again; else it is given up."""
+    def _again(self, place: Place, why: str, most: int) -> bool:
+        """Whether a window that failed is tried again, after `most` tries not; it is given up."""
         self._tries[place] = self._tries.get(place, 0) + 1
-        if may_pass and self._tries[place] < MOST_TRIES:
+        if self._tries[place] < most:
             return True
         self._given_up[place] = why
         return False
@@ -274,7 +275,7 @@ class _Coming:
         self._reach(self._queue.tend)
         for key in self._reach(lambda: self._queue.lost(list(self._pending))):
             place = self._pending[key]
-            if self._again(place, "the queue's workers gave it up or lost it", may_pass=True):
+            if self._again(place, "the queue's workers gave it up or lost it", MOST_LOSSES):
                 self._ask([place])
             else:
                 del self._pending[key]
@@ -311,7 +312,7 @@ class _Workers:
 
     def __init__(self, queue: WindowQueue, scene: WindowRequest) -> None:
         self._queue, self._scene = queue, scene
-        self._count, self._looked = 0, 0.0
+        self._count, self._looked = 0, -LOOK_SECONDS
         self._last: float | None = None  # when somebody could judge
         self._told: set[str] = set()
 
@@ -325,7 +326,7 @@ class _Workers:
         Raises:
             QueueLostError: all refuse, none has the model, or none was there for too long.
         """
-        if self._count and time.monotonic() - self._looked < LOOK_SECONDS:
+        if time.monotonic() - self._looked < LOOK_SECONDS:
             return self._count
         fit, others = self._queue.workers()
         refusals = self._queue.refusals(self._scene.scene_key)

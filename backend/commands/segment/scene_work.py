@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -207,11 +207,12 @@ class LocalSceneSegmenter:
             judge,
         )
         start, pixels = time.perf_counter(), 0
-        for block in blocks:
-            classes.write(block.row, block.column, block.classes)
-            levels = rasters.scaled(block.probability, block.valid)
-            probability.write(block.row, block.column, levels)
-            pixels += levels.size
+        with closing(blocks):  # whoever ends this ends what waits elsewhere, too
+            for block in blocks:
+                classes.write(block.row, block.column, block.classes)
+                levels = rasters.scaled(block.probability, block.valid)
+                probability.write(block.row, block.column, levels)
+                pixels += levels.size
         spent = time.perf_counter() - start
         LOG.debug("%s: %.2f s a megapixel", scene.name, spent / (pixels / 1e6))
 
