@@ -70,8 +70,6 @@ class QueueWorker(SimpleWorker):
         behind: a queue whose jobs are done while none waits in the first; None for none.
     """
 
-    queue_class = Ordered
-
     def __init__(
         self,
         queue: Queue,
@@ -92,6 +90,7 @@ class QueueWorker(SimpleWorker):
             maintenance_interval=MAINTENANCE_SECONDS,
             log_job_description=False,
         )
+        self.queue_class = Ordered  # pops; RQ would not take the queue, which is none
         self._queue = queue
         self._device = device
         self._model = model

@@ -47,18 +47,25 @@ def judge(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     if request is None or bench.redis.exists(result_key(request.key)):
         return None
     if _count_attempt(bench, request) > MOST_ATTEMPTS:
-        return _failed(bench, request, "worker-died", WindowFailure(DEADLY))
+        _failed(bench, request, "worker-died", WindowFailure(DEADLY))
+        return None
     try:
         cells = _cells(bench, request)
     except SceneRefusedError as error:
         return _refused(bench, request, str(error))
     except InputError as error:
-        return _failed(bench, request, "input", WindowFailure(str(error)))
+        _failed(bench, request, "input", WindowFailure(str(error)))
     except JobTimeoutException:
         message = f"took longer than {JOB_SECONDS} s: give a smaller --window"
-        return _failed(bench, request, "time", WindowFailure(message))
+        _failed(bench, request, "time", WindowFailure(message))
     except Exception as error:
-        return _unexpected(bench, request, error)
+        _unexpected(bench, request, error)
+    else:
+        _judged(bench, request, cells, started)
+    return None
+
+
+def _judged(bench: Workbench, request: WindowRequest, cells: Cells | None, started: float) -> None:
     windows.keep(bench.redis, request.key, b"" if cells is None else cells.pack())
     _forget_attempts(bench, request)
     spent = time.perf_counter() - started
@@ -66,7 +73,6 @@ def judge(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
         tallies.count(pipe, "windows", "judged")
         tallies.observe(pipe, "job_stage_seconds", "window", spent)
     log.info("%s: window %d, %d (%.2f s)", request.scene, request.row, request.column, spent)
-    return None
 
 
 def _cells(bench: Workbench, request: WindowRequest) -> Cells | None:

@@ -22,6 +22,7 @@ from redis import Redis
 from rq.job import JobStatus
 from rq.utils import as_text
 
+from dgl_rsis.resolution import Source
 from dgl_rsis.types import Label
 from workers.messages import SEGMENT_QUEUE, WINDOW_FUNCTION
 from workers.queue import heartbeats
@@ -41,6 +42,7 @@ RESULT_SECONDS = 3600  # of what nobody takes: whoever asked was killed, and may
 REFUSAL_SECONDS = 90  # longer than a worker that refused leaves windows alone
 LEAST_SIDE, MOST_SIDE = 64, 8192  # pixels of a window
 MOST_LABELS = 255
+MOST_TAKEN = 4  # results at a time: each may be tens of megabytes
 MOST_AROUND = 1024  # pixels
 
 
@@ -77,7 +79,7 @@ class WindowRequest:
     context: float
     surroundings: int
     costs: tuple[float, ...]
-    resolution: tuple[float, float, str] | None
+    resolution: tuple[float, float, Source] | None
     model_version: str
     row: int
     column: int
@@ -248,10 +250,15 @@ class WindowQueue:
 
     @reaching_redis()
     def take(self, keys: Sequence[str]) -> dict[str, Outcome]:
-        """What came of some windows, as far as it is there; it stays until `forget`."""
-        values = self._redis.mget([result_key(key) for key in keys]) if keys else []
-        found = zip(keys, values, strict=True)
-        return {key: _outcome(value) for key, value in found if value is not None}
+        """What came of some windows, of `MOST_TAKEN` at most; it stays until `forget`."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.exists(result_key(key))
+            there = [key for key, found in zip(keys, pipe.execute(), strict=True) if found]
+        some = there[:MOST_TAKEN]
+        values = self._redis.mget([result_key(key) for key in some]) if some else []
+        found = zip(some, values, strict=True)
+        return {key: _outcome(value) for key, value in found if isinstance(value, bytes)}
 
     @reaching_redis()
     def forget(self, keys: Iterable[str]) -> None:

@@ -32,7 +32,7 @@ LOG = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-AHEAD = 3  # windows in the queue for each worker: one in work, and what hides the way
+AHEAD = 2  # windows in the queue for each worker: one in work, and one that hides the way
 POLL_SECONDS = 0.05
 LOOK_SECONDS = 2.0  # between two looks at workers and at what was lost
 OUTAGE_SECONDS = 600.0  # how long a queue may be away, or without a worker

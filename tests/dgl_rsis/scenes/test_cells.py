@@ -52,8 +52,8 @@ def packed() -> bytes:
         packed().replace(b'"cell": [2', b'"cell": [-2'),
         packed().replace(b'"cell": [2, 3', b'"cell": [99999, 99999'),
         packed().replace(b'"rows": [7', b'"rows": [7.5'),
-        packed().partition(b"\n")[0] + b"\n" + zlib.compress(bytes(10**6)),
-        b'{"cell": [1, 1, 2], "rows": [1, 1]}\n' + zlib.compress(b"\5\0" + bytes(4)),
+        packed().partition(b"\n")[0] + b"\n" + bytes(56) + zlib.compress(bytes(10**6)),
+        b'{"cell": [1, 1, 2], "rows": [1, 1]}\n' + bytes(4) + zlib.compress(b"\5\0"),
     ],
 )
 def test_what_is_damaged_is_refused(damaged: bytes) -> None:

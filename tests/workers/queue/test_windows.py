@@ -98,3 +98,10 @@ def test_refusals_are_forgotten(redis: Redis, queue: WindowQueue) -> None:
     assert queue.refusals(REQUEST.scene_key) == {"w1": "not there"}
     assert redis.ttl(f"dgl:window:refused:{REQUEST.scene_key}") > 0
     assert queue.refusals("other") == {}
+
+
+def test_few_results_are_taken_at_once(redis: Redis, queue: WindowQueue) -> None:
+    keys = [request(row=row).key for row in range(windows.MOST_TAKEN + 3)]
+    for key in keys:
+        windows.keep(redis, key, b"x")
+    assert list(queue.take(keys)) == keys[: windows.MOST_TAKEN]
