@@ -199,15 +199,23 @@ def test_a_missing_file_is_said(
     assert "no worker can read only-here.tif: there is no file" in caplog.text
 
 
-@pytest.mark.usefixtures("workers")
 def test_one_worker_that_cannot_read_the_scene_leaves_it_to_the_others(
-    queue: Redis, url: str, model_folder: Path, root: Path, segmenter: LocalSceneSegmenter,
-    local: dict[str, bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    model_folder: Path, root: Path, segmenter: LocalSceneSegmenter, local: dict[str, bytes],
+    tmp_path: Path, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    with scene_worker(url, model_folder, None):
-        ready(queue, segmenter, 3)
-        assert scenes.run(through(queue, root, tmp_path), segmenter) == 0
-    assert contents(tmp_path) == local
+    out = tmp_path / "out"
+    with (
+        server(tmp_path / "queue") as running,
+        Redis.from_url(running.url) as redis,
+        scene_worker(running.url, model_folder, None),
+    ):
+        ready(redis, segmenter, 1)
+        assert scenes.run(through(redis, root, out), segmenter) == 1
+        assert "no worker can read 2026/scene.tif: SCENES_ROOT is not set there" in caplog.text
+        with scene_worker(running.url, model_folder, root):
+            ready(redis, segmenter, 2)
+            assert scenes.run(through(redis, root, out), segmenter) == 0
+    assert contents(out) == local
     assert "takes no part: SCENES_ROOT is not set there" in caplog.text
 
 
