@@ -165,7 +165,7 @@ def test_what_waits_is_taken_back(
         assert next(coming) is not None
         coming.close()
     assert windows.waiting(queue) == 0
-    until(lambda: not any(job for job in queue.lrange(f"rq:wip:{windows.WINDOWS}{version}", 0, -1)))
+    until(lambda: queue.zcard(f"rq:wip:{windows.WINDOWS}{version}") == 0)
 
 
 def prepared(scene: pipeline.Scene, segmenter: LocalSceneSegmenter) -> pipeline.SceneWork:
