@@ -19,6 +19,7 @@ INTERACTIVE_QUEUE = "interactive"  # for people who wait, where a worker is rese
 DELIVERY_QUEUE = "delivery"
 SEGMENT_FUNCTION = "workers.processes.jobs.segment"
 LEARN_FUNCTION = "workers.processes.jobs.learn"
+WINDOW_FUNCTION = "workers.processes.windows.judge"
 DELIVERY_FUNCTION = "backend.studio.delivery.deliver"
 CHECK_FUNCTION = "backend.studio.delivery.check"
 FOLLOW_FUNCTION = "backend.studio.following.follow"

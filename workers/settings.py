@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dgl_rsis.formats import PIXEL_BUDGET
@@ -130,6 +130,8 @@ class WorkerSettings(SharedSettings):
         cache_disk_mb: MiB of that folder.
         device: "cpu" or "cuda:0".
         local_files_document_root: folder that `/data/local-files/?d=` may read; None refuses.
+        scenes_root: folder that all hosts share, whose scenes are segmented through the queue;
+            None refuses.
         allowed_image_hosts: `host` or `host:port`; exempt from the block of private addresses.
         max_image_bytes: cap of a download or a file.
         max_image_pixels: cap of height · width, checked before decoding.
@@ -145,6 +147,7 @@ class WorkerSettings(SharedSettings):
     cache_disk_mb: int = Field(default=2048, ge=1, le=100_000_000)
     device: str = "cpu"
     local_files_document_root: Path | None = None
+    scenes_root: Path | None = None
     allowed_image_hosts: Hosts = ()
     max_image_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     max_image_pixels: int = Field(default=PIXEL_BUDGET, ge=1)
@@ -174,17 +177,17 @@ class WorkerSettings(SharedSettings):
 
         return parse_metres(value)
 
-    @field_validator("local_files_document_root")
+    @field_validator("local_files_document_root", "scenes_root")
     @classmethod
-    def _check_root(cls, value: Path | None) -> Path | None:
+    def _check_root(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         if value is None:
             return None
-        root = value.resolve()
+        name, root = str(info.field_name).upper(), value.resolve()
         if root == Path(root.anchor):
             raise ValueError(
-                "LOCAL_FILES_DOCUMENT_ROOT is the root of the file system, which would let any "
-                "task read any image: name the folder that holds the images"
+                f"{name} is the root of the file system, which would let anybody who reaches the "
+                "queue read any image: name the folder that holds the images"
             )
         if not root.is_dir():
-            raise ValueError(f"LOCAL_FILES_DOCUMENT_ROOT {value} is not a folder")
+            raise ValueError(f"{name} {value} is not a folder")
         return root

@@ -76,9 +76,16 @@ def read(kind: type[AnySettings], **given: Any) -> AnySettings:
         refuse("; ".join(f"{name}: {message}" if name else message for name, message in wrong))
 
 
-def local(model: str | None = None, device: str | None = None, metres: str = "") -> WorkerSettings:
+def local(
+    model: str | None = None, device: str | None = None, metres: str = "", redis_url: str = ""
+) -> WorkerSettings:
     """Settings of a command that works in this process; it logs for people."""
-    given = {"model": model, "device": device, "metres_per_pixel": metres or None}
+    given = {
+        "model": model,
+        "device": device,
+        "metres_per_pixel": metres or None,
+        "redis_url": redis_url or None,
+    }
     settings = read(WorkerSettings, **given)
     log(settings)
     return settings

@@ -6,8 +6,10 @@ everywhere (`scenes.regions`); only the inner part of a window counts where two 
 the class probabilities are blended before the best class is chosen.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -26,6 +28,7 @@ from dgl_rsis.regions import proposals
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes import blending, regions
 from dgl_rsis.scenes.blending import Axis, Blender, Block
+from dgl_rsis.scenes.cells import Cells
 from dgl_rsis.scenes.reading import Scene
 from dgl_rsis.scenes.regions import Kept
 from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Proposals
@@ -37,6 +40,7 @@ USUAL_OVERLAP = 224  # pixels
 
 Propose = Callable[[RGB], Proposals]
 Progress = Callable[[int, int], None]
+Place = tuple[int, int]  # row and column of a window, counted in windows
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,100 @@ class SceneBlock:
     scores: Floats
 
 
+@dataclass(frozen=True)
+class SceneWork:
+    """A scene, and by what each of its windows is judged.
+
+    Attributes:
+        scene: an open raster.
+        words: the vocabulary, ready to be looked for.
+        clip: the model.
+        parameters: of the classes.
+        windows: how the scene is cut.
+        propose: masks of a window; None for the hierarchy of regions with the scene's own cuts.
+        resolution: of all windows; None where nobody knows it.
+        costs: where the hierarchy of regions is cut; none where a window is cut as an image.
+    """
+
+    scene: Scene
+    words: Vocabulary
+    clip: ClipModel
+    parameters: OvssParameters
+    windows: WindowParameters
+    propose: Propose | None
+    resolution: Resolution | None
+    costs: tuple[float, ...]
+
+    @cached_property
+    def plan(self) -> "_Plan":
+        """Where the windows lie."""
+        rows, columns = _axes(self.scene, self.clip, self.windows)
+        inner = rows.inner(self.windows.context), columns.inner(self.windows.context)
+        return _Plan((rows, columns), inner, self.windows.surroundings if self.costs else 0)
+
+    def places(self) -> Iterator[Place]:
+        """Row and column of every window, counted in windows, in the order they are blended."""
+        return blending.places(*self.plan.inner)
+
+    def area(self, place: Place) -> tuple[int, int, int, int]:
+        """The part of a window that counts: first column, first row, width, height; pixels."""
+        kept = _area(*self.plan.inner, *place)
+        return kept.left, kept.top, kept.right - kept.left, kept.bottom - kept.top
+
+    def judge(self, place: Place) -> Cells | None:
+        """What a window says of the part of it that counts; None where nothing is valid.
+
+        Raises:
+            IndexError: there is no such window.
+            InputError: a damaged file.
+        """
+        shot = _shot(self.scene, self.plan, *place)
+        if shot is None or not shot.valid[shot.kept.slices].any():
+            return None
+        # In one breath: the masks of a window must be gone before those of the next are made.
+        return _cells(_encoded(shot, self), shot, self)
+
+
+# Who judges the windows of a scene: in the order of its places, None for what says nothing.
+Judge = Callable[[SceneWork], Generator[Cells | None, None, None]]
+
+
+def prepare(
+    scene: Scene,
+    words: Vocabulary,
+    clip: ClipModel,
+    parameters: OvssParameters,
+    windows: WindowParameters,
+    propose: Propose | None = None,
+    resolution: Resolution | None = None,
+    costs: tuple[float, ...] | None = None,
+) -> SceneWork:
+    """What is decided once for all windows of a scene.
+
+    Args:
+        scene: an open raster.
+        words: the vocabulary.
+        clip: the model.
+        parameters: of the classes.
+        windows: how to cut.
+        propose: masks of a window; None for the hierarchy of regions with the scene's own cuts.
+        resolution: of all windows; None for the scene's own, which its place says.
+        costs: where another one that prepared the same scene cut; None to find it out.
+
+    Raises:
+        InputError: a scene or windows too small, or a damaged file.
+    """
+    # Masks at full size: in a window that is shrunk, regions would be larger than in another.
+    whole = max(parameters.regions.max_side, windows.side + 2 * windows.surroundings)
+    parameters = replace(parameters, regions=replace(parameters.regions, max_side=whole))
+    known = resolution or scene.grid.resolution
+    work = SceneWork(scene, words, clip, parameters, windows, propose, known, costs or ())
+    rows, columns = work.plan.windows
+    if costs is None and propose is None and len(rows) * len(columns) > 1:
+        return replace(work, costs=regions.limits(_samples(scene), parameters.regions))
+    return work
+
+
 def segment_scene(
     scene: Scene,
     labels: Sequence[Label],
@@ -89,7 +187,8 @@ def segment_scene(
     propose: Propose | None = None,
     progress: Progress | None = None,
     resolution: Resolution | None = None,
-) -> Iterator[SceneBlock]:
+    judge: Judge | None = None,
+) -> Generator[SceneBlock, None, None]:
     """Segment a scene; blocks come row by row and together cover it once.
 
     Args:
@@ -101,69 +200,46 @@ def segment_scene(
         propose: masks of a window; None for the hierarchy of regions with the scene's own cuts.
         progress: called with the pixels that are done and those of the whole scene.
         resolution: of all windows; None for the scene's own, which its place says.
+        judge: judges the windows elsewhere; None for here, one after the other.
 
     Raises:
         InputError: no labels, a name twice, a scene or windows too small, or a damaged file.
     """
     parameters, windows = parameters or OvssParameters(), windows or WindowParameters()
     words = vocabulary.prepare(labels, clip, enrich=parameters.knowledge)
-    # Masks at full size: in a window that is shrunk, regions would be larger than in another.
-    whole = max(parameters.regions.max_side, windows.side + 2 * windows.surroundings)
-    parameters = replace(parameters, regions=replace(parameters.regions, max_side=whole))
-    known = resolution or scene.grid.resolution
-    plan = _plan(scene, clip, parameters, windows, sampled=propose is None)
+    work = prepare(scene, words, clip, parameters, windows, propose, resolution)
     done, total = 0, scene.grid.width * scene.grid.height
-    with Blender(*plan.inner, len(words.asked)) as blender:
-        for row, column in blending.places(*plan.inner):
-            shot = _shot(scene, plan, row, column)
-            scores = None
-            if shot is not None and shot.valid[shot.kept.slices].any():
-                # In one breath: what a window took must be gone before the next one is made.
-                scores = _scores(
-                    _encoded(shot, clip, parameters, plan.costs, propose, known),
-                    shot,
-                    words,
-                    clip,
-                    parameters,
-                )
-            block = _finished(blender.add(row, column, scores), words, parameters)
+    with (
+        Blender(*work.plan.inner, len(words.asked)) as blender,
+        closing((judge or _judged)(work)) as judged,
+    ):
+        for (row, column), cells in zip(work.places(), judged, strict=True):
+            scores = None if cells is None else cells.scores
+            block = _finished(blender.add(row, column, scores), words, work.parameters)
             yield block
             done += block.classes.size
             if progress:
                 progress(done, total)
 
 
+def _judged(work: SceneWork) -> Generator[Cells | None, None, None]:
+    """All windows, judged here."""
+    return (work.judge(place) for place in work.places())
+
+
 @dataclass(frozen=True)
 class _Plan:
-    """How a scene is cut.
+    """Where the windows of a scene lie.
 
     Attributes:
         windows: along the height and along the width.
         inner: the same, of their parts that count.
-        costs: where the hierarchy of regions is cut; none where a window is cut as an image.
         around: pixels that are read around a window for its regions.
     """
 
     windows: tuple[Axis, Axis]
     inner: tuple[Axis, Axis]
-    costs: tuple[float, ...]
     around: int
-
-
-def _plan(
-    scene: Scene,
-    clip: ClipModel,
-    parameters: OvssParameters,
-    windows: WindowParameters,
-    *,
-    sampled: bool,
-) -> _Plan:
-    rows, columns = _axes(scene, clip, windows)
-    costs: tuple[float, ...] = ()
-    if sampled and len(rows) * len(columns) > 1:
-        costs = regions.limits(_samples(scene), parameters.regions)
-    inner = rows.inner(windows.context), columns.inner(windows.context)
-    return _Plan((rows, columns), inner, costs, windows.surroundings if costs else 0)
 
 
 @dataclass(frozen=True)
@@ -254,26 +330,19 @@ def _samples(scene: Scene) -> Iterator[RGB]:
                 yield image
 
 
-def _encoded(
-    shot: _Shot,
-    clip: ClipModel,
-    parameters: OvssParameters,
-    costs: tuple[float, ...],
-    propose: Propose | None,
-    resolution: Resolution | None,
-) -> EncodedImage:
+def _encoded(shot: _Shot, work: SceneWork) -> EncodedImage:
     """A window and its masks; what is not valid is in none of them."""
-    window = shot.window
+    window, parameters = shot.window, work.parameters
     image = shot.image[window.slices]
-    if propose is not None:
-        proposed = propose(image)
-    elif costs:
+    if work.propose is not None:
+        proposed = work.propose(image)
+    elif work.costs:
         kept = shot.kept.seen_from(window.top, window.left)
-        proposed = regions.propose(shot.image, parameters.regions, costs, window, kept)
+        proposed = regions.propose(shot.image, parameters.regions, work.costs, window, kept)
     else:
         proposed = proposals.propose(image, parameters.regions)
     encoded = pipeline.encode_proposed(
-        image, _only(proposed, shot.valid), clip, parameters, {}, resolution=resolution
+        image, _only(proposed, shot.valid), work.clip, parameters, {}, resolution=work.resolution
     )
     return replace(encoded, indices=shot.indices)
 
@@ -299,19 +368,12 @@ def _only(proposed: Proposals, valid: Mask) -> Proposals:
     )
 
 
-def _scores(
-    encoded: EncodedImage,
-    shot: _Shot,
-    words: Vocabulary,
-    clip: ClipModel,
-    parameters: OvssParameters,
-) -> Floats:
-    """(h, w, C) float32 of the kept part; 0 where nothing is valid."""
-    semantic = pipeline.pixel_classes(encoded, words, clip, parameters, {})
-    cell = encoded.proposed.at_full_size(semantic.cell)[shot.kept.slices]
-    scores: Floats = semantic.classes[cell]
-    scores[~shot.valid[shot.kept.slices]] = 0
-    return scores
+def _cells(encoded: EncodedImage, shot: _Shot, work: SceneWork) -> Cells:
+    """Of the kept part."""
+    semantic = pipeline.pixel_classes(encoded, work.words, work.clip, work.parameters, {})
+    kept = shot.kept.slices
+    cell = encoded.proposed.at_full_size(semantic.cell)[kept]
+    return Cells.of(semantic.classes, cell, shot.valid[kept])
 
 
 def _finished(block: Block, words: Vocabulary, parameters: OvssParameters) -> SceneBlock:

@@ -132,6 +132,13 @@ class Scene(Raster):
             for down, across in _blocks(dataset.block_shapes[band - 1], column, row, width, height)
         )
 
+    @property
+    def files(self) -> list[Path]:
+        """What it is read from, absolute, in order: the file, its sources, what counts beside."""
+        return sorted(
+            {self.path.absolute(), *(Path(file).absolute() for file in self._dataset.files)}
+        )
+
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()

@@ -122,7 +122,7 @@ class Segmenter:
         parameters = replace(self._classes, batch=batch)
         seconds: dict[str, float] = {}
         with timed(seconds, "text"):
-            words = self._vocabulary(labels)
+            words = self.vocabulary(labels)
         encoded = self.encode(picture, parameters)
         segmentation = pipeline.classify(encoded, words, self.clip, parameters, learnt)
         return replace(segmentation, seconds=seconds | segmentation.seconds)
@@ -258,7 +258,7 @@ class Segmenter:
         dense = self._dense(picture, replace(self._classes, batch=batch))
         share = self._classes.pixel_share
         feature = features.pyramid_features(self.clip, dense, mask[None], share)
-        words = self._vocabulary(labels)
+        words = self.vocabulary(labels)
         temperature = self._classes.temperature or self.clip.temperature
         known = picture.resolution or dense.resolution
         # By size alone: a person points at it, so whatever it is, it is there.
@@ -358,7 +358,7 @@ class Segmenter:
         )
         return torch.from_numpy(arrays["features"]).to(clip.device)
 
-    def _vocabulary(self, labels: Sequence[Label]) -> Vocabulary:
+    def vocabulary(self, labels: Sequence[Label]) -> Vocabulary:
         """`vocabulary.prepare`, once for the same labels."""
         return self._prepare(tuple(labels))
 

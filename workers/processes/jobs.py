@@ -49,6 +49,7 @@ from workers.queue.replies import (
 
 if TYPE_CHECKING:
     from workers.engine.model import Model
+    from workers.engine.scenes import SceneJudge
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,8 @@ class Workbench:
         refresh_seconds: how long a project must have learnt nothing before its open tasks get new
             predictions.
         suspect: set when a job ended unexpectedly: the worker then tests the model again.
+        scenes: judges windows of scenes; None judges none.
+        windows_from: by the monotonic clock, before which the worker takes no windows.
         recall: what projects learnt.
         stages: is told how far a job is.
     """
@@ -106,6 +109,8 @@ class Workbench:
     reply_seconds: int
     refresh_seconds: float = REFRESH_SECONDS
     suspect: bool = False
+    scenes: "SceneJudge | None" = None
+    windows_from: float = 0.0
     recall: Recall = field(init=False)
     stages: Stages = field(init=False)
 

@@ -12,11 +12,13 @@ from dgl_rsis.types import Label
 from workers.images.pictures import Picture
 from workers.messages import SEGMENT_QUEUE
 from workers.processes.jobs import Workbench
+from workers.processes.ordered import Ordered
 from workers.processes.queue_worker import QueueWorker
 from workers.processes.watchdog import Watchdog
 from workers.queue import recovery
 from workers.queue.connection import AllowedJob
 from workers.queue.heartbeats import Announcement, announce
+from workers.queue.windows import queue_name
 
 if TYPE_CHECKING:
     from workers.engine.model import Model
@@ -47,7 +49,11 @@ class ModelWorker(QueueWorker):
         self, queue: Queue, bench: Workbench, device: str, watchdog: Watchdog | None = None
     ) -> None:
         version = bench.segmenter.model_version
-        super().__init__(queue, device=device, model=version, watchdog=watchdog)
+        windows = None
+        if queue.name == SEGMENT_QUEUE and bench.scenes is not None:
+            windows = Ordered.called(queue_name(version), queue.connection)
+        super().__init__(queue, device=device, model=version, watchdog=watchdog, behind=windows)
+        self._windows = windows
         self._bench = bench
         bench.known_as(self.name)
         bench.segmenter.say = bench.stages
@@ -73,6 +79,8 @@ class ModelWorker(QueueWorker):
             super().execute_job(job, queue)
         finally:
             self._bench.stages.end()
+        if self._windows is not None:
+            self._windows.opens_at = self._bench.windows_from
         if self._bench.suspect:
             self._test_or_exit()
 

@@ -28,6 +28,7 @@ from rq.utils import now
 from rq.worker_registration import clean_worker_registry
 
 from workers import logs
+from workers.processes.ordered import Ordered
 from workers.processes.watchdog import Watchdog
 from workers.queue.connection import AllowedJob
 from workers.queue.heartbeats import (
@@ -56,9 +57,9 @@ class TakenOverError(Exception):
 
 
 class QueueWorker(SimpleWorker):
-    """Works on one queue, in this process.
+    """Works on one queue, in this process, and on another while nothing waits in that.
 
-    One queue only: then RQ pops a job into a second list, from which it can be recovered.
+    A job is always popped into a second list, from which it can be recovered (`processes.ordered`).
 
     Args:
         queue: to work on.
@@ -66,6 +67,7 @@ class QueueWorker(SimpleWorker):
         model: its version; "" without one.
         beat_seconds: between two heartbeats.
         watchdog: of this process; one that was not started watches nothing.
+        behind: a queue whose jobs are done while none waits in the first; None for none.
     """
 
     def __init__(
@@ -76,9 +78,10 @@ class QueueWorker(SimpleWorker):
         model: str = "",
         beat_seconds: float = BEAT_SECONDS,
         watchdog: Watchdog | None = None,
+        behind: Queue | None = None,
     ) -> None:
         super().__init__(
-            [queue],
+            [queue] if behind is None else [queue, behind],
             name=f"{queue.name}.{socket.gethostname()}.{os.getpid()}.{uuid4().hex[:8]}",
             connection=queue.connection,
             job_class=AllowedJob,
@@ -87,6 +90,7 @@ class QueueWorker(SimpleWorker):
             maintenance_interval=MAINTENANCE_SECONDS,
             log_job_description=False,
         )
+        self.queue_class = Ordered  # pops; RQ would not take the queue, which is none
         self._queue = queue
         self._device = device
         self._model = model
@@ -131,7 +135,8 @@ class QueueWorker(SimpleWorker):
             try:
                 return super().dequeue_job_and_maintain_ttl(*args, **kwargs)
             except UnicodeDecodeError:
-                drop_unreadable(self._queue, all_that_waits=True)
+                for queue in self.queues:
+                    drop_unreadable(queue, all_that_waits=True)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Run one job, known to the heartbeat and the watchdog."""
@@ -186,11 +191,12 @@ class QueueWorker(SimpleWorker):
 
     def clean_registries(self) -> None:
         """RQ's maintenance, after ours, and without its rule for jobs that were not begun."""
-        recover(self._queue)
-        if self._queue.acquire_maintenance_lock():
-            clean_registries(self._queue, self._exc_handlers)
-            clean_worker_registry(self._queue)
-            self._queue.release_maintenance_lock()
+        for queue in self.queues:
+            recover(queue)
+            if queue.acquire_maintenance_lock():
+                clean_registries(queue, self._exc_handlers)
+                clean_worker_registry(queue)
+                queue.release_maintenance_lock()
         self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
@@ -232,8 +238,9 @@ class QueueWorker(SimpleWorker):
     def _tick(self) -> None:
         try:
             self._beat()
-            recover(self._queue)
-            queue_due(self._queue)
+            for queue in self.queues:
+                recover(queue)
+                queue_due(queue)
             if not self._heard:
                 log.info("heartbeats reach the queue again")
             self._heard = True

@@ -8,6 +8,7 @@ from redis import Redis
 
 from workers.engine.loading import load_model as load_engine
 from workers.engine.model import Model
+from workers.engine.scenes import SceneJudge
 from workers.images.cache import ImageCache
 from workers.images.fetch import Fetcher
 from workers.images.pictures import Pictures
@@ -48,7 +49,10 @@ def load_bench(settings: WorkerSettings, redis: Redis) -> Workbench:
     """
     segmenter, pictures = load_model(settings)
     reply_seconds = settings.reply_days * 24 * 3600
-    return Workbench(segmenter, pictures, redis, reply_seconds, settings.refresh_seconds)
+    scenes = SceneJudge(settings.scenes_root, settings.max_image_pixels)
+    return Workbench(
+        segmenter, pictures, redis, reply_seconds, settings.refresh_seconds, scenes=scenes
+    )
 
 
 def run_segment_worker(settings: WorkerSettings, queue_name: str = SEGMENT_QUEUE) -> int:

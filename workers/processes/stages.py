@@ -18,16 +18,19 @@ class Stages:
     Args:
         redis: the queue's server.
         worker: name of the worker.
+
+    Attributes:
+        worker: see above.
     """
 
     def __init__(self, redis: Redis, worker: str) -> None:
         self._redis = redis
-        self._worker = worker
+        self.worker = worker
         self._running: Running | None = None
 
     def begin(self, pipe: Pipeline, job: str, key: str, task_id: str, stage: str = FIRST) -> None:
         """A job is begun; told in the pipeline in which its tries are counted."""
-        self._running = Running(self._worker, job, key, task_id, stage, time.time())
+        self._running = Running(self.worker, job, key, task_id, stage, time.time())
         note(pipe, self._running)
 
     def __call__(self, stage: str) -> None:

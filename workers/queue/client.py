@@ -20,7 +20,7 @@ from workers.messages import (
     SegmentRequest,
     Served,
 )
-from workers.queue import failures, heartbeats, reach, replies
+from workers.queue import failures, heartbeats, reach, replies, windows
 from workers.queue.asking import MOST_WAITING, RESERVE, Asking, parts
 from workers.queue.asking import refused as no_room
 from workers.queue.cancelling import Cancelling
@@ -158,11 +158,15 @@ class SegmentClient(Claims):
     def waiting(self) -> dict[str, int]:
         """Number of jobs that wait in each queue, for metrics.
 
-        The queue for people who wait only where something waits in it: many have no worker for it.
+        The queue for people who wait, and windows of scenes, only where something waits: many
+        have neither.
         """
         counts = {queue.name: len(queue) for queue in (self._segment, self._delivery)}
-        reserved = len(self._interactive)
-        return counts | ({INTERACTIVE_QUEUE: reserved} if reserved else {})
+        others = {
+            INTERACTIVE_QUEUE: len(self._interactive),
+            "windows": windows.waiting(self._redis),
+        }
+        return counts | {name: count for name, count in others.items() if count}
 
     @reaching_redis()
     def check_writes(self) -> None:

@@ -21,13 +21,14 @@ from workers.messages import (
     FOLLOW_FUNCTION,
     LEARN_FUNCTION,
     SEGMENT_FUNCTION,
+    WINDOW_FUNCTION,
 )
 from workers.queue.packing import unpacked
 from workers.queue.server_errors import explain
 
 log = logging.getLogger(__name__)
 
-MODEL_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION})
+MODEL_FUNCTIONS = frozenset({SEGMENT_FUNCTION, LEARN_FUNCTION, WINDOW_FUNCTION})
 ALLOWED_FUNCTIONS = MODEL_FUNCTIONS | {
     DELIVERY_FUNCTION,
     CHECK_FUNCTION,

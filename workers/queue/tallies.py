@@ -53,13 +53,14 @@ TALLIES: Mapping[str, Tally] = {
         "cause",
         ("fetch", "image", "input", "model", "time", "worker-died", "queue", "internal"),
     ),
+    "windows": Tally("Windows of scenes by outcome", "outcome", ("judged", "failed")),
     "job_stage_seconds": Tally(
         "Seconds of each stage of a job; total is the whole job with fetching its images",
         "stage",
         (
             "total", "fetch", "decode", "text", "proposals", "dense", "masks", "sizes", "crops",
             "all crops", "prototypes", "indices", "map", "match", "cam", "selection", "point",
-            "label", "runs", "concepts",
+            "label", "runs", "concepts", "window",
         ),
         STAGE_SECONDS,
     ),

@@ -3,13 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from backend.commands import options
 from backend.commands.options import Bands, Config, Device, Labels, Metres, Model, Nodata
 from backend.commands.refusals import refuse, refuse_known, told
+
+if TYPE_CHECKING:
+    from backend.commands.segment.queued import SceneQueue
+    from workers.settings import WorkerSettings
 
 
 def segment(
@@ -54,6 +58,13 @@ def segment(
         int | None, typer.Option(min=0, help="GeoTIFF: of neighbouring pieces, pixels.")
     ] = None,
     metres: Metres = "",
+    queue: Annotated[
+        str,
+        typer.Option(
+            help="Scenes: judged by the workers of this queue, as redis://…; - takes REDIS_URL. "
+            "They lie below SCENES_ROOT, which all hosts share."
+        ),
+    ] = "",
     model: Model = None,
     device: Device = None,
 ) -> None:
@@ -70,10 +81,11 @@ def segment(
     from backend.commands.lists import ListError
     from backend.commands.segment.images import LocalError, ReferringRun, refer
     from backend.commands.segment.inputs import InputsError, expand, readable
+    from backend.commands.segment.queued import QueueLostError
     from backend.commands.segment.scene_work import SceneOptions
     from backend.commands.segment.scenes import segment_classes
 
-    settings = options.local(model, device, metres)
+    settings = options.local(model, device, metres, "" if queue == "-" else queue)
     scene_options = SceneOptions(
         options.bands(bands), polygons, min_area, probability, window, overlap, nir, swir,
         nodata, regularize,
@@ -86,20 +98,30 @@ def segment(
         inputs = readable(given)
         status = int(len(inputs.files) < len(given.files))
         if expression:
-            if labels or config or scene_options != SceneOptions():
+            if labels or config or queue or scene_options != SceneOptions():
                 refuse("give --expression alone: its own noun says what to look for")
             asked = ReferringRun(inputs, expression, top_k, explain, out, settings)
             status = max(status, refer(asked))
         else:
             wanted = read_config(labels, config)
+            windows = _queue(settings) if queue else None
             status = max(status, int(words.warn(wanted.labels, settings.model)))
-            done = segment_classes(inputs, wanted, out, scene_options, settings)
+            done = segment_classes(inputs, wanted, out, scene_options, settings, windows)
             status = max(status, done)
-    except (InputsError, LabelsError, ListError, LocalError, JournalError, OSError) as error:
+    except (
+        InputsError, LabelsError, ListError, LocalError, JournalError, QueueLostError, OSError,
+    ) as error:  # fmt: skip
         refuse(told(error))
     except ValueError as error:
         refuse_known(error)
     raise typer.Exit(status)
+
+
+def _queue(settings: "WorkerSettings") -> "SceneQueue":
+    """The queue of the settings, or of the `up` that runs."""
+    from backend.commands.segment.queued import SceneQueue
+
+    return SceneQueue.from_settings(settings, options.queue_url(settings))
 
 
 def parse() -> None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from dgl_rsis.classes import pipeline
 from dgl_rsis.rasters import cause
 from dgl_rsis.resolution import Resolution
 from dgl_rsis.scenes import footprints, polygons, rasters, styles, vectors
-from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
+from dgl_rsis.scenes.pipeline import Judge, WindowParameters, segment_scene
 from dgl_rsis.scenes.polygons import Component
 from dgl_rsis.scenes.rasters import Legend, SceneRaster
 from dgl_rsis.scenes.reading import Grid, Scene, open_scene, tell_border
@@ -121,6 +121,7 @@ class LocalSceneSegmenter:
         job: SceneJob,
         progress: Callable[[int, int], None],
         name: str = "",
+        judge: Judge | None = None,
     ) -> SceneReport:
         """Write `<stem>.classes.tif`, `<stem>.overlay.png`, and what else was asked for.
 
@@ -132,6 +133,7 @@ class LocalSceneSegmenter:
             job: see there.
             progress: called with the pixels that are done and those of the whole scene.
             name: what the results are called instead of the raster's stem.
+            judge: judges the windows elsewhere; None for here.
 
         Raises:
             OSError: a result cannot be written.
@@ -162,7 +164,7 @@ class LocalSceneSegmenter:
             )
             with pipeline.timed(seconds, "segmentation"):
                 known = resolution.preferred(self._segmenter.setting, scene.grid.resolution)
-                self._fill(scene, job, known, classes, probability, progress)
+                self._fill(scene, job, known, classes, probability, progress, judge)
             files, count, problem = [classes.path], None, ""
             if options.polygons:
                 with pipeline.timed(seconds, "polygons"):
@@ -190,6 +192,7 @@ class LocalSceneSegmenter:
         classes: SceneRaster,
         probability: SceneRaster,
         progress: Callable[[int, int], None],
+        judge: Judge | None,
     ) -> None:
         model = self._segmenter
         blocks = segment_scene(
@@ -201,15 +204,17 @@ class LocalSceneSegmenter:
             model.propose,
             progress,
             known,
+            judge,
         )
         start, pixels = time.perf_counter(), 0
-        for block in blocks:
-            pixels += block.classes.size
-            if not block.valid.any():  # what is never written takes neither time nor place
-                continue
-            classes.write(block.row, block.column, block.classes)
-            levels = rasters.scaled(block.probability, block.valid)
-            probability.write(block.row, block.column, levels)
+        with closing(blocks):  # whoever ends this ends what waits elsewhere, too
+            for block in blocks:
+                pixels += block.classes.size
+                if not block.valid.any():  # what is never written takes neither time nor place
+                    continue
+                classes.write(block.row, block.column, block.classes)
+                levels = rasters.scaled(block.probability, block.valid)
+                probability.write(block.row, block.column, levels)
         spent = time.perf_counter() - start
         LOG.debug("%s: %.2f s a megapixel", scene.name, spent / (pixels / 1e6))
 

@@ -10,6 +10,7 @@ from backend.commands.segment import images
 from backend.commands.segment.image_work import LocalSegmenter
 from backend.commands.segment.images import LocalError, LocalRun
 from backend.commands.segment.inputs import Inputs, Work
+from backend.commands.segment.queued import QueuedScene, SceneQueue
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
 from backend.project.label_config import LabelConfig
 from dgl_rsis.scenes import footprints
@@ -37,6 +38,7 @@ class SceneRun:
         options: how scenes are read, and what is written.
         stems: what the results of a file are called; its own stem where nothing is said.
         done: is told each file whose results are there.
+        queue: whose workers judge the windows; None for this process.
     """
 
     scenes: Sequence[Path]
@@ -45,6 +47,7 @@ class SceneRun:
     options: SceneOptions
     stems: Mapping[Path, str] = field(default_factory=dict)
     done: Callable[[Path], None] = images.untold
+    queue: SceneQueue | None = None
 
 
 def segment_classes(
@@ -53,8 +56,11 @@ def segment_classes(
     out: Path,
     options: SceneOptions,
     settings: WorkerSettings,
+    queue: SceneQueue | None = None,
 ) -> int:
     """Segment files into classes, all by one loaded model: photos are held whole, scenes are not.
+
+    With a queue its workers judge the windows of scenes, and this process blends them.
 
     Returns:
         The worse exit status of the two kinds; no file is no work.
@@ -69,6 +75,11 @@ def segment_classes(
     asked = options != SceneOptions()
     scenes = {path for path in inputs.files if is_scene(path, asked=asked)}
     photos = [path for path in inputs.files if path not in scenes]
+    if photos and queue is not None:
+        raise LocalError(
+            f"{photos[0]} is no scene, and --queue is for scenes: take `dgl-rsis prelabel`, or "
+            "leave --queue out"
+        )
     if photos:
         images.check(LocalRun(photos, config, out))
     if scenes:
@@ -86,7 +97,7 @@ def segment_classes(
             status = images.run(of_photos, LocalSegmenter(segmenter, settings.max_image_pixels))
         rasters = [path for path in left if path in scenes]
         if rasters and clip is not None:
-            of_scenes = SceneRun(rasters, config, out, options, work.stems, work.done)
+            of_scenes = SceneRun(rasters, config, out, options, work.stems, work.done, queue)
             status = max(status, run(of_scenes, LocalSceneSegmenter(clip)))
     return status
 
@@ -129,8 +140,12 @@ def _segment(
     progress: Callable[[int, int], None],
 ) -> bool:
     """Whether it went well."""
+    name, judge = task.stems.get(path, path.stem), None
+    if task.queue is not None:
+        spool = task.out / f"{name}.windows"
+        judge = task.queue.scene(task.options, spool, segmenter.model_version)
     try:
-        report = segmenter.segment(path, task.out, job, progress, task.stems.get(path, ""))
+        report = segmenter.segment(path, task.out, job, progress, name, judge)
     except OSError as error:
         LOG.error("%s: cannot be read or written: %s", path, error.strerror or error)
         return False
@@ -153,7 +168,21 @@ def _segment(
         spent / report.megapixels,
         ", ".join(f"{stage} {value:.1f}" for stage, value in report.seconds.items()),
     )
-    return not report.problem
+    return not report.problem and (judge is None or _is_whole(judge, path))
+
+
+def _is_whole(judge: QueuedScene, path: Path) -> bool:
+    """Whether all windows were judged; then what they said is not needed any more."""
+    if not judge.missing:
+        judge.spool.unlink(missing_ok=True)
+        return True
+    for each in judge.missing:
+        LOG.error("%s: nothing is known of %s", path, each)
+    LOG.error(
+        "%s: %d windows are missing in its results; the others are kept in %s, and the same "
+        "command tries the missing ones again", path, len(judge.missing), judge.spool,
+    )  # fmt: skip
+    return False
 
 
 def check(task: SceneRun) -> None:
