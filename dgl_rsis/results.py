@@ -83,31 +83,45 @@ class Classes:
         """Parts of the classes, largest first within a label, one at a time."""
         return self.answer.objects
 
-    def overlay(self) -> RGB:
-        """The image with its masks in colour and a legend beside it: (H', W', 3) uint8."""
-        return overlays.overlay(self.image, self.segments, overlays.in_turn(self.names))
+    def overlay(self, colours: Mapping[str, str] | None = None) -> RGB:
+        """The image with its masks in colour and a legend beside it: (H', W', 3) uint8.
 
-    def write(self, path: str | Path) -> tuple[Path, ...]:
+        Args:
+            colours: "#rrggbb" of some labels; the others get those of a palette in turn.
+        """
+        return overlays.overlay(self.image, self.segments, self._colours(colours))
+
+    def write(self, path: str | Path, colours: Mapping[str, str] | None = None) -> tuple[Path, ...]:
         """Write a GeoTIFF, polygons or a picture; see `results`.
 
         Args:
             path: ends in ".tif", ".gpkg", ".geojson" or ".png". An old file is replaced.
+            colours: as for `overlay`.
 
         Returns:
             All files that were written: a style for QGIS, too.
 
         Raises:
-            InputError: another suffix, or more labels than a raster has numbers.
+            InputError: another suffix, a colour for no label, or more labels than a raster has
+                numbers.
             OSError: the file cannot be written.
         """
-        legend = Legend(self.names, overlays.in_turn(self.names))
+        legend = Legend(self.names, self._colours(colours))
         path, suffix = _target(path)
         if suffix == ".png":
-            return _picture(path, self.overlay())
+            return _picture(path, self.overlay(colours))
         if suffix == ".tif":
             return _raster(path, self.class_map, legend, self.grid, self.model_version)
         found = _components(self.class_map, self.probability)
         return _polygons(path, found, self.grid, self.names, legend.colours)
+
+    def _colours(self, given: Mapping[str, str] | None) -> dict[str, str]:
+        given = given or {}
+        if strange := [name for name in given if name not in self.names]:
+            raise InputError(
+                f"a colour for {strange[0]!r}, which is none of {', '.join(self.names)}"
+            )
+        return {**overlays.in_turn(self.names), **given}
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ class LinksExtension(Extension):
         super().__init__()
         self.links = Links()
 
-    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 (of the library)
+    def extendMarkdown(self, md: Markdown) -> None:
         """Register it."""
         md.treeprocessors.register(self.links, "links", 5)
 
