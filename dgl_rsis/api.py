@@ -50,7 +50,7 @@ from dgl_rsis.sam import model as segment_anything
 from dgl_rsis.sam.model import SamModel
 from dgl_rsis.scenes.areas import moved
 from dgl_rsis.scenes.pipeline import WindowParameters, segment_scene
-from dgl_rsis.scenes.reading import Grid, Scene, is_placed, open_scene, tell_border
+from dgl_rsis.scenes.reading import Grid, Scene, is_placed, not_a_file, open_scene, tell_border
 from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Prompt, Segment
 from dgl_rsis.weights.identity import STARTER
 
@@ -102,9 +102,10 @@ def segment(
         labels that were found, by name; `objects`, their connected parts, one at a time; `write`.
 
     Raises:
-        InputError: no labels, a name twice, metres out of range, or no image as above.
+        InputError: no labels, a name twice, metres out of range, no such file, or no image as
+            above.
         ImageError: a file that is no image, or a damaged one.
-        OSError: no such file.
+        OSError: a file that may not be read.
         ModelError: see `load`.
     """
     if isinstance(labels, str):
@@ -262,6 +263,8 @@ def _open(image: Image, metres: float | None) -> Iterator[_Seen]:
 
 
 def _photo(path: Path, told: Resolution | None) -> _Seen:
+    if not path.is_file():
+        raise InputError(not_a_file(str(path)))
     data = path.read_bytes()
     photo = read_photo(data)
     height, width = photo.pixels.shape[:2]

@@ -217,8 +217,12 @@ def test_files_that_cannot_be_read(clip: ClipModel, tmp_path: Path):
     (tmp_path / "no.png").write_text("no image")
     with pytest.raises(ImageError, match="not an image"):
         api.segment(tmp_path / "no.png", LABELS, clip)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match=r"there is no file .*gone\.png: check the path"):
         api.refine(tmp_path / "gone.png", [(1, 1)])
+    with pytest.raises(InputError, match="is a folder: give the raster files"):
+        api.segment(tmp_path, LABELS, clip)
+    with pytest.raises(InputError, match="is not a file on this machine: download"):
+        api.segment("https://example.com/a.tif", LABELS, clip)
 
 
 def test_a_scene_beyond_memory_is_sent_to_the_command(

@@ -102,6 +102,15 @@ def test_pictures_show_the_image_and_a_legend(classes: Classes, pointed: Found, 
             assert picture.width > width
 
 
+def test_colours_may_be_ones_own(classes: Classes, tmp_path: Path):
+    classes.write(tmp_path / "classes.tif", {"water": "#010203"})
+    with rasterio.open(tmp_path / "classes.tif") as dataset:
+        assert dataset.colormap(1)[2] == (1, 2, 3, 255)  # the second label
+    assert (classes.overlay({"water": "#010203"}) != classes.overlay()).any()
+    with pytest.raises(InputError, match="a colour for 'sea', which is none of building, water"):
+        classes.overlay({"sea": "#010203"})
+
+
 def test_nothing_found_is_an_answer(tmp_path: Path):
     nothing = Found("tank", (), PIXELS, api.Grid(96, 64), reason="no tank")
     assert not nothing.mask.any()
@@ -110,6 +119,10 @@ def test_nothing_found_is_an_answer(tmp_path: Path):
     path, _ = nothing.write(tmp_path / "nothing.gpkg")
     assert len(pyogrio.read_dataframe(path)) == 0
     nothing.write(tmp_path / "nothing.png")
+    path, _ = nothing.write(tmp_path / "nothing.tif")
+    with rasterio.open(path) as dataset:
+        assert dataset.crs is None
+        assert not dataset.read(1).any()
 
 
 def test_another_suffix_is_refused(classes: Classes, pointed: Found, tmp_path: Path):
