@@ -129,7 +129,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Note which page is read, and put the docstrings where it asks for them."""
     EXTENSION.links.uri = page.file.src_uri
-    return markdown.replace(REFERENCE, "\n".join(f"::: {module}" for module in MODULES))
+    docstrings = "\n".join(["## Reference\n", *(f"::: {module}" for module in MODULES)])
+    return markdown.replace(REFERENCE, docstrings)
 
 
 def decisions(folder: Path) -> str:
