@@ -67,7 +67,7 @@ check: .venv/.ready $(NATIVE)  ## Lint, types, import contracts, the site of the
 	$(BIN)/lint-imports
 	$(MKDOCS) --quiet
 
-site: .venv/.ready  ## Build the documentation into site/, for site/index.html
+site: .venv/.ready  ## Build the documentation into site/ (shown by: python3 -m http.server -d site)
 	$(MKDOCS)
 
 schema: .venv/.ready $(NATIVE)  ## Send 10,000 requests made from docs/openapi.yaml (REQUESTS=…)

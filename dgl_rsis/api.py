@@ -54,9 +54,10 @@ from dgl_rsis.scenes.reading import Grid, Scene, is_placed, not_a_file, open_sce
 from dgl_rsis.types import RGB, Floats, InputError, Label, Mask, Prompt, Segment
 from dgl_rsis.weights.identity import STARTER
 
-# A path of an image on this machine; (H, W, 3) uint8, RGB; or a raster opened by `open_scene`,
-# which takes the bands to show, those of infrared, and a value that is no data.
 Image = str | Path | NDArray[np.uint8] | Scene
+"""A path of an image on this machine; (H, W, 3) uint8, RGB, at least 8 × 8 pixels; or a raster
+opened by `dgl_rsis.scenes.reading.open_scene`, which takes the bands to show, those of infrared, and
+a value that is no data."""
 Floats64 = NDArray[np.float64]
 
 
