@@ -56,8 +56,8 @@ from dgl_rsis.weights.identity import STARTER
 
 Image = str | Path | NDArray[np.uint8] | Scene
 """A path of an image on this machine; (H, W, 3) uint8, RGB, at least 8 × 8 pixels; or a raster
-opened by `dgl_rsis.scenes.reading.open_scene`, which takes the bands to show, those of infrared, and
-a value that is no data."""
+opened by `dgl_rsis.scenes.reading.open_scene`, which takes the bands to show, those of infrared,
+and a value that is no data."""
 Floats64 = NDArray[np.float64]
 
 
