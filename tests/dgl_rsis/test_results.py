@@ -8,6 +8,7 @@ import pyogrio
 import pytest
 import rasterio
 from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
 
 from dgl_rsis import api
 from dgl_rsis.results import Classes, Found
@@ -120,7 +121,7 @@ def test_nothing_found_is_an_answer(tmp_path: Path):
     assert len(pyogrio.read_dataframe(path)) == 0
     nothing.write(tmp_path / "nothing.png")
     path, _ = nothing.write(tmp_path / "nothing.tif")
-    with rasterio.open(path) as dataset:
+    with pytest.warns(NotGeoreferencedWarning), rasterio.open(path) as dataset:
         assert dataset.crs is None
         assert not dataset.read(1).any()
 
