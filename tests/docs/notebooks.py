@@ -11,7 +11,6 @@ from unittest.mock import patch
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
-from traitlets.config import Config
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -28,11 +27,11 @@ def run(path: Path) -> NotebookNode:
     client = NotebookClient(
         notebook,
         timeout=SECONDS,
+        startup_timeout=SECONDS,
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
-        config=Config(KernelManager={"transport": "ipc"}),  # a socket of ours, and no port
     )
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # `dgl-rsis`, in its cells
     with patch.dict(os.environ, PATH=programs):
