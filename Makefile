@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := .venv/bin/uv
 STUDIO := .venv-studio
+# Strict: a page or a heading that a link does not find fails it. Without the theme's advertisement.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 NATIVE := dgl_rsis/regions/_native.abi3.so
 CHROMIUM ?= /usr/bin/chromium
 DUBAI ?= ../shared/data/dubai
@@ -21,7 +23,7 @@ BOUNDED := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up studio test check schema e2e e2ewheel bench load fuzz drill starter lock clean
+.PHONY: help install demo up studio test check site schema e2e e2ewheel bench load fuzz drill starter lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,11 +61,15 @@ studio: .venv/.ready $(NATIVE) $(STUDIO)/.ready  ## Run a real Label Studio with
 test: .venv/.ready $(NATIVE)  ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS)
 
-check: .venv/.ready $(NATIVE)  ## Lint, types, import contracts
+check: .venv/.ready $(NATIVE)  ## Lint, types, import contracts, the site of the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MKDOCS) --quiet
+
+site: .venv/.ready  ## Build the documentation into site/ (shown by: python3 -m http.server -d site)
+	$(MKDOCS)
 
 schema: .venv/.ready $(NATIVE)  ## Send 10,000 requests made from docs/openapi.yaml (REQUESTS=…)
 	$(BIN)/python -m tests.fuzz.http --requests $(REQUESTS)
@@ -98,4 +104,4 @@ lock: .venv/.ready  ## Pin the dependencies anew
 	requirements/lock.sh $(UV)
 
 clean:  ## Remove what was installed and written
-	rm -rf .venv $(STUDIO) $(NATIVE) build demo var .dgl-rsis
+	rm -rf .venv $(STUDIO) $(NATIVE) build demo site examples/out var .dgl-rsis

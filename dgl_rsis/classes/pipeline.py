@@ -230,6 +230,7 @@ def segment_classes(
     parameters: OvssParameters | None = None,
     *,
     resolution: Resolution | None = None,
+    valid: Mask | None = None,
 ) -> ClassSegmentation:
     """Open-vocabulary semantic segmentation: a class for every pixel.
 
@@ -239,6 +240,7 @@ def segment_classes(
         clip: the model.
         parameters: default `OvssParameters()`.
         resolution: of the image; None where nobody knows.
+        valid: (H, W) bool, which pixels show something; None: all of them.
 
     Raises:
         InputError: no labels, a name twice, or an image too small to have regions.
@@ -248,7 +250,7 @@ def segment_classes(
     with timed(seconds, "text"):
         words = vocabulary.prepare(labels, clip, enrich=parameters.knowledge)
     encoded = encode_image(image, clip, parameters, resolution=resolution)
-    segmentation = classify(encoded, words, clip, parameters)
+    segmentation = classify(replace(encoded, valid=valid), words, clip, parameters)
     return replace(segmentation, seconds=seconds | segmentation.seconds)
 
 

@@ -130,6 +130,7 @@ def segment_expression(
     parameters: ResParameters | None = None,
     *,
     resolution: Resolution | None = None,
+    valid: Mask | None = None,
 ) -> ExpressionSegmentation:
     """The masks that an expression means, best first.
 
@@ -139,6 +140,7 @@ def segment_expression(
         clip: the model.
         parameters: default `ResParameters()`.
         resolution: of the image; None where nobody knows.
+        valid: (H, W) bool, which pixels show something; None: all of them.
 
     Raises:
         InputError: an empty expression, or an image too small to have regions.
@@ -146,7 +148,7 @@ def segment_expression(
     parameters = parameters or ResParameters()
     encoding = parameters.encoding
     encoded = pipeline.encode_image(image, clip, encoding, resolution=resolution)
-    return refer(encoded, expression, clip, parameters)
+    return refer(replace(encoded, valid=valid), expression, clip, parameters)
 
 
 def refer(

@@ -189,7 +189,7 @@ def open_scene(
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(_not_a_file(str(path)))
+        raise InputError(not_a_file(str(path)))
     try:
         dataset = _open(path.absolute())
     except RasterioIOError as error:
@@ -250,7 +250,8 @@ def is_placed(path: Path, side: int) -> bool:
         return False
 
 
-def _not_a_file(path: str) -> str:
+def not_a_file(path: str) -> str:
+    """What is wrong with a path that leads to no file, and the way out."""
     if path.startswith("/vsi") or ":/" in path:  # Path() has made "https://" into "https:/"
         return f"{path} is not a file on this machine: download the scene and give its path"
     if Path(path).is_dir():

@@ -1,8 +1,9 @@
 """The commands of the documents do what they say: each document's, in its order, in one folder.
 
-Run are the lines of shell blocks that call `dgl-rsis`, but of those blocks whose first line says
-what they need ("# Needs Label Studio …"). Images are small; `scene.tif` is the user's own scene,
-and `export.json` what Label Studio exports once people have accepted every mask that was imported.
+Run are the lines of shell blocks that call `dgl-rsis`, and whole blocks of Python, but for those
+blocks whose first line says what they need ("# Needs Label Studio …"). Images are small;
+`scene.tif` is the user's own scene, and `export.json` what Label Studio exports once people have
+accepted every mask that was imported.
 """
 
 import json
@@ -33,19 +34,41 @@ def runnable(markdown: str) -> list[str]:
     return [line for block in blocks for line in block.lines if PROGRAM.search(line)]
 
 
+def program(markdown: str) -> str:
+    """The Python of a document, in its order."""
+    blocks = [b for b in read(markdown).blocks if b.language == "python" and not b.needs]
+    return "\n".join(line for block in blocks for line in block.lines)
+
+
 RUN = {name: runnable((ROOT / name).read_text("utf-8")) for name in DOCUMENTS}
+PROGRAMS = {name: program((ROOT / name).read_text("utf-8")) for name in DOCUMENTS}
+# Pages that go on where another one ended.
+AFTER = {"docs/tasks/export.md": "docs/tasks/scene.md"}
 
 
-@pytest.mark.parametrize("name", [name for name, commands in RUN.items() if commands])
+@pytest.mark.parametrize(
+    "name",
+    [name for name, commands in RUN.items() if commands and name not in AFTER.values()],
+)
 def test_the_commands_of_a_document_work(name: str, tmp_path: Path):
     _lay_out(tmp_path)
-    for command in RUN[name]:
+    for command in RUN.get(AFTER.get(name, ""), []) + RUN[name]:
         if "export.json" in command:
             _accept(tmp_path / "run" / "predictions-0001.json", tmp_path / "export.json")
         done = _run(command, tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         for written in _written(words_of(command)):
             assert _holds_something(tmp_path / written), f"{command}\nwrote no {written}"
+
+
+@pytest.mark.parametrize("name", [name for name, text in PROGRAMS.items() if text])
+def test_the_python_of_a_document_works(name: str, tmp_path: Path):
+    _lay_out(tmp_path)
+    (tmp_path / "program.py").write_text(PROGRAMS[name], "utf-8")
+    done = _run("python program.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for file in re.findall(r'\.write\("([^"]+)"', PROGRAMS[name]):
+        assert _holds_something(tmp_path / file), file
 
 
 def test_a_block_that_says_what_it_needs_is_not_run():

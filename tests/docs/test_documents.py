@@ -30,7 +30,7 @@ DOCUMENTS = sorted(
     for path in [
         ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md",
         ROOT / "samples" / "README.md",
-        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "tasks").glob("*.md"),
     ]
     if str(path.relative_to(ROOT)) not in HISTORY
 )  # fmt: skip
