@@ -71,7 +71,7 @@ RUN --mount=type=cache,target=/var/cache/uv \
     fi
 COPY --from=wheel /dist /dist
 RUN uv pip install --no-deps /dist/*.whl
-# What no worker reads: tests, sources, names for debuggers. A quarter of the image without CUDA.
+# What no worker reads: tests, sources, names for debuggers. A sixth of the image without CUDA.
 # What else lies with tests stays: NumPy loads some of it. Not compiled is what is for later Pythons.
 RUN cd ${VIRTUAL_ENV}/lib/python3.11/site-packages \
     && find . -path '*/tests/*' -name 'test_*.py' -exec rm {} + \
