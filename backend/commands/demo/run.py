@@ -153,9 +153,9 @@ def _print(asked: Asked, reply: SegmentReply, out: Path) -> None:
         regions = [
             r for r in asked.prediction["result"] if r["value"]["brushlabels"] == [label.name]
         ]
-        area = sum(area(_mask(r)) for r in regions)
+        covered = sum(area(_mask(r)) for r in regions)
         score = f"{np.mean([r['score'] for r in regions]):.2f}" if regions else "–"
-        table.add_row(label.name, str(len(regions)), f"{100 * area / pixels:.1f}", score)
+        table.add_row(label.name, str(len(regions)), f"{100 * covered / pixels:.1f}", score)
     console = Console()
     console.print(table)
     stages = "  ".join(f"{stage} {seconds:.2f}" for stage, seconds in reply.seconds.items())
