@@ -478,6 +478,7 @@ class StudioEvent:
         annotations: ids, digits.
         tasks: ids of tasks that were deleted with all their annotations.
         complete: these are all; else there were more, which nobody wrote down.
+        proven: it came with the secret of the project's webhook; else anybody may have sent it.
     """
 
     project: str
@@ -485,6 +486,7 @@ class StudioEvent:
     annotations: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     complete: bool = True
+    proven: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON types; `from_json` inverts it."""

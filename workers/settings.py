@@ -3,9 +3,9 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dgl_rsis.formats import PIXEL_BUDGET
@@ -21,6 +21,28 @@ def _models_dir() -> Path:
     # `Path.home` would raise for a user without a home, as a container may have.
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return Path(data) / "dgl-rsis" / "models"
+
+
+def also_named(name: str, *others: str, **options: Any) -> Any:
+    """A setting that label-studio-ml's own servers know by other names; ours wins.
+
+    Args:
+        name: of the setting.
+        others: names of the environment that are read where the first is not set.
+        options: of `Field`; without a default it is None.
+    """
+    given = options if "default_factory" in options else {"default": None, **options}
+    return Field(validation_alias=AliasChoices(name, *others), **given)
+
+
+def variables(kind: type[BaseSettings]) -> set[str]:
+    """All names of the environment that settings of a kind are read from."""
+    names = set[str]()
+    for name, field in kind.model_fields.items():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [name]
+        names |= {str(each).upper() for each in choices}
+    return names
 
 
 class SharedSettings(BaseSettings):
@@ -50,9 +72,11 @@ class SharedSettings(BaseSettings):
 
     redis_url: str | None = Field(default=None, repr=False)  # may hold a password
     reply_days: int = Field(default=7, ge=1, le=365)
-    label_studio_url: str | None = None
-    label_studio_api_key: SecretStr | None = None
-    models_dir: Path = Field(default_factory=_models_dir)
+    label_studio_url: str | None = also_named("label_studio_url", "label_studio_host")
+    label_studio_api_key: SecretStr | None = also_named(
+        "label_studio_api_key", "label_studio_access_token"
+    )
+    models_dir: Path = also_named("models_dir", "model_dir", default_factory=_models_dir)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: LogFormat = "text"
     learn: bool = True
@@ -84,7 +108,8 @@ class SharedSettings(BaseSettings):
     def _check_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError(
-                f"LABEL_STUDIO_URL is {value!r}, without a scheme: write http://… or https://…"
+                f"LABEL_STUDIO_URL (or LABEL_STUDIO_HOST) is {value!r}, without a scheme: write "
+                "http://… or https://…"
             )
         return value.rstrip("/") if value else value
 

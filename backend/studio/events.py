@@ -14,6 +14,7 @@ from rq import Retry, get_current_job
 
 from backend.project.tasks import TaskError
 from backend.studio.client import StudioClient, StudioError
+from backend.studio.connection import NOT_CONNECTED, connection_of
 from backend.studio.corrections import to_learn
 from backend.studio.environment import studio_of_environment
 from dgl_rsis.types import Json
@@ -74,7 +75,7 @@ def look(event: StudioEvent, client: SegmentClient, studio: StudioClient) -> str
     """Learn from an annotation that is there, take back what was learnt from those that are gone.
 
     Args:
-        event: what to look at.
+        event: what to look at; one that is not proven counts for a project that is connected.
         client: the queue.
         studio: Label Studio.
 
@@ -85,6 +86,8 @@ def look(event: StudioEvent, client: SegmentClient, studio: StudioClient) -> str
         StudioError: unreachable or refused.
         QueueError: Redis cannot be reached.
     """
+    if not event.proven and connection_of(event.project, client, studio) is None:
+        return f"left alone: {NOT_CONNECTED}"
     project = studio.project(int(event.project))  # what is gone in another's eyes alone is not gone
     if event.deleted:
         return _forget(event, client, studio)

@@ -12,7 +12,10 @@ Settings come from the environment, as for `dgl-rsis serve`; REDIS_URL is needed
 """
 
 import functools
+import json
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from label_studio_ml.model import LabelStudioMLBase
@@ -20,6 +23,9 @@ from label_studio_ml.model import LabelStudioMLBase
 from backend.web.metrics import Metrics
 from backend.web.service import Answer, PredictionService, open_client
 from backend.web.settings import Settings
+from backend.web.webhook import NO_KEY, EventError, read
+
+LOG = logging.getLogger(__name__)
 
 
 class DglRsis(LabelStudioMLBase):  # type: ignore[misc]  # label_studio_ml has no types
@@ -48,8 +54,37 @@ class DglRsis(LabelStudioMLBase):  # type: ignore[misc]  # label_studio_ml has n
         project = str(getattr(self, "project_id", ""))
         return list(_service().predict(project, self.label_config or "", tasks, context))
 
-    def fit(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Nothing to train: the method is training-free."""
+    def fit(self, event: Any = None, data: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Have it looked up in Label Studio what became of an annotation, and learnt from.
+
+        Nothing is trained: the method is training-free, and what a person corrected becomes
+        examples. That server does not pass the header by which the webhook proves where it comes
+        from, so ids alone are taken, of a project that is connected (decisions 54, 55, 69). 1.x
+        calls this for trainings of its own, with annotations: there is nothing to do.
+
+        Args:
+            event: Label Studio's name of it (2.x).
+            data: what Label Studio posted, without that name (2.x).
+            kwargs: id of the job and others; never read.
+        """
+        service, settings = _service(), Settings()
+        if not (isinstance(event, str) and isinstance(data, dict)):
+            return {}
+        if not (settings.learn and settings.delivers):
+            return {"learning": NO_KEY}
+        named = data.get("project")
+        project = named.get("id") if isinstance(named, dict) else named
+        if not isinstance(project, int) or isinstance(project, bool):
+            return {}
+        try:
+            found = read(
+                json.dumps({"action": event, **data}).encode(), str(project), complete=True
+            )
+        except EventError as error:
+            LOG.warning("project %d: nothing is learnt from an event: %s", project, error)
+            return {}
+        if found is not None:
+            service.client.corrections.notice(replace(found, proven=False))
         return {}
 
 

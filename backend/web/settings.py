@@ -22,6 +22,7 @@ class Settings(SharedSettings):
         batch_seconds: how long a batch waits when nothing can be pushed later; Label Studio
             gives up after 100 s.
         max_body_bytes: larger requests get 413.
+        workers: segment workers that `up` starts; each loads the model.
         interactive_workers: workers that `up` starts for people who wait and nobody else, so that
             a batch in work does not hold up their clicks; each loads the model once more.
     """
@@ -34,6 +35,7 @@ class Settings(SharedSettings):
     single_task_seconds: float = Field(default=20.0, ge=0)
     batch_seconds: float = Field(default=80.0, ge=0)
     max_body_bytes: int = Field(default=134_217_728, gt=0)
+    workers: int = Field(default=1, ge=1, le=64)
     interactive_workers: int = Field(default=1, ge=0, le=64)
 
     @model_validator(mode="after")

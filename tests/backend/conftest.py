@@ -13,6 +13,7 @@ from tests.backend.studio.fake_studio import FakeStudio, fake_studio
 from tests.backend.worker_end import VERSION
 from workers.queue.client import SegmentClient
 from workers.queue.heartbeats import Announcement, announce
+from workers.settings import variables
 
 MakeApp = Callable[..., FlaskClient]
 
@@ -22,8 +23,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Settings come from each test, not from whoever runs it, nor from what runs beside it."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in variables(Settings):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ import typer
 
 from backend.commands.main import app
 from backend.web.settings import Settings
-from workers.settings import WorkerSettings
+from workers.settings import WorkerSettings, variables
 
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 INSTALLED = ("backend", "workers", "dgl_rsis", "starter")
@@ -223,7 +223,8 @@ class Project:
     @cached_property
     def settings(self) -> frozenset[str]:
         """Variables that processes of the project read."""
-        return frozenset(self.defaults) | self._read_elsewhere
+        named = variables(Settings) | variables(WorkerSettings)
+        return frozenset(self.defaults) | named | self._read_elsewhere
 
     @cached_property
     def defaults(self) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, open_queue
 from workers.queue.heartbeats import Announcement, announce
 from workers.queue.replies import store_reply
+from workers.settings import variables
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ Open = Callable[..., World]
 def open_world(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """`open_world(**settings)`: a backend that is connected, with these settings."""
     announce(redis, Announcement(VERSION, "cpu", 0.0))
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in variables(Settings):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY_TOKEN)
     studio_of_environment.cache_clear()
     with ExitStack() as stack:

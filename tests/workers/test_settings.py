@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from workers.settings import SharedSettings, WorkerSettings
+from workers.settings import SharedSettings, WorkerSettings, variables
 
 
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in WorkerSettings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in variables(WorkerSettings):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_defaults() -> None:
@@ -108,3 +108,30 @@ def test_metres_may_have_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert WorkerSettings().metres_per_pixel == pytest.approx(0.3)
     monkeypatch.setenv("METRES_PER_PIXEL", "")
     assert WorkerSettings().metres_per_pixel is None
+
+
+def test_what_label_studio_mls_servers_know_is_read_where_ours_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    theirs = {
+        "LABEL_STUDIO_HOST": "http://theirs:8080",
+        "LABEL_STUDIO_ACCESS_TOKEN": "theirs",
+        "MODEL_DIR": str(tmp_path / "theirs"),
+    }
+    for name, value in theirs.items():
+        monkeypatch.setenv(name, value)
+    settings = WorkerSettings()
+    assert settings.label_studio_url == "http://theirs:8080"
+    assert settings.label_studio_api_key is not None
+    assert settings.label_studio_api_key.get_secret_value() == "theirs"
+    assert settings.models_dir == tmp_path / "theirs"
+    assert "theirs" in settings.secrets
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://ours:8080")
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "")  # as Compose passes what is not set
+    assert WorkerSettings().label_studio_url == "http://ours:8080"
+    assert WorkerSettings().label_studio_api_key == settings.label_studio_api_key
+
+
+def test_all_names_of_a_setting_are_known() -> None:
+    names = variables(WorkerSettings)
+    assert {"LABEL_STUDIO_URL", "LABEL_STUDIO_HOST", "MODELS_DIR", "MODEL_DIR", "DEVICE"} <= names

@@ -80,7 +80,7 @@ def findings(projects: list[int], backend: str, data: Path) -> Iterator[Finding]
             queue.SERVER, State.WRONG, "REDIS_URL is not set, and no `dgl-rsis up` runs here",
             "start `dgl-rsis up`, or give the address of the queue's server",
         )  # fmt: skip
-    workers = 1 + settings.interactive_workers
+    workers = settings.workers + settings.interactive_workers
     client = None if url is None else SegmentClient.from_url(url)
     checks += [
         (queue.WEB, partial(queue.check_web, settings, backend)),

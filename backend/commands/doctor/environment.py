@@ -8,10 +8,10 @@ from rapidfuzz import fuzz, process
 
 from backend.commands.doctor.findings import Finding, State
 from backend.web.settings import Settings
-from workers.settings import ModelSettings, WorkerSettings
+from workers.settings import ModelSettings, SharedSettings, WorkerSettings, variables
 
 TOPIC = "settings"
-KINDS = (Settings, WorkerSettings, ModelSettings)
+KINDS: tuple[type[SharedSettings], ...] = (Settings, WorkerSettings, ModelSettings)
 LIKE = 85.0  # of 100: REDIS_ULR and REDIS_URL
 SHORTEST = 5  # letters: HOME is not HOST
 SAFE = {"HOSTNAME", "SUPPORT"}  # of shells
@@ -32,7 +32,7 @@ def check() -> Iterator[Finding]:
 
 def known() -> set[str]:
     """Names of the environment that any part of the product reads."""
-    return {name.upper() for kind in KINDS for name in kind.model_fields}
+    return set[str]().union(*map(variables, KINDS))
 
 
 def _wrong() -> Iterator[Finding]:

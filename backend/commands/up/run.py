@@ -70,7 +70,11 @@ def run(settings: Settings, data: Path, state: Path | None = None) -> int:
 
 def _environment(settings: Settings, redis_url: str, data: Path) -> dict[str, str]:
     """Of the children. Several workers share a cache, so that clicks find what a batch computed."""
-    shared = {"CACHE_DIR": str(data.resolve() / "cache")} if settings.interactive_workers else {}
+    shared = (
+        {"CACHE_DIR": str(data.resolve() / "cache")}
+        if settings.workers + settings.interactive_workers > 1
+        else {}
+    )
     chosen = {name: value for name, value in os.environ.items() if value or name not in shared}
     return shared | chosen | {"REDIS_URL": redis_url}
 
@@ -81,12 +85,15 @@ def _commands(settings: Settings, web_state: Path) -> list[ChildCommand]:
     return [
         _web(settings, web_state),
         ChildCommand("deliver", (*PROGRAM, "deliver")),
-        ChildCommand("worker", (*PROGRAM, "worker")),
-        *[
-            ChildCommand(f"clicks {number}" if number > 1 else "clicks", reserved)
-            for number in range(1, settings.interactive_workers + 1)
-        ],
+        *_several("worker", (*PROGRAM, "worker"), settings.workers),
+        *_several("clicks", reserved, settings.interactive_workers),
     ]
+
+
+def _several(name: str, command: tuple[str, ...], count: int) -> list[ChildCommand]:
+    """The first by its name, the others with a number."""
+    numbered = (f"{name} {number}" if number > 1 else name for number in range(1, count + 1))
+    return [ChildCommand(each, command) for each in numbered]
 
 
 def _web(settings: Settings, web_state: Path) -> ChildCommand:
