@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -45,6 +46,8 @@ def started(
 ) -> Iterator[dict[str, str]]:
     """`dgl-rsis up` with the starter weights, which also serves by itself; its addresses."""
     folder = tmp_path_factory.mktemp("up")
+    standin = shutil.copytree(STANDIN, folder / "standin")
+    (standin / "label_studio_ml" / "__init__.py").touch()  # before the released 1.0.9
     state = folder / "state.json"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("LABEL_STUDIO_")}
     environment = inherited | {
@@ -58,12 +61,12 @@ def started(
     command += ["--state", str(state), "--data", str(folder / "queue")]
     with running(command, environment, folder / "log") as program:
         program.wait_until(state.exists, 120)
-        yield json.loads(state.read_text()) | {"studio": studio.url}
+        yield json.loads(state.read_text()) | {"studio": studio.url, "standin": str(standin)}
 
 
 def environment(started: dict[str, str]) -> dict[str, str]:
     return os.environ | {
-        "PYTHONPATH": f"{STANDIN}:{FOLDER}",
+        "PYTHONPATH": f"{started['standin']}:{FOLDER}",
         "REDIS_URL": started["redis_url"],
         "LABEL_STUDIO_HOST": started["studio"],
         "LABEL_STUDIO_ACCESS_TOKEN": LEGACY_TOKEN,
