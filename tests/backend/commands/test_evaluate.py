@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,13 @@ def test_partial_truth(
 def test_a_run_into_a_file_says_how_far_it_is(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.001)
+    class Slow(progress.Lines):
+        def __exit__(self, *error: object) -> None:
+            time.sleep(0.2)  # else it may be over before its first line
+            super().__exit__(*error)
+
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "Lines", Slow)
     caplog.set_level("INFO", "backend.commands.progress")
     assert evaluate.run(EvaluationRun("proposals", f"folder:{folder}", thing="road")) == 0
     assert re.fullmatch(
