@@ -177,6 +177,7 @@ class ClassSegmentation:
         bounds: what sizes objects of each label can have, in pixels of the image.
         border: (H, W) float32 in [0, 1], how likely the border of an object runs through each
             pixel; None where the model cannot tell.
+        image: (H, W, 3) uint8, in which objects stand out; None where it does not matter.
         things: the objects, where the model itself tells them apart; None: parts of the classes.
     """
 
@@ -188,6 +189,7 @@ class ClassSegmentation:
     margin: float
     bounds: Mapping[str, Limits] = field(default_factory=dict)
     border: Floats | None = None
+    image: RGB | None = None
     things: tuple[Thing, ...] | None = None
 
     @property
@@ -202,7 +204,8 @@ class ClassSegmentation:
         limit, largest = self.parameters.min_object, self.parameters.max_objects
         for segment in self.classes:
             bound = self.bounds.get(segment.label, Limits())
-            for part in islice(objects.of_class(segment.mask, self.border, bound, limit), largest):
+            parts = objects.of_class(segment.mask, self.border, bound, limit, self.image)
+            for part in islice(parts, largest):
                 yield Segment(segment.label, float(self.probability[part].mean()), part)
 
 
@@ -290,6 +293,7 @@ def classify(
         semantic.margin,
         {label.name: bound for label, bound in zip(words.labels, bounds, strict=True)},
         None if pixels is None else pixels.outline.cpu().numpy(),
+        encoded.image,
     )
 
 
