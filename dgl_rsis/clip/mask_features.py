@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
@@ -59,15 +58,16 @@ def mask_guided(
         (N, D) float32, L2 norm 1.
 
     Raises:
-        InputError: the model's image tower has no class token for that kind.
+        InputError: the model's image tower is no transformer of open_clip's own, for that kind.
     """
     if kind == "pooling":
         dense = features.dense_features(clip, image, batch)
         return features.mask_features(clip, dense, masks)
-    if isinstance(clip.visual, ModifiedResNet):
+    if not isinstance(clip.visual, VisionTransformer):
         raise InputError(
-            f"the mask feature {kind!r} needs a class token, and the model {clip.name!r} has none "
-            f"({type(clip.visual).__name__}): choose 'pooling', or a vision transformer"
+            f"the mask feature {kind!r} needs the class token of open_clip's own vision "
+            f"transformer, and the model {clip.name!r} has another image tower "
+            f"({type(clip.visual).__name__}): choose 'pooling', or a model like ViT-B-32"
         )
     encode = _by_class_tokens if kind == "class-tokens" else _by_late_masking
     tiling = tiled(image, clip.crop_side, clip.patch, OVERLAP)
@@ -84,7 +84,9 @@ def _over_tiles(
 ) -> Tensor:
     """Encode every mask where it lies: (N, h, w) → (N, D)."""
     owners = tiling.owners()  # (h, w)
-    total = torch.zeros(len(weights), clip.visual.output_dim, device=clip.device)
+    assert isinstance(clip.visual, VisionTransformer)
+    visual = clip.visual
+    total = torch.zeros(len(weights), visual.output_dim, device=clip.device)
     for index, (top, left) in enumerate(tiling.starts):
         area = (..., slice(top, top + tiling.cells), slice(left, left + tiling.cells))
         shown = weights[area]  # (N, ≤ t, ≤ t)
@@ -97,7 +99,7 @@ def _over_tiles(
         seen = (seen / seen.amax(dim=1, keepdim=True)).to(clip.device)
         tile = features.standardised(clip, tiling.cut([(top, left)]).to(clip.device) / 255)
         with torch.inference_mode():
-            encoded = F.normalize(encode(clip.visual, tile, seen, batch), dim=-1)  # (n, D)
+            encoded = F.normalize(encode(visual, tile, seen, batch), dim=-1)  # (n, D)
         total[here.to(clip.device)] += shares[here, None].to(clip.device) * encoded
     return F.normalize(total, dim=-1)
 

@@ -127,7 +127,7 @@ def test_a_wrong_lock_is_named(tmp_path: Path, text: str) -> None:
 
 def test_the_built_in_registry_is_sound(tmp_path: Path) -> None:
     entries = open_registry(tmp_path).entries
-    assert len(entries) == 19
+    assert len(entries) == 28
     for entry in entries.values():
         assert entry.url.startswith("https://")
         assert re.fullmatch(r"[0-9a-f]{64}|", entry.sha256)
