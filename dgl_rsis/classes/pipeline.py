@@ -61,8 +61,7 @@ class OvssParameters:
         regions: mask proposals.
         factors: of the smaller sizes that the image is seen at beside its own, in (0, 1).
         crops: context of the crops.
-        mask_feature: how v_mask is made: "pooling" (the default, by measurement), "class-tokens" or
-            "late-masking".
+        mask_feature: how v_mask is made, see `dgl_rsis.clip.mask_features`; by measurement.
         pixel_share: φ, weight of the pixel tower's features against everything else, [0, 1], where
             the model has such a tower and masks are pooled. At 1 no crop is encoded; measured on
             Dubai tile 5 and generated scenes (docs/LOG.md).

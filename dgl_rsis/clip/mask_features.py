@@ -1,12 +1,15 @@
 """Mask-guided features: what the image tower says of a mask when it looks at nothing else.
 
-[paper] "mask-guided visual features". [ours] three readings of it, from prior work:
+[paper] "mask-guided visual features". [ours] readings of it, from prior work:
     pooling        means of the last block's values over the mask (TextRegion), `features`;
     class-tokens   a copy of the class token for each mask, which sees itself and the mask's
                    patches (MaskCLIP of Ding et al., arXiv 2208.08984);
     late-masking   the class token stops seeing what lies outside the mask from a late block on
                    (Zero-shot-RIS, arXiv 2303.17811).
-The last two read the class token, so they run at the size of tile that it was trained at.
+    query-query, key-key, value-value
+                   as pooling, of values that attention has mixed among patches whose queries
+                   (ClearCLIP, SCLIP), keys or values (CLIP Surgery) are alike.
+Those of the class token run at the size of tile that it was trained at.
 """
 
 from collections.abc import Callable
@@ -20,9 +23,13 @@ from torch.nn import functional as F
 from dgl_rsis.clip import features, towers
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import Tiling, tiled
+from dgl_rsis.clip.towers import TransformerTower
 from dgl_rsis.types import RGB, InputError, Mask
 
-MaskFeature = Literal["pooling", "class-tokens", "late-masking"]
+MaskFeature = Literal[
+    "pooling", "class-tokens", "late-masking", "query-query", "key-key", "value-value"
+]
+SELF_ATTENTION: tuple[MaskFeature, ...] = ("query-query", "key-key", "value-value")
 OVERLAP = 0.25  # share of a tile that its neighbour covers again
 LATE = 0.75  # share of the blocks before the masking: 9 of 12 (Zero-shot-RIS)
 MOST_WEIGHTS = 2**25  # of attention, held at a time: 128 MiB
@@ -65,15 +72,30 @@ def mask_guided(
         return features.mask_features(clip, dense, masks)
     if not isinstance(clip.visual, VisionTransformer):
         raise InputError(
-            f"the mask feature {kind!r} needs the class token of open_clip's own vision "
-            f"transformer, and the model {clip.name!r} has another image tower "
+            f"the mask feature {kind!r} needs open_clip's own vision transformer, and "
+            f"the model {clip.name!r} has another image tower "
             f"({type(clip.visual).__name__}): choose 'pooling', or a model like ViT-B-32"
         )
+    if kind in SELF_ATTENTION:
+        return _by_self_attention(clip, image, masks, SELF_ATTENTION.index(kind), batch)
     encode = _by_class_tokens if kind == "class-tokens" else _by_late_masking
     tiling = tiled(image, clip.crop_side, clip.patch, OVERLAP)
     height, width = image.shape[:2]
     weights = features.patch_weights(masks, height / clip.patch, width / clip.patch)  # (N, h, w)
     return _over_tiles(clip, tiling, weights, encode, batch)
+
+
+def _by_self_attention(clip: ClipModel, image: RGB, masks: Mask, part: int, batch: int) -> Tensor:
+    """Pooling of values that were mixed within each tile: (N, D)."""
+    tower = clip.tower
+    assert isinstance(tower, TransformerTower)
+    tiling = tiled(image, clip.dense_side, clip.patch, OVERLAP)
+    height, width = image.shape[:2]
+    weights = features.patch_weights(masks, height / clip.patch, width / clip.patch)  # (N, h, w)
+    with torch.inference_mode():
+        tiles = (tower.attended(x, part) for x in features.states_of(clip, tiling, batch))
+        values = features.blended(clip, tiling, tiles)  # (h, w, E)
+        return features.pool(clip, values.flatten(0, 1), weights.to(clip.device).flatten(1))
 
 
 _Encode = Callable[[VisionTransformer, Tensor, Tensor, int], Tensor]

@@ -94,6 +94,12 @@ class TransformerTower:
         values = F.linear(self._last.ln_1(states[:, 1:]), weight, bias)  # (B, K, E)
         return values.reshape(len(states), grid, grid, width)
 
+    def attended(self, states: Tensor, part: int) -> Tensor:
+        """Values after `self_attention` of the patches: (B, h, w, E)."""
+        means = self_attention(self._last, self._last.ln_1(states[:, 1:]), part)
+        grid = round(means.shape[1] ** 0.5)
+        return means.reshape(len(means), grid, grid, -1)
+
     def pooled(self, means: Tensor) -> Tensor:
         """The rest of the last block and of the tower: (..., E) → (..., D)."""
         x = feed_forward(self._last, attention_output(self._last, means))
@@ -205,6 +211,28 @@ def attention_output(block: Any, values: Tensor) -> Tensor:
 def _scaled(block: Any, x: Tensor) -> Tensor:
     scaled: Tensor = block.ls_1(x)
     return scaled
+
+
+def self_attention(block: Any, normed: Tensor, part: int) -> Tensor:
+    """Means of values, where tokens attend to what is like themselves.
+
+    Args:
+        block: of a vision transformer.
+        normed: (B, K, E) float32, its normalised input.
+        part: whose likeness decides: 0 of the queries, 1 of the keys, 2 of the values.
+
+    Returns:
+        (B, K, E) float32, for `attention_output`.
+    """
+    layer = block.attn
+    projected = F.linear(normed, layer.in_proj_weight, layer.in_proj_bias)
+    heads = [x.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for x in projected.chunk(3, -1)]
+    asked, values = heads[part], heads[2]  # (B, heads, K, E / heads)
+    norms = (getattr(layer, "ln_q", None), getattr(layer, "ln_k", None), None)
+    if (norm := norms[part]) is not None:
+        asked = norm(asked)
+    means = F.scaled_dot_product_attention(asked, asked, values)
+    return means.transpose(1, 2).flatten(2)
 
 
 def feed_forward(block: Any, x: Tensor) -> Tensor:
