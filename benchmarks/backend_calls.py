@@ -33,10 +33,11 @@ class Backend:
 
 
 @contextlib.contextmanager
-def backend(**settings: str) -> Iterator[Backend]:
+def backend(program: Path | None = None, **settings: str) -> Iterator[Backend]:
     """`dgl-rsis up` on free ports with the starter weights, for the length of a `with` block.
 
     Args:
+        program: the command `dgl-rsis`, as of another commit; None for the one here.
         settings: further ones, by the names of their variables.
 
     Raises:
@@ -46,12 +47,13 @@ def backend(**settings: str) -> Iterator[Backend]:
         folder = Path(name)
         images, state = folder / "images", folder / "state.json"
         images.mkdir()
-        command = [str(Path(sys.executable).with_name("dgl-rsis")), "up", "--port", "0"]
+        command = [str(program or Path(sys.executable).with_name("dgl-rsis")), "up", "--port", "0"]
         command += ["--host", LOOPBACK, "--state", str(state), "--data", str(folder / "queue")]
         environment = {
             "PATH": "/usr/bin:/bin",
             "LOCAL_FILES_DOCUMENT_ROOT": str(images),
             "BATCH_SECONDS": "600",
+            "PYTHONSAFEPATH": "1",  # the program's own code, not that of the folder we are in
             **settings,
         }
         with running(command, environment, folder / "up.log") as program:

@@ -12,6 +12,7 @@ from dgl_rsis.formats import PIXEL_BUDGET
 from workers.addresses import ServerAddress, secrets_of
 from workers.logs import LogFormat
 
+PREFETCHED = 2  # images; a processor prepares some three a second
 DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 Hosts = Annotated[tuple[str, ...], NoDecode]  # a comma list, not JSON
 
@@ -154,6 +155,8 @@ class WorkerSettings(SharedSettings):
         cache_dir: folder for the same on disk; workers of one machine may share it. None: no disk.
         cache_disk_mb: MiB of that folder.
         device: "cpu" or "cuda:0".
+        prefetch: images of the next jobs that other processes prepare while the model works; None
+            for `PREFETCHED` on a GPU, and for none on the processor, which the model needs itself.
         local_files_document_root: folder that `/data/local-files/?d=` may read; None refuses.
         scenes_root: folder that all hosts share, whose scenes are segmented through the queue;
             None refuses.
@@ -171,6 +174,7 @@ class WorkerSettings(SharedSettings):
     cache_dir: Path | None = None
     cache_disk_mb: int = Field(default=2048, ge=1, le=100_000_000)
     device: str = "cpu"
+    prefetch: int | None = Field(default=None, ge=0, le=64)
     local_files_document_root: Path | None = None
     scenes_root: Path | None = None
     allowed_image_hosts: Hosts = ()
@@ -178,6 +182,15 @@ class WorkerSettings(SharedSettings):
     max_image_pixels: int = Field(default=PIXEL_BUDGET, ge=1)
     fetch_seconds: float = Field(default=60.0, gt=0)
     metres_per_pixel: float | None = None
+
+    @property
+    def prefetched(self) -> int:
+        """Images of the next jobs that are prepared meanwhile; they go through the cache."""
+        if self.cache_mb == 0:
+            return 0
+        if self.prefetch is None:
+            return 0 if self.device == "cpu" else PREFETCHED
+        return self.prefetch
 
     @field_validator("device")
     @classmethod

@@ -106,6 +106,9 @@ def worker(
     """Run a segment worker: it holds the models and owns the device (env DEVICE, MODEL, …)."""
 
     def work(settings: WorkerSettings) -> int:
+        from workers.processes import memory
+
+        memory.leave_out_compiler()
         from workers.processes import segment  # torch
 
         return (

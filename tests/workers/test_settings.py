@@ -70,6 +70,7 @@ BAD = {
     "MAX_IMAGE_BYTES": ("-1", "greater than or equal to 1"),
     "LOG_LEVEL": ("LOUD", "INFO"),
     "CACHE_MB": ("-1", "greater than or equal to 0"),
+    "PREFETCH": ("-1", "greater than or equal to 0"),
     "CACHE_DISK_MB": ("0", "greater than or equal to 1"),
     "METRES_PER_PIXEL": ("30 in", "are no metres a pixel"),
 }

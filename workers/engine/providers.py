@@ -94,6 +94,10 @@ class RegionProvider:
         tree = self._tree(picture, TreeParameters())
         return refinement.refine(picture.pixels, tree, prompt, self._parameters)
 
+    def prepare(self, picture: Picture) -> None:
+        """Build the tree that questions about a picture begin with, to be remembered."""
+        self._tree(picture, TreeParameters())
+
     def _tree(self, picture: Picture, parameters: TreeParameters) -> RegionTree:
         wanted = TreeParameters(
             **{field.name: getattr(parameters, field.name) for field in fields(TreeParameters)}

@@ -77,6 +77,10 @@ class ImageCache:
         """Bytes in memory."""
         return self._bytes
 
+    def holds(self, key: str) -> bool:
+        """Whether something is in memory under a key; asking is no use of it."""
+        return key in self._kept
+
     def get(self, key: str) -> Arrays | None:
         """What is kept under a key, in memory or on disk."""
         if key in self._kept:
@@ -104,6 +108,11 @@ class ImageCache:
         while self._bytes > self._max_bytes:
             _, oldest = self._kept.popitem(last=False)
             self._bytes -= _size(oldest)
+
+    def take(self) -> dict[str, Arrays]:
+        """All that is in memory, which is empty then."""
+        kept, self._kept, self._bytes = dict(self._kept), OrderedDict(), 0
+        return kept
 
     def remember(self, key: str, make: Callable[[], Arrays]) -> Arrays:
         """What is kept under a key, or else what `make` makes: once among all that share a disk."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,25 @@ class Picture:
     valid: Mask | None = None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What another process made of an image.
+
+    Attributes:
+        digest: as `Picture.digest`.
+        kept: what the cache is to keep, by its keys; the pixels are among it where they fitted.
+        age: seconds since it was asked for, at least those since it was fetched.
+    """
+
+    digest: str
+    kept: Mapping[str, Arrays]
+    age: float = 0.0
+
+
+def _unprepared(reference: str) -> None:
+    """Nobody else opens images."""
+
+
 class Pictures:
     """Opens images; those opened within the last minute are not fetched again.
 
@@ -55,6 +74,7 @@ class Pictures:
         clock: monotonic, seconds.
         setting: resolution of all images whose task does not say it; None for none.
         room: says how many bytes of memory an image may take; None for no limit.
+        prepared: gives what was made of an image elsewhere, and forgets it; by default nothing was.
     """
 
     def __init__(
@@ -65,11 +85,13 @@ class Pictures:
         clock: Callable[[], float] = time.monotonic,
         setting: Resolution | None = None,
         room: Callable[[], int] | None = None,
+        prepared: Callable[[str], Prepared | None] = _unprepared,
     ) -> None:
         self._cache = cache
         self._fetch = fetch
         self.max_pixels = max_pixels
         self._room = room
+        self._prepared = prepared
         self._clock = clock
         self._setting = setting
         self._known: dict[str, tuple[str, float]] = {}  # reference → digest, fetched at
@@ -91,6 +113,8 @@ class Pictures:
         """
         started = time.perf_counter()
         known = cache_key(reference)  # a data: URL may be long
+        if (made := self._prepared(reference)) is not None:
+            self._take(known, made)
         digest, at = self._known.get(known, ("", 0.0))
         data = b""
         if not digest or self._clock() - at > FRESH_SECONDS or not self._kept(digest):
@@ -115,9 +139,19 @@ class Pictures:
         )
         return Picture(pixels, digest, best, kept.get("valid")), seconds
 
+    def knows(self, reference: str) -> bool:
+        """Whether opening it would neither fetch nor decode."""
+        digest, at = self._known.get(cache_key(reference), ("", 0.0))
+        return self._clock() - at <= FRESH_SECONDS and self._cache.holds(_pixels_key(digest))
+
     def cache_uses(self) -> dict[str, int]:
         """See `ImageCache.take_uses`."""
         return self._cache.take_uses()
+
+    def _take(self, known: str, made: Prepared) -> None:
+        for key, arrays in made.kept.items():
+            self._cache.put(key, arrays)
+        self._note(known, made.digest, made.age)
 
     def _decoded(self, data: bytes, left: int) -> Arrays:
         """The arrays of an image, if it fits.
@@ -152,9 +186,9 @@ class Pictures:
     def _kept(self, digest: str) -> Arrays | None:
         return self._cache.get(_pixels_key(digest))
 
-    def _note(self, known: str, digest: str) -> None:
+    def _note(self, known: str, digest: str, age: float = 0.0) -> None:
         self._known.pop(known, None)
-        self._known[known] = digest, self._clock()
+        self._known[known] = digest, self._clock() - age
         if len(self._known) > MOST_REFERENCES:
             del self._known[next(iter(self._known))]
 

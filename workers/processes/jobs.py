@@ -50,6 +50,7 @@ from workers.queue.replies import (
 if TYPE_CHECKING:
     from workers.engine.model import Model
     from workers.engine.scenes import SceneJudge
+    from workers.processes.ahead import Ahead
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ class Workbench:
             predictions.
         suspect: set when a job ended unexpectedly: the worker then tests the model again.
         scenes: judges windows of scenes; None judges none.
+        ahead: prepares images of the next jobs; None prepares none.
         windows_from: by the monotonic clock, before which the worker takes no windows.
         recall: what projects learnt.
         stages: is told how far a job is.
@@ -110,6 +112,7 @@ class Workbench:
     refresh_seconds: float = REFRESH_SECONDS
     suspect: bool = False
     scenes: "SceneJudge | None" = None
+    ahead: "Ahead | None" = None
     windows_from: float = 0.0
     recall: Recall = field(init=False)
     stages: Stages = field(init=False)
@@ -118,6 +121,11 @@ class Workbench:
         """What is learnt is kept where replies are."""
         self.recall = Recall(PrototypeStore(self.redis))
         self.known_as("")
+
+    def close(self) -> None:
+        """End what works beside the worker."""
+        if self.ahead is not None:
+            self.ahead.close()
 
     def known_as(self, worker: str) -> None:
         """Tell the stages of jobs under a worker's name."""

@@ -1,23 +1,34 @@
-"""A limit on the memory of a worker's process.
+"""How much memory a worker's process takes, and a limit on it.
 
-With it, an image that needs too much is refused in an instant. Without, the machine swaps until the
-kernel kills a process, which may be another than the worker.
+With a limit, an image that needs too much is refused in an instant. Without, the machine swaps
+until the kernel kills a process, which may be another than the worker.
 """
 
 import ctypes
 import logging
 import os
 import resource
+import sys
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 SHARE = 0.9
+COMPILER = "triton"
 STATISTICS = Path("/proc/self/statm")  # the sixth number: pages of data and stack
 MAPPED = 2**20  # bytes
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # of glibc's malloc.h
 KEPT, STEP = 2**31 - 1, 2**26  # bytes: freed ones that stay, and those taken at a time
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def leave_out_compiler() -> None:
+    """Keep PyTorch from loading its compiler for GPUs, 70 MiB: nothing is compiled here.
+
+    Where that is installed, torchvision would have it loaded as soon as it is imported, also for a
+    model on the CPU. To be called before that; for a process that is a worker and nothing else.
+    """
+    sys.modules.setdefault(COMPILER, None)  # type: ignore[arg-type]  # Python's own way to say so
 
 
 def return_freed_memory() -> None:

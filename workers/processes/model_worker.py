@@ -2,9 +2,11 @@
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
+from redis import RedisError
 from rq import Queue
 from rq.job import Job
 
@@ -18,6 +20,7 @@ from workers.processes.watchdog import Watchdog
 from workers.queue import recovery
 from workers.queue.connection import AllowedJob
 from workers.queue.heartbeats import Announcement, announce
+from workers.queue.waiting import images_of, next_images
 from workers.queue.windows import queue_name
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class ModelWorker(QueueWorker):
             windows = Ordered.called(queue_name(version), queue.connection)
         super().__init__(queue, device=device, model=version, watchdog=watchdog, behind=windows)
         self._windows = windows
+        self._next: dict[str, tuple[str, ...]] = {}  # ids of the next jobs → their images
         self._bench = bench
         bench.known_as(self.name)
         bench.segmenter.say = bench.stages
@@ -75,6 +79,7 @@ class ModelWorker(QueueWorker):
         """Run one job; after an unexpected failure, see whether the model still works."""
         assert isinstance(job, AllowedJob)
         job.bench = self._bench
+        self._look_ahead(job)
         try:
             super().execute_job(job, queue)
         finally:
@@ -83,6 +88,17 @@ class ModelWorker(QueueWorker):
             self._windows.opens_at = self._bench.windows_from
         if self._bench.suspect:
             self._test_or_exit()
+
+    def _look_ahead(self, job: AllowedJob) -> None:
+        """Have the images of the next jobs prepared while this one is worked at."""
+        ahead, pictures = self._bench.ahead, self._bench.pictures
+        if ahead is None or ahead.most == 0 or self._queue.name != SEGMENT_QUEUE:
+            return  # people click into the image that they have before them
+        with suppress(RedisError):  # the job itself finds out
+            self._next = next_images(self._queue, ahead.most, self._next)
+        wanted = [image for images in self._next.values() for image in images]
+        held = images_of(job.func_name or "", job.args)
+        ahead.prepare([image for image in wanted if not pictures.knows(image)], held)
 
     def run_maintenance_tasks(self) -> None:
         """RQ's, and the self-test of a model that nobody used for a while."""

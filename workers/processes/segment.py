@@ -13,6 +13,7 @@ from workers.images.cache import ImageCache
 from workers.images.fetch import Fetcher
 from workers.images.pictures import Pictures
 from workers.messages import INTERACTIVE_QUEUE, SEGMENT_QUEUE
+from workers.processes.ahead import Ahead
 from workers.processes.jobs import Workbench
 from workers.processes.memory import limit_memory, return_freed_memory, room
 from workers.processes.model_worker import ModelWorker
@@ -24,8 +25,8 @@ from workers.settings import WorkerSettings
 MIB = 2**20
 
 
-def load_model(settings: WorkerSettings) -> tuple[Model, Pictures]:
-    """The models that the settings name, and their images: both share a cache.
+def load_model(settings: WorkerSettings) -> tuple[Model, Pictures, Ahead]:
+    """The model that the settings name, its images, and what prepares them: all share a cache.
 
     Raises:
         ModelError: there is no such model.
@@ -35,10 +36,16 @@ def load_model(settings: WorkerSettings) -> tuple[Model, Pictures]:
     segmenter = load_engine(settings, cache)
     # The memory of a device is another one: what does not fit there is said by its own error.
     fits = room if settings.device == "cpu" else None
+    ahead = Ahead(settings)
     pictures = Pictures(
-        cache, fetch, settings.max_image_pixels, setting=segmenter.setting, room=fits
+        cache,
+        fetch,
+        settings.max_image_pixels,
+        setting=segmenter.setting,
+        room=fits,
+        prepared=ahead.take,
     )
-    return segmenter, pictures
+    return segmenter, pictures, ahead
 
 
 def load_bench(settings: WorkerSettings, redis: Redis) -> Workbench:
@@ -47,11 +54,17 @@ def load_bench(settings: WorkerSettings, redis: Redis) -> Workbench:
     Raises:
         ModelError: there is no such model.
     """
-    segmenter, pictures = load_model(settings)
+    segmenter, pictures, ahead = load_model(settings)
     reply_seconds = settings.reply_days * 24 * 3600
     scenes = SceneJudge(settings.scenes_root, settings.max_image_pixels)
     return Workbench(
-        segmenter, pictures, redis, reply_seconds, settings.refresh_seconds, scenes=scenes
+        segmenter,
+        pictures,
+        redis,
+        reply_seconds,
+        settings.refresh_seconds,
+        scenes=scenes,
+        ahead=ahead,
     )
 
 
@@ -78,7 +91,10 @@ def run_segment_worker(settings: WorkerSettings, queue_name: str = SEGMENT_QUEUE
     bench = load_bench(settings, redis)
     worker = ModelWorker(open_queue(queue_name, redis), bench, settings.device, watchdog)
     worker.warm_up()
-    return worker.run()
+    try:
+        return worker.run()
+    finally:
+        bench.close()
 
 
 def run_interactive_worker(settings: WorkerSettings) -> int:

@@ -1,12 +1,23 @@
-"""How long jobs have waited."""
+"""Which jobs wait, and for how long."""
 
+import json
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from redis import Redis
+from rq import Queue
 from rq.utils import as_text, str_to_date
 
-from workers.messages import DELIVERY_QUEUE, INTERACTIVE_QUEUE, SEGMENT_QUEUE
+from workers.messages import (
+    DELIVERY_QUEUE,
+    INTERACTIVE_QUEUE,
+    SEGMENT_FUNCTION,
+    SEGMENT_QUEUE,
+    SegmentRequest,
+)
 from workers.queue.connection import AllowedJob, open_queue
+from workers.queue.packing import unpacked
 
 QUEUES = (SEGMENT_QUEUE, INTERACTIVE_QUEUE, DELIVERY_QUEUE)
 
@@ -27,6 +38,46 @@ def oldest(redis: Redis) -> dict[str, float]:
             pipe.hget(AllowedJob.key_for(job_id or ""), "created_at")
         ages = [_age(made) for made in pipe.execute()]
     return dict(zip(QUEUES, map(max, ages[::2], ages[1::2]), strict=True))
+
+
+def next_images(
+    queue: Queue, count: int, known: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """References of the images of the next jobs, by the jobs' ids, in order; the jobs stay.
+
+    Args:
+        queue: of the jobs.
+        count: jobs.
+        known: what was returned before: an image may come along with its request, which is large.
+    """
+    ids = queue.connection.lrange(queue.key, 0, count - 1)
+    waiting = [each if isinstance(each, str) else each.decode(errors="replace") for each in ids]
+    new = [each for each in waiting if each not in known]
+    with queue.connection.pipeline(transaction=False) as pipe:
+        for job_id in new:
+            pipe.hget(AllowedJob.key_for(job_id), "data")
+        read = dict(zip(new, map(_images, pipe.execute()), strict=True))
+    return {job_id: known.get(job_id) or read.get(job_id, ()) for job_id in waiting}
+
+
+def images_of(function: str, arguments: Sequence[Any]) -> tuple[str, ...]:
+    """References of the images that a job needs; none where it is not about images of a task."""
+    if function != SEGMENT_FUNCTION:
+        return ()
+    try:
+        request = SegmentRequest.from_json(arguments[0])
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return ()  # whoever performs it says so
+    return request.image, *request.more
+
+
+def _images(packed: bytes | None) -> tuple[str, ...]:
+    """The same of a job as it lies in Redis; None is one that is gone."""
+    try:
+        function, _, arguments, _ = json.loads(unpacked(packed or b""))
+    except (ValueError, TypeError):
+        return ()
+    return images_of(function, arguments) if isinstance(arguments, list) else ()
 
 
 def _age(created_at: bytes | None) -> float:

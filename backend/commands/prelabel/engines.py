@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from backend.commands.prelabel.items import Answered, ItemError, PrelabelError, PrelabelItem, Stop
@@ -17,6 +19,7 @@ from workers.settings import WorkerSettings
 LOG = logging.getLogger(__name__)
 
 Reply = TypeVar("Reply")
+Request = SegmentRequest | Failure  # a failure where an item cannot be asked for
 
 WINDOW = 256  # tasks in the queue at once: enough for many workers, little memory of Redis
 WINDOW_BYTES = 64_000_000  # of images that are sent along
@@ -216,7 +219,7 @@ class QueueEngine:
 
 
 class LocalEngine:
-    """Answers items in this process, one after the other.
+    """Answers items in this process, one after the other; others may prepare the next images.
 
     Args:
         settings: of the model, and of what may be fetched.
@@ -231,9 +234,9 @@ class LocalEngine:
         from workers.processes import jobs, segment
 
         self._answer = answer
-        self._expected: tuple[type[Exception], ...] = (ItemError, *jobs.EXPECTED)
+        self._expected: tuple[type[Exception], ...] = jobs.EXPECTED
         self._may_pass = jobs.may_pass
-        self._segmenter, self._pictures = segment.load_model(settings)
+        self._segmenter, self._pictures, self._ahead = segment.load_model(settings)
         self._stop = stop
         self.model_version = self._segmenter.model_version
 
@@ -242,10 +245,10 @@ class LocalEngine:
     ) -> Iterator[list[Answered]]:
         """Items with their answers, one at a time, in order; last what may be had later."""
         later: list[PrelabelItem] = []
-        for item in items:
+        for item, request in self._asked(requests, items):
             if self._stop.asked:
                 return
-            if (answer := self._one(requests, item)) is None:
+            if (answer := self._one(item, request)) is None:
                 later.append(item)
             else:
                 yield [Answered(item, answer)]
@@ -256,15 +259,32 @@ class LocalEngine:
         for item in later:
             if self._stop.asked:
                 return
-            yield [Answered(item, self._one(requests, item, last=True))]
+            yield [Answered(item, self._one(item, _request(requests, item), last=True))]
 
     def taken(self, keys: Sequence[str]) -> None:
         """Nothing is kept here."""
 
-    def _one(self, requests: Requests, item: PrelabelItem, *, last: bool = False) -> Any:
+    def _asked(
+        self, requests: Requests, items: Iterable[PrelabelItem]
+    ) -> Iterator[tuple[PrelabelItem, Request]]:
+        """Items with what is asked; images of the next ones are prepared meanwhile."""
+        drawn: deque[tuple[PrelabelItem, Request]] = deque()
+        supply = iter(items)
+        while True:
+            for item in islice(supply, 1 + self._ahead.most - len(drawn)):
+                drawn.append((item, _request(requests, item)))
+            if not drawn:
+                return
+            now, *after = (_images(request) for _, request in drawn)
+            self._ahead.prepare([image for images in after for image in images], held=now)
+            yield drawn.popleft()
+
+    def _one(self, item: PrelabelItem, request: Request, *, last: bool = False) -> Any:
         """The answer for an item; None where a later try may give one."""
+        if isinstance(request, Failure):
+            return request
         try:
-            return self._answer(requests.of(item), self._segmenter, self._pictures)
+            return self._answer(request, self._segmenter, self._pictures)
         except self._expected as error:
             if not last and self._may_pass(error):
                 return None
@@ -272,3 +292,14 @@ class LocalEngine:
         except Exception:
             LOG.exception("%s: an internal error", item.name)
             return Failure("an internal error: its traceback is in this command's log")
+
+
+def _request(requests: Requests, item: PrelabelItem) -> Request:
+    try:
+        return requests.of(item)
+    except ItemError as error:
+        return Failure(" ".join(str(error).split()))
+
+
+def _images(request: Request) -> tuple[str, ...]:
+    return () if isinstance(request, Failure) else (request.image, *request.more)

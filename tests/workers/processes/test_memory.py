@@ -49,6 +49,19 @@ def test_without_a_container_the_machine_counts(
     assert memory.machine_bytes() == pytest.approx(kib * 1024, rel=0.01)
 
 
+def test_a_worker_does_without_a_compiler():
+    """In a process of its own: what is loaded stays."""
+    program = """
+import sys
+from workers.processes.memory import leave_out_compiler
+leave_out_compiler()
+from workers.processes import segment
+import torchvision
+assert not [name for name in sys.modules if name.startswith("triton.")], "loaded"
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+
+
 def test_freed_arrays_leave_nothing_behind():
     """In a process of its own: it changes how memory is given out."""
     program = """
