@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 MIB = 2**20
 MADE_SECONDS = 60.0  # beside the fetching: longer than an image takes that is worth it
 MOST_BROKEN = 5  # pools in a row that nothing came of
+UNAVAILABLE = (RuntimeError, OSError, EOFError, MemoryError)  # a broken pool; no process, no thread
 BADNESS = Path("/proc/self/oom_score_adj")
 
 
@@ -106,7 +107,7 @@ class Ahead:
             return
         try:
             future = self._started().submit(_prepared, reference)
-        except (BrokenProcessPool, OSError):
+        except UNAVAILABLE:
             self._break()
         else:
             self._begun[key] = _Begun(future, time.monotonic())
