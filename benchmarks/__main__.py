@@ -60,6 +60,7 @@ def main() -> int:
         "clicks",
         "brush",
         "web",
+        "opens",
         "queue",
         "prelabel",
         "scenes",

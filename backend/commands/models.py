@@ -221,6 +221,11 @@ def _check_folder(path: Path, kind: ModelKind, origin: str) -> None:
     if importlib.util.find_spec("transformers") is None:
         LOG.warning("%s was not opened; to use it: %s", origin, installing("hf"))
         return
+    if kind == "clip":
+        from dgl_rsis.weights import architectures
+
+        architectures.check_folder(path, origin)
+        return
     from dgl_rsis.sam.sam2 import load_sam2
 
     load_sam2(origin, path)

@@ -277,6 +277,7 @@ class Front(TcpWSGIServer):  # type: ignore[misc]
             asyncore_use_poll=True,
             backlog=BACKLOG,
             clear_untrusted_proxy_headers=True,
+            **_proxy(settings),
             connection_limit=sys.maxsize,  # the oldest make room here; nobody is kept out
             ident=None,
             inbuf_overflow=IN_MEMORY,
@@ -352,3 +353,13 @@ class Front(TcpWSGIServer):  # type: ignore[misc]
         if time.time() - self._loud_at > FIRST_SECONDS:
             self._loud_at = time.time()
             LOG.warning("%s: the oldest that wait for their client are closed", why)
+
+
+def _proxy(settings: Settings) -> dict[str, Any]:
+    """Waitress's settings for a proxy whose word on a client's address is taken."""
+    if settings.trusted_proxy is None:
+        return {}
+    return {
+        "trusted_proxy": str(settings.trusted_proxy),
+        "trusted_proxy_headers": {"x-forwarded-for"},
+    }

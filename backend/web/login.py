@@ -1,8 +1,9 @@
 """The login of every route, and an end to guessing it.
 
 Guesses are counted by the address that a connection comes from; what a header says of another one
-is not believed, so behind a proxy all clients are one. Whoever guessed too often is refused for a
-minute, also with the right login, since else guessing could go on; other addresses are not.
+is believed of the trusted proxy alone, so behind another one all clients are one. Whoever guessed
+too often is refused for a minute, also with the right login, since else guessing could go on; other
+addresses are not.
 """
 
 import hmac

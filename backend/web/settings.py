@@ -1,9 +1,9 @@
 """Settings of the web process, from the environment; upstream's names where upstream has them."""
 
 import ipaddress
-from typing import Self
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, IPvAnyAddress, SecretStr, model_validator
 
 from workers.settings import SharedSettings
 
@@ -18,6 +18,9 @@ class Settings(SharedSettings):
         basic_auth_user: with the password, every route asks for it, /health included;
             not /webhook, which has a secret of its own.
         basic_auth_pass: see `basic_auth_user`.
+        trusted_proxy: address of the proxy before this server, or "*" for whoever connects. What
+            it says in X-Forwarded-For is whom wrong logins are counted for; nobody else is
+            believed.
         single_task_seconds: how long the opening of one task waits for its masks.
         batch_seconds: how long a batch waits when nothing can be pushed later; Label Studio
             gives up after 100 s.
@@ -32,6 +35,7 @@ class Settings(SharedSettings):
     threads: int = Field(default=128, ge=2, le=1024)
     basic_auth_user: str | None = None
     basic_auth_pass: SecretStr | None = None
+    trusted_proxy: Literal["*"] | IPvAnyAddress | None = None
     single_task_seconds: float = Field(default=20.0, ge=0)
     batch_seconds: float = Field(default=80.0, ge=0)
     max_body_bytes: int = Field(default=134_217_728, gt=0)

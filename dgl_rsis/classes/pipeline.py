@@ -61,8 +61,7 @@ class OvssParameters:
         regions: mask proposals.
         factors: of the smaller sizes that the image is seen at beside its own, in (0, 1).
         crops: context of the crops.
-        mask_feature: how v_mask is made: "pooling" (the default, by measurement), "class-tokens" or
-            "late-masking".
+        mask_feature: how v_mask is made, see `dgl_rsis.clip.mask_features`; by measurement.
         pixel_share: φ, weight of the pixel tower's features against everything else, [0, 1], where
             the model has such a tower and masks are pooled. At 1 no crop is encoded; measured on
             Dubai tile 5 and generated scenes (docs/LOG.md).
@@ -177,6 +176,7 @@ class ClassSegmentation:
         bounds: what sizes objects of each label can have, in pixels of the image.
         border: (H, W) float32 in [0, 1], how likely the border of an object runs through each
             pixel; None where the model cannot tell.
+        image: (H, W, 3) uint8, in which objects stand out; None where it does not matter.
         things: the objects, where the model itself tells them apart; None: parts of the classes.
     """
 
@@ -188,6 +188,7 @@ class ClassSegmentation:
     margin: float
     bounds: Mapping[str, Limits] = field(default_factory=dict)
     border: Floats | None = None
+    image: RGB | None = None
     things: tuple[Thing, ...] | None = None
 
     @property
@@ -202,7 +203,8 @@ class ClassSegmentation:
         limit, largest = self.parameters.min_object, self.parameters.max_objects
         for segment in self.classes:
             bound = self.bounds.get(segment.label, Limits())
-            for part in islice(objects.of_class(segment.mask, self.border, bound, limit), largest):
+            parts = objects.of_class(segment.mask, self.border, bound, limit, self.image)
+            for part in islice(parts, largest):
                 yield Segment(segment.label, float(self.probability[part].mean()), part)
 
 
@@ -290,6 +292,7 @@ def classify(
         semantic.margin,
         {label.name: bound for label, bound in zip(words.labels, bounds, strict=True)},
         None if pixels is None else pixels.outline.cpu().numpy(),
+        encoded.image,
     )
 
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from open_clip.modified_resnet import ModifiedResNet
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis.clip import pixel_features, towers
+from dgl_rsis.clip import pixel_features
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.pixel_features import PixelFeatures
 from dgl_rsis.clip.tiling import Tiling, pyramid, tiled
@@ -40,7 +39,7 @@ class DenseFeatures:
             nothing reads patches.
         height, width: of the image, pixels.
         patch: side of a patch, pixels; the grid covers h · patch ≥ height rows.
-        states: float32, `towers.before_last` of all tiles, perhaps on the CPU; None where they are
+        states: float32, `Tower.before_last` of all tiles, perhaps on the CPU; None where they are
             too many to be kept.
         pixels: of the model's pixel tower; None where it has none.
         smaller: the same of the image made smaller, the largest first.
@@ -166,7 +165,7 @@ def _patches(
         for states in states_of(clip, tiling, batch):
             if _may_be_kept(states, tiling):
                 kept.append(states)
-            yield _values(clip, states)
+            yield clip.tower.values(states)
 
     with torch.no_grad():
         values = blended(clip, tiling, tile_values())  # (h, w, E)
@@ -201,7 +200,7 @@ def tiles_at_once(clip: ClipModel, tiling: Tiling, batch: int) -> int:
 
 
 def states_of(clip: ClipModel, tiling: Tiling, batch: int) -> Iterator[Tensor]:
-    """`towers.before_last` of all tiles in order, without gradients.
+    """`Tower.before_last` of all tiles in order, without gradients.
 
     Args:
         clip: the model.
@@ -212,7 +211,7 @@ def states_of(clip: ClipModel, tiling: Tiling, batch: int) -> Iterator[Tensor]:
     for first in range(0, len(tiling.starts), count):
         tiles = tiling.cut(tiling.starts[first : first + count]).to(clip.device) / 255
         with torch.no_grad():
-            states = towers.before_last(clip.visual, standardised(clip, tiles))
+            states = clip.tower.before_last(standardised(clip, tiles))
         yield states
 
 
@@ -255,19 +254,7 @@ def patch_values(clip: ClipModel, tiles: Tensor) -> Tensor:
     Returns:
         (B, h, w, E) float32.
     """
-    return _values(clip, towers.before_last(clip.visual, tiles))
-
-
-def _values(clip: ClipModel, states: Tensor) -> Tensor:
-    visual = clip.visual
-    if isinstance(visual, ModifiedResNet):
-        return towers.pool_values(visual.attnpool, states)
-    last = visual.transformer.resblocks[-1]
-    # Only the value third of the packed projection is needed: no attention in the last block.
-    width, grid = states.shape[-1], round((states.shape[1] - 1) ** 0.5)
-    weight, bias = last.attn.in_proj_weight[2 * width :], last.attn.in_proj_bias[2 * width :]
-    values = F.linear(last.ln_1(states[:, 1:]), weight, bias)  # (B, K, E)
-    return values.reshape(len(states), grid, grid, width)
+    return clip.tower.values(clip.tower.before_last(tiles))
 
 
 def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
@@ -281,14 +268,9 @@ def pool(clip: ClipModel, values: Tensor, weights: Tensor) -> Tensor:
     Returns:
         (..., N, D) float32, L2 norm 1.
     """
-    visual = clip.visual
     weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-6)
     means = weights @ values  # (..., N, E)
-    if isinstance(visual, ModifiedResNet):
-        return F.normalize(visual.attnpool.c_proj(means), dim=-1)
-    last = visual.transformer.resblocks[-1]
-    x = towers.feed_forward(last, towers.attention_output(last, means))
-    return F.normalize(towers.project(visual, x), dim=-1)  # (..., N, D)
+    return F.normalize(clip.tower.pooled(means), dim=-1)  # (..., N, D)
 
 
 def mask_features(

@@ -8,24 +8,22 @@ sentence do not dilute the one that names the target; fused,
 
 Each map is Grad-CAM (Selvaraju et al., arXiv 1610.02391) as CLIP-ES has it (arXiv 2212.09506): the
 activations A are what the last block's first LayerNorm gives on the patch grid (of a ResNet: the
-feature map before the attention pool), the score y is the softmax of the text among others, α is
+feature map before the pooling), the score y is the softmax of the text among others, α is
 the spatial mean of ∂y/∂A, and CAM = ReLU(Σ α · A).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
-from open_clip.modified_resnet import ModifiedResNet
-from open_clip.transformer import VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis.clip import features, towers
+from dgl_rsis.clip import features
 from dgl_rsis.clip.features import DenseFeatures
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import tiled
+from dgl_rsis.clip.towers import Tower
 from dgl_rsis.types import RGB, Floats
 
 
@@ -134,7 +132,7 @@ def activations(
             parts: Iterable[Tensor] = (part.to(clip.device) for part in dense.states.split(at_once))
         else:
             parts = features.states_of(clip, tiling, parameters.batch)
-        maps = (_maps(clip.visual, targets, others, temperature, part) for part in parts)
+        maps = (_maps(clip.tower, targets, others, temperature, part) for part in parts)
         cells = features.blended(clip, tiling, maps)  # (h, w, T)
         planes = cells.permute(2, 0, 1)[None].cpu()  # (1, T, h, w)
         large = F.interpolate(planes, scale_factor=clip.patch, mode="bilinear")[0]
@@ -149,20 +147,20 @@ def normalised(maps: Tensor) -> Tensor:
 
 
 def _maps(
-    visual: VisionTransformer | ModifiedResNet,
+    tower: Tower,
     targets: Tensor,
     others: Tensor,
     temperature: float,
     states: Tensor,
 ) -> Tensor:
-    """Grad-CAM of each tile: `towers.before_last` of B tiles → (B, h, w, T).
+    """Grad-CAM of each tile: `Tower.before_last` of B tiles → (B, h, w, T).
 
     No hooks: the tower is split at the activations, so nothing has to be cleaned up, no parameter
     gets a gradient, and threads may share the model. K · α, the sum over the patches of ∂y/∂A, is
     the gradient by one vector that is added to all of them.
     """
     with torch.no_grad():
-        values, finish = _split(visual, states)  # (B, K, E)
+        values, finish = tower.split(states)  # (B, K, E)
     added = values.new_zeros(len(values), 1, values.shape[2], requires_grad=True)
     scores = _scores(F.normalize(finish(added), dim=-1), targets, others, temperature)  # (T,)
     maps = []
@@ -184,29 +182,3 @@ def _scores(embedded: Tensor, targets: Tensor, others: Tensor, temperature: floa
         return logits.sum(dim=0)
     rivals = (temperature * embedded @ others.T).logsumexp(dim=1, keepdim=True)  # (B, 1)
     return F.softplus(logits - rivals).sum(dim=0)
-
-
-def _split(
-    visual: VisionTransformer | ModifiedResNet, states: Tensor
-) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """The activations of the patches, (B, K, E), and the rest of the tower.
-
-    The rest takes what is added to all patches, (B, 1, E), and gives the embedding, (B, D).
-    """
-    if isinstance(visual, ModifiedResNet):
-        return states.flatten(2).transpose(1, 2), partial(_pooled, visual, states)
-    active = visual.transformer.resblocks[-1].ln_1(states)
-    return active[:, 1:], partial(_finished, visual, states, active)
-
-
-def _pooled(visual: ModifiedResNet, maps: Tensor, added: Tensor) -> Tensor:
-    return towers.attention_pooled(visual.attnpool, maps + added.transpose(1, 2)[..., None])
-
-
-def _finished(visual: VisionTransformer, states: Tensor, active: Tensor, added: Tensor) -> Tensor:
-    """The last block and what follows, for no more tokens than are read."""
-    last = visual.transformer.resblocks[-1]
-    count = 1 if towers.pools_class_token(visual) else None
-    normed = torch.cat([active[:, :1], active[:, 1:] + added], dim=1)  # (B, 1 + K, E)
-    after = towers.feed_forward(last, states[:, :count] + towers.attention(last, normed, count))
-    return towers.pool_and_project(visual, after[:, 0], after[:, 1:])

@@ -1,19 +1,21 @@
 """Mask-guided features: what the image tower says of a mask when it looks at nothing else.
 
-[paper] "mask-guided visual features". [ours] three readings of it, from prior work:
+[paper] "mask-guided visual features". [ours] readings of it, from prior work:
     pooling        means of the last block's values over the mask (TextRegion), `features`;
     class-tokens   a copy of the class token for each mask, which sees itself and the mask's
                    patches (MaskCLIP of Ding et al., arXiv 2208.08984);
     late-masking   the class token stops seeing what lies outside the mask from a late block on
                    (Zero-shot-RIS, arXiv 2303.17811).
-The last two read the class token, so they run at the size of tile that it was trained at.
+    query-query, key-key, value-value
+                   as pooling, of values that attention has mixed among patches whose queries
+                   (ClearCLIP, SCLIP), keys or values (CLIP Surgery) are alike.
+Those of the class token run at the size of tile that it was trained at.
 """
 
 from collections.abc import Callable
 from typing import Literal
 
 import torch
-from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,9 +23,13 @@ from torch.nn import functional as F
 from dgl_rsis.clip import features, towers
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import Tiling, tiled
+from dgl_rsis.clip.towers import TransformerTower
 from dgl_rsis.types import RGB, InputError, Mask
 
-MaskFeature = Literal["pooling", "class-tokens", "late-masking"]
+MaskFeature = Literal[
+    "pooling", "class-tokens", "late-masking", "query-query", "key-key", "value-value"
+]
+SELF_ATTENTION: tuple[MaskFeature, ...] = ("query-query", "key-key", "value-value")
 OVERLAP = 0.25  # share of a tile that its neighbour covers again
 LATE = 0.75  # share of the blocks before the masking: 9 of 12 (Zero-shot-RIS)
 MOST_WEIGHTS = 2**25  # of attention, held at a time: 128 MiB
@@ -59,21 +65,37 @@ def mask_guided(
         (N, D) float32, L2 norm 1.
 
     Raises:
-        InputError: the model's image tower has no class token for that kind.
+        InputError: the model's image tower is no transformer of open_clip's own, for that kind.
     """
     if kind == "pooling":
         dense = features.dense_features(clip, image, batch)
         return features.mask_features(clip, dense, masks)
-    if isinstance(clip.visual, ModifiedResNet):
+    if not isinstance(clip.visual, VisionTransformer):
         raise InputError(
-            f"the mask feature {kind!r} needs a class token, and the model {clip.name!r} has none "
-            f"({type(clip.visual).__name__}): choose 'pooling', or a vision transformer"
+            f"the mask feature {kind!r} needs open_clip's own vision transformer, and "
+            f"the model {clip.name!r} has another image tower "
+            f"({type(clip.visual).__name__}): choose 'pooling', or a model like ViT-B-32"
         )
+    if kind in SELF_ATTENTION:
+        return _by_self_attention(clip, image, masks, SELF_ATTENTION.index(kind), batch)
     encode = _by_class_tokens if kind == "class-tokens" else _by_late_masking
     tiling = tiled(image, clip.crop_side, clip.patch, OVERLAP)
     height, width = image.shape[:2]
     weights = features.patch_weights(masks, height / clip.patch, width / clip.patch)  # (N, h, w)
     return _over_tiles(clip, tiling, weights, encode, batch)
+
+
+def _by_self_attention(clip: ClipModel, image: RGB, masks: Mask, part: int, batch: int) -> Tensor:
+    """Pooling of values that were mixed within each tile: (N, D)."""
+    tower = clip.tower
+    assert isinstance(tower, TransformerTower)
+    tiling = tiled(image, clip.dense_side, clip.patch, OVERLAP)
+    height, width = image.shape[:2]
+    weights = features.patch_weights(masks, height / clip.patch, width / clip.patch)  # (N, h, w)
+    with torch.inference_mode():
+        tiles = (tower.attended(x, part) for x in features.states_of(clip, tiling, batch))
+        values = features.blended(clip, tiling, tiles)  # (h, w, E)
+        return features.pool(clip, values.flatten(0, 1), weights.to(clip.device).flatten(1))
 
 
 _Encode = Callable[[VisionTransformer, Tensor, Tensor, int], Tensor]
@@ -84,7 +106,9 @@ def _over_tiles(
 ) -> Tensor:
     """Encode every mask where it lies: (N, h, w) → (N, D)."""
     owners = tiling.owners()  # (h, w)
-    total = torch.zeros(len(weights), clip.visual.output_dim, device=clip.device)
+    assert isinstance(clip.visual, VisionTransformer)
+    visual = clip.visual
+    total = torch.zeros(len(weights), visual.output_dim, device=clip.device)
     for index, (top, left) in enumerate(tiling.starts):
         area = (..., slice(top, top + tiling.cells), slice(left, left + tiling.cells))
         shown = weights[area]  # (N, ≤ t, ≤ t)
@@ -97,7 +121,7 @@ def _over_tiles(
         seen = (seen / seen.amax(dim=1, keepdim=True)).to(clip.device)
         tile = features.standardised(clip, tiling.cut([(top, left)]).to(clip.device) / 255)
         with torch.inference_mode():
-            encoded = F.normalize(encode(clip.visual, tile, seen, batch), dim=-1)  # (n, D)
+            encoded = F.normalize(encode(visual, tile, seen, batch), dim=-1)  # (n, D)
         total[here.to(clip.device)] += shares[here, None].to(clip.device) * encoded
     return F.normalize(total, dim=-1)
 

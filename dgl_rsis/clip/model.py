@@ -1,7 +1,7 @@
 """Loading the weights of a CLIP model.
 
-Any model of open_clip whose image tower is its own vision transformer or its own ResNet, from a
-folder or a checkpoint file; `dgl_rsis.clip.towers` opens these towers up.
+Any model of open_clip, from a folder or a checkpoint file; `dgl_rsis.clip.towers` and
+`dgl_rsis.clip.timm_towers` open the image towers up.
 """
 
 import hashlib
@@ -15,11 +15,15 @@ from typing import Any
 
 import torch
 from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.pixel_tower import PixelTower
+from dgl_rsis.clip.timm_towers import open_timm
+from dgl_rsis.clip.towers import ResNetTower, Tower, TransformerTower
 from dgl_rsis.weights.architectures import (
+    CLIP_WEIGHTS,
     build_clip,
     clip_tokenizer,
     normalisation,
@@ -33,7 +37,6 @@ log = logging.getLogger(__name__)
 
 TEMPERATURE = 50.0
 PIXELS = "pixel_tower.safetensors"  # beside the weights; see `dgl_rsis.clip.pixel_tower`
-RESNET_STRIDE = 32  # pixels between the cells of a ResNet's last feature map
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,27 @@ class ClipModel:
         return is_closed(self.name)
 
     @property
-    def visual(self) -> VisionTransformer | ModifiedResNet:
-        """The image tower."""
+    def visual(self) -> VisionTransformer | ModifiedResNet | TimmModel:
+        """The image tower, as open_clip has it."""
         return self.model.visual
 
     @cached_property
+    def tower(self) -> Tower:
+        """The image tower, opened up."""
+        return _opened(self.visual)
+
+    @property
     def patch(self) -> int:
-        """Side of a patch, or of a cell of a ResNet's last feature map, pixels."""
-        if isinstance(self.visual, ModifiedResNet):
-            return RESNET_STRIDE
-        return int(self.visual.patch_size[0])
+        """Side of a patch, or of a cell of the last feature map, pixels."""
+        return self.tower.patch
+
+
+def _opened(visual: VisionTransformer | ModifiedResNet | TimmModel) -> Tower:
+    if isinstance(visual, TimmModel):
+        return open_timm(visual)
+    if isinstance(visual, ModifiedResNet):
+        return ResNetTower(visual)
+    return TransformerTower(visual)
 
 
 def load_clip(name: str, device: str = "cpu") -> ClipModel:
@@ -96,7 +110,7 @@ def load_clip(name: str, device: str = "cpu") -> ClipModel:
 
     Raises:
         ModelError: no such file, architecture or device, a file that does not fit it, or an image
-            tower that is neither open_clip's own vision transformer nor its own ResNet.
+            tower whose insides are not known here.
     """
     require_device(device)
     if name == STARTER:
@@ -118,7 +132,7 @@ def _from_folder(name: str, folder: Path, device: str) -> ClipModel:
         config = json.loads((folder / "open_clip_config.json").read_text("utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{folder} holds no open_clip_config.json") from None
-    weights = folder / "open_clip_model.safetensors"
+    weights = folder / CLIP_WEIGHTS
     clip = _load(name, f"local-dir:{folder}", weights, config.get("dgl_rsis", {}), device)
     if (file := folder / PIXELS).is_file():
         clip = _with_pixels(clip, file)
@@ -126,7 +140,9 @@ def _from_folder(name: str, folder: Path, device: str) -> ClipModel:
 
 
 def _with_pixels(clip: ClipModel, file: Path) -> ClipModel:
-    tower = pixel_tower.load(file, int(clip.visual.output_dim), clip.device)
+    with torch.inference_mode():
+        words = clip.model.encode_text(clip.tokenizer([""]).to(clip.device))
+    tower = pixel_tower.load(file, words.shape[-1], clip.device)
     both = hashlib.sha256(f"{clip.fingerprint} {fingerprint(file)}".encode()).hexdigest()
     return replace(clip, pixels=tower, fingerprint=both)
 
@@ -140,9 +156,9 @@ def _load(
     fill(model, weights, architecture)
     model.to(device)
     visual = model.visual
-    resnet = isinstance(visual, ModifiedResNet)
     mean, std = normalisation(architecture, visual)
-    side = int(visual.image_size if resnet else visual.image_size[0])
+    tower = _opened(visual)
+    dense_side = int(extra.get("dense_side", tower.side)) if tower.stretches else tower.side
     log.info("loaded %s on %s", name, device)
     return ClipModel(
         name=name,
@@ -150,8 +166,8 @@ def _load(
         tokenizer=tokenizer,
         mean=mean,
         std=std,
-        crop_side=side,
-        dense_side=int(extra.get("dense_side", side)),
+        crop_side=tower.side,
+        dense_side=dense_side,
         temperature=float(extra.get("temperature", TEMPERATURE)),
         fingerprint=fingerprint(weights),
         device=str(torch.device(device)),

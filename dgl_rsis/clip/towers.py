@@ -1,10 +1,12 @@
-"""The image tower opened up: what goes in, what comes out, piece by piece.
+"""Image towers opened up: what goes in, what comes out, piece by piece.
 
-These follow open_clip's forward passes of its own vision transformer and its own ResNet, at any
-size of tile, so that stages can step in between.
+Of open_clip's own vision transformer and its own ResNet; these follow its forward passes, at any
+size of tile, so that stages can step in between. `dgl_rsis.clip.timm_towers` has those of timm.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
@@ -15,6 +17,136 @@ from open_clip.transformer import (
 )
 from torch import Tensor
 from torch.nn import functional as F
+
+RESNET_STRIDE = 32  # pixels between the cells of a ResNet's last feature map
+
+
+class Tower(Protocol):
+    """An image tower that stages can step into.
+
+    Attributes:
+        patch: side of a patch, or of a cell of the last feature map, pixels.
+        side: of the images that it was trained on, pixels.
+        stretches: whether it takes tiles of other sizes, too.
+    """
+
+    patch: int
+    side: int
+    stretches: bool
+
+    def before_last(self, tiles: Tensor) -> Tensor:
+        """What the last block, or the pooling is given; no text has had a say so far.
+
+        Args:
+            tiles: (B, 3, S, S) float32, standardised; S a multiple of the patch.
+
+        Returns:
+            (B, …) float32, for the other methods.
+        """
+        ...
+
+    def values(self, states: Tensor) -> Tensor:
+        """What masks are pooled from.
+
+        Args:
+            states: as `before_last` gave them.
+
+        Returns:
+            (B, h, w, E) float32, one for each patch.
+        """
+        ...
+
+    def pooled(self, means: Tensor) -> Tensor:
+        """The embedding of means of values: (..., E) → (..., D) float32."""
+        ...
+
+    def split(self, states: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The activations of the patches, (B, K, E), and the rest of the tower.
+
+        The rest takes what is added to all patches, (B, 1, E), and gives the embedding, (B, D).
+        """
+        ...
+
+
+class TransformerTower:
+    """A vision transformer of open_clip's own."""
+
+    stretches = True
+
+    def __init__(self, visual: VisionTransformer) -> None:
+        self._visual = visual
+        self._last: Any = visual.transformer.resblocks[-1]
+        self.patch, self.side = int(visual.patch_size[0]), int(visual.image_size[0])
+
+    def before_last(self, tiles: Tensor) -> Tensor:
+        """What the last block is given: (B, 1 + K, E), the class token first."""
+        x = embed(self._visual, tiles)
+        for block in self._visual.transformer.resblocks[:-1]:
+            x = block(x)
+        return x
+
+    def values(self, states: Tensor) -> Tensor:
+        """Value projections of the last block: (B, h, w, E)."""
+        # Only the value third of the packed projection is needed: no attention in the last block.
+        layer, width = self._last.attn, states.shape[-1]
+        grid = round((states.shape[1] - 1) ** 0.5)
+        weight, bias = layer.in_proj_weight[2 * width :], layer.in_proj_bias[2 * width :]
+        values = F.linear(self._last.ln_1(states[:, 1:]), weight, bias)  # (B, K, E)
+        return values.reshape(len(states), grid, grid, width)
+
+    def attended(self, states: Tensor, part: int) -> Tensor:
+        """Values after `self_attention` of the patches: (B, h, w, E)."""
+        means = self_attention(self._last, self._last.ln_1(states[:, 1:]), part)
+        grid = round(means.shape[1] ** 0.5)
+        return means.reshape(len(means), grid, grid, -1)
+
+    def pooled(self, means: Tensor) -> Tensor:
+        """The rest of the last block and of the tower: (..., E) → (..., D)."""
+        x = feed_forward(self._last, attention_output(self._last, means))
+        return project(self._visual, x)
+
+    def split(self, states: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """What the last block's first norm gives, and what comes after it."""
+        active = self._last.ln_1(states)
+        return active[:, 1:], partial(self._finished, states, active)
+
+    def _finished(self, states: Tensor, active: Tensor, added: Tensor) -> Tensor:
+        """The last block and what follows, for no more tokens than are read."""
+        count = 1 if pools_class_token(self._visual) else None
+        normed = torch.cat([active[:, :1], active[:, 1:] + added], dim=1)  # (B, 1 + K, E)
+        x = feed_forward(self._last, states[:, :count] + attention(self._last, normed, count))
+        return pool_and_project(self._visual, x[:, 0], x[:, 1:])
+
+
+class ResNetTower:
+    """A ResNet of open_clip's own: its last block is the attention pool."""
+
+    stretches = True
+
+    def __init__(self, visual: ModifiedResNet) -> None:
+        self._visual = visual
+        self._pool: AttentionPool2d = visual.attnpool
+        self.patch, self.side = RESNET_STRIDE, int(visual.image_size)
+
+    def before_last(self, tiles: Tensor) -> Tensor:
+        """The last feature map: (B, E, h, w)."""
+        return feature_map(self._visual, tiles)
+
+    def values(self, states: Tensor) -> Tensor:
+        """The values that the attention pool mixes: (B, h, w, E)."""
+        return pool_values(self._pool, states)
+
+    def pooled(self, means: Tensor) -> Tensor:
+        """What comes after the pool's attention: (..., E) → (..., D)."""
+        embedding: Tensor = self._pool.c_proj(means)
+        return embedding
+
+    def split(self, states: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The feature map, and its pooling."""
+        return states.flatten(2).transpose(1, 2), partial(self._finished, states)
+
+    def _finished(self, maps: Tensor, added: Tensor) -> Tensor:
+        return attention_pooled(self._pool, maps + added.transpose(1, 2)[..., None])
 
 
 def embed(visual: VisionTransformer, tiles: Tensor) -> Tensor:
@@ -34,25 +166,6 @@ def embed(visual: VisionTransformer, tiles: Tensor) -> Tensor:
     x = torch.cat([token, x], dim=1) + _positions(visual.positional_embedding, grid)
     first: Tensor = visual.ln_pre(x)  # (B, 1 + K, E)
     return first
-
-
-def before_last(visual: VisionTransformer | ModifiedResNet, tiles: Tensor) -> Tensor:
-    """What the last block of a tower is given; no text has had a say so far.
-
-    Args:
-        visual: the tower.
-        tiles: (B, 3, S, S) float32, standardised; S a multiple of the patch.
-
-    Returns:
-        (B, 1 + K, E) float32, the class token first; of a ResNet, whose last block is the attention
-        pool, its feature map, (B, E, h, w).
-    """
-    if isinstance(visual, ModifiedResNet):
-        return feature_map(visual, tiles)
-    x = embed(visual, tiles)
-    for block in visual.transformer.resblocks[:-1]:
-        x = block(x)
-    return x
 
 
 def attention(block: Any, normed: Tensor, count: int | None = None) -> Tensor:
@@ -98,6 +211,28 @@ def attention_output(block: Any, values: Tensor) -> Tensor:
 def _scaled(block: Any, x: Tensor) -> Tensor:
     scaled: Tensor = block.ls_1(x)
     return scaled
+
+
+def self_attention(block: Any, normed: Tensor, part: int) -> Tensor:
+    """Means of values, where tokens attend to what is like themselves.
+
+    Args:
+        block: of a vision transformer.
+        normed: (B, K, E) float32, its normalised input.
+        part: whose likeness decides: 0 of the queries, 1 of the keys, 2 of the values.
+
+    Returns:
+        (B, K, E) float32, for `attention_output`.
+    """
+    layer = block.attn
+    projected = F.linear(normed, layer.in_proj_weight, layer.in_proj_bias)
+    heads = [x.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for x in projected.chunk(3, -1)]
+    asked, values = heads[part], heads[2]  # (B, heads, K, E / heads)
+    norms = (getattr(layer, "ln_q", None), getattr(layer, "ln_k", None), None)
+    if (norm := norms[part]) is not None:
+        asked = norm(asked)
+    means = F.scaled_dot_product_attention(asked, asked, values)
+    return means.transpose(1, 2).flatten(2)
 
 
 def feed_forward(block: Any, x: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ import numpy as np
 from dgl_rsis.classes import pipeline
 from dgl_rsis.classes.pipeline import EncodedImage, OvssParameters
 from dgl_rsis.clip.crops import CropParameters
+from dgl_rsis.clip.mask_features import SELF_ATTENTION
 from dgl_rsis.clip.model import ClipModel, load_clip
+from dgl_rsis.clip.towers import TransformerTower
 from dgl_rsis.decoupling import decouple
 from dgl_rsis.evaluation import harness, parts, plots, published, tables
 from dgl_rsis.evaluation.datasets import samples
@@ -78,11 +80,13 @@ class Report:
     plot: Callable[[Path], Sequence[Path]]
 
 
-def class_rungs(*, pixels: bool = False) -> dict[str, OvssParameters]:
+def class_rungs(*, pixels: bool = False, attends: bool = False) -> dict[str, OvssParameters]:
     """The OVSS ladder above the majority class; the last rung is the default.
 
     Args:
         pixels: the model has a pixel tower, which is a rung, too.
+        attends: its patches can attend to what is like themselves: others' ways to the mask feature
+            stand in brackets beside ours.
     """
     default = OvssParameters()
     once = replace(default, factors=(), pixel_area=math.inf, presence=0.0)
@@ -95,11 +99,21 @@ def class_rungs(*, pixels: bool = False) -> dict[str, OvssParameters]:
         "+ RS knowledge": replace(context, knowledge=True),
         "+ mask-guided feature": pooled,
     }
+    if attends:
+        ladder |= {
+            f"({kind} instead)": replace(pooled, mask_feature=kind) for kind in SELF_ATTENTION
+        }
     if pixels:
         ladder["+ the pixel tower"] = once
         ladder["+ votes of pixels"] = replace(once, pixel_area=default.pixel_area)
         ladder["+ presence"] = replace(default, factors=())
     return ladder | {"+ smaller sizes": default}
+
+
+def rungs_of(clip: ClipModel) -> dict[str, OvssParameters]:
+    """The OVSS ladder that a model can climb."""
+    attends = isinstance(clip.tower, TransformerTower)
+    return class_rungs(pixels=clip.pixels is not None, attends=attends)
 
 
 def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent) -> Report:
@@ -111,7 +125,7 @@ def evaluate_ovss(data: ClassData, options: Options, progress: Progress = silent
     clip = load_clip(options.model, options.device)
     labels = [Label(name, background=names_background(name)) for name in data.names]
     backgrounds = [i for i, label in enumerate(labels) if label.background]
-    rungs = class_rungs(pixels=clip.pixels is not None)
+    rungs = rungs_of(clip)
     scores = harness.evaluate_classes(
         islice(_pieces(data, options), options.limit),
         data.names,

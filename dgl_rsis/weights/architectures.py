@@ -15,11 +15,16 @@ import torch
 from huggingface_hub import constants as hub_constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer as TimmTransformer
 from torch import nn
 
 from dgl_rsis.weights.checkpoints import ModelError, fill
 from dgl_rsis.weights.identity import ModelKind, SamArchitecture
+
+CLIP_WEIGHTS = "open_clip_model.safetensors"  # of a folder in open_clip's form
 
 Colours = tuple[float, float, float]
 
@@ -66,7 +71,7 @@ def build_clip(architecture: str, device: str = "cpu") -> Any:
 
     Raises:
         ModelError: open_clip knows no such architecture, lacks what it needs, or its image tower is
-            neither open_clip's own vision transformer nor its own ResNet.
+            of a make that is not known here.
     """
     if ":" not in architecture:
         require_clip(architecture)
@@ -161,6 +166,21 @@ def check(path: Path, kind: ModelKind, architecture: str, origin: str = "") -> N
     fill(BUILDERS[kind](architecture, "meta"), path, architecture, origin, assign=True)
 
 
+def check_folder(folder: Path, origin: str = "") -> None:
+    """The same for a folder in open_clip's form, with its words.
+
+    Args:
+        folder: with `open_clip_config.json`, `open_clip_model.safetensors`, files of a tokenizer.
+        origin: how to call the weights in messages; "" for their path.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    local = f"local-dir:{folder}"
+    clip_tokenizer(local)
+    fill(build_clip(local, "meta"), folder / CLIP_WEIGHTS, local, origin, assign=True)
+
+
 def _check_tower(architecture: str, visual: nn.Module) -> None:
     """Refuse image towers whose insides are not known here.
 
@@ -168,11 +188,34 @@ def _check_tower(architecture: str, visual: nn.Module) -> None:
         ModelError: naming the tower and what to choose instead.
     """
     tower = f"{architecture!r} has the image tower {type(visual).__name__}"
-    way_out = "choose a model with one of open_clip's own, such as ViT-B-32, ViT-L-14 or RN50"
-    if not isinstance(visual, VisionTransformer | ModifiedResNet):
+    way_out = "choose one such as ViT-B-32, ViT-L-14, RN50, ViT-B-16-SigLIP2 or PE-Core-B-16"
+    if isinstance(visual, TimmModel):
+        if not _pools_as_known(visual):
+            trunk = type(visual.trunk).__name__
+            raise ModelError(f"{tower} of {trunk}, whose way to pool is not known here: {way_out}")
+    elif not isinstance(visual, VisionTransformer | ModifiedResNet):
         raise ModelError(f"{tower}, which cannot be opened: {way_out}")
-    if getattr(visual, "pool_type", "tok") == "none":
+    elif getattr(visual, "pool_type", "tok") == "none":
         raise ModelError(f"{tower} that pools nothing: {way_out}")
+
+
+def _pools_as_known(visual: TimmModel) -> bool:
+    """Whether `dgl_rsis.clip.timm_towers` can pool in the place of a tower.
+
+    By an attention pool or a class token of a transformer, or by the mean of whatever it is.
+    """
+    trunk: Any = visual.trunk
+    if hasattr(visual.head, "pool"):  # open_clip's own, behind the trunk
+        return False
+    if isinstance(trunk, TimmTransformer | Eva) and trunk.global_pool in ("map", "token"):
+        return True
+    pooling = getattr(trunk, "global_pool", None) or getattr(trunk.head, "global_pool", None)
+    return getattr(pooling, "pool_type", pooling) == "avg" and hasattr(trunk, "forward_head")
+
+
+_FAILURES = (
+    RuntimeError, KeyError, TypeError, ValueError, OSError, ImportError, AssertionError
+)  # fmt: skip
 
 
 @contextmanager
@@ -184,7 +227,7 @@ def _refusing(architecture: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, KeyError, TypeError, ValueError, OSError, ImportError) as error:
+    except _FAILURES as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         if "huggingface.co" in str(error) or isinstance(error, OfflineModeIsEnabled):
             reason = (

@@ -1,6 +1,9 @@
 """Projects of a real Label Studio with the real backend connected."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from samples.servers import Studio
 from samples.studio import (
@@ -10,6 +13,8 @@ from samples.studio import (
     import_images,
     sample_images,
 )
+
+FOLLOWING_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -43,3 +48,18 @@ def make_project(studio: Studio, title: str, backend: str, images: int) -> Proje
     assert len(tasks) == images, f"samples/ has fewer than {images} images"
     connect_backend(studio, project, backend)
     return Project(project, tasks)
+
+
+def webhook(studio: Studio, project: int) -> dict[str, Any]:
+    """The only one of a project."""
+    (made,) = studio.api("GET", "/api/webhooks/", params={"project": project})
+    assert made["url"].endswith("/webhook")
+    return dict(made)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """For what happens after an answer: jobs that see to a project come some seconds later."""
+    end = time.monotonic() + FOLLOWING_SECONDS
+    while not true():
+        assert time.monotonic() < end, f"not within {FOLLOWING_SECONDS} s"
+        time.sleep(0.5)

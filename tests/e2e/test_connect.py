@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from backend.commands.demo.processes import free_port
+from backend.studio.webhooks import HEADER
 from samples.servers import Studio, dgl_rsis, program_path
 from samples.studio import LABEL_CONFIG, create_project, import_images, sample_images
 from tests.e2e.predictions import retrieve, wait_for_predictions
-from tests.e2e.projects import Project, connection_of
+from tests.e2e.projects import Project, connection_of, wait_until, webhook
 
 pytestmark = pytest.mark.e2e
 
@@ -40,10 +41,13 @@ def test_a_project_is_connected_examined_and_served(studio: Studio, tmp_path: Pa
         examined = run("doctor", "--project", str(number), "--json", *place)
         wrong = [each for each in json.loads(examined.stdout) if each["state"] == "wrong"]
         assert (wrong, examined.returncode) == ([], 0)
+        # An open that answered with the masks comes before the job that sees to the webhook.
+        wait_until(lambda: HEADER in webhook(studio, number)["headers"])
+        examined = run("doctor", "--project", str(number), "--json", *place)
         assert "its webhook carries a secret of this product" in said(examined.stdout, number)
         assert studio.account.personal_token not in examined.stdout
-        (webhook,) = studio.api("GET", "/api/webhooks/", params={"project": number})
-        studio.api("PATCH", f"/api/webhooks/{webhook['id']}/", json={"is_active": False})
+        made = webhook(studio, number)["id"]
+        studio.api("PATCH", f"/api/webhooks/{made}/", json={"is_active": False})
         ill = run("doctor", "--project", str(number), "--json", *place)
         assert ill.returncode == 1
         assert "its webhook is switched off" in said(ill.stdout, number)

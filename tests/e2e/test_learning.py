@@ -3,8 +3,7 @@
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,11 @@ from tests.e2e.predictions import (
     retrieve,
     wait_for_predictions,
 )
-from tests.e2e.projects import Project, connection_of, make_project
+from tests.e2e.projects import Project, connection_of, make_project, wait_until
 from workers.processes.embedded import running_server
 
 pytestmark = pytest.mark.e2e
 
-FOLLOWING_SECONDS = 240
 BY_SCORE = {"ordering": ["tasks:predictions_score"]}
 
 
@@ -144,13 +142,6 @@ def test_the_label_stream_still_asks_for_new_tasks(studio: Studio, quick: Backen
     task = studio.api("GET", f"/api/projects/{project.id}/next")
     assert task["id"] == added
     assert [p["result"] for p in task["predictions"]] != []
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + FOLLOWING_SECONDS
-    while not true():
-        assert time.monotonic() < end, f"not within {FOLLOWING_SECONDS} s"
-        time.sleep(0.5)
 
 
 def scores(studio: Studio, project: Project) -> dict[int, float | None]:

@@ -3,8 +3,7 @@
 The backend asks for a login, which Label Studio's webhook has not.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,12 @@ from dgl_rsis.runs import to_runs
 from samples.servers import Studio, dgl_rsis
 from samples.studio import LABEL_CONFIG, create_project, import_images
 from tests.e2e.predictions import predictions, retrieve, wait_for_predictions
-from tests.e2e.projects import Project, connection_of
+from tests.e2e.projects import Project, connection_of, wait_until, webhook
 
 pytestmark = pytest.mark.e2e
 
 LOGIN = ("label-studio", "word")
 SIZE = 128
-SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,8 @@ def project(studio: Studio, guarded: Backend, tmp_path_factory: pytest.TempPathF
 def test_the_webhook_that_label_studio_made_gets_its_secret(
     studio: Studio, project: Project
 ) -> None:
-    wait_until(lambda: HEADER in webhook(studio, project)["headers"])
-    assert webhook(studio, project)["send_for_all_actions"]
+    wait_until(lambda: HEADER in webhook(studio, project.id)["headers"])
+    assert webhook(studio, project.id)["send_for_all_actions"]
 
 
 def test_predictions_are_stored_with_the_tasks_of_a_connected_project_alone(
@@ -114,19 +112,12 @@ def test_what_people_submit_teaches_and_forged_events_do_nothing(
     assert guarded.post("/webhook", forged) == 403
     assert guarded.post("/webhook", forged, auth=LOGIN) == 403
     # Whoever may read the project's webhooks can send events; what they say is looked up.
-    assert guarded.post("/webhook", forged, headers=webhook(studio, project)["headers"]) == 201
+    assert guarded.post("/webhook", forged, headers=webhook(studio, project.id)["headers"]) == 201
     other = str(submit(studio, task))
     wait_until(lambda: guarded.learnt(project) == [real, other])
     assert guarded.get("/api/status")["events"]["refused"] == 2
     studio.api("DELETE", f"/api/annotations/{real}/")
     wait_until(lambda: guarded.learnt(project) == [other])
-
-
-def webhook(studio: Studio, project: Project) -> dict[str, Any]:
-    """The only one of a project."""
-    (made,) = studio.api("GET", "/api/webhooks/", params={"project": project.id})
-    assert made["url"].endswith("/webhook")
-    return dict(made)
 
 
 def refusals(backend: Backend) -> dict[str, str]:
@@ -152,10 +143,3 @@ def submit(studio: Studio, task: int) -> int:
     }
     path = f"/api/tasks/{task}/annotations/"
     return int(studio.api("POST", path, json={"result": [region]})["id"])
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < end, f"not within {SECONDS} s"
-        time.sleep(0.5)

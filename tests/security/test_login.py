@@ -169,6 +169,36 @@ def test_a_server_counts_by_connection_and_logs_no_login(web: WebProcess) -> Non
     assert base64.b64encode(f"{USER}:{GUESS}".encode()) not in web.log.read_bytes()
 
 
+def statuses_from(web: WebProcess, sent: list[str | None]) -> list[int]:
+    return [
+        requests.get(
+            web.url,
+            headers=header(GUESS) | ({} if each is None else {"X-Forwarded-For": each}),
+            timeout=20,
+        ).status_code
+        for each in sent
+    ]
+
+
+@pytest.mark.parametrize("proxy", ["127.0.0.1", "*"])
+def test_a_trusted_proxy_says_who_guesses(valkey: str, tmp_path: Path, proxy: str) -> None:
+    login_of_it = {"BASIC_AUTH_USER": USER, "BASIC_AUTH_PASS": PASSWORD}
+    with web_process(tmp_path, valkey, TRUSTED_PROXY=proxy, **login_of_it) as web:
+        # The last address is the one that the proxy saw; those before it anybody may write.
+        guessed = [f"198.51.100.{number}, 192.0.2.1" for number in range(MOST_GUESSES + 1)]
+        assert statuses_from(web, [*guessed]) == [401] * MOST_GUESSES + [429]
+        assert statuses_from(web, ["192.0.2.1, 192.0.2.2", "2001:db8::1", None]) == [401] * 3
+        assert statuses_from(web, ["x" * 100, '"', ""]) != [429] * 3
+        assert requests.get(f"{web.url}/health", headers=header(PASSWORD), timeout=20).ok
+
+
+def test_another_proxy_is_not_believed(valkey: str, tmp_path: Path) -> None:
+    login_of_it = {"BASIC_AUTH_USER": USER, "BASIC_AUTH_PASS": PASSWORD}
+    with web_process(tmp_path, valkey, TRUSTED_PROXY="192.0.2.9", **login_of_it) as web:
+        sent = [f"198.51.100.{number}" for number in range(MOST_GUESSES + 1)]
+        assert statuses_from(web, [*sent])[-1] == 429
+
+
 def test_a_server_that_is_open_says_so(valkey: str, tmp_path: Path) -> None:
     with web_process(tmp_path, valkey, HOST="0.0.0.0") as started:
         assert "Anybody who reaches 0.0.0.0" in started.log.read_text()

@@ -41,7 +41,7 @@ class Entry:
         url: address of the file; of a folder, what its files lie below.
         files: of a folder in Hugging Face's form; none for a single file. One that ends in "?" may
             be absent.
-        sha256: of what `url` gives; "" when nobody publishes it.
+        sha256: of what `url` gives, or of a folder's safetensors; "" when nobody publishes it.
         bytes: its size; 0 when unknown.
         member: the file to take out, where `url` is a zip archive.
         gate: what has to be done before anybody gets it, and what its licence asks; "" for nothing.
@@ -155,8 +155,9 @@ class Registry:
         part = self.folder / f".{entry.name}.part"
         fetch_folder(url, entry.files, part, self.source, progress)
         try:
-            wanted = entry.sha256 or (known.pulled if known else "")
-            pulled = check_hash(part, wanted, url)
+            for file in part.glob("*.safetensors"):
+                check_hash(file, entry.sha256, f"{url}/{file.name}")
+            pulled = check_hash(part, known.pulled if known else "", url)
             check(part, entry.kind, entry.architecture, f"what came from {url}")
             return self._keep(part, entry.name, "", entry, pulled)
         finally:

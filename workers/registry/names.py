@@ -33,7 +33,8 @@ def resolve_clip(name: str, folder: Path) -> str:
         raise RegistryError(
             f"{name} segments and knows no words: MODEL takes a model of kind clip or concepts"
         )
-    return f"{model.architecture}:{registry.path(model)}"
+    path = registry.path(model)
+    return str(path) if path.is_dir() else f"{model.architecture}:{path}"
 
 
 def resolve_concepts(name: str, folder: Path) -> Path | None:

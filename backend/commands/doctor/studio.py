@@ -165,8 +165,8 @@ def _webhook(topic: str, backend: Json, webhooks: Sequence[Json]) -> Iterator[Fi
     elif not any(HEADER in (each.get("headers") or {}) for each in here):
         yield Finding(
             topic, State.NOTE, "its webhook does not carry the secret yet",
-            "it gets it before the first prediction is delivered: open a task; the key's user "
-            "must be allowed to change the project's webhooks",
+            "it gets it some seconds after the first prediction: open a task and look again; the "
+            "key's user must be allowed to change the project's webhooks",
         )  # fmt: skip
     else:
         yield Finding(topic, State.GOOD, "its webhook carries a secret of this product")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
+from skimage import color
 
 from dgl_rsis import masks
 from dgl_rsis.classes import objects
@@ -62,6 +63,57 @@ def test_the_smallest_thing_is_as_wide_as_things_are_and_no_speck():
     assert len(list(objects.of_class(mask, None, Limits(narrowest=0.3, longest=42), 32))) == 1
     assert not list(objects.of_class(mask, None, Limits(narrowest=0.3, longest=42), 50))
     assert not list(objects.of_class(mask, None, CAR, 32))
+
+
+def test_what_is_longer_than_a_thing_and_cannot_be_parted_is_none():
+    mask = np.zeros((60, 60), dtype=bool)
+    mask[20:29, 4:49] = True  # 9 by 45
+    assert not list(objects.of_class(mask, None, Limits(narrowest=20, longest=29), 8))
+    assert len(list(objects.of_class(mask, None, Limits(narrowest=5, longest=46), 8))) == 1
+
+
+def on_asphalt(colour: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A car of 10 by 24 pixels on grey, and where it is."""
+    image = np.full((40, 60, 3), 110, np.uint8)
+    mask = np.zeros((40, 60), dtype=bool)
+    mask[15:25, 20:44] = True
+    image[mask] = colour
+    return image, mask
+
+
+@pytest.mark.parametrize(
+    ("colour", "stands_out"),
+    [
+        ((110, 110, 110), False),
+        ((115, 114, 112), False),
+        ((60, 60, 60), True),
+        ((150, 60, 60), True),
+    ],
+)
+def test_a_thing_stands_out_from_what_is_around_it(colour: tuple[int, int, int], stands_out: bool):
+    image, mask = on_asphalt(colour)
+    assert len(list(objects.of_class(mask, None, CAR, 32, image))) == stands_out
+    # Land is told by texture, too, and nobody asks whether it stands out.
+    assert len(list(objects.of_class(mask, None, Limits(), 32, image))) == 1
+
+
+def test_contrast_is_that_of_two_colours_whatever_else_the_image_shows():
+    image, mask = on_asphalt((60, 60, 60))
+    lab = color.rgb2lab(np.array([[[60] * 3, [110] * 3]], np.uint8))[0]
+    assert objects.contrast(image, mask) == pytest.approx(np.linalg.norm(lab[0] - lab[1]), rel=0.01)
+    image[:5], image[-5:] = (0, 200, 0), (250, 250, 250)
+    assert objects.contrast(image, mask) == pytest.approx(np.linalg.norm(lab[0] - lab[1]), rel=0.01)
+    image[:] = 255
+    assert objects.contrast(image, mask) == 0
+    assert objects.contrast(image, np.ones_like(mask)) == np.inf  # nothing is around it
+
+
+def test_things_at_the_edge_stand_out_as_others_do():
+    image, mask = np.full((40, 60, 3), 110, np.uint8), np.zeros((40, 60), dtype=bool)
+    mask[30:, :12] = True
+    assert objects.contrast(image, mask) == 0
+    image[mask] = 200
+    assert objects.contrast(image, mask) > 20
 
 
 @given(

@@ -19,8 +19,13 @@ RESNET = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 64}
 
 
 def build_model(folder: Path, **vision: Any) -> ClipModel:
-    """The small model with another image tower, saved in a folder and loaded from there."""
+    """The small model with another image tower, saved in a folder and loaded from there.
+
+    What is known as another part of a model's config is that, and no part of the tower's.
+    """
     config = copy.deepcopy(CONFIG)
+    parts = ("embed_dim", "text_cfg", "custom_text", "init_logit_bias")
+    config["model_cfg"] |= {name: vision.pop(name) for name in parts if name in vision}
     config["model_cfg"]["vision_cfg"] = {"image_size": 64} | vision
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     torch.manual_seed(0)

@@ -233,3 +233,46 @@ def test_a_tower_without_class_token_is_named(tmp_path: Path, kind: mask_feature
     with pytest.raises(InputError, match=r"ModifiedResNet\): choose 'pooling'"):
         mask_features.mask_guided(resnet, picture(64, 64), masks, kind)
     assert mask_features.mask_guided(resnet, picture(64, 64), masks).shape == (1, 32)
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_patches_attend_to_what_is_like_themselves(tower: ClipModel, part: int):
+    """Held against open_clip's attention, with one projection in the place of two."""
+    last = tower.visual.transformer.resblocks[-1]
+    alike, width = copy.deepcopy(last), last.attn.out_proj.in_features
+    third = slice(part * width, (part + 1) * width)
+    norms = [getattr(last.attn, name, None) for name in ("ln_q", "ln_k")] + [torch.nn.Identity()]
+    with torch.no_grad():
+        for place in (slice(0, width), slice(width, 2 * width)):
+            alike.attn.in_proj_weight[place] = last.attn.in_proj_weight[third]
+            alike.attn.in_proj_bias[place] = last.attn.in_proj_bias[third]
+    if norms[0] is not None:
+        alike.attn.ln_q = alike.attn.ln_k = norms[part]
+    tile = tile_of(tower, picture(32, 32))
+    with torch.inference_mode():
+        normed = last.ln_1(tower.tower.before_last(tile)[:, 1:])
+        own = towers.attention_output(last, towers.self_attention(last, normed, part))
+        torch.testing.assert_close(own, towers.attention(alike, normed), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", mask_features.SELF_ATTENTION)
+def test_a_mask_of_one_tile_pools_what_its_patches_attended_to(
+    plain: ClipModel, kind: mask_features.MaskFeature
+):
+    image, masks = picture(32, 32), np.zeros((2, 32, 32), dtype=bool)
+    masks[0, :16], masks[1] = True, True
+    found = mask_features.mask_guided(plain, image, masks, kind)
+    with torch.inference_mode():
+        states = plain.tower.before_last(tile_of(plain, image))
+        values = plain.tower.attended(states, mask_features.SELF_ATTENTION.index(kind))[0]
+        for row, cells in zip(found, (values[:2], values), strict=True):
+            expected = F.normalize(plain.tower.pooled(cells.flatten(0, 1).mean(dim=0)), dim=-1)
+            torch.testing.assert_close(row, expected, atol=1e-5, rtol=1e-4)
+    assert (found - mask_features.mask_guided(plain, image, masks)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", mask_features.SELF_ATTENTION)
+def test_another_tower_cannot_attend_so(tmp_path: Path, kind: mask_features.MaskFeature):
+    resnet = build(tmp_path, RESNET)
+    with pytest.raises(InputError, match="needs open_clip's own vision transformer"):
+        mask_features.mask_guided(resnet, picture(64, 64), np.ones((1, 64, 64), bool), kind)

@@ -85,7 +85,10 @@ def test_a_file_that_is_no_checkpoint_runs_nothing(tmp_path: Path, content: byte
 @pytest.mark.parametrize(
     ("vision", "message"),
     [
-        ({"timm_model_name": "resnet10t"}, "TimmModel, which cannot be opened: choose .* ViT-B-32"),
+        (
+            {"timm_model_name": "resnet10t", "timm_pool": "rot_attn", "timm_proj": ""},
+            "TimmModel of ResNet, whose way to pool is not known here: choose one such as ViT-B-32",
+        ),
         ({"pool_type": "none", "width": 64, "layers": 1}, "VisionTransformer that pools nothing"),
     ],
 )

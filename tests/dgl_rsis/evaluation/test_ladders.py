@@ -39,6 +39,9 @@ def test_the_class_ladder_adds_one_thing_at_a_time():
     assert (knowledge.mask_share, knowledge.knowledge) == (0.0, True)
     assert (masks.mask_share, masks.knowledge, masks.factors) == (whole.mask_share, True, ())
     assert whole == OvssParameters()
+    others = list(ladders.class_rungs(attends=True).values())[4:-1]
+    kinds = ("query-query", "key-key", "value-value")
+    assert others == [replace(masks, mask_feature=kind) for kind in kinds]
     *lower, tower, votes, presence, last = ladders.class_rungs(pixels=True).values()
     assert all(rung.pixel_share == 0 for rung in lower)
     assert lower[-1] == replace(masks, pixel_share=0.0)
@@ -70,14 +73,14 @@ def test_evaluate_ovss(options: Options, tmp_path: Path):
     assert told == ["a", "bb"]
     title, ladder, per_class, calibration, theirs = report.text.split("\n\n")
     assert title.startswith("three fields: 2 images, dgl-rsis-")
-    assert len(ladder.splitlines()) == 1 + 6
+    assert len(ladder.splitlines()) == 1 + 9
     assert len(per_class.splitlines()) == 1 + 3
     assert calibration.startswith("expected calibration error: 0.")
     assert theirs.startswith("Published by others")
     assert "SegEarth-OV3" not in title + ladder + per_class
     assert list(report.json["rungs"]) == [
         MAJORITY,
-        *ladders.class_rungs(),
+        *ladders.class_rungs(attends=True),
     ]
     assert (report.json["task"], report.json["dataset"], report.json["limit"]) == (
         "ovss", "potsdam", 2,

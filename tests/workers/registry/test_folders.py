@@ -1,6 +1,8 @@
 """Models that are folders: pulled file by file, from their publisher or a mirror, or cached."""
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,21 @@ def test_another_folder_than_the_first_is_refused(tmp_path: Path, shelf: Shelf) 
     with pytest.raises(RegistryError, match="not the expected"):
         pull(models)
     assert not (tmp_path / ".m.part").exists()
+
+
+def test_the_weights_of_a_folder_are_the_published_ones(tmp_path: Path, shelf: Shelf) -> None:
+    shelve(shelf)
+    url, digest = f"{shelf.url}/repo/resolve/main", hashlib.sha256(WEIGHTS).hexdigest()
+    wrong = Entry("m", "clip", "ViT-B-16-SigLIP2-256", url, FILES, sha256="0" * 64)
+    models = Registry(tmp_path, {"m": wrong}, Source())
+    with pytest.raises(RegistryError, match=r"model\.safetensors has the SHA-256 "):
+        pull(models)
+    assert not (tmp_path / "m").exists()
+    right = replace(wrong, sha256=digest)
+    models = Registry(tmp_path, {"m": right}, Source())
+    path = pull(models)
+    assert models.verify() == {"m": ""}
+    assert names.resolve_clip("m", tmp_path) == str(path)
 
 
 def test_a_later_command_continues(tmp_path: Path, shelf: Shelf) -> None:
