@@ -90,10 +90,8 @@ class Ahead:
         try:
             with waiting():
                 made = begun.future.result(self._seconds)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, TimeoutError):  # a process died, or was stopped
             self._break()
-            return None
-        except TimeoutError:  # a process that was stopped
             return None
         self._broken = 0
         return made and replace(made, age=time.monotonic() - begun.at)
@@ -113,10 +111,10 @@ class Ahead:
             self._begun[key] = _Begun(future, time.monotonic())
 
     def _break(self) -> None:
-        """A process died: by an image, or as none can be had."""
+        """A process came to nothing: by an image, or as none can be had."""
         self._broken += 1
         if self._broken == MOST_BROKEN:
-            log.warning("images are not prepared any more: %d processes died at it", MOST_BROKEN)
+            log.warning("images are not prepared any more: it failed %d times", MOST_BROKEN)
         self._end()
 
     def _started(self) -> ProcessPoolExecutor:

@@ -197,19 +197,33 @@ def test_without_any_no_process_is_started(
 # ---- processes that die ---------------------------------------------------------------------
 
 
-def _kill_all() -> None:
+def _signal_all(number: signal.Signals) -> None:
     for child in multiprocessing.active_children():
         assert child.pid is not None
-        os.kill(child.pid, signal.SIGKILL)
+        os.kill(child.pid, number)
 
 
 def test_a_death_costs_what_was_begun_and_no_more(gallery: Gallery, ahead: Ahead) -> None:
     gallery.held = {1}
     ahead.prepare([gallery.address(1), gallery.address(2)])
     gallery.wait(1)
-    _kill_all()
+    _signal_all(signal.SIGKILL)
     assert ahead.take(gallery.address(1)) is None
     gallery.release()
+    _prepare(ahead, gallery, 3)
+    assert ahead.take(gallery.address(3)) is not None
+
+
+def test_a_process_that_was_stopped_is_not_waited_for_again(gallery: Gallery, ahead: Ahead) -> None:
+    gallery.held = {1}
+    ahead.prepare([gallery.address(1)])
+    gallery.wait(1)
+    ahead._seconds = 0.2
+    _signal_all(signal.SIGSTOP)
+    assert ahead.take(gallery.address(1)) is None
+    _signal_all(signal.SIGKILL)
+    gallery.release()
+    ahead._seconds = WAIT_SECONDS
     _prepare(ahead, gallery, 3)
     assert ahead.take(gallery.address(3)) is not None
 
@@ -326,7 +340,7 @@ def test_an_image_that_kills_whoever_opens_it_is_charged_to_nobody(
         if number <= 2:  # what was begun with it is lost with it
             gallery.wait(number)
         if number == 2:
-            _kill_all()
+            _signal_all(signal.SIGKILL)
             gallery.release()
 
     gallery.held = {2}
