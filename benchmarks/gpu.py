@@ -10,7 +10,7 @@ say between beginning and end of the image tower's blocks, so the least; of seve
 run, the GPU does one worker's work at a time.
 
 `--device cpu` tries the benchmark without a GPU, with a clock in place of events:
-`--device cpu --architecture ViT-B-32 --side 256 --tiles 8`. Exits 1 where there is no device.
+`--device cpu --architecture ViT-B-32 --side 64 --tiles 4`. Exits 1 where there is no device.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from workers.settings import WorkerSettings
 LABELS = tuple(map(Label, ("building", "road", "vegetation", "water", "land", "vehicle")))
 BUSY = "benchmark:busy"  # seconds, of all workers
 START_SECONDS = 300.0
+LOOK_SECONDS = 0.05
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["workers.processes.segment"])
 
@@ -81,7 +83,7 @@ def main() -> int:
             seconds, busy = _stream(settings, count, options.tiles)
             pixels = options.tiles * options.side**2 / 1e6
             _say(
-                f"{count} workers, PREFETCH={ahead}: {pixels / seconds:.2f} Mpx/s, "
+                f"{count} workers, PREFETCH={ahead}: {pixels / seconds:.3g} Mpx/s, "
                 f"device busy {100 * busy / seconds:.0f} %"
             )
     return 0
@@ -116,7 +118,7 @@ def _stream(settings: WorkerSettings, count: int, tiles: int) -> tuple[float, fl
         return seconds, float(redis.get(BUSY) or 0)
 
 
-def _wait(running: list[Any], ready: Any, seconds: float = float("inf")) -> None:
+def _wait(running: list[Any], ready: Callable[[], bool], seconds: float = float("inf")) -> None:
     """Until `ready()`.
 
     Raises:
@@ -124,9 +126,12 @@ def _wait(running: list[Any], ready: Any, seconds: float = float("inf")) -> None
     """
     end = time.monotonic() + seconds
     while not ready():
-        if time.monotonic() > end or not all(process.is_alive() for process in running):
-            sys.exit("a worker ended, or does not come to an end: its log is above")
-        time.sleep(0.01)
+        ended = [each.exitcode for each in running if not each.is_alive()]
+        if ended:
+            sys.exit(f"a worker ended with status {ended[0]}: its log is above")
+        if time.monotonic() > end:
+            sys.exit(f"the workers were not ready after {seconds:.0f} s")
+        time.sleep(LOOK_SECONDS)
 
 
 def load_version(settings: WorkerSettings) -> str:

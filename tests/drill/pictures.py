@@ -57,7 +57,7 @@ class Model:
             files: of images, by their references.
             xml: the label config.
         """
-        self._segmenter, _ = load_model(WorkerSettings(cache_mb=0))
+        self._segmenter, *_ = load_model(WorkerSettings(cache_mb=0))
         self._pictures = Pictures(ImageCache(0), files.__getitem__, 4 * SIDE * SIDE)
         self._config = label_config.parse(xml)
         self.version = self._segmenter.model_version

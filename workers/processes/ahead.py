@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 MIB = 2**20
 MADE_SECONDS = 60.0  # beside the fetching: longer than an image takes that is worth it
 MOST_BROKEN = 5  # pools in a row that nothing came of
+UNAVAILABLE = (RuntimeError, OSError, EOFError, MemoryError)  # a broken pool; no process, no thread
 BADNESS = Path("/proc/self/oom_score_adj")
 
 
@@ -89,10 +90,8 @@ class Ahead:
         try:
             with waiting():
                 made = begun.future.result(self._seconds)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, TimeoutError):  # a process died, or was stopped
             self._break()
-            return None
-        except TimeoutError:  # a process that was stopped
             return None
         self._broken = 0
         return made and replace(made, age=time.monotonic() - begun.at)
@@ -106,16 +105,16 @@ class Ahead:
             return
         try:
             future = self._started().submit(_prepared, reference)
-        except (BrokenProcessPool, OSError):
+        except UNAVAILABLE:
             self._break()
         else:
             self._begun[key] = _Begun(future, time.monotonic())
 
     def _break(self) -> None:
-        """A process died: by an image, or as none can be had."""
+        """A process came to nothing: by an image, or as none can be had."""
         self._broken += 1
         if self._broken == MOST_BROKEN:
-            log.warning("images are not prepared any more: %d processes died at it", MOST_BROKEN)
+            log.warning("images are not prepared any more: it failed %d times", MOST_BROKEN)
         self._end()
 
     def _started(self) -> ProcessPoolExecutor:

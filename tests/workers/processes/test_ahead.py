@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import torch
 from redis import Redis
 from rq import Queue
 
@@ -32,6 +34,7 @@ from workers.processes import ahead as ahead_module
 from workers.processes.ahead import MOST_BROKEN, Ahead
 from workers.processes.jobs import Workbench
 from workers.processes.model_worker import ModelWorker
+from workers.processes.segment import load_bench
 from workers.queue.client import SegmentClient
 from workers.queue.connection import segment_job_id
 from workers.queue.replies import Failure
@@ -194,19 +197,33 @@ def test_without_any_no_process_is_started(
 # ---- processes that die ---------------------------------------------------------------------
 
 
-def _kill_all() -> None:
+def _signal_all(number: signal.Signals) -> None:
     for child in multiprocessing.active_children():
         assert child.pid is not None
-        os.kill(child.pid, signal.SIGKILL)
+        os.kill(child.pid, number)
 
 
 def test_a_death_costs_what_was_begun_and_no_more(gallery: Gallery, ahead: Ahead) -> None:
     gallery.held = {1}
     ahead.prepare([gallery.address(1), gallery.address(2)])
     gallery.wait(1)
-    _kill_all()
+    _signal_all(signal.SIGKILL)
     assert ahead.take(gallery.address(1)) is None
     gallery.release()
+    _prepare(ahead, gallery, 3)
+    assert ahead.take(gallery.address(3)) is not None
+
+
+def test_a_process_that_was_stopped_is_not_waited_for_again(gallery: Gallery, ahead: Ahead) -> None:
+    gallery.held = {1}
+    ahead.prepare([gallery.address(1)])
+    gallery.wait(1)
+    ahead._seconds = 0.2
+    _signal_all(signal.SIGSTOP)
+    assert ahead.take(gallery.address(1)) is None
+    _signal_all(signal.SIGKILL)
+    gallery.release()
+    ahead._seconds = WAIT_SECONDS
     _prepare(ahead, gallery, 3)
     assert ahead.take(gallery.address(3)) is not None
 
@@ -323,7 +340,7 @@ def test_an_image_that_kills_whoever_opens_it_is_charged_to_nobody(
         if number <= 2:  # what was begun with it is lost with it
             gallery.wait(number)
         if number == 2:
-            _kill_all()
+            _signal_all(signal.SIGKILL)
             gallery.release()
 
     gallery.held = {2}
@@ -357,6 +374,29 @@ def test_an_image_that_is_not_there_fails_alone_and_in_words(
     failure = client.look_up([gone.key])[gone.key]
     assert isinstance(failure, Failure)
     assert "404" in failure.message
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_device_answers_the_same_about_prepared_images(
+    redis: Redis, client: SegmentClient, queue: Queue, gallery: Gallery, model_folder: Path
+) -> None:
+    answers = []
+    for prefetch in (0, 2):
+        settings = _settings(prefetch, device="cuda:0", model=str(model_folder))
+        bench = load_bench(settings, redis)
+        asked = [
+            replace(each, model_version=bench.segmenter.model_version)
+            for each in _requests(gallery, 5)
+        ]
+        client.submit(asked)
+        worker = ModelWorker(queue, bench, "cuda:0")
+        worker.warm_up()
+        worker.run(burst=True)
+        bench.close()
+        answers.append(_segments(client, asked))
+        redis.flushall()
+    assert answers[0] == answers[1]
 
 
 def test_a_job_that_was_cancelled_meanwhile_is_not_needed(
