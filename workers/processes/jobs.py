@@ -30,6 +30,7 @@ from workers.messages import (
     SegmentRequest,
     learn_job_id,
 )
+from workers.processes.sender import Sender
 from workers.processes.stages import Stages
 from workers.queue import failures, tallies
 from workers.queue.connection import JOB_SECONDS, segment_job_id
@@ -103,6 +104,7 @@ class Workbench:
         windows_from: by the monotonic clock, before which the worker takes no windows.
         recall: what projects learnt.
         stages: is told how far a job is.
+        sender: sends what a window says, beside the next one.
     """
 
     segmenter: "Model"
@@ -116,6 +118,7 @@ class Workbench:
     windows_from: float = 0.0
     recall: Recall = field(init=False)
     stages: Stages = field(init=False)
+    sender: Sender = field(init=False, default_factory=Sender)
 
     def __post_init__(self) -> None:
         """What is learnt is kept where replies are."""
@@ -124,6 +127,7 @@ class Workbench:
 
     def close(self) -> None:
         """End what works beside the worker."""
+        self.sender.wait()
         if self.ahead is not None:
             self.ahead.close()
 

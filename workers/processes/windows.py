@@ -7,8 +7,10 @@ windows alone for a while, so that those who can are not robbed of them.
 
 import logging
 import time
+from functools import partial
 from typing import Any
 
+from redis import RedisError
 from rq import Retry
 from rq.timeouts import JobTimeoutException
 
@@ -61,8 +63,26 @@ def judge(bench: Workbench, payload: dict[str, Any]) -> Retry | None:
     except Exception as error:
         _unexpected(bench, request, error)
     else:
-        _judged(bench, request, cells, started)
+        if cells is None:
+            _judged(bench, request, None, started)
+        else:
+            windows.announce_sending(bench.redis, request.key)
+            bench.sender.send(partial(_send, bench, request, cells, started))
     return None
+
+
+def _send(bench: Workbench, request: WindowRequest, cells: Cells, started: float) -> None:
+    """Runs beside the next job: what goes wrong is told nobody but the log.
+
+    Whoever asked finds no result, nor a job, and asks again.
+    """
+    try:
+        _judged(bench, request, cells, started)
+    except RedisError as error:
+        log.warning(
+            "%s: window %d, %d was judged, and not sent: %s",
+            request.scene, request.row, request.column, error,
+        )  # fmt: skip
 
 
 def _judged(bench: Workbench, request: WindowRequest, cells: Cells | None, started: float) -> None:

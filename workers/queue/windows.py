@@ -2,6 +2,7 @@
 
     rq:queue:windows:V      windows that wait for workers whose model has the version V
     dgl:window:K            what came of the window with the key K, until whoever asked took it
+    dgl:window:sending:K    it was judged, and is on its way
     dgl:window:refused:S    workers that cannot read the scene S → why
 
 Each version has a queue of its own, so that no window is ever judged by another model than asked
@@ -39,6 +40,7 @@ from workers.queue.recovery import queue_due, recover
 
 WINDOWS = "windows:"  # what names of these queues begin with; then the model's version
 RESULT_SECONDS = 3600  # of what nobody takes: whoever asked was killed, and may come back
+SENDING_SECONDS = 60  # as long as a window may take from its worker to the server
 REFUSAL_SECONDS = 90  # longer than a worker that refused leaves windows alone
 LEAST_SIDE, MOST_SIDE = 64, 8192  # pixels of a window
 MOST_LABELS = 255
@@ -165,6 +167,10 @@ def result_key(key: str) -> str:
     return f"dgl:window:{key}"
 
 
+def _sending_key(key: str) -> str:
+    return f"dgl:window:sending:{key}"
+
+
 def window_job_id(key: str) -> str:
     """Id of the job that judges `WindowRequest.key`."""
     return f"window-{key}"
@@ -176,7 +182,15 @@ def keep(redis: Redis, key: str, outcome: Outcome) -> None:
         value = _FAILED + json.dumps(asdict(outcome)).encode()
     else:
         value = _JUDGED + outcome
-    redis.set(result_key(key), value, ex=RESULT_SECONDS)
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.set(result_key(key), value, ex=RESULT_SECONDS)
+        pipe.delete(_sending_key(key))
+        pipe.execute()
+
+
+def announce_sending(redis: Redis, key: str) -> None:
+    """Say that a window was judged, and that `keep` follows."""
+    redis.set(_sending_key(key), b"", ex=SENDING_SECONDS)
 
 
 def refuse(redis: Redis, scene_key: str, worker: str, why: str) -> None:
@@ -296,7 +310,7 @@ class WindowQueue:
         """For each window whether it waits, is in work, or was judged."""
         with self._redis.pipeline() as pipe:
             for key in keys:
-                pipe.exists(result_key(key))
+                pipe.exists(result_key(key), _sending_key(key))
                 pipe.hget(AllowedJob.key_for(window_job_id(key)), "status")
             found = pipe.execute()
         pairs = zip(keys, found[::2], found[1::2], strict=True)

@@ -42,9 +42,9 @@ def test_a_scene_of_one_window_is_segmented_as_an_image(clip: ClipModel, tmp_pat
     (block,) = segment(write_scene(tmp_path / "a.tif", image), clip)
     expected = pipeline.segment_classes(image, LABELS, clip)
     assert (block.classes == expected.class_map).all()
-    assert block.probability == pytest.approx(expected.probability, abs=1e-6)
+    assert block.probability == pytest.approx(expected.probability, abs=1e-5)
     assert block.valid.all()
-    assert block.scores.sum(axis=2) == pytest.approx(1, abs=1e-5)
+    assert block.scores.sum(axis=2) == pytest.approx(1, abs=1e-4)
 
 
 def test_windows_cover_the_scene_once_and_report_progress(clip: ClipModel, tmp_path):

@@ -1,10 +1,15 @@
 """The job of a window: what comes of each way in which it can end."""
 
+import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from redis import Redis
+from redis import exceptions as redis_errors
 
+from dgl_rsis.scenes.cells import Cells
 from dgl_rsis.types import InputError
 from tests.workers.fake_worker import fake_bench
 from tests.workers.window_requests import request
@@ -13,6 +18,7 @@ from workers.engine.scenes import SceneJudge, SceneRefusedError
 from workers.processes import windows
 from workers.processes.jobs import Workbench
 from workers.queue import tallies
+from workers.queue import windows as window_messages
 from workers.queue.replies import attempts_key
 from workers.queue.windows import WindowFailure, WindowQueue, WindowRequest, keep
 from workers.settings import WorkerSettings
@@ -113,3 +119,58 @@ def test_rubbish_is_dropped(bench: Workbench, payload) -> None:
 def test_a_path_that_leads_out_is_dropped(bench: Workbench, wanted: WindowRequest) -> None:
     assert windows.judge(bench, wanted.to_json() | {"scene": "../../etc/passwd"}) is None
     assert bench.scenes.asked == 0
+
+
+class Saying(SceneJudge):
+    """Says one thing of every window."""
+
+    def judge(self, request, segmenter, say):
+        return CELLS
+
+
+CELLS = Cells.of(np.full((1, 2), 0.5, np.float32), np.zeros((3, 4), int), np.ones((3, 4), bool))
+
+
+def test_a_window_is_sent_while_the_worker_goes_on(
+    bench: Workbench, wanted: WindowRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.scenes, may_pack = Saying(None, 10**6), threading.Event()
+    packed, pack = CELLS.pack(), Cells.pack
+    monkeypatch.setattr(Cells, "pack", lambda cells: may_pack.wait(30) and pack(cells))
+    windows.judge(bench, wanted.to_json())
+    queue = WindowQueue(bench.redis, wanted.model_version)
+    # There is neither a job nor a result, and yet nobody needs to ask again.
+    assert outcome(bench, wanted) is None
+    assert queue.lost([wanted.key]) == []
+    may_pack.set()
+    bench.close()
+    assert outcome(bench, wanted) == packed
+    assert not bench.redis.exists(attempts_key(wanted.key))
+    queue.forget([wanted.key])
+    assert queue.lost([wanted.key]) == [wanted.key]
+
+
+def test_a_window_that_could_not_be_sent_is_asked_for_again(
+    bench: Workbench,
+    wanted: WindowRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def away(*_: object) -> None:
+        raise redis_errors.ConnectionError("away")
+
+    bench.scenes = Saying(None, 10**6)
+    monkeypatch.setattr(window_messages, "SENDING_SECONDS", 1)
+    with monkeypatch.context() as broken:
+        broken.setattr(window_messages, "keep", away)
+        windows.judge(bench, wanted.to_json())
+        bench.sender.wait()
+    assert "was judged, and not sent: away" in caplog.text
+    queue = WindowQueue(bench.redis, wanted.model_version)
+    deadline = time.monotonic() + 30
+    while not queue.lost([wanted.key]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    windows.judge(bench, wanted.to_json())
+    bench.sender.wait()
+    assert outcome(bench, wanted) == CELLS.pack()
