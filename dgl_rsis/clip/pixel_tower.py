@@ -53,6 +53,13 @@ class TowerOutput:
     presence: Tensor
     scale: Tensor
 
+    def float(self) -> "TowerOutput":
+        """The same in float32."""
+        return TowerOutput(
+            self.coordinates.float(), self.outline.float(), self.presence.float(),
+            self.scale.float(),
+        )  # fmt: skip
+
 
 class PixelTower(nn.Module):
     """A backbone's five levels, joined from coarse to fine.
