@@ -6,18 +6,25 @@ on 2 cores), and it follows redirects.
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import requests
+from pydantic import TypeAdapter
 
+from backend.studio import shapes
 from dgl_rsis.types import Json
 from workers.images.credentials import Credentials, CredentialsError
+from workers.receiving import receive
 
 CONNECT_SECONDS = 5.0
 # Label Studio stores a large prediction slowly: 34 MB took it 5 s, with SQLite on a fast machine.
 READ_SECONDS = 60.0
+MOST_READS = 5  # times that, for an answer as a whole
+# The masks of a page of tasks, or of all versions of one, are tens of megabytes at worst.
+MOST_BYTES = 512 * 1024 * 1024
 # Answers other than 5xx after which the same call may succeed later.
 TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 # Those that a proxy, a restart or a change of tokens gives as well as a lasting refusal.
@@ -119,15 +126,11 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused; a deleted task is refused.
         """
-        predictions = self._call("GET", "/api/predictions/", params={"task": task_id})
-        if not isinstance(predictions, list):
-            raise StudioError(
-                f"Label Studio at {self._url} gave no list of predictions for task {task_id}; "
-                "check that LABEL_STUDIO_URL is its address",
-                retry=True,
-            )
-        wanted = [p for p in predictions if model_version in (None, p["model_version"])]
-        return sorted(wanted, key=lambda prediction: int(prediction["id"]))
+        asked = {"task": task_id}
+        every = self._call("GET", "/api/predictions/", shapes.PREDICTIONS, params=asked)
+        wanted = [p for p in every if model_version in (None, p.get("model_version"))]
+        ordered = sorted(wanted, key=lambda prediction: int(prediction["id"]))
+        return [{"model_version": None, **p, "result": _regions(p)} for p in ordered]
 
     def push(self, task_id: int, prediction: Mapping[str, Any]) -> None:
         """Store a prediction, beside those the task already has.
@@ -161,7 +164,7 @@ class StudioClient:
             StudioError: as for `push`.
         """
         path = f"/api/projects/{project_id}/import/predictions"
-        return int(self._call("POST", path, json=rows)["created"])
+        return int(self._call("POST", path, shapes.CREATED, json=rows)["created"])
 
     def delete_prediction(self, prediction_id: int) -> None:
         """Delete a prediction; one that is gone already is no error.
@@ -189,7 +192,7 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused.
         """
-        about: Json = self._call("GET", "/api/version")
+        about: Json = self._call("GET", "/api/version", shapes.OBJECT)
         return about
 
     def projects(self, count: int) -> list[Json]:
@@ -199,7 +202,7 @@ class StudioClient:
             StudioError: unreachable or refused.
         """
         asked = {"page_size": count, "ordering": "-created_at"}
-        return list(self._call("GET", "/api/projects/", params=asked)["results"])
+        return list(self._call("GET", "/api/projects/", shapes.PROJECTS, params=asked)["results"])
 
     def project(self, project_id: int) -> Json:
         """A project's settings: `title`, `label_config`, `task_number` and more.
@@ -207,7 +210,7 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused; an unknown project is refused.
         """
-        project: Json = self._call("GET", f"/api/projects/{project_id}/")
+        project: Json = self._call("GET", f"/api/projects/{project_id}/", shapes.PROJECT)
         return project
 
     def model_versions(self, project_id: int) -> Json:
@@ -227,7 +230,7 @@ class StudioClient:
         """
         path = f"/api/projects/{project_id}/model-versions/"
         asked = {"extended": "true", "include_live_models": "true"}
-        versions: Json = self._call("GET", path, params=asked)
+        versions: Json = self._call("GET", path, shapes.VERSIONS, params=asked)
         return versions
 
     def set_model_version(self, project_id: int, version: str) -> None:
@@ -338,10 +341,9 @@ class StudioClient:
 
     def _tasks(self, project_id: int, query: Json, count: int) -> tuple[list[Json], int]:
         shown = {"hiddenColumns": {"explore": HIDDEN_COLUMNS, "labeling": HIDDEN_COLUMNS}}
-        asked = {"project": project_id, "page": 1, "page_size": count}
-        page = self._call(
-            "GET", "/api/tasks/", params={**asked, "query": json.dumps({**query, **shown})}
-        )
+        asked: Json = {"project": project_id, "page": 1, "page_size": count}
+        asked["query"] = json.dumps({**query, **shown})
+        page = self._call("GET", "/api/tasks/", shapes.TASKS, params=asked)
         return list(page["tasks"]), int(page["total"])
 
     def annotations(self, task_id: int) -> list[Json]:
@@ -350,7 +352,8 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused.
         """
-        annotations: Sequence[Json] = self._call("GET", f"/api/tasks/{task_id}/annotations/")
+        path = f"/api/tasks/{task_id}/annotations/"
+        annotations: Sequence[Json] = self._call("GET", path, shapes.ANNOTATIONS)
         return sorted(annotations, key=lambda annotation: int(annotation["id"]))
 
     def annotation(self, annotation_id: int) -> Json | None:
@@ -359,7 +362,7 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused.
         """
-        return self._found(f"/api/annotations/{annotation_id}/")
+        return self._found(f"/api/annotations/{annotation_id}/", shapes.ANNOTATION)
 
     def prediction(self, prediction_id: int) -> Json | None:
         """One stored prediction, masks included; None where there is none of that id.
@@ -367,7 +370,7 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused.
         """
-        return self._found(f"/api/predictions/{prediction_id}/")
+        return self._found(f"/api/predictions/{prediction_id}/", shapes.PREDICTION)
 
     def backend_versions(self, backend_id: int) -> Json:
         """What a connected backend answers to /versions: Label Studio asks it now.
@@ -379,7 +382,8 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused, as when the backend does not answer.
         """
-        versions: Json = self._call("GET", f"/api/ml/{backend_id}/versions")
+        path = f"/api/ml/{backend_id}/versions"
+        versions: Json = self._call("GET", path, shapes.TOLD_VERSIONS)
         return versions
 
     def webhooks(self, project_id: int) -> list[Json]:
@@ -388,7 +392,8 @@ class StudioClient:
         Raises:
             StudioError: unreachable or refused.
         """
-        return list(self._call("GET", "/api/webhooks/", params={"project": project_id}))
+        asked = {"project": project_id}
+        return list(self._call("GET", "/api/webhooks/", shapes.WEBHOOKS, params=asked))
 
     def set_webhook_headers(self, webhook: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         """Have a webhook carry these headers instead of those that it has.
@@ -401,64 +406,101 @@ class StudioClient:
         body = {"headers": dict(headers), "actions": webhook.get("actions") or []}
         self._call("PATCH", f"/api/webhooks/{webhook['id']}/", json=body)
 
-    def _found(self, path: str) -> Json | None:
+    def _found(self, path: str, shape: TypeAdapter[Any]) -> Json | None:
         try:
-            found: Json = self._call("GET", path)
+            found: Json = self._call("GET", path, shape)
         except StudioError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
         return found
 
-    def _call(self, method: str, path: str, **options: Any) -> Any:
-        """One call; the decoded JSON of a 2xx answer, None for one without content."""
+    def _call(
+        self, method: str, path: str, shape: TypeAdapter[Any] = shapes.ANYTHING, **options: Any
+    ) -> Any:
+        """One call; the decoded JSON of a 2xx answer, None for one without content.
+
+        Args:
+            method: of HTTP.
+            path: of the address.
+            shape: what the answer must hold.
+            options: as in requests.
+
+        Raises:
+            StudioError: unreachable or refused, or the answer cannot be used.
+        """
+        call = f"{method} {path}"
         try:
-            response = self._send(method, path, options)
+            response, body = self._send(method, path, options)
             if response.status_code == HTTPStatus.UNAUTHORIZED:
                 self._credentials.forget()  # an access token may be withdrawn before its time
-                response = self._send(method, path, options)
-            if response.ok and not response.is_redirect:
-                return None if response.status_code == HTTPStatus.NO_CONTENT else response.json()
+                response, body = self._send(method, path, options)
         except requests.RequestException as error:
-            raise _unreachable(f"{method} {path}", self._url, error) from error
+            raise _unreachable(call, self._url, error) from error
         except CredentialsError as error:
             transient = error.transient
             raise StudioError(str(error), retry=transient, doubtful=not transient) from error
-        raise _refused(f"{method} {path}", response)
+        if not response.ok or response.is_redirect:
+            raise _refused(call, response, body)
+        if response.status_code == HTTPStatus.NO_CONTENT and shape is shapes.ANYTHING:
+            return None
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise _unusable(call, self._url, type(error).__name__) from None
+        if why := shapes.misfit(answer, shape):
+            raise _unusable(call, self._url, why)
+        return answer
 
-    def _send(self, method: str, path: str, options: Mapping[str, Any]) -> requests.Response:
-        return self._session.request(
+    def _send(
+        self, method: str, path: str, options: Mapping[str, Any]
+    ) -> tuple[requests.Response, bytes]:
+        """The answer and its body, which ends at a limit of bytes and seconds."""
+        deadline = time.monotonic() + MOST_READS * self._timeout[1]
+        with self._session.request(
             method,
             self._url + path,
             headers={"Authorization": self._credentials.authorization()},
             timeout=self._timeout,
             allow_redirects=False,  # they could carry the token elsewhere
+            stream=True,
             **options,
-        )
+        ) as response:
+            return response, receive(response, MOST_BYTES, deadline)
+
+
+def _regions(prediction: Json) -> list[Json]:
+    """What a prediction shows; other programs may have stored what is no list of regions."""
+    result = prediction.get("result")
+    return [each for each in result if isinstance(each, dict)] if isinstance(result, list) else []
 
 
 def _unreachable(call: str, url: str, error: requests.RequestException) -> StudioError:
-    """No answer, or none that is JSON: Label Studio is down, starting, or not at this address."""
+    """No answer, or no end of it: Label Studio is down, starting, or not at this address."""
     permanent = (
         requests.exceptions.InvalidURL,
         requests.exceptions.MissingSchema,
         requests.exceptions.InvalidSchema,
     )
+    return _unusable(call, url, type(error).__name__, retry=not isinstance(error, permanent))
+
+
+def _unusable(call: str, url: str, why: str, *, retry: bool = True) -> StudioError:
     return StudioError(
-        f"Label Studio at {url} gave no usable answer to {call} ({type(error).__name__}); "
+        f"Label Studio at {url} gave no usable answer to {call} ({why}); "
         "check that it is up and that LABEL_STUDIO_URL is its address",
-        retry=not isinstance(error, permanent),
+        retry=retry,
     )
 
 
-def _refused(call: str, response: requests.Response) -> StudioError:
+def _refused(call: str, response: requests.Response, body: bytes) -> StudioError:
     """Label Studio's answer as an error with its own words and a way out."""
     status = response.status_code
     if response.is_redirect:
         way_out = f"it points to {response.headers['Location']}: set LABEL_STUDIO_URL accordingly"
     else:
         way_out = WAYS_OUT.get(status, "see Label Studio's log")
-    said = _said(response)
+    said = _said(body)
     words = said.get("validation_errors") or said.get("detail") or ""
     reason = f": {str(words)[:300]}" if words else ""
     foreign = not said and status not in FINAL  # somebody before Label Studio says it
@@ -470,13 +512,13 @@ def _refused(call: str, response: requests.Response) -> StudioError:
     )
 
 
-def _said(response: requests.Response) -> Json:
+def _said(body: bytes) -> Json:
     """Label Studio's own words; empty when the body is no JSON object."""
     try:
-        body = response.json()
-    except requests.JSONDecodeError:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
         return {}
-    return body if isinstance(body, dict) else {}
+    return said if isinstance(said, dict) else {}
 
 
 def behind(task_id: int) -> Json:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 
+from backend.studio import shapes
 from backend.studio.client import StudioClient, StudioError, behind
 from dgl_rsis.types import Json
 
@@ -57,5 +58,5 @@ class StudioSource(StudioClient):
     def _page(self, project_id: int, last: int) -> list[Json]:
         asked = {"project": project_id, "page": 1, "page_size": PAGE, "fields": "all"}
         query = json.dumps(behind(last))
-        page = self._call("GET", "/api/tasks/", params={**asked, "query": query})
+        page = self._call("GET", "/api/tasks/", shapes.TASKS, params={**asked, "query": query})
         return list(page["tasks"])

@@ -4,7 +4,9 @@ import json
 import logging
 import os
 import pickle
+import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from workers.processes.model_worker import ModelWorker
 from workers.queue.client import SegmentClient
 from workers.queue.connection import AllowedJob, open_queue
 from workers.queue.packing import unpacked
-from workers.queue.recovery import recover
+from workers.queue.recovery import queue_due, recover
 from workers.queue.replies import Failure, look_up, reply_key
 
 CALL = [SEGMENT_FUNCTION, None, [{}], {}]
@@ -96,6 +98,40 @@ def test_a_worker_drops_it_and_goes_on(
     assert queue.job_ids == []
     assert queue.intermediate_queue.get_job_ids() in ([], ["rubbish"])  # by name alone: settled
     assert queue.scheduled_job_registry.get_job_ids() == []
+    assert "Traceback" not in caplog.text
+
+
+OTHER_TYPES: dict[str, Callable[[Redis, str], object]] = {
+    "text": lambda redis, key: redis.set(key, b"\xff{"),
+    "a list": lambda redis, key: redis.rpush(key, "x"),
+    "a set": lambda redis, key: redis.sadd(key, "x"),
+    "a timetable": lambda redis, key: redis.zadd(key, {"x": 1.0}),
+    "a stream": lambda redis, key: redis.xadd(key, {"x": "y"}),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_TYPES)
+def test_what_is_no_job_at_all_is_dropped(
+    redis: Redis, queue: Queue, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """Whatever stands under a job's name, waiting, taken, begun or to be tried again."""
+    caplog.set_level(logging.INFO)
+    names = ("waiting", "taken", "begun", "later")
+    for name in names:
+        OTHER_TYPES[kind](redis, AllowedJob.key_for(name))
+    redis.rpush(queue.key, "waiting")
+    redis.rpush(queue.intermediate_queue.key, "taken")
+    redis.zadd(queue.started_job_registry.key, {"begun:run": time.time() + 60})
+    redis.zadd(queue.scheduled_job_registry.key, {"later": 1.0})
+    client = SegmentClient(redis)
+    asked = SegmentRequest(picture(), (Label("bright"),), VERSION)
+    client.submit([asked])
+    worker = ModelWorker(queue, fake_bench(redis), "cpu")
+    worker.run(burst=True)
+    assert isinstance(client.look_up([asked.key])[asked.key], SegmentReply)
+    assert redis.exists(AllowedJob.key_for("waiting")) == 0
+    assert queue_due(queue) == []
+    assert redis.zscore(queue.scheduled_job_registry.key, "later") is None
     assert "Traceback" not in caplog.text
 
 

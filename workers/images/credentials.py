@@ -6,15 +6,20 @@ short-lived access tokens (`POST /api/token/refresh`); sent directly it is answe
 
 import base64
 import json
+import re
 import threading
 import time
 from typing import Any
 
 import requests
 
+from workers.receiving import receive
+
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 MARGIN_SECONDS = 30.0  # an access token is renewed before it expires, not after
+MOST_BYTES = 1024 * 1024  # of an answer that holds a token
+HEADER_WORD = re.compile("[!-~]+")
 SHORTEST_SECONDS = 5.0  # even of a token that expires within the margin
 
 
@@ -70,7 +75,7 @@ class Credentials:
         self._access = self._exchange()
         claims = _claims(self._access)
         # Counted from the token's own clock: the two machines' clocks may differ.
-        lifetime = float(claims.get("exp", 0.0)) - float(claims.get("iat", time.time()))
+        lifetime = _number(claims.get("exp"), 0.0) - _number(claims.get("iat"), time.time())
         self._renew_at = time.monotonic() + max(SHORTEST_SECONDS, lifetime - MARGIN_SECONDS)
 
     def _exchange(self) -> str:
@@ -78,36 +83,46 @@ class Credentials:
         try:
             with requests.Session() as session:
                 session.trust_env = False  # no .netrc, no proxy: the key goes to Label Studio only
-                answer = session.post(
+                deadline = time.monotonic() + READ_SECONDS
+                with session.post(
                     address,
                     json={"refresh": self._key},
                     timeout=(CONNECT_SECONDS, READ_SECONDS),
                     allow_redirects=False,
                     verify=self._verify,
-                )
+                    stream=True,
+                ) as answer:
+                    status, body = answer.status_code, receive(answer, MOST_BYTES, deadline)
         except requests.RequestException as error:
             raise CredentialsError(
                 f"Label Studio cannot be reached at {address} ({type(error).__name__}): "
                 "check LABEL_STUDIO_URL",
                 transient=True,
             ) from None
-        return _access_token(answer, address)
+        return _access_token(status, body, address)
 
 
-def _access_token(answer: requests.Response, address: str) -> str:
-    if answer.status_code == requests.codes.ok:
-        try:
-            return str(answer.json()["access"])
-        except (ValueError, KeyError, TypeError):
-            raise CredentialsError(
-                f"{address} answered without an access token: check LABEL_STUDIO_URL",
-                transient=False,
-            ) from None
-    raise CredentialsError(
-        f"{address} refused the personal access token (HTTP {answer.status_code}): it is expired "
-        "or revoked, make a new one under Account & Settings and set LABEL_STUDIO_API_KEY",
-        transient=answer.status_code >= requests.codes.server_error,
-    )
+def _access_token(status: int, body: bytes, address: str) -> str:
+    if status != requests.codes.ok:
+        raise CredentialsError(
+            f"{address} refused the personal access token (HTTP {status}): it is expired "
+            "or revoked, make a new one under Account & Settings and set LABEL_STUDIO_API_KEY",
+            transient=status >= requests.codes.server_error,
+        )
+    try:
+        token = json.loads(body)["access"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        token = None
+    if not isinstance(token, str) or not HEADER_WORD.fullmatch(token):
+        raise CredentialsError(
+            f"{address} answered without an access token: check LABEL_STUDIO_URL",
+            transient=False,
+        )
+    return token
+
+
+def _number(value: Any, otherwise: float) -> float:
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e12 else otherwise
 
 
 def _claims(token: str) -> dict[str, Any]:
@@ -118,6 +133,6 @@ def _claims(token: str) -> dict[str, Any]:
     body = parts[1] + "=" * (-len(parts[1]) % 4)
     try:
         claims = json.loads(base64.urlsafe_b64decode(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}

@@ -15,11 +15,11 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import requests
 from requests_hardened.ip_filter import InvalidIPAddress
-from urllib3.exceptions import HTTPError
 
 from workers.images.addresses import PublicAdapter
 from workers.images.credentials import Credentials, CredentialsError
 from workers.images.storages import LINK, StorageLink, read_link
+from workers.receiving import BrokenOffError, TooLongError, TooSlowError, receive
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ SILENCE_SECONDS = 15.0  # longest wait for the next byte
 MOST_REDIRECTS = 5
 DOTS = frozenset({".", ".."})
 MOST_DECODINGS = 4  # of a path: the last one has to change nothing
-CHUNK_BYTES = 64 * 1024
 LONGEST_SHOWN = 120
 PORTS = {"http": 80, "https": 443}
 # What Label Studio answers for good, but also while a proxy, a login or a key is being changed.
@@ -245,24 +244,14 @@ class Downloader:
         )
 
     def _body(self, answer: requests.Response, deadline: float, name: str) -> bytes:
-        declared = answer.headers.get("Content-Length", "")
-        if declared.isdigit() and int(declared) > self.max_bytes:
-            raise too_large(name, int(declared), self.max_bytes)
-        body = bytearray()
         try:
-            # `read1` returns what one read of the socket gave. `iter_content` waits for a whole
-            # chunk, so a server that drips would never meet the deadline.
-            while chunk := answer.raw.read1(CHUNK_BYTES, decode_content=True):
-                body += chunk
-                if len(body) > self.max_bytes:
-                    raise too_large(name, len(body), self.max_bytes)
-                if time.monotonic() > deadline:
-                    raise self._too_slow(name)
-        except (HTTPError, OSError) as error:
-            raise FetchError(
-                f"{name} broke off after {len(body)} bytes ({type(error).__name__})", transient=True
-            ) from None
-        return bytes(body)
+            return receive(answer, self.max_bytes, deadline)
+        except TooLongError as error:
+            raise too_large(name, error.size, self.max_bytes) from None
+        except TooSlowError:
+            raise self._too_slow(name) from None
+        except BrokenOffError as error:
+            raise FetchError(f"{name} broke off {error}", transient=True) from None
 
     def _too_slow(self, name: str) -> FetchError:
         return FetchError(

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Self
 
 from redis import Redis
-from rq.utils import as_text
 
 from workers.messages import (
     DELIVERY_QUEUE,
@@ -20,7 +19,7 @@ from workers.messages import (
     SegmentRequest,
     Served,
 )
-from workers.queue import failures, heartbeats, reach, replies, windows
+from workers.queue import failures, heartbeats, notes, reach, replies, windows
 from workers.queue.asking import MOST_WAITING, RESERVE, Asking, parts
 from workers.queue.asking import refused as no_room
 from workers.queue.cancelling import Cancelling
@@ -254,7 +253,7 @@ class SegmentClient(Claims):
     def is_coming(self, key: str) -> bool:
         """Whether a request waits or is in work, so that there will be an answer."""
         status = self._redis.hget(AllowedJob.key_for(segment_job_id(key)), "status")
-        return status is not None and as_text(status) not in ("finished", "failed")
+        return status is not None and notes.text(status) not in ("finished", "failed")
 
     @reaching_redis()
     def answered(self, keys: Sequence[str]) -> set[str]:
@@ -333,7 +332,7 @@ class SegmentClient(Claims):
     def sought(self, project: str, label: str) -> str:
         """The digest of the look that a project is searched for; empty for none."""
         held = self._redis.hget(_sought_key(project), label)
-        return "" if held is None else as_text(held)
+        return "" if held is None else notes.text(held)
 
     @reaching_redis()
     def deliver(

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
-from redis import Redis, RedisError
+from redis import Redis, RedisError, ResponseError
 from rq import Queue, Retry
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
@@ -24,7 +24,7 @@ from workers.messages import (
     WINDOW_FUNCTION,
 )
 from workers.queue.packing import unpacked
-from workers.queue.server_errors import explain
+from workers.queue.server_errors import explain, is_of_another_type
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +147,19 @@ class AllowedJob(Job):
             raise NoSuchJobError("no job has such an id")
         return super().fetch(id, *args, **kwargs)
 
+    def refresh(self) -> None:
+        """Read the fields of the job; what stands under its name and is no job is deleted.
+
+        Raises:
+            NoSuchJobError: there is none, or it cannot be read.
+        """
+        try:
+            super().refresh()  # type: ignore[no-untyped-call]
+        except ResponseError as error:
+            if not is_of_another_type(error):
+                raise
+            self._drop(error)
+
     def restore(self, raw_data: Mapping[bytes, bytes]) -> None:
         """Take the fields of a job from Redis, as far as they are those of a job.
 
@@ -168,13 +181,16 @@ class AllowedJob(Job):
         except NoSuchJobError:
             raise
         except Exception as error:
-            log.warning(
-                "job %s is dropped: what Redis holds of it cannot be read (%s)",
-                ascii(self.id)[:200],
-                type(error).__name__,
-            )
-            self.connection.delete(self.key)
-            raise NoSuchJobError("what Redis holds of it cannot be read") from None
+            self._drop(error)
+
+    def _drop(self, error: Exception) -> NoReturn:
+        log.warning(
+            "job %s is dropped: what Redis holds of it cannot be read (%s)",
+            ascii(self.id)[:200],
+            type(error).__name__,
+        )
+        self.connection.delete(self.key)
+        raise NoSuchJobError("what Redis holds of it cannot be read") from None
 
     def _is_call(self) -> bool:
         """Whether what is to be called is a name, and, where it may be, with one request."""

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from redis import Redis
-from rq.utils import as_text
 
 from workers.messages import (
     DELIVERY_QUEUE,
@@ -22,6 +21,7 @@ from workers.messages import (
     learn_job_id,
     names,
 )
+from workers.queue import notes
 from workers.queue.connection import (
     FAILED_SECONDS,
     FINISHED_SECONDS,
@@ -126,7 +126,7 @@ class CorrectionsClient:
     @reaching_redis()
     def early(self) -> list[str]:
         """Annotations that `note_early` kept, of whatever project."""
-        return sorted({as_text(each) for each in self._redis.lrange(EARLY_KEY, 0, -1)})
+        return sorted({notes.text(each) for each in self._redis.lrange(EARLY_KEY, 0, -1)})
 
     @reaching_redis()
     def known(self, project: str) -> Mapping[str, str]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from redis import Redis
-from rq.utils import as_text
 
 from workers.queue import notes
 
@@ -60,4 +59,7 @@ def last(redis: Redis) -> list[TaskFailure]:
 
 def counts(redis: Redis) -> dict[str, int]:
     """How many tasks were ever given up, by stage."""
-    return {as_text(stage): int(count) for stage, count in redis.hgetall(COUNTS_KEY).items()}
+    return {
+        notes.text(stage): int(notes.number(count))
+        for stage, count in redis.hgetall(COUNTS_KEY).items()
+    }

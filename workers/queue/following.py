@@ -22,9 +22,9 @@ import time
 import uuid
 
 from redis import Redis
-from rq.utils import as_text
 
 from workers.messages import DELIVERY_QUEUE, FOLLOW_FUNCTION
+from workers.queue import notes
 from workers.queue.connection import (
     FAILED_SECONDS,
     FINISHED_SECONDS,
@@ -173,7 +173,7 @@ class FollowingClient:
     def note(self, project: str) -> str:
         """What a person has to set in Label Studio, as a text for them; empty for nothing."""
         note = self._redis.get(key_of(project, "note"))
-        return "" if note is None else as_text(note)
+        return "" if note is None else notes.text(note)
 
     def _put(
         self, project: str, seconds: float, *, quiet: bool = False, front: bool = False

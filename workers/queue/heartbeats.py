@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 
 from redis import Redis
-from rq.utils import as_text
 
 from workers.queue import notes
 
@@ -129,7 +128,7 @@ def beats(redis: Redis) -> list[Heartbeat]:
 
     Those gone silent are struck off the list.
     """
-    names = sorted(as_text(name) for name in redis.smembers(WORKERS_KEY))
+    names = sorted(notes.text(name) for name in redis.smembers(WORKERS_KEY))
     if not names:
         return []
     with redis.pipeline(transaction=False) as pipe:

@@ -16,8 +16,8 @@ import secrets
 from dataclasses import asdict, dataclass
 
 from redis import Redis
-from rq.utils import as_text
 
+from workers.queue import notes
 from workers.queue.connection import reaching_redis
 
 SECRET_KEY = "dgl:secret"
@@ -73,7 +73,7 @@ class Identity:
         if named is None:
             return ""
         former = self._redis.get(FORMER_KEY)
-        valid = [self._secret(), *([as_text(former)] if former is not None else [])]
+        valid = [self._secret(), *([notes.text(former)] if former is not None else [])]
         # No short cut: how long it takes must not tell which of the two is nearer.
         same = [hmac.compare_digest(_token(named[1], secret), token) for secret in valid]
         return named[1] if any(same) else ""
@@ -94,19 +94,19 @@ class Identity:
             pipe.set(CHALLENGE_KEY, nonce, nx=True)
             pipe.expire(CHALLENGE_KEY, CHALLENGE_SECONDS)
             pipe.get(CHALLENGE_KEY)
-            return as_text(pipe.execute()[2])
+            return notes.text(pipe.execute()[2])
 
     @reaching_redis()
     def challenged(self) -> str:
         """The nonce to answer with; empty while nobody asks."""
         held = self._redis.get(CHALLENGE_KEY)
-        return "" if held is None else as_text(held)
+        return "" if held is None else notes.text(held)
 
     @reaching_redis()
     def connection(self, project: str) -> Connection | None:
         """What was found out about a project a moment ago; None for nothing."""
         held = self._redis.get(_connected_key(project))
-        return None if held is None else Connection(**json.loads(held))
+        return notes.read(Connection, held)
 
     @reaching_redis()
     def remember(self, project: str, connection: Connection) -> None:
@@ -140,7 +140,7 @@ class Identity:
             self._redis.set(SECRET_KEY, secrets.token_hex(SECRET_BYTES), nx=True)
             held = self._redis.get(SECRET_KEY)
         assert held is not None, "it was made just now"
-        return as_text(held)
+        return notes.text(held)
 
 
 def _token(project: str, secret: str) -> str:

@@ -14,12 +14,12 @@ a worker knows keys and no projects.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 from redis import Redis
 from redis.client import Pipeline
-from rq.utils import as_text
 
+from workers.queue import notes
 from workers.queue.connection import STORED_TASK, reaching_redis
 from workers.queue.moves import ASK, LETTERS, SETTLE
 
@@ -186,7 +186,13 @@ class Ledger:
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zrevrange(LEDGER_KEY, 0, most - 1, withscores=True)
             (listed,) = pipe.execute()
-        return self._summaries([(as_text(name), float(changed)) for name, changed in listed])
+        return self._summaries(
+            [
+                (name, float(changed))
+                for name, changed in ((notes.text(name), changed) for name, changed in listed)
+                if STORED_TASK.fullmatch(name)
+            ]
+        )
 
     @reaching_redis()
     def project(self, project: str) -> Summary | None:
@@ -253,7 +259,7 @@ class Ledger:
         return [
             (task, former.key)
             for (task, key), value in zip(wanted.items(), held, strict=True)
-            if value is not None
+            if _is_entry(value)
             and (former := _entry(task, value, 0.0, None)).state in OPEN
             and former.config
             and former.key != key
@@ -272,7 +278,7 @@ class Ledger:
         placed = [(each, changed) for part in ranges for each, changed in part]
         if len(states) > 1:
             placed = sorted(placed, key=lambda each: -each[1])[start : start + count]
-        return self._read(project, [(as_text(task), changed) for task, changed in placed])
+        return self._read(project, [(notes.text(task), changed) for task, changed in placed])
 
     @reaching_redis()
     def oldest(self, project: str, state: State, count: int, start: int = 0) -> list[Entry]:
@@ -280,7 +286,7 @@ class Ledger:
         with self._redis.pipeline(transaction=False) as pipe:  # whose answers have no types
             pipe.zrange(_set(project, state), start, start + count - 1, withscores=True)
             (placed,) = pipe.execute()
-        return self._read(project, [(as_text(task), changed) for task, changed in placed])
+        return self._read(project, [(notes.text(task), changed) for task, changed in placed])
 
     @reaching_redis()
     def entry(self, project: str, task_id: str) -> Entry | None:
@@ -303,7 +309,7 @@ class Ledger:
         return [
             _entry(task, value, float(changed), reason)
             for (task, changed), value, reason in zip(placed, values, reasons, strict=True)
-            if value is not None  # moved away between the two questions
+            if _is_entry(value)  # else moved away between the two questions
         ]
 
     @property
@@ -327,6 +333,11 @@ def _tail(key: str, config: str, asked: float) -> bytes:
     digest = bytes.fromhex(config) if len(config) == 2 * CONFIG_BYTES else b""
     seconds = int(asked).to_bytes(TIME_BYTES, "big")
     return bytes.fromhex(key).ljust(KEY_BYTES, b"\0") + digest.ljust(CONFIG_BYTES, b"\0") + seconds
+
+
+def _is_entry(value: bytes | None) -> TypeGuard[bytes]:
+    """Whether it is what `_tail` wrote, behind the letter of a state."""
+    return value is not None and len(value) > KEY_BYTES and chr(value[0]) in LETTERS
 
 
 def _entry(task: str, value: bytes, changed: float, reason: bytes | None) -> Entry:

@@ -5,8 +5,12 @@ besides is left out, and what is no such record at all counts as none.
 """
 
 import json
-from dataclasses import asdict, fields
+import math
+from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -26,11 +30,62 @@ def read(kind: type[Record], stored: bytes | str | None) -> Record | None:
         kind: a dataclass of JSON types.
         stored: what the server has.
     """
+    every = read_all(kind, stored, one=True)
+    return every[0] if every else None
+
+
+def read_all(kind: type[Record], stored: bytes | str | None, *, one: bool = False) -> list[Record]:
+    """Records that were left as a list; without what is none.
+
+    Args:
+        kind: a dataclass of JSON types.
+        stored: what the server has.
+        one: it is a record by itself.
+    """
     if stored is None:
-        return None
+        return []
     try:
         told = json.loads(stored)
-        known = {field.name for field in fields(kind)}
-        return kind(**{name: value for name, value in told.items() if name in known})
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, RecursionError):
+        return []
+    told = [told] if one else told
+    made = [_made(kind, each) for each in told] if isinstance(told, list) else []
+    return [each for each in made if each is not None]
+
+
+def text(stored: bytes | str) -> str:
+    """What the server has as text; what is no text has signs in it that stand for none."""
+    return stored if isinstance(stored, str) else stored.decode(errors="replace")
+
+
+def number(stored: bytes | str | None, otherwise: float = 0.0) -> float:
+    """What the server has as a finite number.
+
+    Args:
+        stored: what the server has.
+        otherwise: what counts where it has none, or what is none.
+    """
+    try:
+        read = float(stored) if stored is not None else otherwise
+    except ValueError:
+        return otherwise
+    return read if math.isfinite(read) else otherwise
+
+
+def _made(kind: type[Record], told: object) -> Record | None:
+    if not isinstance(told, dict) or not all(map(_is_finite, told.values())):
         return None
+    try:
+        made: Record = _adapter(kind).validate_python(told)
+    except ValidationError:
+        return None
+    return made
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+@cache
+def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
+    return TypeAdapter(kind)

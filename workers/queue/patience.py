@@ -21,7 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from workers.blocking import waiting
-from workers.queue.server_errors import REFUSED, explain
+from workers.queue.server_errors import FOREIGN, REFUSED, explain
 
 log = logging.getLogger(__name__)
 
@@ -123,12 +123,13 @@ class Patience(Retry):
 def may_pass(error: Exception) -> bool:
     """Whether the queue's server will take the same command at another time.
 
-    What it refuses for no known reason, and what it says of a command or a transaction, stays.
+    What it refuses for no known reason, or for what a key holds, and what it says of a command or a
+    transaction, stays.
     """
     if isinstance(error, OSError):
         return True
     known = isinstance(error, RedisConnectionError | RedisTimeoutError | ResponseError)
-    return known and (cause := explain(error)).passes and cause is not REFUSED
+    return known and (cause := explain(error)).passes and cause not in (REFUSED, FOREIGN)
 
 
 def _said(error: Exception) -> str:

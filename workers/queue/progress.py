@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from redis import Redis
-from rq.utils import as_text
 
+from workers.queue import notes
 from workers.queue.cancelling import Cancelling
 from workers.queue.connection import JOB_SECONDS
 from workers.queue.following import CALLED_SECONDS, key_of
@@ -116,8 +116,8 @@ class Following:
             self._redis.set(name, note)
         else:
             self._redis.delete(name)
-        return bool(note) and (before is None or as_text(before) != note)
+        return bool(note) and (before is None or notes.text(before) != note)
 
 
 def _texts(held: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {as_text(name): as_text(value) for name, value in held.items()}
+    return {notes.text(name): notes.text(value) for name, value in held.items()}

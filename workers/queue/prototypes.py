@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from redis import Redis
-from rq.utils import as_text
 
+from workers.queue import notes
 from workers.queue.shares import examples
 
 PROJECTS_KEY = "dgl:prototypes"
@@ -155,7 +155,7 @@ class PrototypeStore:
     def revision(self, project: str) -> str:
         """Of what would be used now; empty where there is nothing, or it is switched off."""
         off, revision = self._redis.mget(_key(project, "off"), _key(project, "revision"))
-        return "" if off is not None or revision is None else as_text(revision)
+        return "" if off is not None or revision is None else notes.text(revision)
 
     def is_off(self, project: str) -> bool:
         """Whether the project is switched off."""
@@ -180,7 +180,7 @@ class PrototypeStore:
         keys = [_key(project, kind) for kind in ("stamps", "shares", "digests", "revision")]
         digest = hashlib.sha256(share).hexdigest()[:16]
         revision = self._put(keys, [annotation, stamp, share, digest, self._max_bytes])
-        return None if revision is None else as_text(revision)
+        return None if revision is None else notes.text(revision)
 
     def remove(self, project: str, annotations: Sequence[str]) -> None:
         """Take annotations back, for good: they were deleted."""
@@ -190,7 +190,7 @@ class PrototypeStore:
     def tasks(self, project: str) -> Mapping[str, str]:
         """The annotations that are known, each with its task, by ids."""
         held = self._redis.hgetall(_key(project, "tasks"))
-        return {as_text(annotation): as_text(task) for annotation, task in held.items()}
+        return {notes.text(annotation): notes.text(task) for annotation, task in held.items()}
 
     def shares(self, project: str) -> tuple[str, Mapping[str, bytes]]:
         """The revision, and the shares of all annotations by id, as of one moment."""
@@ -198,12 +198,14 @@ class PrototypeStore:
             pipe.get(_key(project, "revision"))
             pipe.hgetall(_key(project, "shares"))
             revision, held = pipe.execute()
-        shares = {as_text(annotation): share for annotation, share in held.items()}
-        return "" if revision is None else as_text(revision), shares
+        shares = {notes.text(annotation): share for annotation, share in held.items()}
+        return "" if revision is None else notes.text(revision), shares
 
     def projects(self) -> list[str]:
         """Those that learnt something or were switched off."""
-        return sorted((as_text(each) for each in self._redis.smembers(PROJECTS_KEY)), key=by_number)
+        return sorted(
+            (notes.text(each) for each in self._redis.smembers(PROJECTS_KEY)), key=by_number
+        )
 
     def amounts(self, projects: Sequence[str]) -> list[Amount]:
         """How much is kept of each of some projects, in one round trip."""

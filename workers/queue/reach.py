@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 
 from redis import Redis
-from rq.utils import as_text
+
+from workers.queue import notes
 
 STUDIO_KEY = "dgl:studio"
 KEPT_SECONDS = 2 * 3600  # longer than a delivery waits for its next try
@@ -60,5 +61,6 @@ def answers(redis: Redis) -> None:
 
 def refusal(redis: Redis) -> Refusal | None:
     """Since when and why Label Studio takes nothing; None while it does."""
-    held = {as_text(name): as_text(value) for name, value in redis.hgetall(STUDIO_KEY).items()}
-    return Refusal(float(held["since"]), held.get("cause", "")) if "since" in held else None
+    held = redis.hgetall(STUDIO_KEY)
+    since = notes.number(held.get(b"since"))
+    return Refusal(since, notes.text(held.get(b"cause", b""))) if since else None

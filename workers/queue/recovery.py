@@ -17,7 +17,6 @@ from redis import Redis
 from rq import Queue
 from rq.executions import Execution
 from rq.job import Job
-from rq.utils import as_text
 
 from workers.messages import (
     DELIVERY_FUNCTION,
@@ -27,7 +26,7 @@ from workers.messages import (
     DeliveryRequest,
     SegmentRequest,
 )
-from workers.queue import failures, tallies
+from workers.queue import failures, notes, tallies
 from workers.queue.claims import claim_key
 from workers.queue.connection import FAILED_SECONDS, JOB_ID, open_queue
 from workers.queue.failures import TaskFailure
@@ -59,7 +58,10 @@ if ARGV[1] == 'started' then
 else
   removed = redis.call('LREM', KEYS[1], 1, ARGV[2])
 end
-local status = redis.call('HGET', KEYS[2], 'status')
+local status = nil
+if redis.call('TYPE', KEYS[2])['ok'] == 'hash' then
+  status = redis.call('HGET', KEYS[2], 'status')
+end
 if status == 'scheduled' and not redis.call('ZSCORE', KEYS[4], ARGV[3]) then status = ARGV[1] end
 if removed == 0 or status ~= ARGV[1] then return 'settled' end
 if redis.call('HINCRBY', KEYS[2], 'recoveries', 1) > tonumber(ARGV[4]) then
@@ -78,7 +80,7 @@ _QUEUE_DUE = """
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
 for _, id in ipairs(due) do
   redis.call('ZREM', KEYS[1], id)
-  if redis.call('EXISTS', ARGV[2] .. id) == 1 then
+  if redis.call('TYPE', ARGV[2] .. id)['ok'] == 'hash' then
     redis.call('HSET', ARGV[2] .. id, 'status', 'queued')
     redis.call('RPUSH', KEYS[2], id)
   end
@@ -92,7 +94,7 @@ local waiting = redis.call('LRANGE', KEYS[1], 0, -1)
 for _, later in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do table.insert(waiting, later) end
 for i = #waiting, 1, -1 do
   local job = ARGV[1] .. waiting[i]
-  if redis.call('EXISTS', job) == 1 then
+  if redis.call('TYPE', job)['ok'] == 'hash' then
     redis.call('HSET', job, 'origin', ARGV[2], 'status', 'queued')
     redis.call('LPUSH', KEYS[2], waiting[i])
   end
@@ -122,7 +124,7 @@ def queue_due(queue: Queue) -> list[str]:
     prefix = queue.job_class.key_for("")
     keys = [queue.scheduled_job_registry.key, queue.key]
     script = queue.connection.register_script(_QUEUE_DUE)
-    return [as_text(job_id) for job_id in script(keys, [time.time(), prefix, MOST_DUE])]
+    return [notes.text(job_id) for job_id in script(keys, [time.time(), prefix, MOST_DUE])]
 
 
 def drop_unreadable(queue: Queue, *, all_that_waits: bool = False) -> None:

@@ -145,12 +145,21 @@ _UNREACHABLE = Cause(
     "the queue does not answer: check that its server runs and that REDIS_URL is right",
     passes=True,
 )
+FOREIGN = Cause(
+    "foreign",
+    "the queue's server holds something of another kind under a name that is used here: another "
+    "program, or somebody by hand, wrote it; give REDIS_URL a database of its own (the number at "
+    "its end), or empty this one",
+    passes=True,
+)
 REFUSED = Cause(
     "refused",
     "the queue's server refuses what it is asked, for no reason that is known here: its log and "
     "the worker's say more",
     passes=True,
 )
+
+_OTHER_TYPE = "WRONGTYPE"
 
 # Class of redis-py, what the message contains, the cause; the first that fits counts. Codes are
 # sought in messages since those of scripts and of refused transactions hold them in their middle.
@@ -186,6 +195,7 @@ _TABLE: tuple[tuple[type[RedisError], str, Cause], ...] = (
     (RedisError, "CERTIFICATE_REQUIRED", _NO_CERTIFICATE),
     (RedisError, "EOF occurred in violation of protocol", _HUNG_UP),
     (RedisError, "No such file or directory", _FILE),
+    (RedisError, _OTHER_TYPE, FOREIGN),
     (TimeoutError, "", _SILENT),
     (ResponseError, "", REFUSED),
 )
@@ -203,3 +213,8 @@ def explain(error: BaseException) -> Cause:
         if isinstance(error, kind) and part in text:
             return cause
     return _UNREACHABLE
+
+
+def is_of_another_type(error: BaseException) -> bool:
+    """Whether a key is there, and holds something else than what was asked of it."""
+    return explain(error) is FOREIGN

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from redis import Redis
-from rq.utils import as_text
+
+from workers.queue import notes
 
 SUPERVISORS_KEY = "dgl:supervisors"
 TOLD_SECONDS = 15  # a supervisor that said nothing for so long is gone
@@ -55,14 +56,14 @@ def tell(redis: Redis, supervisor: str, processes: Sequence[Supervised]) -> None
 
 def supervised(redis: Redis) -> list[Supervised]:
     """The processes of all supervisors that live."""
-    names = sorted(as_text(name) for name in redis.smembers(SUPERVISORS_KEY))
+    names = sorted(notes.text(name) for name in redis.smembers(SUPERVISORS_KEY))
     if not names:
         return []
     told = redis.mget([_key(name) for name in names])
     gone = [name for name, said in zip(names, told, strict=True) if said is None]
     if gone:
         redis.srem(SUPERVISORS_KEY, *gone)
-    return [Supervised(**each) for said in told if said is not None for each in json.loads(said)]
+    return [each for said in told for each in notes.read_all(Supervised, said)]
 
 
 def _key(supervisor: str) -> str:

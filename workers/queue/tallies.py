@@ -6,14 +6,14 @@ memory is bounded by the table below, whatever strangers send. A job costs one p
 """
 
 import contextlib
-import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from redis import Redis, RedisError
 from redis.client import Pipeline
-from rq.utils import as_text
+
+from workers.queue import notes
 
 TALLIES_KEY = "dgl:tallies"
 OTHER = "other"  # label of what the table does not name
@@ -160,7 +160,9 @@ def quietly(redis: Redis) -> Iterator[Pipeline]:
 
 def read(redis: Redis) -> Tallies:
     """All that was counted; one round trip."""
-    stored = {as_text(name): as_text(value) for name, value in redis.hgetall(TALLIES_KEY).items()}
+    stored = {
+        notes.text(name): notes.text(value) for name, value in redis.hgetall(TALLIES_KEY).items()
+    }
     counters, histograms = {}, {}
     for name, tally in TALLIES.items():
         labels = (*tally.values, OTHER)
@@ -184,8 +186,4 @@ def _distribution(
 
 def _number(stored: Mapping[str, str], name: str) -> float:
     """A number that is kept; 0 for what is none, which only a stranger to the table can write."""
-    try:
-        number = float(stored.get(name, 0))
-    except ValueError:
-        return 0.0
-    return number if math.isfinite(number) and number >= 0 else 0.0
+    return max(0.0, notes.number(stored.get(name)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis import Redis
 from rq import Queue
-from rq.utils import as_text, str_to_date
+from rq.utils import str_to_date
 
 from workers.messages import (
     DELIVERY_QUEUE,
@@ -16,6 +16,7 @@ from workers.messages import (
     SEGMENT_QUEUE,
     SegmentRequest,
 )
+from workers.queue import notes
 from workers.queue.connection import AllowedJob, open_queue
 from workers.queue.packing import unpacked
 
@@ -33,7 +34,7 @@ def oldest(redis: Redis) -> dict[str, float]:
         for key in keys:
             pipe.lindex(key, 0)
             pipe.lindex(key, -1)
-        ends = [None if end is None else as_text(end) for end in pipe.execute()]
+        ends = [None if end is None else notes.text(end) for end in pipe.execute()]
         for job_id in ends:
             pipe.hget(AllowedJob.key_for(job_id or ""), "created_at")
         ages = [_age(made) for made in pipe.execute()]

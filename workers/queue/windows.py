@@ -21,12 +21,11 @@ from typing import Any, Self
 
 from redis import Redis
 from rq.job import JobStatus
-from rq.utils import as_text
 
 from dgl_rsis.resolution import Source
 from dgl_rsis.types import Label
 from workers.messages import SEGMENT_QUEUE, WINDOW_FUNCTION
-from workers.queue import heartbeats
+from workers.queue import heartbeats, notes
 from workers.queue.connection import (
     FAILED_SECONDS,
     FINISHED_SECONDS,
@@ -203,7 +202,7 @@ def refuse(redis: Redis, scene_key: str, worker: str, why: str) -> None:
 
 def waiting(redis: Redis) -> int:
     """How many windows wait, of all versions; two round trips."""
-    names = [as_text(name) for name in redis.smembers("rq:queues")]
+    names = [notes.text(name) for name in redis.smembers("rq:queues")]
     keys = [name for name in names if name.startswith(f"rq:queue:{WINDOWS}")]
     with redis.pipeline(transaction=False) as pipe:
         for key in keys:
@@ -235,7 +234,7 @@ class WindowQueue:
     def refusals(self, scene_key: str) -> dict[str, str]:
         """Workers that could not read a scene of late → why."""
         held = self._redis.hgetall(_refusals_key(scene_key))
-        return {as_text(name): as_text(why) for name, why in held.items()}
+        return {notes.text(name): notes.text(why) for name, why in held.items()}
 
     @reaching_redis()
     def submit(self, requests: Sequence[WindowRequest]) -> None:
@@ -315,7 +314,7 @@ class WindowQueue:
             found = pipe.execute()
         pairs = zip(keys, found[::2], found[1::2], strict=True)
         return {
-            key: bool(judged) or (status is not None and as_text(status) not in _ENDED)
+            key: bool(judged) or (status is not None and notes.text(status) not in _ENDED)
             for key, judged, status in pairs
         }
 

@@ -73,6 +73,7 @@ class FakeStudio:
         troubles: HTTP statuses to answer with instead, one a call, the first first.
         record: the same with their time.
         outage: status to answer with instead, and until when, monotonic; as `troubles` otherwise.
+        instead: the body of every answer, with status 200; None for what belongs there.
         lose_answers: store what is posted, then answer 502: a proxy's time-out.
         delay: seconds before each answer.
         answers_late: seconds between reading a task's predictions and telling them.
@@ -99,6 +100,7 @@ class FakeStudio:
     troubles: list[int] = field(default_factory=list)
     record: list[Call] = field(default_factory=list)
     outage: tuple[int, float] = (0, 0.0)
+    instead: bytes | None = None
     lose_answers: bool = False
     delay: float = 0.0
     answers_late: float = 0.0
@@ -222,6 +224,8 @@ def _check_tokens(app: Flask, studio: FakeStudio) -> None:
             return _problem(401, "Invalid token.")
         if studio.troubles:
             return _trouble(studio.troubles.pop(0))
+        if studio.instead is not None:
+            return Response(studio.instead, mimetype="application/json")
         return None
 
     @app.post("/api/token/refresh/", strict_slashes=False)

@@ -24,6 +24,7 @@ from workers.queue.server_errors import explain
         (MovedError("3999 127.0.0.1:6381"), "cluster", False),
         (ResponseError("unknown command 'EVALSHA'"), "version", False),
         (ConnectionError("max number of clients reached"), "clients", True),
+        (ResponseError("WRONGTYPE Operation against a key script: 3f"), "foreign", True),
         (MasterNotFoundError("no sentinel"), "sentinel", True),
         (TimeoutError("Timeout reading from socket"), "silent", True),
         (ConnectionError("Error 111 connecting to queue:6379."), "unreachable", True),
