@@ -219,6 +219,8 @@ def model_version(clip: ClipModel, parameters: OvssParameters, *others: Any) -> 
     relevant = {key: value for key, value in asdict(parameters).items() if key != "batch"}
     relevant |= {type(other).__name__: asdict(other) for other in others}
     own = f"{clip.crop_side} {clip.dense_side} {clip.temperature}"
+    if clip.precision != "float32":
+        own += f" {clip.precision}"
     content = f"{clip.fingerprint} {own} {knowledge.fingerprint()} {sorted(relevant.items())}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     stem = clip.name.replace(":", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]

@@ -110,7 +110,11 @@ def crop_features(clip: ClipModel, crops: Tensor, batch: int) -> Tensor:
         (N, D) float32, L2 norm 1.
     """
     with torch.inference_mode():
-        parts = [clip.model.encode_image(standardised(clip, part)) for part in crops.split(batch)]
+        parts = []
+        for part in crops.split(batch):
+            shown = standardised(clip, part)
+            with clip.in_precision():
+                parts.append(clip.model.encode_image(shown))
         return F.normalize(torch.cat(parts).float(), dim=-1)  # (N, D)
 
 
@@ -210,9 +214,10 @@ def states_of(clip: ClipModel, tiling: Tiling, batch: int) -> Iterator[Tensor]:
     count = tiles_at_once(clip, tiling, batch)
     for first in range(0, len(tiling.starts), count):
         tiles = tiling.cut(tiling.starts[first : first + count]).to(clip.device) / 255
-        with torch.no_grad():
-            states = clip.tower.before_last(standardised(clip, tiles))
-        yield states
+        shown = standardised(clip, tiles)
+        with torch.no_grad(), clip.in_precision():
+            states = clip.tower.before_last(shown)
+        yield states.float()
 
 
 def blended(clip: ClipModel, tiling: Tiling, parts: Iterable[Tensor]) -> Tensor:

@@ -7,11 +7,12 @@ Any model of open_clip, from a folder or a checkpoint file; `dgl_rsis.clip.tower
 import hashlib
 import json
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from open_clip.modified_resnet import ModifiedResNet
@@ -35,6 +36,8 @@ from dgl_rsis.weights.identity import STARTER, fingerprint, is_closed
 
 log = logging.getLogger(__name__)
 
+Precision = Literal["float32", "bfloat16"]
+
 TEMPERATURE = 50.0
 PIXELS = "pixel_tower.safetensors"  # beside the weights; see `dgl_rsis.clip.pixel_tower`
 
@@ -55,6 +58,8 @@ class ClipModel:
         fingerprint: SHA-256 of the weight file, or of several, hexadecimal.
         device: where it lives.
         pixels: a tower for details that its patches are too large for; None for none.
+        precision: of the products inside of its image towers; what goes in and comes out, and all
+            that is made of it, is float32.
     """
 
     name: str
@@ -68,6 +73,15 @@ class ClipModel:
     fingerprint: str
     device: str
     pixels: PixelTower | None = None
+    precision: Precision = "float32"
+
+    def in_precision(self) -> AbstractContextManager[None]:
+        """For a pass of an image tower."""
+        device = torch.device(self.device).type
+        passing: AbstractContextManager[None] = torch.autocast(
+            device, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+        return passing
 
     @property
     def closed(self) -> bool:
@@ -98,7 +112,7 @@ def _opened(visual: VisionTransformer | ModifiedResNet | TimmModel) -> Tower:
     return TransformerTower(visual)
 
 
-def load_clip(name: str, device: str = "cpu") -> ClipModel:
+def load_clip(name: str, device: str = "cpu", precision: Precision = "float32") -> ClipModel:
     """Load a CLIP model for inference. Nothing is ever downloaded.
 
     Args:
@@ -107,11 +121,16 @@ def load_clip(name: str, device: str = "cpu") -> ClipModel:
             `pixel_tower.safetensors`; or "ARCH:FILE", an architecture that open_clip lists and a
             checkpoint of it ("ViT-B-32:models/RemoteCLIP-ViT-B-32.pt").
         device: "cpu" or "cuda:0".
+        precision: of the image towers.
 
     Raises:
         ModelError: no such file, architecture or device, a file that does not fit it, or an image
             tower whose insides are not known here.
     """
+    return replace(_loaded(name, device), precision=precision)
+
+
+def _loaded(name: str, device: str) -> ClipModel:
     require_device(device)
     if name == STARTER:
         return _from_folder(name, Path(str(files("starter"))) / "weights", device)

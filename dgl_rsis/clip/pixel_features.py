@@ -66,7 +66,8 @@ def pixel_features(clip: ClipModel, image: RGB) -> PixelFeatures | None:
         begin, end = top - first, min(top + band, rows) - first  # cells
         fine = slice(begin * cell // stride, end * cell // stride)
         with torch.no_grad():
-            said = clip.pixels(shown.to(memory_format=torch.channels_last))
+            with clip.in_precision():
+                said = clip.pixels(shown.to(memory_format=torch.channels_last)).float()
             unit = said.coordinates[0, :, fine].permute(1, 2, 0)  # (h, w, R)
             for some in unit.split(ROWS):
                 some /= torch.linalg.vector_norm(some, dim=-1, keepdim=True).clamp_min(1e-12)

@@ -233,8 +233,10 @@ def train_tower(
     torch.manual_seed(plan.seed)
     clip = replace(load_clip(str(weights)), pixels=None)
     before = load_clip(str(weights)).model.eval().requires_grad_(False)
-    towers = begun(backbone) if backbone.is_dir() else Towers(new_tower(clip, backbone), clip.model)
-    trainer = Trainer(plan, towers, _optimizers(towers, plan), state)
+    further = backbone.is_dir()
+    towers = begun(backbone) if further else Towers(new_tower(clip, backbone), clip.model)
+    optimizers = _optimizers(towers, plan, further=further)
+    trainer = Trainer(plan, towers, optimizers, state)
     trainer.resume("cpu")
     seed = plan.seed + 1000 * rank() + trainer.step
     torch.manual_seed(seed)
@@ -243,6 +245,8 @@ def train_tower(
     averaged = cast(Towers, trainer.averaged.module)
 
     def losses() -> list[Tensor]:
+        if further:
+            towers.tower.eval()  # what the norms know of all places is worth more than a batch
         batch = sampling.draw(sources, plan.batch, plan.side, plan.balanced, objective.rng)
         return objective.losses(batch)
 
@@ -316,25 +320,32 @@ def begun(folder: Path) -> Towers:
     clip = load_clip(str(folder))
     if clip.pixels is None:
         raise ModelError(f"{folder} holds no {PIXELS}: name the backbone of a new one instead")
-    tower = clip.pixels.train().requires_grad_(True)
-    return Towers(_kept_stem(tower), clip.model)
+    # What is loaded for inference has no norms left, and no gradients.
+    tower = pixel_tower.read(folder / PIXELS, int(clip.model.visual.output_dim))
+    return Towers(_kept_stem(tower.to(memory_format=torch.channels_last)), clip.model)
 
 
-def _optimizers(towers: Towers, plan: PixelPlan) -> list[torch.optim.Optimizer]:
-    """Muon for the pyramid's filters, AdamW for everything else."""
+def _optimizers(
+    towers: Towers, plan: PixelPlan, *, further: bool = False
+) -> list[torch.optim.Optimizer]:
+    """Muon for the pyramid's filters, AdamW for everything else.
+
+    Trained further, AdamW for all: Muon's steps undid within minutes what was learnt.
+    """
     tower = towers.tower
     backbone = [p for p in tower.backbone.parameters() if p.requires_grad]
     inside = {id(p) for p in tower.backbone.parameters()}
     fresh = [p for p in tower.parameters() if id(p) not in inside]
-    filters = [p for p in fresh if p.ndim == 4 and p.shape[-1] > 1]
+    filters = [p for p in fresh if p.ndim == 4 and p.shape[-1] > 1 and not further]
     muon = {id(p) for p in filters}
     towers.model.requires_grad_(False)  # the image tower and the temperature stay
     fixed = ("visual.", "logit_scale", "logit_bias")
     texts = [p for n, p in towers.model.named_parameters() if not n.startswith(fixed)]
     for parameter in texts:
         parameter.requires_grad_(True)
+    steered = [FilterMuon(filters, plan.matrix_rate)] if filters else []
     return [
-        FilterMuon(filters, plan.matrix_rate),
+        *steered,
         torch.optim.AdamW(
             [
                 {"params": [p for p in fresh if id(p) not in muon], "weight_decay": 0.0},

@@ -47,7 +47,8 @@ def load_segmenter(settings: WorkerSettings, cache: ImageCache | None = None) ->
                 f"MODEL={settings.model} answers about images, and here a CLIP is needed: choose a "
                 "model of kind clip, or cut scenes by `dgl-rsis tile` and segment the tiles"
             )
-        clip = load_clip(resolve_clip(settings.model, settings.models_dir), settings.device)
+        name = resolve_clip(settings.model, settings.models_dir)
+        clip = load_clip(name, settings.device, settings.precision)
         setting = stated(settings.metres_per_pixel, "setting")
         return Segmenter(clip, load_provider(settings, remembered), remembered, setting)
     except RegistryError as error:

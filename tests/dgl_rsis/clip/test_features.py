@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from dgl_rsis.classes import pipeline
+from dgl_rsis.classes.pipeline import OvssParameters
 from dgl_rsis.clip import features, towers
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.clip.tiling import tiled
+from tests.dgl_rsis.clip.small_towers import untrained_pixels
 
 RNG = np.random.default_rng(0)
 
@@ -188,3 +193,34 @@ def test_an_empty_mask_weighs_nothing():
     weights = features.patch_weights(np.zeros((2, 9, 9), dtype=bool), 3, 3)
     assert weights.shape == (2, 3, 3)
     assert not weights.any()
+
+
+def test_passes_in_bfloat16_say_nearly_the_same_in_float32(clip: ClipModel):
+    seeing = replace(clip, pixels=untrained_pixels())
+    half = replace(seeing, precision="bfloat16")
+    picture, masks = image(96, 128), np.zeros((2, 96, 128), dtype=bool)
+    masks[0, :40], masks[1, 40:, 30:] = True, True
+    crops = torch.rand(2, 3, clip.crop_side, clip.crop_side)
+    found = []
+    for each in (seeing, half):
+        dense = features.dense_features(each, picture, 8, factors=())
+        found.append(
+            [
+                features.crop_features(each, crops, 2),
+                features.mask_features(each, dense, masks, 0.0),
+                features.mask_features(each, dense, masks, 1.0),
+                dense.pixels.outline,
+            ]
+        )
+    for exact, rounded in zip(*found, strict=True):
+        assert rounded.dtype == torch.float32
+        assert not torch.equal(exact, rounded)
+        assert (rounded - exact).abs().mean() < 0.02
+
+
+def test_another_precision_is_another_version(clip: ClipModel):
+    versions = [
+        pipeline.model_version(replace(clip, precision=precision), OvssParameters())
+        for precision in ("float32", "bfloat16")
+    ]
+    assert len(set(versions)) == 2

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 
 from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.model import load_clip
@@ -104,18 +105,31 @@ def test_a_new_tower_has_the_weights_of_the_backbone_and_keeps_the_first_layers(
     assert tower.backbone.blocks[1][0].conv_pw.weight.requires_grad
 
 
-def test_towers_of_an_earlier_training_are_trained_further():
+def test_towers_of_an_earlier_training_are_trained_further(tmp_path: Path):
     towers = pixels.begun(WEIGHTS)
-    before = load_clip(str(WEIGHTS))
-    assert before.pixels is not None
-    for name, parameter in before.pixels.state_dict().items():
-        assert torch.equal(towers.tower.state_dict()[name], parameter)
+    stored = load_file(WEIGHTS / "pixel_tower.safetensors")
+    for name, parameter in towers.tower.state_dict().items():
+        assert torch.equal(parameter.half(), stored[name].half()), name
     trained = {n for n, p in towers.tower.named_parameters() if p.requires_grad}
     assert "basis" in trained
     assert not any(name.startswith("backbone.conv_stem.") for name in trained)
-    pixels._optimizers(towers, PLAN)
+    (optimizer,) = pixels._optimizers(towers, PLAN, further=True)  # none that loses what is learnt
+    assert {id(p) for group in optimizer.param_groups for p in group["params"]} >= {
+        id(p) for p in towers.tower.parameters() if p.requires_grad
+    }
     assert towers.model.token_embedding.weight.requires_grad
     assert not any(p.requires_grad for p in towers.model.visual.parameters())
+    # What is trained further is loaded again, and says what it said.
+    pixels.export(towers.eval(), tmp_path)
+    (tmp_path / "open_clip_config.json").write_bytes(
+        (WEIGHTS / "open_clip_config.json").read_bytes()
+    )
+    again, before = load_clip(str(tmp_path)).pixels, load_clip(str(WEIGHTS)).pixels
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        # The basis is made orthonormal anew, so lengths are compared, and not coordinates.
+        lengths = [each(image).coordinates.norm(dim=1) for each in (again, before)]
+    torch.testing.assert_close(*lengths, atol=0.02, rtol=0.02)
 
 
 def test_only_a_folder_with_a_tower_can_be_trained_further(tmp_path: Path):
