@@ -435,7 +435,7 @@ class StudioClient:
             if response.status_code == HTTPStatus.UNAUTHORIZED:
                 self._credentials.forget()  # an access token may be withdrawn before its time
                 response, body = self._send(method, path, options)
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # urllib3's, of hosts like "a..b"
             raise _unreachable(call, self._url, error) from error
         except CredentialsError as error:
             transient = error.transient
@@ -475,14 +475,9 @@ def _regions(prediction: Json) -> list[Json]:
     return [each for each in result if isinstance(each, dict)] if isinstance(result, list) else []
 
 
-def _unreachable(call: str, url: str, error: requests.RequestException) -> StudioError:
+def _unreachable(call: str, url: str, error: Exception) -> StudioError:
     """No answer, or no end of it: Label Studio is down, starting, or not at this address."""
-    permanent = (
-        requests.exceptions.InvalidURL,
-        requests.exceptions.MissingSchema,
-        requests.exceptions.InvalidSchema,
-    )
-    return _unusable(call, url, type(error).__name__, retry=not isinstance(error, permanent))
+    return _unusable(call, url, type(error).__name__, retry=not isinstance(error, ValueError))
 
 
 def _unusable(call: str, url: str, why: str, *, retry: bool = True) -> StudioError:

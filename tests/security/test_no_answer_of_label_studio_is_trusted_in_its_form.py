@@ -217,3 +217,18 @@ def _bare(answer: Callable[[socket.socket], None]) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread.join(10)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("key", ["ключ", "a b", "a\nb", "a\u00a0", "…", "\ud800"])
+def test_a_key_that_is_none_is_said_and_never_sent(studio: FakeStudio, key: str) -> None:
+    with pytest.raises(StudioError, match="LABEL_STUDIO_API_KEY holds a space or a char") as raised:
+        StudioClient(studio.url, f"x{key}x").check_token()
+    assert not raised.value.retry
+    assert studio.calls == []
+
+
+@pytest.mark.parametrize("token", [LEGACY_TOKEN, PERSONAL_TOKEN])
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".example", "[::1", "127.0.0.1:99999"])
+def test_an_address_that_is_none_is_said(host: str, token: str) -> None:
+    with pytest.raises(StudioError, match=r"check .*LABEL_STUDIO_URL"):
+        StudioClient(f"http://{host}", token).check_token()

@@ -57,8 +57,14 @@ class Credentials:
         """The value of the Authorization header.
 
         Raises:
-            CredentialsError: a personal access token could not be exchanged.
+            CredentialsError: the key is none, or a personal access token could not be exchanged.
         """
+        if not HEADER_WORD.fullmatch(self._key):
+            raise CredentialsError(
+                "LABEL_STUDIO_API_KEY holds a space or a character that no key has: copy it anew "
+                "(Account & Settings)",
+                transient=False,
+            )
         if not self._personal:
             return f"Token {self._key}"
         with self._lock:  # so that many threads renew once
@@ -93,7 +99,7 @@ class Credentials:
                     stream=True,
                 ) as answer:
                     status, body = answer.status_code, receive(answer, MOST_BYTES, deadline)
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # urllib3's, of hosts like "a..b"
             raise CredentialsError(
                 f"Label Studio cannot be reached at {address} ({type(error).__name__}): "
                 "check LABEL_STUDIO_URL",
