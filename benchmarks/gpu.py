@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from benchmarks.scaling import serving
+from benchmarks.scaling import at_work, serving
 from dgl_rsis.clip.model import ClipModel
 from dgl_rsis.types import Label
 from dgl_rsis.weights.architectures import require_device
@@ -95,11 +95,9 @@ def _stream(settings: WorkerSettings, count: int, tiles: int) -> tuple[float, fl
     with serving() as (url, redis):
         client = SegmentClient(redis)
         running = [PROCESSES.Process(target=be_worker, args=(url, settings)) for _ in range(count)]
-        try:
-            for process in running:
-                process.start()
+        with at_work(running):
             _wait(running, lambda: len(client.ready()) == count, START_SECONDS)
-            started = time.perf_counter()
+            began = time.perf_counter()
             client.submit(
                 [
                     SegmentRequest(
@@ -109,12 +107,7 @@ def _stream(settings: WorkerSettings, count: int, tiles: int) -> tuple[float, fl
                 ]
             )
             _wait(running, lambda: tallies.read(redis).counters["jobs"]["answered"] == tiles)
-            seconds = time.perf_counter() - started
-        finally:
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.join(60)
+            seconds = time.perf_counter() - began
         return seconds, float(redis.get(BUSY) or 0)
 
 

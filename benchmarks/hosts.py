@@ -14,8 +14,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from redis import Redis
 
 from backend.commands.segment.queued import SceneQueue
 from backend.commands.segment.scene_work import LocalSceneSegmenter, SceneJob, SceneOptions
+from benchmarks.scaling import at_work
 from benchmarks.scenes import LABELS, make_scene
 from dgl_rsis.classes import vocabulary
 from dgl_rsis.scenes import pipeline
@@ -119,23 +119,6 @@ def measure(path: Path, segmenter: Segmenter) -> Measured:
     return min(found, key=lambda each: each.seconds)
 
 
-@contextmanager
-def workers(url: str, root: Path, count: int, measured: Measured | None) -> Iterator[None]:
-    """Some worker processes."""
-    running = [
-        PROCESSES.Process(target=be_worker, args=(url, root, measured)) for _ in range(count)
-    ]
-    try:
-        for process in running:
-            process.start()
-        yield
-    finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.join(30)
-
-
 def spread(path: Path, segmenter: Segmenter, count: int, measured: Measured | None) -> None:
     """Segment a scene by some workers, and say what came of it."""
     root = path.parent.resolve()
@@ -143,7 +126,9 @@ def spread(path: Path, segmenter: Segmenter, count: int, measured: Measured | No
         tempfile.TemporaryDirectory() as folder,
         embedded_server(Path(folder) / "queue") as url,
         Redis.from_url(url) as redis,
-        workers(url, root, count, measured),
+        at_work(
+            [PROCESSES.Process(target=be_worker, args=(url, root, measured)) for _ in range(count)]
+        ),
     ):
         queue = WindowQueue(redis, segmenter.model_version)
         while len(queue.workers()[0]) < count:

@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import requests
 from rich.console import Console
 
+from benchmarks.backend_calls import predict
 from benchmarks.prelabel import generate, serving
 from benchmarks.web import XML, server
 
@@ -42,13 +42,10 @@ def main() -> int:
 
 def opened(url: str, number: int) -> float:
     """Seconds of a /predict for one new task, over a connection of its own as Label Studio's."""
-    task = {"id": number, "data": {"image": f"/data/local-files/?d={number:06}.png"}}
-    body = {"tasks": [task], "project": "1.1", "label_config": XML, "params": {}}
     started = time.perf_counter()
-    response = requests.post(f"{url}/predict", json=body, timeout=100)
+    answer = predict(url, XML, [f"{number:06}.png"])
     seconds = time.perf_counter() - started
-    response.raise_for_status()
-    if not response.json()["results"][0]["result"]:
+    if not answer["results"][0]["result"]:
         raise RuntimeError(f"task {number} was opened without masks")
     return seconds
 

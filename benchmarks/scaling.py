@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -145,21 +146,28 @@ def throughput(seconds: float, workers: int) -> float:
         running = [
             PROCESSES.Process(target=be_worker, args=(url, root, seconds)) for _ in range(workers)
         ]
-        try:
-            for process in running:
-                process.start()
+        with at_work(running):
             while len(client.ready()) < workers:
                 time.sleep(0.05)
-            started = time.perf_counter()
+            began = time.perf_counter()
             client.submit(requests_of(count), project="1")
             while tallies.read(redis).counters["jobs"]["answered"] < count:
                 time.sleep(0.05)
-            return count / (time.perf_counter() - started)
-        finally:
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.join(20)
+            return count / (time.perf_counter() - began)
+
+
+@contextmanager
+def at_work(processes: Sequence[BaseProcess]) -> Iterator[None]:
+    """Workers for the length of a `with` block."""
+    try:
+        for process in processes:
+            process.start()
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(60)
 
 
 @contextmanager

@@ -237,6 +237,11 @@ class SegmentRequest:
     more: tuple[str, ...] = ()
     look: Look | None = None
 
+    @property
+    def images(self) -> tuple[str, ...]:
+        """References of all images of the task, that of `image` first."""
+        return self.image, *self.more
+
     @cached_property
     def key(self) -> str:
         """32 hex digits, the same for every request that must give the same answer."""

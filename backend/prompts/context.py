@@ -115,7 +115,7 @@ def to_request(plain: SegmentRequest, prompt: InteractivePrompt) -> SegmentReque
     """
     return replace(
         plain,
-        image=(plain.image, *plain.more)[prompt.picture],
+        image=plain.images[prompt.picture],
         more=(),
         classes=True,  # the modes of the controls say nothing here: equal prompts get equal keys
         objects=False,

@@ -70,28 +70,26 @@ def mask_guided(
     if kind == "pooling":
         dense = features.dense_features(clip, image, batch)
         return features.mask_features(clip, dense, masks)
-    if not isinstance(clip.visual, VisionTransformer):
+    tower, height, width = clip.tower, *image.shape[:2]
+    if not isinstance(tower, TransformerTower):
         raise InputError(
             f"the mask feature {kind!r} needs open_clip's own vision transformer, and "
             f"the model {clip.name!r} has another image tower "
             f"({type(clip.visual).__name__}): choose 'pooling', or a model like ViT-B-32"
         )
+    weights = features.patch_weights(masks, height / clip.patch, width / clip.patch)  # (N, h, w)
     if kind in SELF_ATTENTION:
-        return _by_self_attention(clip, image, masks, SELF_ATTENTION.index(kind), batch)
-    encode = _by_class_tokens if kind == "class-tokens" else _by_late_masking
+        tiling = tiled(image, clip.dense_side, clip.patch, OVERLAP)
+        return _by_self_attention(clip, tower, tiling, weights, SELF_ATTENTION.index(kind), batch)
     tiling = tiled(image, clip.crop_side, clip.patch, OVERLAP)
-    height, width = image.shape[:2]
-    weights = features.patch_weights(masks, height / clip.patch, width / clip.patch)  # (N, h, w)
-    return _over_tiles(clip, tiling, weights, encode, batch)
+    encode = _by_class_tokens if kind == "class-tokens" else _by_late_masking
+    return _over_tiles(clip, tower.visual, tiling, weights, encode, batch)
 
 
-def _by_self_attention(clip: ClipModel, image: RGB, masks: Mask, part: int, batch: int) -> Tensor:
-    """Pooling of values that were mixed within each tile: (N, D)."""
-    tower = clip.tower
-    assert isinstance(tower, TransformerTower)
-    tiling = tiled(image, clip.dense_side, clip.patch, OVERLAP)
-    height, width = image.shape[:2]
-    weights = features.patch_weights(masks, height / clip.patch, width / clip.patch)  # (N, h, w)
+def _by_self_attention(
+    clip: ClipModel, tower: TransformerTower, tiling: Tiling, weights: Tensor, part: int, batch: int
+) -> Tensor:
+    """Pooling of values that were mixed within each tile: (N, h, w) → (N, D)."""
     with torch.inference_mode():
         tiles = (tower.attended(x, part) for x in features.states_of(clip, tiling, batch))
         values = features.blended(clip, tiling, tiles)  # (h, w, E)
@@ -102,12 +100,15 @@ _Encode = Callable[[VisionTransformer, Tensor, Tensor, int], Tensor]
 
 
 def _over_tiles(
-    clip: ClipModel, tiling: Tiling, weights: Tensor, encode: _Encode, batch: int
+    clip: ClipModel,
+    visual: VisionTransformer,
+    tiling: Tiling,
+    weights: Tensor,
+    encode: _Encode,
+    batch: int,
 ) -> Tensor:
     """Encode every mask where it lies: (N, h, w) → (N, D)."""
     owners = tiling.owners()  # (h, w)
-    assert isinstance(clip.visual, VisionTransformer)
-    visual = clip.visual
     total = torch.zeros(len(weights), visual.output_dim, device=clip.device)
     for index, (top, left) in enumerate(tiling.starts):
         area = (..., slice(top, top + tiling.cells), slice(left, left + tiling.cells))

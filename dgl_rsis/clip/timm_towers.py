@@ -21,7 +21,7 @@ from timm.models.eva import EvaBlock, EvaBlockPostNorm
 from torch import Tensor
 from torch.nn import functional as F
 
-from dgl_rsis.clip.towers import Tower
+from dgl_rsis.clip.towers import Tower, squared
 
 
 def open_timm(visual: TimmModel) -> Tower:
@@ -78,7 +78,7 @@ class PooledByAttention(_TimmTower):
         if pool.pos_embed is not None:
             tokens = tokens + pool.pos_embed
         values: Tensor = pool.kv(tokens[:, self._trunk.num_prefix_tokens :]).chunk(2, dim=-1)[1]
-        return _squared(values)
+        return squared(values)
 
     def pooled(self, means: Tensor) -> Tensor:
         """What comes after the pool's attention: (..., E) → (..., D)."""
@@ -116,7 +116,7 @@ class PooledByToken(_TimmTower):
         patches = states[:, self._trunk.num_prefix_tokens :]
         # Each is a sequence of its own: all weight is on itself, wherever it lies.
         alone = self._normed(last, patches).reshape(-1, 1, states.shape[-1])
-        return _squared(last.attn(alone).reshape(patches.shape))
+        return squared(last.attn(alone).reshape(patches.shape))
 
     def pooled(self, means: Tensor) -> Tensor:
         """The rest of the last block and of the tower, for that alone: (..., E) → (..., D)."""
@@ -181,7 +181,7 @@ class PooledByMean(_TimmTower):
 
     def values(self, states: Tensor) -> Tensor:
         """The map: (B, h, w, E)."""
-        return _squared(states)
+        return squared(states)
 
     def pooled(self, means: Tensor) -> Tensor:
         """What comes after the mean: (..., E) → (..., D)."""
@@ -206,12 +206,6 @@ class PooledByMean(_TimmTower):
     def _ends_on_features(self) -> bool:
         """Whether its maps are (B, h, w, E), and not (B, E, h, w)."""
         return getattr(self._trunk, "output_fmt", "NCHW") == "NHWC"
-
-
-def _squared(cells: Tensor) -> Tensor:
-    """(B, K, E) → (B, h, w, E) of a square."""
-    side = round(cells.shape[1] ** 0.5)
-    return cells.reshape(len(cells), side, side, -1)
 
 
 def _scaled(block: Any, half: int, x: Tensor) -> Tensor:

@@ -69,19 +69,23 @@ class Tower(Protocol):
 
 
 class TransformerTower:
-    """A vision transformer of open_clip's own."""
+    """A vision transformer of open_clip's own.
+
+    Attributes:
+        visual: as open_clip has it.
+    """
 
     stretches = True
 
     def __init__(self, visual: VisionTransformer) -> None:
-        self._visual = visual
+        self.visual = visual
         self._last: Any = visual.transformer.resblocks[-1]
         self.patch, self.side = int(visual.patch_size[0]), int(visual.image_size[0])
 
     def before_last(self, tiles: Tensor) -> Tensor:
         """What the last block is given: (B, 1 + K, E), the class token first."""
-        x = embed(self._visual, tiles)
-        for block in self._visual.transformer.resblocks[:-1]:
+        x = embed(self.visual, tiles)
+        for block in self.visual.transformer.resblocks[:-1]:
             x = block(x)
         return x
 
@@ -89,21 +93,17 @@ class TransformerTower:
         """Value projections of the last block: (B, h, w, E)."""
         # Only the value third of the packed projection is needed: no attention in the last block.
         layer, width = self._last.attn, states.shape[-1]
-        grid = round((states.shape[1] - 1) ** 0.5)
         weight, bias = layer.in_proj_weight[2 * width :], layer.in_proj_bias[2 * width :]
-        values = F.linear(self._last.ln_1(states[:, 1:]), weight, bias)  # (B, K, E)
-        return values.reshape(len(states), grid, grid, width)
+        return squared(F.linear(self._last.ln_1(states[:, 1:]), weight, bias))
 
     def attended(self, states: Tensor, part: int) -> Tensor:
         """Values after `self_attention` of the patches: (B, h, w, E)."""
-        means = self_attention(self._last, self._last.ln_1(states[:, 1:]), part)
-        grid = round(means.shape[1] ** 0.5)
-        return means.reshape(len(means), grid, grid, -1)
+        return squared(self_attention(self._last, self._last.ln_1(states[:, 1:]), part))
 
     def pooled(self, means: Tensor) -> Tensor:
         """The rest of the last block and of the tower: (..., E) → (..., D)."""
         x = feed_forward(self._last, attention_output(self._last, means))
-        return project(self._visual, x)
+        return project(self.visual, x)
 
     def split(self, states: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """What the last block's first norm gives, and what comes after it."""
@@ -112,10 +112,10 @@ class TransformerTower:
 
     def _finished(self, states: Tensor, active: Tensor, added: Tensor) -> Tensor:
         """The last block and what follows, for no more tokens than are read."""
-        count = 1 if pools_class_token(self._visual) else None
+        count = 1 if pools_class_token(self.visual) else None
         normed = torch.cat([active[:, :1], active[:, 1:] + added], dim=1)  # (B, 1 + K, E)
         x = feed_forward(self._last, states[:, :count] + attention(self._last, normed, count))
-        return pool_and_project(self._visual, x[:, 0], x[:, 1:])
+        return pool_and_project(self.visual, x[:, 0], x[:, 1:])
 
 
 class ResNetTower:
@@ -147,6 +147,12 @@ class ResNetTower:
 
     def _finished(self, maps: Tensor, added: Tensor) -> Tensor:
         return attention_pooled(self._pool, maps + added.transpose(1, 2)[..., None])
+
+
+def squared(cells: Tensor) -> Tensor:
+    """Patches or cells of a square, line by line: (B, K, E) → (B, h, w, E)."""
+    side = round(cells.shape[1] ** 0.5)
+    return cells.reshape(len(cells), side, side, -1)
 
 
 def embed(visual: VisionTransformer, tiles: Tensor) -> Tensor:

@@ -83,18 +83,23 @@ RUBBISH: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RUBBISH)
-def test_a_worker_drops_it_and_goes_on(
-    redis: Redis, queue: Queue, caplog: pytest.LogCaptureFixture, name: str
-) -> None:
-    caplog.set_level(logging.INFO)
-    put(queue, RUBBISH[name])
+def answer_one(redis: Redis, queue: Queue) -> None:
+    """A worker does what is in the queue, and answers a request behind it."""
     client = SegmentClient(redis)
     asked = SegmentRequest(picture(), (Label("bright"),), VERSION)
     client.submit([asked])
     worker = ModelWorker(queue, fake_bench(redis), "cpu")
     worker.run(burst=True)
     assert isinstance(client.look_up([asked.key])[asked.key], SegmentReply)
+
+
+@pytest.mark.parametrize("name", RUBBISH)
+def test_a_worker_drops_it_and_goes_on(
+    redis: Redis, queue: Queue, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    put(queue, RUBBISH[name])
+    answer_one(redis, queue)
     assert queue.job_ids == []
     assert queue.intermediate_queue.get_job_ids() in ([], ["rubbish"])  # by name alone: settled
     assert queue.scheduled_job_registry.get_job_ids() == []
@@ -123,12 +128,7 @@ def test_what_is_no_job_at_all_is_dropped(
     redis.rpush(queue.intermediate_queue.key, "taken")
     redis.zadd(queue.started_job_registry.key, {"begun:run": time.time() + 60})
     redis.zadd(queue.scheduled_job_registry.key, {"later": 1.0})
-    client = SegmentClient(redis)
-    asked = SegmentRequest(picture(), (Label("bright"),), VERSION)
-    client.submit([asked])
-    worker = ModelWorker(queue, fake_bench(redis), "cpu")
-    worker.run(burst=True)
-    assert isinstance(client.look_up([asked.key])[asked.key], SegmentReply)
+    answer_one(redis, queue)
     assert redis.exists(AllowedJob.key_for("waiting")) == 0
     assert queue_due(queue) == []
     assert redis.zscore(queue.scheduled_job_registry.key, "later") is None

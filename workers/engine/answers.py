@@ -95,7 +95,7 @@ def answer(
     _check_version(request, segmenter)
     if not request.more:
         return _answer(request, segmenter, pictures, recall, say)
-    references = (request.image, *request.more)
+    references = request.images
     left = pictures.max_pixels
     every: list[SegmentReply] = []
     for number, reference in enumerate(references, 1):

@@ -51,8 +51,7 @@ def next_images(
         count: jobs.
         known: what was returned before: an image may come along with its request, which is large.
     """
-    ids = queue.connection.lrange(queue.key, 0, count - 1)
-    waiting = [each if isinstance(each, str) else each.decode(errors="replace") for each in ids]
+    waiting = [notes.text(each) for each in queue.connection.lrange(queue.key, 0, count - 1)]
     new = [each for each in waiting if each not in known]
     with queue.connection.pipeline(transaction=False) as pipe:
         for job_id in new:
@@ -66,10 +65,9 @@ def images_of(function: str, arguments: Sequence[Any]) -> tuple[str, ...]:
     if function != SEGMENT_FUNCTION:
         return ()
     try:
-        request = SegmentRequest.from_json(arguments[0])
+        return SegmentRequest.from_json(arguments[0]).images
     except (ValueError, TypeError, LookupError, AttributeError):
         return ()  # whoever performs it says so
-    return request.image, *request.more
 
 
 def _images(packed: bytes | None) -> tuple[str, ...]:

@@ -132,7 +132,7 @@ class QueueEngine:
                     break
                 continue
             self._pending.setdefault(request.key, []).append(item)
-            self._sizes[request.key] = sum(map(len, (request.image, *request.more)))
+            self._sizes[request.key] = sum(map(len, request.images))
             asked.append(request)
             if item.name in self._again:
                 failed.append(request.key)
@@ -302,4 +302,4 @@ def _request(requests: Requests, item: PrelabelItem) -> Request:
 
 
 def _images(request: Request) -> tuple[str, ...]:
-    return () if isinstance(request, Failure) else (request.image, *request.more)
+    return () if isinstance(request, Failure) else request.images
