@@ -45,6 +45,8 @@ class Objective:
         before: the model as it was, for the words that it knows.
         known: the judgements of all sources.
         seed: of batches, words and templates.
+        teacher: a trained tower of the model `before`, whose opinion counts where labels leave
+            several concepts; None for no opinion.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class Objective:
         before: Any,
         known: Judgements,
         seed: int,
+        teacher: PixelTower | None = None,
     ) -> None:
         self.clip, self.towers, self.before = clip, towers, before
+        self.teacher = teacher
         self.rng, self.random = np.random.default_rng(seed), random.Random(seed)
         self.may_be = torch.zeros(len(known.sets), len(NAMES), dtype=torch.bool)
         for number, judgement in enumerate(known.sets):
@@ -67,7 +71,7 @@ class Objective:
         self.templates = (*knowledge.templates(), *vocabularies.EXTRA_TEMPLATES)
 
     def losses(self, batch: Batch) -> list[Tensor]:
-        """Of pixels twice, of bags, presence, scale, borders, and of texts that moved."""
+        """Of pixels twice, a teacher, bags, presence, scale, borders, and of texts that moved."""
         tower = self.towers.tower
         # Statistics of ImageNet are better than those of a few windows.
         tower.backbone.eval()
@@ -76,7 +80,7 @@ class Objective:
             said = tower(images)
         vocabulary = self._vocabulary()
         words = [self.random.choice(CONCEPTS[name]) for name in NAMES]
-        texts, moved = self._texts([*words, *(word for word, _ in vocabulary)])
+        texts, were, moved = self._texts([*words, *(word for word, _ in vocabulary)])
         fine, coarse = texts.split([len(NAMES), len(vocabulary)])
         basis = tower.basis
         # One pixel of sixteen, others in every batch: the losses would take a third of the time.
@@ -94,10 +98,15 @@ class Objective:
         covered = (self.may_be & ~members.any(dim=0)).sum(dim=1) == 0
         allowed = ((self.may_be[:, None] & members[None]).any(dim=2)) & covered[:, None]
         grouped = self._partial(self._log_shares(unit, coarse), truth, allowed)
+        opinion = by_concept.sum() * 0
+        if self.teacher is not None:
+            thought = self._thought(self.teacher, batch.clean, were[: len(NAMES)])
+            opinion = self._opinion(by_concept, thought[:, first::2, second::2], truth)
         bags = self._bags(by_concept, batch.shows)
         presence = self._presence(said.presence.float(), fine, batch)
-        return [pixel, 0.5 * grouped, bags, presence, self._scale(said.scale.float(), batch),
-                self._borders(said.outline.float(), batch), moved]  # fmt: skip
+        scale, border = self._scale(said.scale.float(), batch), said.outline.float()
+        return [pixel, 0.5 * grouped, 0.5 * opinion, bags, presence, scale,
+                self._borders(border, batch), moved]  # fmt: skip
 
     def _vocabulary(self) -> list[tuple[str, frozenset[str]]]:
         """Words and what each of them stands for, without overlap."""
@@ -121,8 +130,11 @@ class Objective:
             return self.random.choice(CONCEPTS[next(iter(group))])
         return self.random.choice(WIDER[group])
 
-    def _texts(self, words: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Directions of words in random sentences, (P, D), and how far known ones have moved."""
+    def _texts(self, words: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Directions of words in random sentences, now and before, (P, D) each.
+
+        And how far known ones have moved.
+        """
         sentences = [self.random.choice(self.templates).format(c=word) for word in words]
         tokens = self.clip.tokenizer(sentences)
         texts = F.normalize(self.towers.model.encode_text(tokens), dim=-1)
@@ -130,7 +142,7 @@ class Objective:
         with torch.no_grad():
             were = F.normalize(self.before.encode_text(tokens), dim=-1)
         moved = (1 - (texts * were).sum(dim=1))[old].mean()
-        return texts, 10 * moved
+        return texts, were, 10 * moved
 
     def _log_shares(self, unit: Tensor, texts: Tensor) -> Tensor:
         """(B, s, s, R) and (P, D) → (B, s, s, P), logarithms of the probabilities."""
@@ -157,6 +169,37 @@ class Objective:
         loss = -torch.logaddexp(right, torch.tensor(math.log(0.01)))
         weight = weights[flat]
         return (loss * weight).sum() / weight.sum()
+
+    def _thought(self, teacher: PixelTower, images: Tensor, texts: Tensor) -> Tensor:
+        """What a trained tower sees in images, at their size and at half of it: (B, h, w, P).
+
+        Shares, which sum to 1; of cosines that are the mean of both sizes.
+        """
+        with torch.no_grad():
+            planes = []
+            for x in (images, F.avg_pool2d(images, 2)):
+                x = x.to(memory_format=torch.channels_last)
+                with torch.autocast("cpu", torch.bfloat16, enabled=train.uses_bfloat16("cpu")):
+                    said = teacher(x).coordinates
+                unit = F.normalize(said.float(), dim=1)  # the basis is orthonormal
+                cosines = torch.einsum("brhw,pr->bphw", unit, texts @ teacher.basis.T)
+                planes.append(F.interpolate(cosines, scale_factor=images.shape[2] / x.shape[2],
+                                            mode="bilinear"))  # fmt: skip
+            mean = (planes[0] + planes[1]) / 2
+            return (self.clip.temperature * mean).softmax(dim=1).permute(0, 2, 3, 1)
+
+    def _opinion(self, log_shares: Tensor, thought: Tensor, truth: Tensor) -> Tensor:
+        """Cross-entropy with a teacher's shares of what labels leave, where they leave several.
+
+        A teacher that thinks of what labels exclude is not heard.
+        """
+        may_be = self.may_be[truth]  # (B, s, s, P)
+        left = thought * may_be
+        heard = left.sum(dim=-1)  # (B, s, s)
+        target = left / heard[..., None].clamp_min(1e-6)
+        weight = heard * (may_be.sum(dim=-1) > 1)
+        loss = -(target * log_shares).sum(dim=-1)
+        return (loss * weight).sum() / weight.sum().clamp_min(1)
 
     def _bags(self, log_shares: Tensor, shows: Tensor) -> Tensor:
         """−ln of the mean probability of the likeliest fiftieth of the pixels of what is shown."""

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from starter.training.concepts import NUMBERS, Judgements
 from starter.training.photographs import Photograph
+from starter.training.roofs import repainted
 from starter.training.windows import Recolouring, recoloured, softened
 
 PER_IMAGE = 40  # remembered pixels of each judgement in an image, for windows centred on them
 WIDEST = 4  # concepts of a judgement; windows are not centred on what may be more
 WEATHER = Recolouring(0.4, 0.6, 0.35, 0.3, 0.1, 0.08, 0.03)
+CALM = 0.35  # of windows, whose weather hardly changes
 MOST_SEEN = 0.8  # of an image's longer side; a window that has so much shows what the image shows
 
 
@@ -26,6 +28,7 @@ class Batch:
 
     Attributes:
         images: (B, 3, S, S) float32 in [0, 1].
+        clean: (B, 3, S, S) float32 in [0, 1], the same before roofs and weather were changed.
         truth: (B, S, S) int64, numbers of judgements.
         metres: (B,) float32, a pixel of the window; NaN where unknown.
         shows: (B, concepts) bool, what is there somewhere.
@@ -33,6 +36,7 @@ class Batch:
     """
 
     images: Tensor
+    clean: Tensor
     truth: Tensor
     metres: Tensor
     shows: Tensor
@@ -45,6 +49,7 @@ class Window:
 
     Attributes:
         image: (S, S, 3) uint8.
+        clean: (S, S, 3) uint8, the same with the roofs as they are.
         truth: (S, S) uint8, numbers of judgements.
         metres: a pixel; None where nobody knows.
         shows: concepts that the photograph surely shows, where the window has nearly all of it.
@@ -52,6 +57,7 @@ class Window:
     """
 
     image: NDArray[np.uint8]
+    clean: NDArray[np.uint8]
     truth: NDArray[np.uint8]
     metres: float | None
     shows: frozenset[str]
@@ -67,6 +73,7 @@ class Source:
         reach: least and most source pixels along a pixel of a window.
         borders: by photograph; (H, W) bool.
         straight: share of windows at full resolution that are only turned by quarters.
+        painted: share of windows whose roofs get other colours.
     """
 
     def __init__(
@@ -76,9 +83,11 @@ class Source:
         reach: tuple[float, float],
         borders: Sequence[NDArray[np.bool_]] | None = None,
         straight: float = 0.0,
+        painted: float = 0.0,
     ) -> None:
         self.photographs, self.reach, self.straight = photographs, reach, straight
-        self.borders = borders
+        self.borders, self.painted = borders, painted
+        self.roof = known.number("building") if painted else -1
         self.smaller: dict[int, list[NDArray[np.uint8]]] = {}
         rng = np.random.default_rng(0)
         self.places: dict[int, list[tuple[int, int, int]]] = {}
@@ -116,9 +125,13 @@ class Source:
         borders = None
         if self.borders is not None and straight:
             borders = _cut(self.borders[index].view(np.uint8), matrix, side).astype(np.bool_)
+        clean = self._image(index, matrix, scale, side, straight)
+        truth = _cut(each.truth, matrix, side)
+        paint = rng.random() < self.painted
         return Window(
-            self._image(index, matrix, scale, side, straight),
-            _cut(each.truth, matrix, side),
+            repainted(clean, truth == self.roof, rng) if paint else clean,
+            clean,
+            truth,
             None if each.metres is None else each.metres * scale,
             each.shows if side * scale >= MOST_SEEN * max(height, width) else frozenset(),
             borders,
@@ -220,14 +233,15 @@ def draw(
     shows = torch.zeros(count, len(NUMBERS), dtype=torch.bool)
     for row, window in zip(shows, windows, strict=True):
         row[[NUMBERS[name] for name in window.shows]] = True
-    images = torch.from_numpy(np.stack([window.image for window in windows]))
+    images = _stacked([window.image for window in windows])
     unknown = np.full((side, side), math.nan, np.float32)
     borders = [
         unknown if window.borders is None else window.borders.astype(np.float32)
         for window in windows
     ]
     return Batch(
-        weathered(images.permute(0, 3, 1, 2).float() / 255),
+        weathered(images),
+        _stacked([window.clean for window in windows]),
         torch.from_numpy(np.stack([window.truth for window in windows])).long(),
         torch.tensor([math.nan if x.metres is None else x.metres for x in windows]),
         shows,
@@ -235,17 +249,23 @@ def draw(
     )
 
 
+def _stacked(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """B images, (S, S, 3) uint8 → (B, 3, S, S) float32 in [0, 1]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+
+
 def weathered(images: Tensor) -> Tensor:
     """Another sensor, season, sun and air: gains, gamma, saturation, cast, haze, blur and noise.
 
-    Half of them hardly at all; the others by anything up to what makes a place look like another.
+    About a third of them hardly at all; the others by anything up to what makes a place look like
+    another.
 
     Args:
         images: (B, 3, S, S) float32 in [0, 1].
     """
     count = len(images)
     strength = torch.rand(count, 1, 1, 1) * 0.9 + 0.1
-    strength = torch.where(torch.rand(count, 1, 1, 1) < 0.5, 0.08, strength)
+    strength = torch.where(torch.rand(count, 1, 1, 1) < CALM, 0.08, strength)
     x = recoloured(images, strength, WEATHER)
     haze = (torch.rand(count, 1, 1, 1) < 0.2) * torch.rand(count, 1, 1, 1) * 0.5 * strength
     x = x * (1 - haze) + haze * (0.75 + 0.1 * torch.rand(count, 3, 1, 1))

@@ -14,7 +14,7 @@ from dgl_rsis.clip import pixel_tower
 from dgl_rsis.clip.model import load_clip
 from dgl_rsis.weights.checkpoints import ModelError
 from starter.training import pixels, sampling
-from starter.training.concepts import EVERY, Judgements
+from starter.training.concepts import EVERY, NUMBERS, Judgements
 from starter.training.objective import Objective, Towers
 from starter.training.photographs import Photograph
 from starter.training.pixels import PixelPlan
@@ -130,6 +130,35 @@ def test_towers_of_an_earlier_training_are_trained_further(tmp_path: Path):
         # The basis is made orthonormal anew, so lengths are compared, and not coordinates.
         lengths = [each(image).coordinates.norm(dim=1) for each in (again, before)]
     torch.testing.assert_close(*lengths, atol=0.02, rtol=0.02)
+
+
+def test_a_teacher_is_heard_where_labels_leave_several_concepts_and_not_of_what_they_exclude():
+    clip = load_clip(str(WEIGHTS))
+    known = Judgements()
+    sure, open_, all_but = (
+        known.number("ship"), known.number("ship", "car"), known.number(EVERY - {"tree"})
+    )  # fmt: skip
+    objective = Objective(
+        clip, Towers(pixels.begun(WEIGHTS).tower, clip.model), clip.model, known, 0, clip.pixels
+    )
+    ship, car, tree = (NUMBERS[name] for name in ("ship", "car", "tree"))
+    thought = torch.full((1, 1, 3, len(NUMBERS)), 1e-6)
+    thought[..., car] = 1.0
+    thought[0, 0, 2, car], thought[0, 0, 2, tree] = 0.01, 0.99
+    truth = torch.tensor([[[sure, open_, all_but]]])
+    shares = torch.zeros(1, 1, 3, len(NUMBERS), requires_grad=True)
+    objective._opinion(shares.log_softmax(-1), thought, truth).backward()
+    moved = shares.grad[0, 0].abs().sum(dim=-1)
+    assert moved[0] == 0  # the label says it all
+    assert shares.grad[0, 0, 1].argmin() == car  # towards what is likelier of both
+    assert shares.grad[0, 0, 1, ship] > shares.grad[0, 0, 1, car]
+    assert moved[2] < 0.05 * moved[1]  # a teacher that sees a tree where there is none
+
+    image = torch.rand(1, 3, 64, 64)
+    texts = torch.nn.functional.normalize(torch.randn(len(NUMBERS), 128), dim=-1)
+    seen = objective._thought(clip.pixels, image, texts)
+    assert seen.shape == (1, 32, 32, len(NUMBERS))
+    torch.testing.assert_close(seen.sum(dim=-1), torch.ones(1, 32, 32))
 
 
 def test_only_a_folder_with_a_tower_can_be_trained_further(tmp_path: Path):

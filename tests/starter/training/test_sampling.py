@@ -1,5 +1,6 @@
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -50,6 +51,23 @@ def test_edges_of_halved_images_are_not_moved(seed: int):
     # Half of each mixed pixel is one class; a shift would favour one side of every block.
     share = (window.image[..., 0].astype(float) - 50) / 150
     assert share.mean() == pytest.approx((window.truth == SHIP).mean(), abs=0.04)
+
+
+def test_roofs_are_painted_in_what_is_shown_and_not_in_what_a_teacher_sees():
+    truth = np.where(PATCHWORK.truth == SHIP, KNOWN.number("building"), CAR).astype(np.uint8)
+    image = PATCHWORK.image.copy()
+    town = Photograph("", "", image, truth, 0.5)
+    source, rng = Source([town], KNOWN, (1, 1), painted=1.0), np.random.default_rng(0)
+    for window in (source.window(rng, 96, 0.0) for _ in range(10)):
+        changed = (window.image != window.clean).any(axis=-1)
+        far = cv2.erode((window.truth == CAR).astype(np.uint8), np.ones((9, 9))) > 0
+        assert not changed[far].any()
+        if changed.any():
+            break
+    else:
+        pytest.fail("no roof was painted in ten windows")
+    plain = Source([town], KNOWN, (1, 1)).window(rng, 96, 0.0)
+    assert (plain.image == plain.clean).all()
 
 
 def test_borders_come_with_straight_windows_alone():
