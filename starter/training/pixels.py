@@ -119,6 +119,11 @@ def main() -> None:
         backbone = options.begin or options.backbone or installed_backbone()
     except ModelError as error:
         parser.error(str(error))
+    if options.begin and options.begin.resolve() == options.out.resolve():
+        parser.error(
+            f"--begin and --out are both {options.out}: what it was is the teacher, and is read "
+            "again when the training goes on; name another folder by --out"
+        )
     plan = PixelPlan(
         minutes=options.minutes,
         learning_rate=PixelPlan.learning_rate * options.rates,
@@ -224,8 +229,8 @@ def train_tower(
         borders: of the objects of each scene, (H, W) bool.
         known: the judgements of all of them.
         backbone: file of ImageNet weights, or a folder of both towers to train further.
-        weights: folder of the model that the tower is for; its text tower is trained along, and
-            the words that it knew are held where they were.
+        weights: folder of the model that a new tower is for; its text tower is trained along, and
+            the words that it knew are held where they were. Trained further, that of `backbone` is.
         state: folder where the training goes on; made if need be.
         out: folder to write to; made if need be.
 
@@ -233,16 +238,17 @@ def train_tower(
         ModelError: weights that are missing or damaged.
     """
     torch.manual_seed(plan.seed)
-    clip = replace(load_clip(str(weights)), pixels=None)
-    before = load_clip(str(weights)).model.eval().requires_grad_(False)
     further = backbone.is_dir()
+    origin = str(backbone if further else weights)
+    clip = replace(load_clip(origin), pixels=None)
+    before = load_clip(origin).model.eval().requires_grad_(False)
     towers = begun(backbone) if further else Towers(new_tower(clip, backbone), clip.model)
     optimizers = _optimizers(towers, plan, further=further)
     trainer = Trainer(plan, towers, optimizers, state)
     trainer.resume("cpu")
     seed = plan.seed + 1000 * rank() + trainer.step
     torch.manual_seed(seed)
-    teacher = load_clip(str(backbone)).pixels if further else None
+    teacher = load_clip(origin).pixels if further else None
     objective = Objective(clip, towers, before, known, seed, teacher)
     sources = _sources(pictures, scenes, borders, known)
     averaged = cast(Towers, trainer.averaged.module)

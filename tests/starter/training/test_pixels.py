@@ -168,6 +168,17 @@ def test_only_a_folder_with_a_tower_can_be_trained_further(tmp_path: Path):
         pixels.begun(tmp_path)
 
 
+def test_a_teacher_is_not_written_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    folder = str(WEIGHTS)
+    arguments = ["--dubai", "no", "--open", "no", "--begin", folder, "--out", folder]
+    monkeypatch.setattr(sys, "argv", ["pixels", *arguments])
+    with pytest.raises(SystemExit):
+        pixels.main()
+    assert "name another folder by --out" in capsys.readouterr().err
+
+
 def test_without_the_package_of_the_backbone_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pixels, "BACKBONE_PACKAGE", "no_such_package")
     with pytest.raises(ModelError, match=r"no_such_package.*requirements/starter\.txt.*--backbone"):
