@@ -98,7 +98,7 @@ class Objective:
         covered = (self.may_be & ~members.any(dim=0)).sum(dim=1) == 0
         allowed = ((self.may_be[:, None] & members[None]).any(dim=2)) & covered[:, None]
         grouped = self._partial(self._log_shares(unit, coarse), truth, allowed)
-        opinion = by_concept.sum() * 0
+        opinion = by_concept.new_zeros(())
         if self.teacher is not None:
             thought = self._thought(self.teacher, batch.clean, were[: len(NAMES)])
             opinion = self._opinion(by_concept, thought[:, first::2, second::2], truth)

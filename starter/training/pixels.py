@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -110,7 +110,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=6)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--state", type=Path, default=Path("var/pixels"))
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="of the other towers")
+    parser.add_argument(
+        "--weights", type=Path, default=WEIGHTS, help="of the other towers, without --begin"
+    )
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -239,17 +241,19 @@ def train_tower(
     """
     torch.manual_seed(plan.seed)
     further = backbone.is_dir()
-    origin = str(backbone if further else weights)
-    clip = replace(load_clip(origin), pixels=None)
-    before = load_clip(origin).model.eval().requires_grad_(False)
-    towers = begun(backbone) if further else Towers(new_tower(clip, backbone), clip.model)
+    was = load_clip(str(backbone if further else weights))
+    before = was.model.eval().requires_grad_(False)
+    if further:
+        towers = begun(backbone)
+    else:
+        towers = Towers(new_tower(was, backbone), load_clip(str(weights)).model)
     optimizers = _optimizers(towers, plan, further=further)
     trainer = Trainer(plan, towers, optimizers, state)
     trainer.resume("cpu")
     seed = plan.seed + 1000 * rank() + trainer.step
     torch.manual_seed(seed)
-    teacher = load_clip(origin).pixels if further else None
-    objective = Objective(clip, towers, before, known, seed, teacher)
+    teacher = was.pixels if further else None
+    objective = Objective(was, towers, before, known, seed, teacher)
     sources = _sources(pictures, scenes, borders, known)
     averaged = cast(Towers, trainer.averaged.module)
 
